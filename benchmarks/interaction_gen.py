@@ -1,0 +1,144 @@
+"""InteractionGen against TFX's CsvExampleGen on the same file: seconds and peak memory, in alternation.
+
+    python -m benchmarks.interaction_gen interactions.csv
+
+Without a file a log of --rows events is made. The file needs the columns user_id, item_id, rating and timestamp. Each
+run is a process of its own; its imports are not in the time. InteractionGen does more than CsvExampleGen: it cleans,
+orders and splits the events and adds histories.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import metadata
+
+BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=unused"]
+
+
+def main() -> None:
+    """Runs the benchmark and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("log", nargs="?", help="a CSV file; made if not given")
+    parser.add_argument("--rows", type=int, default=100_000, help="events of the log that is made")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each generator")
+    parser.add_argument("--only", choices=["InteractionGen", "CsvExampleGen"], help="run only this one, once")
+    arguments = parser.parse_args()
+    if arguments.only and arguments.log:
+        print(json.dumps(measure(arguments.only, arguments.log)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        log = os.path.abspath(arguments.log) if arguments.log else os.path.join(folder, "log.csv")
+        if not arguments.log:
+            write_log(log, arguments.rows)
+        compare(log, arguments.runs, [arguments.only] if arguments.only else ["InteractionGen", "CsvExampleGen"])
+
+
+def compare(log: str, runs: int, generators: list[str]) -> None:
+    """Runs the generators in alternation and prints the medians."""
+    results: dict[str, list[dict[str, float]]] = {generator: [] for generator in generators}
+    for run in range(runs):
+        for generator in generators:
+            command = [sys.executable, "-W", "ignore", "-m", "benchmarks.interaction_gen", log, "--only", generator]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                sys.exit(f"{generator} failed:\n{done.stderr[-3000:]}")
+            result = json.loads(done.stdout.splitlines()[-1])
+            results[generator].append(result)
+            print(f"run {run + 1}  {generator:15} {result['seconds']:8.2f} s  {result['megabytes']:8,.0f} MB", flush=True)
+    median = {
+        generator: statistics.median(result["seconds"] for result in results[generator]) for generator in generators
+    }
+    print(f"\n{os.path.getsize(log) / 1e6:.1f} MB of CSV; medians of {runs}:")
+    for generator in generators:
+        peak = statistics.median(result["megabytes"] for result in results[generator])
+        idle = statistics.median(result["idle_megabytes"] for result in results[generator])
+        print(f"{generator:15} {median[generator]:8.2f} s, peak {peak:,.0f} MB ({idle:,.0f} MB of it before the run)")
+    if len(generators) == 2:
+        print(f"InteractionGen is {median['CsvExampleGen'] / median['InteractionGen']:.1f} times as fast")
+    packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("tfx", "apache-beam", "pyarrow", "numpy"))
+    print(f"Python {platform.python_version()}, {packages}; {os.cpu_count()} cores, {platform.platform()}")
+
+
+def measure(generator: str, log: str) -> dict[str, float]:
+    """Runs one generator on `log` in this process; returns seconds and megabytes."""
+    from tfx.types import standard_artifacts
+
+    with tempfile.TemporaryDirectory() as folder:
+        examples = standard_artifacts.Examples()
+        examples.uri = os.path.join(folder, "examples")
+        run = {"InteractionGen": interaction_gen, "CsvExampleGen": csv_example_gen}[generator](log, folder, examples)
+        idle = peak_megabytes()
+        started = time.perf_counter()
+        run()
+        seconds = time.perf_counter() - started
+    return {"seconds": seconds, "megabytes": peak_megabytes(), "idle_megabytes": idle}
+
+
+def interaction_gen(log, folder, examples):  # type: ignore[no-untyped-def]
+    """Returns a function that runs InteractionGen on `log`."""
+    from components.interaction_gen.component import RejectedRows
+    from components.interaction_gen.executor import Executor
+    from components.interaction_gen.settings import InteractionSettings
+
+    rejects = RejectedRows()
+    rejects.uri = os.path.join(folder, "rejects")
+    settings = InteractionSettings.model_validate({"columns": {"rating": "rating"}}).model_dump_json()
+    context = Executor.Context(beam_pipeline_args=list(BEAM_ARGS), tmp_dir=os.path.join(folder, "tmp"), unique_id="1")
+    executor = Executor(context)
+    outputs = {"examples": [examples], "rejects": [rejects]}
+    return lambda: executor.Do({}, outputs, {"settings": settings, "input_path": log})
+
+
+def csv_example_gen(log, folder, examples):  # type: ignore[no-untyped-def]
+    """Returns a function that runs CsvExampleGen on `log`."""
+    from tfx.components.example_gen import utils
+    from tfx.components.example_gen.csv_example_gen.executor import Executor
+    from tfx.proto import example_gen_pb2
+    from tfx.utils import proto_utils
+
+    pattern = example_gen_pb2.Input.Split(name="single", pattern=os.path.basename(log))
+    inputs = example_gen_pb2.Input(splits=[pattern])
+    properties = {
+        "input_base": os.path.dirname(log),
+        "input_config": proto_utils.proto_to_json(inputs),
+        "output_config": proto_utils.proto_to_json(utils.make_default_output_config(inputs)),
+        "output_data_format": example_gen_pb2.FORMAT_TF_EXAMPLE,
+        "output_file_format": example_gen_pb2.FORMAT_TFRECORDS_GZIP,
+    }
+    context = Executor.Context(beam_pipeline_args=list(BEAM_ARGS), tmp_dir=os.path.join(folder, "tmp"), unique_id="1")
+    executor = Executor(context)
+    return lambda: executor.Do({}, {"examples": [examples]}, properties)
+
+
+def peak_megabytes() -> float:
+    """Returns the most memory that this process has held, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def write_log(path: str, rows: int) -> None:
+    """Writes a log of `rows` events of rows / 100 users with popularity like 1 / rank, in random order."""
+    import numpy as np
+    import pyarrow as pa
+    from pyarrow import csv
+
+    chance = np.random.default_rng(0)
+    users = max(rows // 100, 2)
+    items = 1 + (chance.pareto(1.0, rows) * 50).astype(np.int64) % max(users * 2, 10)
+    columns = {
+        "user_id": chance.integers(1, users + 1, rows),
+        "item_id": items,
+        "rating": chance.integers(1, 6, rows),
+        "timestamp": 1_600_000_000 + chance.integers(0, 86_400 * 365, rows),
+    }
+    csv.write_csv(pa.table(columns), path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The custom TFX components, one folder each: spec, thin executor, pure functions, settings."""

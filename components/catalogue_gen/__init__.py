@@ -1,0 +1,1 @@
+"""CatalogueGen: the items that can be recommended, from a catalogue and the log."""

@@ -1,0 +1,172 @@
+"""CatalogueGen's executor: counts the log's items on Beam, makes the catalogue, describes it."""
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
+import pydantic
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx import types
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_executor
+from tfx.dsl.io import fileio
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils
+
+from components import tables
+from components.arrow_bytes import add_counts, from_bytes, to_bytes
+from components.catalogue_gen import catalogue
+from components.catalogue_gen.settings import CatalogueSettings
+from components.errors import InputError
+from components.progress import progress
+from components.records import SHARD_NAME, serialize, write_shard
+from components.row_report import Report, by_reason, counted, merged, problem
+
+SPLIT = "catalogue"
+
+_READ_RECORDS = 16_384
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Executes CatalogueGen."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Reads the catalogue and writes one example an item.
+
+        Raises:
+            InputError: The catalogue or the settings can't be used, or the catalogue isn't one of the log's items.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        interactions = artifact_utils.get_single_instance(input_dict["interactions"])
+        examples = artifact_utils.get_single_instance(output_dict["examples"])
+        settings, files = inspect(exec_properties["settings"], exec_properties["input_path"])
+        shards = sorted(
+            path
+            for split in artifact_utils.decode_split_names(interactions.split_names)
+            for path in fileio.glob(examples_utils.get_split_file_patterns([interactions], split)[0])
+        )
+        examples.split_names = artifact_utils.encode_split_names([SPLIT])
+        folder = artifact_utils.get_split_uri([examples], SPLIT)
+        outcome = os.path.join(self._get_tmp_dir(), "catalogue.json")
+        with self._make_beam_pipeline() as pipeline:
+            log_items = (
+                pipeline
+                | "Shards" >> beam.Create(shards)
+                | "Spread" >> beam.Reshuffle()
+                | "CountItems" >> beam.Map(count_items)
+                | "AddItems" >> beam.CombineGlobally(add_counts)
+            )
+            _ = log_items | "Catalogue" >> beam.Map(_make, settings, files, folder, self._get_tmp_dir(), outcome)
+        with fileio.open(outcome) as source:
+            result = json.loads(source.read())
+        if result["problem"]:
+            raise InputError(result["problem"])
+        examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+        examples_utils.set_file_format(examples, "tfrecords_gzip")
+        examples.set_string_custom_property("summary", result["summary"])
+
+
+def inspect(settings_json: str, input_path: str) -> tuple[CatalogueSettings, list[tables.TableFile]]:
+    """Returns the settings and the catalogue's files, whose columns are checked; no files for an empty path.
+
+    Raises:
+        InputError: A setting, a file or a column is wrong or missing.
+    """
+    try:
+        settings = CatalogueSettings.model_validate_json(settings_json)
+    except pydantic.ValidationError as error:
+        raise InputError(f"settings of CatalogueGen: {error}") from error
+    if not input_path:
+        if settings.features or settings.display:
+            raise InputError("the catalogue's features and display need a catalogue, but its path is not given")
+        return settings, []
+    files = tables.find_files(input_path, settings.format, "catalogue")
+    for file in files:
+        tables.check_columns(file, settings.columns(), settings.delimiter)
+    return settings, files
+
+
+def count_items(path: str) -> bytes:
+    """Returns item_id and events of a shard of interactions, as bytes."""
+    import tensorflow as tf
+    from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
+
+    # Only one feature is decoded: the histories are most of the bytes.
+    schema = schema_pb2.Schema(feature=[schema_pb2.Feature(name="item_id", type=schema_pb2.BYTES)])
+    decoder = ExamplesToRecordBatchDecoder(schema.SerializeToString())
+    counts = [add_counts([])]
+    for records in tf.data.TFRecordDataset(path, "GZIP").batch(_READ_RECORDS).as_numpy_iterator():
+        items = pc.list_flatten(decoder.DecodeBatch(list(records)).column(0)).cast(pa.large_string()).cast(pa.string())
+        distinct = pc.value_counts(items)
+        counts.append(to_bytes(pa.table({"item_id": distinct.field(0), "events": distinct.field(1)})))
+    return add_counts(counts)
+
+
+def read(files: list[tables.TableFile], settings: CatalogueSettings) -> tuple[pa.Table, Report]:
+    """Returns the rows of the catalogue's files; what is wrong with them is in the report."""
+    rows: list[pa.Table] = []
+    reports: list[Report] = []
+    for file in files:
+        try:
+            for part in tables.parts(file):
+                for block in tables.read_blocks(file, settings.columns(), settings.delimiter, part):
+                    table, report = catalogue.clean(block, file, settings)
+                    rows.append(table)
+                    reports.append(report)
+        except InputError as error:
+            message = str(error) if file.path in str(error) else f"{file.path}: {error}"
+            reports.append(Report(problems=[message]))
+    return catalogue.joined(rows), merged(reports)
+
+
+def _make(
+    log_items: bytes,
+    settings: CatalogueSettings,
+    files: list[tables.TableFile],
+    folder: str,
+    temporary: str,
+    outcome: str,
+) -> None:
+    """Writes the catalogue's only shard, and to `outcome` the summary or the problem, which outlives Beam's frames."""
+    items = from_bytes(log_items)
+    table, report = read(files, settings)
+    path = files[0].path if len(files) == 1 else "the catalogue"
+    why = problem(report, settings.max_rejected_fraction, "the catalogue")
+    if files and not why:
+        why = f"{path}: there are no rows" if not len(table) else catalogue.doubled(table, path)
+    added: list[str] = []
+    if not why:
+        added, why = catalogue.unlisted(table, items, settings, path) if files else (sorted_items(items), "")
+    result = {"problem": why or None, "summary": ""}
+    if not why:
+        columns = catalogue.extended(table, added)
+        write_shard(os.path.join(folder, SHARD_NAME.format(index=0, count=1)), _records(columns), temporary)
+        never = len(table) - (len(items) - len(added))
+        result["summary"] = (
+            f"{len(table) + len(added):,} items: {len(table):,} listed ({never:,} of them never seen in the log), "
+            f"{len(added):,} only in the log; rejected {counted(by_reason(report.rejected))}"
+        )
+    progress(f"{len(table):,} items listed, {len(added):,} only in the log")
+    fileio.makedirs(os.path.dirname(outcome))
+    with fileio.open(outcome, "w") as target:
+        target.write(json.dumps(result))
+
+
+def sorted_items(items: pa.Table) -> list[str]:
+    """Returns the item ids of a table of counts, sorted."""
+    return sorted(items["item_id"].to_pylist())
+
+
+def _records(columns: dict[str, pa.Array]) -> Iterator[bytes]:
+    size = len(columns["item_id"])
+    for first in range(0, size, _READ_RECORDS):
+        yield from serialize({name: column[first : first + _READ_RECORDS] for name, column in columns.items()})

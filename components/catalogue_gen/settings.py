@@ -1,0 +1,59 @@
+"""The settings of CatalogueGen: how the catalogue looks and what of it is kept."""
+
+import string
+from typing import Annotated, Optional
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from components.features import Features, column_of
+from components.tables import Delimiter, Format
+
+
+def display_columns(template: str) -> list[str]:
+    """Returns the columns that a display template such as "{title} ({year})" names, in their order.
+
+    Raises:
+        ValueError: The template is malformed, or has something else than plain columns in braces.
+    """
+    columns = []
+    for _, column, spec, conversion in string.Formatter().parse(template):
+        if column is None:
+            continue
+        if not column or spec or conversion:
+            raise ValueError(f"display {template!r} may hold only columns in braces, such as {{title}}")
+        columns.append(column)
+    if not columns:
+        raise ValueError(f"display {template!r} names no column; write one in braces, such as {{title}}")
+    return columns
+
+
+def _check_display(template: str) -> str:
+    display_columns(template)
+    return template
+
+
+class CatalogueSettings(BaseModel):
+    """How to read a catalogue of items."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    format: Format = "auto"
+    """The files' format; auto goes by their suffixes."""
+    delimiter: Delimiter = ","
+    """What stands between the columns of a CSV file."""
+    item_id: str = Field(default="item_id", min_length=1)
+    """The column with the item's id."""
+    display: Optional[Annotated[str, AfterValidator(_check_display)]] = None
+    """What a person is shown, with columns in braces, such as "{title} ({year})"; the id if not given."""
+    features: Features = Field(default_factory=dict)
+    """Features of the item, by name."""
+    max_unlisted_fraction: float = Field(default=0.5, ge=0, le=1)
+    """The run stops when more than this share of the log's events are of items that the catalogue lacks."""
+    max_rejected_fraction: float = Field(default=0.01, ge=0, le=1)
+    """The run stops when more than this share of the rows can't be used."""
+
+    def columns(self) -> list[str]:
+        """Returns the columns to read, each once."""
+        shown = display_columns(self.display) if self.display else []
+        features = [column_of(name, feature) for name, feature in self.features.items()]
+        return list(dict.fromkeys([self.item_id, *shown, *features]))

@@ -1,0 +1,1 @@
+"""Finds the model that a candidate has to hold up against: what serves now."""

@@ -1,0 +1,42 @@
+"""Executor of Champion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+
+from components import versions
+from components.champion.champion import copy_champion, find_champion
+
+_Artifacts = dict[str, list[types.Artifact]]
+
+
+class Executor(base_executor.BaseExecutor):
+    """Copies the champion, if there is one, into the output artifact."""
+
+    def Do(self, input_dict: _Artifacts, output_dict: _Artifacts, exec_properties: dict[str, Any]) -> None:
+        """Copies the champion; see `components.champion.component.Champion` for inputs and outputs."""
+        candidate = artifact_utils.get_single_instance(input_dict["model"])
+        output = artifact_utils.get_single_instance(output_dict["champion"])
+        champion = self._champion(candidate.uri, exec_properties)
+        if champion is None:
+            output.set_string_custom_property("summary", "none: first version")
+            return
+        copy_champion(champion, output.uri)
+        output.set_string_custom_property("summary", f"version {champion.number}")
+        output.set_string_custom_property("version", str(champion.number))
+        output.set_string_custom_property("fingerprint", champion.fingerprint)
+
+    def _champion(self, candidate_uri: str, exec_properties: dict[str, Any]) -> versions.Version | None:
+        base_path, model_name = exec_properties["base_path"], exec_properties["model_name"]
+        version = exec_properties.get("champion_version")
+        if version is None:
+            return find_champion(candidate_uri, base_path, model_name)
+        if not version:
+            return None
+        # The driver's find, not a newer one, since the cache will remember it as the answer to that.
+        path = versions.model_dir(base_path, model_name) / version
+        return versions.Version(int(version), path, exec_properties["champion_fingerprint"])

@@ -1,0 +1,68 @@
+"""The Evaluator component: is the candidate good enough to serve?"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from tfx import types
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.types import component_spec, standard_artifacts
+
+from components.evaluator import executor
+from components.evaluator.settings import EvaluatorSettings
+
+
+class EvaluatorSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and parameters of `Evaluator`."""
+
+    PARAMETERS = {"settings": component_spec.ExecutionParameter(type=str)}  # noqa: RUF012 - TFX's way
+    INPUTS = {  # noqa: RUF012
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "champion": component_spec.ChannelParameter(type=standard_artifacts.Model, optional=True),
+    }
+    OUTPUTS = {  # noqa: RUF012
+        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+    }
+
+
+class Evaluator(base_beam_component.BaseBeamComponent):
+    """Asks the candidate, the champion and popularity the same point-in-time queries and blesses the candidate or not.
+
+    The servables are asked through their signature `recommend`, with what was known just before the event: user,
+    history, and what the user had seen, which is left out. The item that followed is the one relevant item.
+
+    Outputs:
+        evaluation: TFMA's result files and `metrics.json` (`components.evaluator.report.load_report`).
+        blessing: as TFX's own Evaluator writes it.
+    """
+
+    SPEC_CLASS = EvaluatorSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
+
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        model: types.BaseChannel,
+        champion: Optional[types.BaseChannel] = None,
+        settings: EvaluatorSettings = EvaluatorSettings(),  # noqa: B008 - it is frozen
+    ):
+        """Makes the node.
+
+        Args:
+            examples: interactions; split `eval` holds the queries, `train` gives the popularity counts.
+            model: the candidate, a servable.
+            champion: the servable to compare with; an artifact without a SavedModel means that there is none.
+            settings: what is measured and what must be reached.
+        """
+        super().__init__(
+            spec=EvaluatorSpec(
+                examples=examples,
+                model=model,
+                champion=champion,
+                settings=settings.model_dump_json(),
+                evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
+                blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+            )
+        )

@@ -1,0 +1,1 @@
+"""ExampleValidator: stock TFX's, except that the run stops at an anomaly."""

@@ -1,0 +1,63 @@
+"""Side features: how a column of the log, of the users or of the catalogue becomes a typed feature of the examples."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal, Optional
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+RESERVED_NAMES = frozenset(
+    {"user_id", "item_id", "timestamp", "weight", "rating", "event", "history", "seen", "user_type", "display"}
+)
+"""Features that the generators make themselves (docs/architecture.md); a side feature can't have their names."""
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+class Feature(BaseModel):
+    """One side feature and the column that it is read from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    type: Literal["category", "categories", "number", "text"]
+    """category: one value of a set; categories: any number of them; number: a float; text: words."""
+    column: Optional[str] = Field(default=None, min_length=1)
+    """The column's name in the file; the feature's own name if not given."""
+    separator: str = Field(default="|", min_length=1)
+    """What stands between the values of `categories` in a text file."""
+    min: Optional[float] = Field(default=None, allow_inf_nan=False)
+    """Smallest allowed `number`."""
+    max: Optional[float] = Field(default=None, allow_inf_nan=False)
+    """Largest allowed `number`."""
+    values: Optional[tuple[str, ...]] = Field(default=None, min_length=1)
+    """All allowed values of a `category`; any if not given."""
+
+    @model_validator(mode="after")
+    def _fits_type(self) -> "Feature":
+        if self.type != "number" and (self.min is not None or self.max is not None):
+            raise ValueError(f"min and max are for features of type number, not {self.type}")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min:g} is above max {self.max:g}")
+        if self.type != "category" and self.values is not None:
+            raise ValueError(f"values is for features of type category, not {self.type}")
+        return self
+
+
+def column_of(name: str, feature: Feature) -> str:
+    """Returns the column that the feature called `name` is read from."""
+    return feature.column or name
+
+
+def _check_names(features: Mapping[str, Feature]) -> Mapping[str, Feature]:
+    for name in features:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"feature name {name!r} must be a letter followed by letters, digits and underscores")
+        if name in RESERVED_NAMES:
+            raise ValueError(
+                f"feature name {name!r} is reserved; choose another name and give the column as `column: {name}`"
+            )
+    return features
+
+
+Features = Annotated[dict[str, Feature], AfterValidator(_check_names)]
+"""Features by name, the names checked."""

@@ -1,0 +1,1 @@
+"""Indexer: towers, catalogue and stored histories to the servable SavedModel."""

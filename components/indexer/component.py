@@ -1,0 +1,62 @@
+"""The Indexer as a TFX component, apart from the Trainer so that a changed catalogue is indexed without training."""
+
+from __future__ import annotations
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from components.indexer.executor import Executor
+from components.indexer.settings import IndexerSettings
+
+
+class IndexerSpec(ComponentSpec):
+    """Inputs, outputs and properties of the Indexer."""
+
+    PARAMETERS = {  # noqa: RUF012 (the form that TFX reads)
+        "model_name": ExecutionParameter(type=str),
+        "settings": ExecutionParameter(type=str),
+    }
+    INPUTS = {  # noqa: RUF012
+        "towers": ChannelParameter(type=standard_artifacts.Model),
+        "catalogue": ChannelParameter(type=standard_artifacts.Examples),
+        "interactions": ChannelParameter(type=standard_artifacts.Examples),
+    }
+    OUTPUTS = {  # noqa: RUF012
+        "model": ChannelParameter(type=standard_artifacts.Model),
+    }
+
+
+class Indexer(base_component.BaseComponent):
+    """Makes the servable.
+
+    Args:
+        towers: The Trainer's model.
+        catalogue: The items to answer with.
+        interactions: The events; `train` gives popularity and stored histories.
+        model_name: The name under which it will be served, for the warm-up requests.
+        settings: See `IndexerSettings`.
+    """
+
+    SPEC_CLASS = IndexerSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        towers: types.BaseChannel,
+        catalogue: types.BaseChannel,
+        interactions: types.BaseChannel,
+        model_name: str,
+        settings: IndexerSettings,
+    ) -> None:
+        super().__init__(
+            IndexerSpec(
+                towers=towers,
+                catalogue=catalogue,
+                interactions=interactions,
+                model_name=model_name,
+                settings=settings.model_dump_json(),
+                model=types.Channel(type=standard_artifacts.Model),
+            )
+        )

@@ -1,0 +1,219 @@
+"""The Indexer's executor and the functions under it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+from tfx.utils import path_utils
+
+from components.errors import InputError
+from components.examples import read_batches, read_columns, scalars, split_files
+from components.indexer.servable import Index, Servable
+from components.indexer.settings import IndexerSettings
+from components.progress import progress
+
+MANIFEST = "recommender.json"
+WARMUP = "tf_serving_warmup_requests"
+_BATCH = 4_096
+
+
+class Executor(base_executor.BaseExecutor):
+    """Writes the servable."""
+
+    def Do(  # noqa: N802 (TFX's name)
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Embeds the catalogue, gathers histories and popularity, and saves the lot."""
+        settings = IndexerSettings.model_validate_json(exec_properties["settings"])
+        towers_dir = path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["towers"]))
+        index = build_index(
+            towers_dir,
+            artifact_utils.get_single_uri(input_dict["catalogue"]),
+            artifact_utils.get_single_uri(input_dict["interactions"]),
+            settings.stored_history,
+        )
+        output = artifact_utils.get_single_instance(output_dict["model"])
+        manifest = save_servable(
+            towers_dir, index, settings.default_k, exec_properties["model_name"], path_utils.serving_model_dir(output.uri)
+        )
+        output.set_string_custom_property("fingerprint", manifest["fingerprint"])
+        output.set_string_custom_property(
+            "summary",
+            f"{manifest['num_items']:,} items x {manifest['dim']}, {manifest['num_users']:,} users with histories, "
+            f"fingerprint {manifest['fingerprint'][:12]}",
+        )
+
+
+def build_index(towers_dir: str, catalogue: str, interactions: str, stored_history: int) -> Index:
+    """Embeds the catalogue's items and gathers what the training events say of items and users.
+
+    Args:
+        towers_dir: The Trainer's SavedModel.
+        catalogue: URI of the catalogue's Examples.
+        interactions: URI of the events' Examples; only the split `train` is read.
+        stored_history: Newest distinct items kept of each user.
+
+    Raises:
+        InputError: The catalogue has no items.
+    """
+    item_ids, display, embedding, bias = embed_catalogue(towers_dir, catalogue)
+    progress(f"{len(item_ids):,} items embedded; gathering histories")
+    events = read_columns(interactions, "train", {"user_id": bytes, "item_id": bytes, "timestamp": int})
+    users, user = np.unique(scalars(events, "user_id"), return_inverse=True)
+    names, name = np.unique(scalars(events, "item_id"), return_inverse=True)
+    # Every item of the log has a row in the catalogue.
+    row_of = {item: row for row, item in enumerate(item_ids)}
+    item = np.array([row_of[n] for n in names], np.int64)[name]
+    values, splits = newest_distinct(user, item, scalars(events, "timestamp"), len(users), stored_history)
+    return Index(
+        item_ids=item_ids,
+        display=display,
+        embedding=embedding,
+        bias=bias,
+        popularity=np.bincount(item, minlength=len(item_ids)).astype(np.float32),
+        user_ids=users,
+        history_values=values.astype(np.int32),
+        history_splits=splits,
+    )
+
+
+def embed_catalogue(towers_dir: str, catalogue: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Ids [N], display texts [N], embeddings [N, D] and biases [N] of all items of the catalogue."""
+    candidate = tf.saved_model.load(towers_dir).signatures["candidate"]
+    files = split_files(catalogue, "catalogue")
+    batches = [
+        {name: value.numpy() for name, value in candidate(examples=records).items()}
+        for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BATCH)
+    ]
+    if not batches:
+        raise InputError(f"{catalogue}: the catalogue has no items")
+    columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    display = np.concatenate(
+        [scalars(batch, "display", b"") for batch in read_batches(catalogue, "catalogue", {"display": bytes})]
+    )
+    return columns["item_id"], display, columns["embedding"], columns["bias"]
+
+
+def newest_distinct(
+    user: np.ndarray, item: np.ndarray, time: np.ndarray, num_users: int, limit: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each user's distinct items, newest first, at most `limit`.
+
+    Args:
+        user: [E] int, from 0 to num_users - 1.
+        item: [E] int.
+        time: [E] int; of equal times the later row counts as newer.
+        num_users: U.
+        limit: Most items of one user.
+
+    Returns:
+        values [V] and splits [U + 1] int64, so that user u has `values[splits[u]:splits[u + 1]]`.
+    """
+    newest = np.lexsort((-np.arange(len(user)), -time, user))
+    user, item = user[newest], item[newest]
+    # The first of each (user, item) in this order is its newest event.
+    pair = np.lexsort((np.arange(len(user)), item, user))
+    repeat = np.zeros(len(user), bool)
+    same = (user[pair][1:] == user[pair][:-1]) & (item[pair][1:] == item[pair][:-1])
+    repeat[pair[1:][same]] = True
+    user, item = user[~repeat], item[~repeat]
+    start = np.searchsorted(user, np.arange(num_users))
+    kept = np.arange(len(user)) - start[user] < limit if len(user) else np.zeros(0, bool)
+    counts = np.bincount(user[kept], minlength=num_users)
+    return item[kept], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def fingerprint(towers_dir: str, index: Index, default_k: int) -> str:
+    """A digest of all that decides an answer, so that equal models are known as equal.
+
+    The files of a SavedModel differ from one export to the next even where nothing else does, so what is digested is the
+    index, the towers' weights and vocabularies, and a probe of the query tower, which tells graphs apart.
+    """
+    digest = hashlib.sha256(f"default_k={default_k}".encode())
+
+    def add(name: str, array: np.ndarray) -> None:
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(b"\0".join(array.tolist()) if array.dtype == object else np.ascontiguousarray(array).tobytes())
+
+    for name, array in index.arrays().items():
+        add(name, array)
+    checkpoint = tf.train.load_checkpoint(os.path.join(towers_dir, "variables", "variables"))
+    for name in sorted(checkpoint.get_variable_to_shape_map()):
+        if name.endswith("/VARIABLE_VALUE"):
+            add(name, checkpoint.get_tensor(name))
+    for file in sorted(tf.io.gfile.glob(os.path.join(towers_dir, "assets", "*"))):
+        with tf.io.gfile.GFile(file, "rb") as asset:
+            digest.update(asset.read())
+    probe = index.item_ids[:8]
+    query = tf.saved_model.load(towers_dir).signatures["query"]
+    histories = tf.constant([probe.tolist(), [b""] * len(probe)])
+    add("probe", query(user_id=tf.constant(["", ""]), history=histories)["embedding"].numpy())
+    return digest.hexdigest()
+
+
+def save_servable(towers_dir: str, index: Index, default_k: int, model_name: str, directory: str) -> dict[str, Any]:
+    """Writes the SavedModel, its manifest and its warm-up requests to `directory`; returns the manifest."""
+    towers = tf.saved_model.load(towers_dir)
+    with tempfile.TemporaryDirectory() as scratch:
+        files = {}
+        for name, ids in (("items", index.item_ids), ("users", index.user_ids)):
+            files[name] = os.path.join(scratch, f"{name}.txt")
+            # Bytes as they are: ids hold no line breaks, and no newline follows the last one, which would be an empty id.
+            Path(files[name]).write_bytes(b"\n".join(ids.tolist()))
+        servable = Servable(towers, index, files["items"], files["users"], default_k)
+        tf.saved_model.save(servable, directory, signatures=servable.signatures())
+    manifest = {
+        "model_name": model_name,
+        "fingerprint": fingerprint(towers_dir, index, default_k),
+        "num_items": len(index.item_ids),
+        "num_users": len(index.user_ids),
+        "dim": int(index.embedding.shape[1]),
+        "default_k": default_k,
+        "max_k": servable.max_k,
+    }
+    extra = os.path.join(directory, "assets.extra")
+    tf.io.gfile.makedirs(extra)
+    with tf.io.gfile.GFile(os.path.join(extra, MANIFEST), "w") as file:
+        json.dump(manifest, file, indent=2)
+    write_warmup(index, model_name, default_k, os.path.join(extra, WARMUP))
+    return manifest
+
+
+def write_warmup(index: Index, model_name: str, default_k: int, path: str) -> None:
+    """Writes a PredictionLog for each signature and kind of user, so that no real request meets a cold graph."""
+    item, user = index.item_ids[:1].tolist(), index.user_ids[:1].tolist() or [b""]
+    none = np.full((1, 0), b"", object)
+    k = np.int32(default_k)
+    requests: list[tuple[str, dict[str, Any]]] = [
+        ("recommend", {"user_id": user, "history": none, "exclude": none, "k": k}),
+        ("recommend", {"user_id": [b""], "history": [item], "exclude": [item], "k": k}),
+        ("recommend", {"user_id": [b""], "history": none, "exclude": none, "k": k}),
+        ("similar_items", {"item_id": item, "exclude": none, "k": k}),
+        ("score", {"user_id": user, "history": none, "candidates": [item]}),
+        ("by_user", {"user_id": user}),
+        ("serving_default", {"examples": [tf.train.Example().SerializeToString()]}),
+        ("describe", {"item_id": item}),
+    ]
+    with tf.io.TFRecordWriter(path) as writer:
+        for signature, inputs in requests:
+            log = prediction_log_pb2.PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.name = model_name
+            request.model_spec.signature_name = signature
+            for name, value in inputs.items():
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(value, dtype=tf.int32 if name == "k" else tf.string))
+            writer.write(log.SerializeToString())

@@ -1,0 +1,215 @@
+"""The servable: exact top-k over the catalogue, with exclusions, in native ops.
+
+Every signature of the serving contract (docs/architecture.md) is a method of `Servable`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+MINIMUM_MAX_K = 1_000
+"""Every servable takes a k of up to this, or of up to its number of items."""
+
+
+@dataclass(frozen=True)
+class Index:
+    """What the towers and the data come to: N items and U users as arrays."""
+
+    item_ids: np.ndarray
+    """[N] bytes, unique."""
+    display: np.ndarray
+    """[N] bytes."""
+    embedding: np.ndarray
+    """[N, D] float32."""
+    bias: np.ndarray
+    """[N] float32."""
+    popularity: np.ndarray
+    """[N] float32, training events of each item."""
+    user_ids: np.ndarray
+    """[U] bytes, unique: users of the training events."""
+    history_values: np.ndarray
+    """[V] int32, rows of items: all users' stored histories, one after the other, newest first."""
+    history_splits: np.ndarray
+    """[U + 1] int64: user u's history is `history_values[history_splits[u]:history_splits[u + 1]]`."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays by name."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+
+def _strings(*shape: int | None, name: str) -> tf.TensorSpec:
+    return tf.TensorSpec(shape, tf.string, name=name)
+
+
+_K = tf.TensorSpec([], tf.int32, name="k")
+_USERS = _strings(None, name="user_id")
+_HISTORY = _strings(None, None, name="history")
+_EXCLUDE = _strings(None, None, name="exclude")
+
+
+class Servable(tf.Module):
+    """The serving contract.
+
+    Args:
+        towers: The Trainer's SavedModel, loaded; only its `query` signature is used.
+        index: What it is asked about.
+        item_file: A text file with the N item ids, one a line, in the order of `index`.
+        user_file: The same of the U users.
+        default_k: k of `by_user` and `serving_default`.
+    """
+
+    def __init__(self, towers: Any, index: Index, item_file: str, user_file: str, default_k: int) -> None:
+        super().__init__()
+        self._towers = towers
+        self._items = _line_numbers(item_file)
+        self._users = _line_numbers(user_file)
+        self._item_ids = tf.Variable(index.item_ids.tolist(), trainable=False, name="item_ids", dtype=tf.string)
+        self._display = tf.Variable(index.display.tolist(), trainable=False, name="display", dtype=tf.string)
+        self._embedding = tf.Variable(index.embedding, trainable=False, name="embedding")
+        self._bias = tf.Variable(index.bias, trainable=False, name="bias")
+        norm = np.linalg.norm(index.embedding, axis=1, keepdims=True)
+        self._direction = tf.Variable(index.embedding / np.maximum(norm, 1e-12), trainable=False, name="direction")
+        self._popularity = tf.Variable(index.popularity, trainable=False, name="popularity")
+        # A gather needs one row at least; no user has the row of an empty table.
+        self._history_values = tf.Variable(
+            index.history_values if len(index.history_values) else np.zeros(1, np.int32),
+            trainable=False,
+            name="history_values",
+        )
+        self._history_splits = tf.Variable(
+            np.append(index.history_splits, index.history_splits[-1]), trainable=False, name="history_splits"
+        )
+        self._num_items = len(index.item_ids)
+        self._num_users = len(index.user_ids)
+        self._default_k = default_k
+        self.max_k = max(self._num_items, MINIMUM_MAX_K)
+
+    @tf.function(input_signature=[_USERS, _HISTORY, _EXCLUDE, _K], autograph=False)
+    def recommend(
+        self, user_id: tf.Tensor, history: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """The k best items for each user, best first: `item_ids`, `scores` [B, k] and `source` [B]."""
+        scores, source, seen = self._score_all(user_id, history)
+        excluded = tf.concat([seen, self._items.lookup(exclude)], axis=1)
+        item_ids, scores = self._top_k(scores, excluded, k)
+        return {"item_ids": item_ids, "scores": scores, "source": source}
+
+    @tf.function(input_signature=[_strings(None, name="item_id"), _EXCLUDE, _K], autograph=False)
+    def similar_items(self, item_id: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The k items whose embeddings point most nearly the same way (cosine), the item itself left out."""
+        row = self._items.lookup(item_id)
+        known = row >= 0
+        direction = tf.gather(self._direction, tf.maximum(row, 0))
+        scores = tf.matmul(direction, self._direction, transpose_b=True)
+        scores = tf.where(known[:, tf.newaxis], scores, -np.inf)
+        excluded = tf.concat([row[:, tf.newaxis], self._items.lookup(exclude)], axis=1)
+        item_ids, scores = self._top_k(scores, excluded, k)
+        return {"item_ids": item_ids, "scores": scores, "known": known}
+
+    @tf.function(input_signature=[_USERS, _HISTORY, _strings(None, None, name="candidates")], autograph=False)
+    def score(self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scores [B, C] of the candidates as `recommend` would rank them, -inf for an item that the index lacks."""
+        scores, _, _ = self._score_all(user_id, history)
+        row = self._items.lookup(candidates)
+        picked = tf.gather(scores, tf.maximum(row, 0), batch_dims=1)
+        return {"scores": tf.where(row >= 0, picked, -np.inf)}
+
+    @tf.function(input_signature=[_USERS], autograph=False)
+    def by_user(self, user_id: tf.Tensor) -> dict[str, tf.Tensor]:
+        """`recommend` by the user's id alone, at the default k."""
+        nothing = tf.fill([tf.size(user_id), 0], "")
+        answer = self.recommend(user_id, nothing, nothing, tf.constant(self._default_k))
+        return {name: answer[name] for name in ("item_ids", "scores")}
+
+    @tf.function(input_signature=[_strings(None, name="examples")], autograph=False)
+    def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """`recommend` for serialized tf.Examples with `user_id`, `history` and `seen`, at the default k."""
+        parsed = tf.io.parse_example(
+            examples,
+            {
+                "user_id": tf.io.FixedLenFeature([], tf.string, default_value=""),
+                "history": tf.io.VarLenFeature(tf.string),
+                "seen": tf.io.VarLenFeature(tf.string),
+            },
+        )
+        answer = self.recommend(
+            parsed["user_id"],
+            tf.sparse.to_dense(parsed["history"], ""),
+            tf.sparse.to_dense(parsed["seen"], ""),
+            tf.constant(self._default_k),
+        )
+        return {name: answer[name] for name in ("item_ids", "scores")}
+
+    @tf.function(input_signature=[_strings(None, name="item_id")], autograph=False)
+    def describe(self, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What a person is shown of each item: `display` [B], and whether the index knows it: `known` [B]."""
+        row = self._items.lookup(item_id)
+        known = row >= 0
+        return {"display": tf.where(known, tf.gather(self._display, tf.maximum(row, 0)), ""), "known": known}
+
+    def signatures(self) -> dict[str, Any]:
+        """The signatures by name."""
+        names = ("recommend", "similar_items", "score", "by_user", "serving_default", "describe")
+        return {name: getattr(self, name) for name in names}
+
+    def _score_all(self, user_id: tf.Tensor, history: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Scores of all items [B, N], their source [B], and rows of what was seen [B, S], -1 for padding."""
+        requested = self._items.lookup(history)
+        user = self._users.lookup(user_id)
+        known = user >= 0
+        stored = self._stored_rows(tf.where(known, user, self._num_users))
+        has_request = tf.reduce_any(requested >= 0, axis=1)
+        stored_ids = tf.where(stored >= 0, tf.gather(self._item_ids, tf.maximum(stored, 0)), "")
+        width = tf.maximum(tf.shape(history)[1], tf.shape(stored_ids)[1])
+        chosen = tf.where(has_request[:, tf.newaxis], _widen(history, width), _widen(stored_ids, width))
+
+        query = self._towers.signatures["query"](user_id=user_id, history=chosen)["embedding"]
+        scores = tf.matmul(query, self._embedding, transpose_b=True) + self._bias
+        personal = known | has_request
+        scores = tf.where(personal[:, tf.newaxis], scores, self._popularity)
+        source = tf.where(known, "user", tf.where(has_request, "history", "popular"))
+        return scores, source, tf.concat([requested, stored], axis=1)
+
+    def _stored_rows(self, user: tf.Tensor) -> tf.Tensor:
+        """Stored histories [B, S] int64 of user rows [B], padded with -1; the row after the last has none."""
+        start = tf.gather(self._history_splits, user)
+        length = tf.gather(self._history_splits, user + 1) - start
+        place = tf.range(tf.reduce_max(tf.concat([length, [0]], axis=0)))
+        present = place < length[:, tf.newaxis]
+        rows = tf.gather(self._history_values, tf.where(present, start[:, tf.newaxis] + place, 0))
+        return tf.where(present, tf.cast(rows, tf.int64), -1)
+
+    def _top_k(self, scores: tf.Tensor, excluded: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Ids and scores [B, k] of the best of `scores` [B, N] without the rows `excluded` [B, X], -1 for none."""
+        with tf.control_dependencies(
+            [
+                tf.debugging.assert_greater_equal(k, 1, "k must be at least 1"),
+                tf.debugging.assert_less_equal(k, self.max_k, f"k must be at most {self.max_k}"),
+            ]
+        ):
+            count = tf.minimum(k, self._num_items)
+        place = tf.where(excluded >= 0)
+        cells = tf.stack([place[:, 0], tf.gather_nd(excluded, place)], axis=1)
+        scores = tf.tensor_scatter_nd_update(scores, cells, tf.fill([tf.shape(cells)[0]], -np.inf))
+        scores, rows = tf.math.top_k(scores, count)
+        item_ids = tf.where(tf.math.is_inf(scores), "", tf.gather(self._item_ids, rows))
+        padding = [[0, 0], [0, k - count]]
+        return tf.pad(item_ids, padding, constant_values=""), tf.pad(scores, padding, constant_values=-np.inf)
+
+
+def _line_numbers(file: str) -> tf.lookup.StaticHashTable:
+    """Text of a line to its number, -1 for any other text."""
+    initializer = tf.lookup.TextFileInitializer(
+        file, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
+    )
+    return tf.lookup.StaticHashTable(initializer, default_value=-1)
+
+
+def _widen(values: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """[B, W] strings to [B, width] with padding on the right."""
+    return tf.pad(values, [[0, 0], [0, width - tf.shape(values)[1]]], constant_values="")

@@ -1,0 +1,1 @@
+"""InteractionGen: a log of interactions to point-in-time training examples and evaluation queries."""

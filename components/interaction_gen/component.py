@@ -1,0 +1,75 @@
+"""InteractionGen's TFX component: the node of the pipeline that reads the log of interactions."""
+
+from typing import Optional, Union
+
+from tfx import types
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.orchestration import data_types
+from tfx.types import artifact, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
+
+from components.fingerprint_driver import FingerprintDriver
+from components.interaction_gen.executor import Executor
+from components.interaction_gen.settings import InteractionSettings
+
+
+class RejectedRows(artifact.Artifact):
+    """rejected.csv with the first rows that couldn't be used (source, row, reason, line), report.json with counts."""
+
+    TYPE_NAME = "RejectedRows"
+
+
+class InteractionGenSpec(types.ComponentSpec):
+    """What goes into InteractionGen and what comes out."""
+
+    PARAMETERS = {  # noqa: RUF012 (TFX wants it so)
+        "input_path": ExecutionParameter(type=str),
+        "settings": ExecutionParameter(type=str),
+        "users_path": ExecutionParameter(type=str),
+        "cutoff": ExecutionParameter(type=str),
+        "input_fingerprint": ExecutionParameter(type=str, optional=True),
+    }
+    INPUTS = {}  # noqa: RUF012
+    OUTPUTS = {  # noqa: RUF012
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "rejects": ChannelParameter(type=RejectedRows),
+    }
+
+
+class InteractionGen(base_beam_component.BaseBeamComponent):
+    """Turns a log of interactions into point-in-time examples with the splits train and eval.
+
+    Outputs:
+        examples: `Examples`, see docs/architecture.md.
+        rejects: `RejectedRows`, what couldn't be used and why.
+    """
+
+    SPEC_CLASS = InteractionGenSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+    DRIVER_CLASS = FingerprintDriver
+
+    def __init__(
+        self,
+        input_path: Union[str, data_types.RuntimeParameter],
+        settings: InteractionSettings,
+        users_path: Optional[str] = None,
+        cutoff: Union[str, data_types.RuntimeParameter] = "",
+    ):
+        """Constructs the node.
+
+        Args:
+            input_path: The log's files, a path or a glob on any Beam file system.
+            settings: How to read, clean and split it.
+            users_path: The files of `settings.users`.
+            cutoff: ISO 8601 time from which on events are for evaluation; overrides the fraction of the split by time.
+        """
+        super().__init__(
+            spec=InteractionGenSpec(
+                input_path=input_path,
+                settings=settings.model_dump_json(exclude_defaults=True),
+                users_path=users_path or "",
+                cutoff=cutoff,
+                examples=types.Channel(type=standard_artifacts.Examples),
+                rejects=types.Channel(type=RejectedRows),
+            )
+        )

@@ -1,0 +1,234 @@
+"""From blocks of the log to clean, typed events: unusable rows are rejected with a reason, unwanted ones dropped."""
+
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Optional
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components.columns import as_lists, as_numbers, as_text, as_times, not_utf8
+from components.features import Feature, column_of
+from components.interaction_gen.settings import InteractionSettings, Users
+from components.row_report import Report
+from components.tables import Block, TableFile
+
+ORDER = "#order"
+"""Internal column: the place of the event in the files, int64; `#` keeps it apart from the features."""
+EVALUATION = "#evaluation"
+"""Internal column: whether the event comes from the evaluation files, bool."""
+
+_FILE_BITS = 40  # of a row's place in the log; 2^40 rows a file, 2^23 files
+
+
+class Verdicts:
+    """For each row of a block the first reason against it, if any."""
+
+    def __init__(self, size: int):
+        self._reasons: list[str] = [""]
+        self._verdicts = np.zeros(size, dtype=np.int32)
+        self._dropping: list[bool] = [False]
+
+    def reject(self, bad: np.ndarray, reason: str) -> None:
+        """Says that the rows in `bad` (bool [n]) can't be used."""
+        self._against(bad, reason, drop=False)
+
+    def drop(self, unwanted: np.ndarray, rule: str) -> None:
+        """Says that a rule leaves out the rows in `unwanted` (bool [n])."""
+        self._against(unwanted, rule, drop=True)
+
+    def _against(self, rows: np.ndarray, reason: str, drop: bool) -> None:
+        if rows.any():
+            self._reasons.append(reason)
+            self._dropping.append(drop)
+            self._verdicts[rows & (self._verdicts == 0)] = len(self._reasons) - 1
+
+    def kept(self) -> np.ndarray:
+        """Returns where nothing speaks against the row; bool [n]."""
+        return self._verdicts == 0
+
+    def report(self, report: Report, block: Block, file: TableFile) -> None:
+        """Adds the verdicts to `report`."""
+        for verdict in range(1, len(self._reasons)):
+            rows = np.flatnonzero(self._verdicts == verdict)
+            if self._dropping[verdict]:
+                report.dropped[self._reasons[verdict]] += len(rows)
+                continue
+            for row in rows:
+                values = [column[int(row)].as_py() for column in block.columns.values()]
+                line = ",".join("" if value is None else str(value) for value in values)
+                report.reject(
+                    file.number, file.path, int(block.rows[row]), self._reasons[verdict], line, 1 + line.count("\n")
+                )
+
+
+def read_features(
+    block: Block, features: Mapping[str, Feature], verdicts: Verdicts
+) -> dict[str, pa.Array]:
+    """Returns the side features of a block by name: text, float32 or lists of text, null where missing."""
+    arrays = {}
+    for name, feature in features.items():
+        column = column_of(name, feature)
+        if feature.type == "number":
+            values, missing, bad = as_numbers(block.columns[column], column)
+            verdicts.reject(bad, f"{column} is not a number")
+            arrays[name] = pa.array(values.astype(np.float32), mask=missing | bad)
+        elif feature.type == "categories":
+            arrays[name] = as_lists(block.columns[column], feature.separator, column)
+        else:
+            arrays[name] = as_text(block.columns[column], column)
+    return arrays
+
+
+def check_text(block: Block, verdicts: Verdicts) -> None:
+    """Rejects the rows with bytes that are not UTF-8."""
+    for name, column in block.columns.items():
+        verdicts.reject(not_utf8(column), f"{name} is not UTF-8")
+
+
+def read_ids(block: Block, column: str, verdicts: Verdicts) -> pa.StringArray:
+    """Returns a column of ids; rows without one, or with a line break in it, are rejected."""
+    ids = as_text(block.columns[column], column)
+    verdicts.reject(_mask(pc.is_null(ids)), f"{column} is missing")
+    broken = pc.or_(pc.match_substring(ids, "\n"), pc.match_substring(ids, "\r"))
+    verdicts.reject(_mask(pc.fill_null(broken, False)), f"{column} has a line break")
+    return ids
+
+
+def clean(
+    block: Block, file: TableFile, settings: InteractionSettings, unit: str, evaluation: bool
+) -> tuple[pa.Table, Report]:
+    """Returns the usable and wanted events of a block, and what was counted.
+
+    Args:
+        block: Rows with the columns of `settings.log_columns()`.
+        file: Where they come from.
+        settings: The rules.
+        unit: Unit of numeric timestamps, or iso.
+        evaluation: Whether the file was given as evaluation data.
+
+    Returns:
+        A table with user_id, item_id (text), timestamp (int64 microseconds), #order (int64), weight (float32),
+        rating (float32) and event (text) where configured, the event's features, and #evaluation (bool).
+
+    Raises:
+        InputError: A column has a type that can't be meant.
+    """
+    columns, size = settings.columns, len(block.rows)
+    report = Report(rows=size)
+    for bad in block.malformed:
+        report.rows += bad.lines
+        report.reject(file.number, file.path, bad.row, bad.reason, bad.text, bad.lines)
+    verdicts = Verdicts(size)
+    check_text(block, verdicts)
+    order = (np.int64(file.number) << _FILE_BITS) + block.rows
+    arrays: dict[str, pa.Array] = {}
+    if columns.event is not None:
+        arrays["event"] = as_text(block.columns[columns.event], columns.event)
+        verdicts.reject(_mask(pc.is_null(arrays["event"])), f"{columns.event} is missing")
+        if settings.event_weights:
+            listed = pc.is_in(arrays["event"], value_set=pa.array(list(settings.event_weights), pa.string()))
+            verdicts.drop(~_mask(listed), "of a type not in event_weights")
+    user = read_ids(block, columns.user_id, verdicts)
+    item = read_ids(block, columns.item_id, verdicts)
+    if columns.timestamp is None:
+        time = order
+    else:
+        time, missing, bad = as_times(block.columns[columns.timestamp], unit, columns.timestamp)
+        verdicts.reject(missing, f"{columns.timestamp} is missing")
+        verdicts.reject(bad, f"{columns.timestamp} is not a time between 1900 and 2200 ({_UNITS[unit]})")
+    if columns.rating is not None:
+        rating, missing, bad = as_numbers(block.columns[columns.rating], columns.rating)
+        verdicts.reject(missing, f"{columns.rating} is missing")
+        verdicts.reject(bad, f"{columns.rating} is not a number")
+        arrays["rating"] = pa.array(rating.astype(np.float32))
+        if settings.min_rating is not None:
+            verdicts.drop(rating < settings.min_rating, f"rated below min_rating {settings.min_rating:g}")
+    arrays = {
+        "user_id": user,
+        "item_id": item,
+        "timestamp": pa.array(time),
+        ORDER: pa.array(order),
+        "weight": _weights(arrays.get("event"), settings, size),
+        **arrays,
+        **read_features(block, settings.features, verdicts),
+        EVALUATION: pa.array(np.full(size, evaluation)),
+    }
+    verdicts.report(report, block, file)
+    return pa.table(arrays).filter(pa.array(verdicts.kept())), report
+
+
+def clean_users(block: Block, file: TableFile, users: Users) -> tuple[pa.Table, Report]:
+    """Returns the usable rows of a block of the users' table: user_id, the features, and #order.
+
+    The report counts its rows as facts, not as rows of the log.
+    """
+    report = Report()
+    verdicts = Verdicts(len(block.rows))
+    for bad in block.malformed:
+        report.reject(file.number, file.path, bad.row, bad.reason, bad.text, bad.lines)
+    check_text(block, verdicts)
+    arrays = {
+        "user_id": read_ids(block, users.id, verdicts),
+        **read_features(block, users.features, verdicts),
+        ORDER: pa.array((np.int64(file.number) << _FILE_BITS) + block.rows),
+    }
+    verdicts.report(report, block, file)
+    return pa.table(arrays).filter(pa.array(verdicts.kept())), report
+
+
+def row_of(order: int) -> int:
+    """Returns the row number in an #order."""
+    return order & ((1 << _FILE_BITS) - 1)
+
+
+def by_partition(table: pa.Table, partitions: int) -> Iterator[tuple[int, pa.Table]]:
+    """Yields the table's rows by a stable hash of their user_id, in `partitions` parts; empty parts are left out."""
+    if not len(table):
+        return
+    if partitions == 1:
+        yield 0, table
+        return
+    encoded = table["user_id"].combine_chunks().dictionary_encode()
+    hashes = hash_text(encoded.dictionary) % np.uint64(partitions)
+    part = hashes[encoded.indices.to_numpy(zero_copy_only=False)]
+    by_part = np.argsort(part, kind="stable")
+    bounds = np.searchsorted(part[by_part], np.arange(partitions + 1))
+    for number in range(partitions):
+        if bounds[number] < bounds[number + 1]:
+            yield number, table.take(pa.array(by_part[bounds[number] : bounds[number + 1]]))
+
+
+def hash_text(values: pa.Array) -> np.ndarray:
+    """Returns a hash of each value, uint64 [n], the same on every machine and in every run."""
+    return mixed(np.array([zlib.crc32(value.encode()) for value in values.to_pylist()], dtype=np.uint64))
+
+
+def mixed(numbers: np.ndarray) -> np.ndarray:
+    """Returns well-mixed bits of the numbers, uint64 [n] (the finaliser of SplitMix64, Steele et al. 2014)."""
+    bits = numbers.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+def _weights(event: Optional[pa.Array], settings: InteractionSettings, size: int) -> pa.Array:
+    if event is None or not settings.event_weights:
+        return pa.array(np.ones(size, dtype=np.float32))
+    types = pa.array(list(settings.event_weights), pa.string())
+    weights = pa.array(list(settings.event_weights.values()), pa.float32())
+    return pc.fill_null(weights.take(pc.index_in(event, value_set=types)), 1.0)
+
+
+def _mask(array: pa.Array) -> np.ndarray:
+    return array.to_numpy(zero_copy_only=False).astype(bool)
+
+
+_UNITS = {
+    "s": "read as seconds",
+    "ms": "read as milliseconds",
+    "us": "read as microseconds",
+    "ns": "read as nanoseconds",
+    "iso": "read as ISO 8601",
+}

@@ -1,0 +1,111 @@
+"""InteractionGen's executor: runs the Beam pipeline, checks its report, describes the examples."""
+
+import datetime
+import json
+import os
+from typing import Any
+
+from tfx import types
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_executor
+from tfx.dsl.io import fileio
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils
+
+from components.errors import InputError
+from components.interaction_gen.log import Log, inspect, parse_settings
+from components.interaction_gen.transforms import SPLITS, generate
+from components.progress import progress
+from components.records import SHARD_NAME, write_shard
+from components.row_report import counted
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Executes InteractionGen."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Reads the log and writes the examples.
+
+        Raises:
+            InputError: The log or the settings can't be used.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        examples = artifact_utils.get_single_instance(output_dict["examples"])
+        rejects = artifact_utils.get_single_instance(output_dict["rejects"])
+        log = inspect(
+            parse_settings(exec_properties["settings"]),
+            exec_properties["input_path"],
+            exec_properties.get("users_path") or "",
+            exec_properties.get("cutoff") or "",
+        )
+        examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
+        folders = {split: artifact_utils.get_split_uri([examples], split) for split in SPLITS}
+        megabytes = sum(file.size for file in log.files) / 1e6
+        progress(f"reading {len(log.files)} file{'s' * (len(log.files) > 1)}, {megabytes:,.1f} MB")
+        with self._make_beam_pipeline() as pipeline:
+            generate(pipeline, log, folders, rejects.uri, self._get_tmp_dir())
+        with fileio.open(os.path.join(rejects.uri, "report.json")) as source:
+            report = json.loads(source.read())
+        check(report, log)
+        for folder in folders.values():
+            _fill_up(folder, log.partitions, self._get_tmp_dir())
+        examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+        examples_utils.set_file_format(examples, "tfrecords_gzip")
+        examples.set_string_custom_property("summary", summary(report))
+
+
+def check(report: dict[str, Any], log: Log) -> None:
+    """Raises an InputError unless the run that `report` tells of made both splits of a usable log."""
+    source = log.files[0].path if len(log.files) == 1 else f"{log.files[0].path} and {len(log.files) - 1} more files"
+    if report["problem"]:
+        raise InputError(report["problem"])
+    if report["rows"] == 0:
+        raise InputError(f"{source}: there are no rows")
+    dropped = f"of {report['rows']:,} rows, dropped are {counted(report['dropped'])}"
+    events = report["events"]
+    if not sum(events.values()):
+        raise InputError(f"{source}: no event is left; {dropped}")
+    if not events["train"]:
+        raise InputError(f"{source}: no training event is left ({events['eval']:,} for evaluation); {dropped}")
+    if not events["eval"]:
+        raise InputError(f"{source}: the evaluation split is empty: {_why_empty(log)}; {dropped}")
+    if log.user_files and not report["facts"].get("events of listed users"):
+        raise InputError(f"{log.user_files[0].path} lists none of the log's users: is users.id right?")
+
+
+def summary(report: dict[str, Any]) -> str:
+    """Returns one line for the terminal."""
+    events = report["events"]
+    cut = ""
+    if report["cut"] is not None and report["timed"]:
+        moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=report["cut"])
+        cut = f" (cut {moment:%Y-%m-%d %H:%M:%S} UTC)"
+    rejected: dict[str, int] = {}
+    for entry in report["rejected"]:
+        rejected[entry["reason"]] = rejected.get(entry["reason"], 0) + entry["rows"]
+    return (
+        f"{report['rows']:,} rows read: {events['train']:,} train, {events['eval']:,} eval{cut}; "
+        f"dropped {counted(report['dropped'])}; rejected {counted(rejected)}"
+    )
+
+
+def _why_empty(log: Log) -> str:
+    split = log.settings.split
+    if split.method == "time":
+        return "the cutoff is after the last event" if log.cut else "too few events for split.eval_fraction"
+    if split.method == "leave_last_n":
+        return f"no user has more than split.n = {split.n} events"
+    return "too few events for split.eval_fraction" if split.method == "hash" else "split.eval_path has no usable event"
+
+
+def _fill_up(folder: str, shards: int, temporary: str) -> None:
+    """Writes the shards that no user fell into, so that the names tell the truth about their number."""
+    for index in range(shards):
+        path = os.path.join(folder, SHARD_NAME.format(index=index, count=shards))
+        if not fileio.exists(path):
+            write_shard(path, [], temporary)

@@ -1,0 +1,123 @@
+"""Finding out, before any row is read, what InteractionGen will read and how."""
+
+import datetime
+import math
+from dataclasses import dataclass
+from typing import Optional
+
+import pydantic
+
+from components import tables
+from components.columns import guess_time_unit
+from components.errors import InputError
+from components.features import column_of
+from components.interaction_gen.settings import InteractionSettings
+from components.interaction_gen.split import Cut
+
+_PARTITION_BYTES = 64 << 20
+_EXPANSION = {"parquet": 4}
+"""About how much larger a file's content is as CSV."""
+_COMPRESSED_EXPANSION = 5
+
+
+@dataclass(frozen=True)
+class Log:
+    """What is read, and how."""
+
+    settings: InteractionSettings
+    files: tuple[tables.TableFile, ...]
+    """The log's files, the training ones first."""
+    eval_files: frozenset[str]
+    """Paths of those that are evaluation data."""
+    user_files: tuple[tables.TableFile, ...]
+    unit: str
+    """Unit of numeric timestamps, or iso."""
+    cut: Optional[Cut]
+    """The cut, where it is given and needn't be found."""
+    partitions: int
+
+
+def parse_settings(text: str) -> InteractionSettings:
+    """Returns the settings in the JSON `text`.
+
+    Raises:
+        InputError: They are wrong.
+    """
+    try:
+        return InteractionSettings.model_validate_json(text)
+    except pydantic.ValidationError as error:
+        raise InputError(f"settings of InteractionGen: {error}") from error
+
+
+def inspect(settings: InteractionSettings, input_path: str, users_path: str, cutoff: str) -> Log:
+    """Finds the files, checks the columns of the first of each kind, and settles unit, cut and partitions.
+
+    Raises:
+        InputError: A file or a column is missing, or settings don't fit each other.
+    """
+    files = tables.find_files(input_path, settings.format, "interactions")
+    eval_files: list[tables.TableFile] = []
+    if settings.split.eval_path is not None:
+        eval_files = tables.find_files(settings.split.eval_path, settings.format, "evaluation data", len(files))
+        both = {file.path for file in files} & {file.path for file in eval_files}
+        if both:
+            raise InputError(f"{min(both)} is both training and evaluation data: see input_path and split.eval_path")
+    for first in [files[0], *eval_files[:1]]:
+        tables.check_columns(first, list(settings.log_columns().values()), settings.delimiter)
+    user_files: list[tables.TableFile] = []
+    if users_path:
+        if settings.users is None:
+            raise InputError(f"users_path is {users_path}, but settings.users doesn't say what to read from it")
+        user_files = tables.find_files(users_path, settings.users.format, "users")
+        tables.check_columns(user_files[0], user_columns(settings), settings.users.delimiter)
+    elif settings.users is not None:
+        raise InputError("settings.users is given, but users_path is not")
+    return Log(
+        settings=settings,
+        files=(*files, *eval_files),
+        eval_files=frozenset(file.path for file in eval_files),
+        user_files=tuple(user_files),
+        unit=_unit(settings, files[0]),
+        cut=_given_cut(settings, cutoff),
+        partitions=settings.partitions or _partitions([*files, *eval_files]),
+    )
+
+
+def user_columns(settings: InteractionSettings) -> list[str]:
+    """Returns the columns to read from the users' table."""
+    if settings.users is None:
+        return []
+    return list({settings.users.id: None} | {column_of(*pair): None for pair in settings.users.features.items()})
+
+
+def _unit(settings: InteractionSettings, file: tables.TableFile) -> str:
+    column = settings.columns.timestamp
+    if column is None:
+        return "us"
+    if settings.timestamp_unit != "auto":
+        return settings.timestamp_unit
+    block = next((block for block in tables.read_blocks(file, [column], settings.delimiter) if len(block.rows)), None)
+    return guess_time_unit(block.columns[column], column) if block else "iso"
+
+
+def _given_cut(settings: InteractionSettings, cutoff: str) -> Optional[Cut]:
+    if not cutoff:
+        return None
+    if settings.split.method != "time" or settings.columns.timestamp is None:
+        raise InputError(f"cutoff {cutoff} needs split.method time and columns.timestamp")
+    try:
+        moment = datetime.datetime.fromisoformat(cutoff.replace("Z", "+00:00"))
+    except ValueError as error:
+        raise InputError(f"cutoff {cutoff!r} is no ISO 8601 time such as 2024-05-31 or 2024-05-31T12:00:00Z") from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.timezone.utc)
+    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+    return Cut((moment - epoch) // datetime.timedelta(microseconds=1))
+
+
+def _partitions(files: list[tables.TableFile]) -> int:
+    size = 0
+    for file in files:
+        compressed = file.path.endswith((".gz", ".bz2", ".zst"))
+        size += file.size * (_COMPRESSED_EXPANSION if compressed else _EXPANSION.get(file.format, 1))
+    return min(10_000, math.ceil(size / _PARTITION_BYTES))

@@ -1,0 +1,193 @@
+"""The work on one partition, all events of some users: ordering, joining the users' features, making the examples."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components.interaction_gen import split as splitting
+from components.interaction_gen.events import EVALUATION, ORDER, mixed, row_of
+from components.interaction_gen.history import distinct, next_same, past, recent
+from components.interaction_gen.settings import InteractionSettings
+from components.row_report import Report
+
+_SLICE_ITEMS = 16_000_000
+"""Items in the histories of the examples that are made at a time: bounds the memory."""
+_NAMED_IDS = 5
+
+
+def ordered(events: Sequence[pa.Table], settings: InteractionSettings) -> tuple[pa.Table, Report]:
+    """Returns one partition's events sorted by user, time and place in the log, duplicates dropped."""
+    report = Report()
+    table = pa.concat_tables(events).combine_chunks()
+    encoded = table["user_id"].combine_chunks().dictionary_encode()
+    # Rank the ids, so that the result doesn't depend on the order in which the blocks came.
+    rank = np.empty(len(encoded.dictionary), dtype=np.int64)
+    rank[pc.array_sort_indices(encoded.dictionary).to_numpy(zero_copy_only=False)] = np.arange(len(rank))
+    user = rank[encoded.indices.to_numpy(zero_copy_only=False)]
+    time, order = _numpy(table, "timestamp"), _numpy(table, ORDER)
+    positions = np.lexsort((order, time, user))
+    if settings.deduplicate:
+        item = table["item_id"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
+        by_item = np.lexsort((order, item, time, user))
+        same = np.zeros(len(user), dtype=bool)
+        here, before = by_item[1:], by_item[:-1]
+        same[here] = (user[here] == user[before]) & (time[here] == time[before]) & (item[here] == item[before])
+        positions = positions[~same[positions]]
+        if same.any():
+            report.dropped["duplicates"] += int(same.sum())
+    return table.take(pa.array(positions)), report
+
+
+def join_users(events: pa.Table, users: Sequence[pa.Table], path: str) -> tuple[pa.Table, Report]:
+    """Returns the events with the features of their users, null for users who are not in the table.
+
+    Args:
+        events: One partition's events.
+        users: Tables of the users in the same partition.
+        path: The users' files, for messages.
+
+    Returns:
+        The report has a problem if a user is there twice, and counts matched and unmatched events.
+    """
+    report = Report()
+    table = pa.concat_tables(users).combine_chunks().sort_by(ORDER)
+    ids = table["user_id"].combine_chunks()
+    counts = pc.value_counts(ids)
+    doubled = counts.field(0).filter(pc.greater(counts.field(1), 1)).slice(0, _NAMED_IDS)
+    if len(doubled):
+        rows = [row_of(order) for order in table.filter(pc.is_in(ids, value_set=doubled))[ORDER].to_pylist()]
+        report.problems.append(
+            f"{path}: users are listed more than once: {', '.join(map(repr, doubled.to_pylist()))} "
+            f"(rows {', '.join(map(str, sorted(rows)[:10]))})"
+        )
+    position = pc.index_in(events["user_id"].combine_chunks(), value_set=ids)
+    report.facts["events of listed users"] += len(position) - position.null_count
+    for name in table.column_names:
+        if name not in ("user_id", ORDER):
+            events = events.append_column(name, table[name].combine_chunks().take(position))
+    return events, report
+
+
+@dataclass(frozen=True)
+class Marked:
+    """A partition's events with what is known about them; arrays [n], sorted by user, time, place in the log."""
+
+    table: pa.Table
+    user: np.ndarray
+    """Consecutive numbers of the users, int64."""
+    evaluation: np.ndarray
+    """Whether the event is for evaluation, bool."""
+    rare: np.ndarray
+    """Whether the event is dropped for its user's count, bool."""
+    counted: np.ndarray
+    """Whether the event counts for the minimum counts, bool."""
+
+
+def mark(table: pa.Table, settings: InteractionSettings, cut: Optional[splitting.Cut]) -> Marked:
+    """Decides for each event of an ordered partition its split and whether its user has enough events."""
+    user = _user_numbers(table)
+    whole = settings.split.method in splitting.WHOLE_LOG
+    evaluation = np.zeros(len(table), dtype=bool) if whole else _evaluation(table, user, settings, cut)
+    counted = ~evaluation
+    rare = counted & splitting.rare_users(user, counted, settings.min_user_events)
+    return Marked(table, user, evaluation, rare, counted & ~rare)
+
+
+def item_counts(marked: Marked) -> pa.Table:
+    """Returns item_id and events [distinct items]: the events that count, after rare users are gone."""
+    counts = pc.value_counts(marked.table["item_id"].combine_chunks().filter(pa.array(marked.counted)))
+    return pa.table({"item_id": counts.field(0), "events": counts.field(1)})
+
+
+def examples(
+    marked: Marked,
+    settings: InteractionSettings,
+    cut: Optional[splitting.Cut],
+    common_items: Optional[pa.Array],
+    report: Report,
+) -> dict[str, Iterator[dict[str, pa.Array]]]:
+    """Returns the examples of a partition by split, in slices of rows, as columns of docs/architecture.md.
+
+    Training examples come in a fixed random order, so that a reader's shuffle buffer need not undo the grouping by
+    user; evaluation examples in the order of time.
+
+    Args:
+        marked: The partition.
+        settings: The rules.
+        cut: The cut of the split by time.
+        common_items: Items with enough events, or None where every item has.
+        report: Where events are counted.
+    """
+    table, user, rare = marked.table, marked.user, marked.rare
+    if rare.any():
+        report.dropped[f"of users below min_user_events {settings.min_user_events}"] += int(rare.sum())
+    if common_items is not None:
+        uncommon = marked.counted & ~_mask(pc.is_in(table["item_id"].combine_chunks(), value_set=common_items))
+        report.dropped[f"of items below min_item_events {settings.min_item_events}"] += int(uncommon.sum())
+        rare = rare | uncommon
+    evaluation = marked.evaluation
+    if settings.split.method in splitting.WHOLE_LOG:
+        table, rare = table.filter(pa.array(~rare)).combine_chunks(), np.zeros(int((~rare).sum()), dtype=bool)
+        user = _user_numbers(table)
+        evaluation = _evaluation(table, user, settings, cut)
+    training = ~evaluation & ~rare
+    time, order = _numpy(table, "timestamp"), _numpy(table, ORDER)
+    start, end = past(user, time)
+    item = table["item_id"].combine_chunks().dictionary_encode()
+    known = np.bincount(user, weights=training, minlength=1)[user] > 0
+    following = next_same(user, item.indices.to_numpy(zero_copy_only=False))
+    report.split_events["train"] += int(training.sum())
+    report.split_events["eval"] += int(evaluation.sum())
+    report.facts["training users"] += len(np.unique(user[training]))
+    report.facts["evaluation events of known users"] += int(known[evaluation].sum())
+    columns = {name: table[name].combine_chunks() for name in table.column_names if not name.startswith("#")}
+    step = min(16_384, _SLICE_ITEMS // max(settings.history.max_length, settings.history.max_seen, 1))
+
+    def slices(rows: np.ndarray, queries: bool) -> Iterator[dict[str, pa.Array]]:
+        for first in range(0, len(rows), step):
+            some = rows[first : first + step]
+            arrays = {name: column.take(pa.array(some)) for name, column in columns.items()}
+            arrays["history"] = recent(start[some], end[some], item, settings.history.max_length)
+            if queries:
+                arrays["seen"] = distinct(start[some], end[some], following, item, settings.history.max_seen)
+                arrays["user_type"] = pa.array(["new", "known"]).take(pa.array(known[some].astype(np.int8)))
+            yield arrays
+
+    train_rows, eval_rows = np.flatnonzero(training), np.flatnonzero(evaluation)
+    train_rows = train_rows[np.lexsort((order[train_rows], mixed(order[train_rows])))]
+    eval_rows = eval_rows[np.lexsort((order[eval_rows], time[eval_rows]))]
+    return {"train": slices(train_rows, False), "eval": slices(eval_rows, True)}
+
+
+def _evaluation(
+    table: pa.Table, user: np.ndarray, settings: InteractionSettings, cut: Optional[splitting.Cut]
+) -> np.ndarray:
+    split = settings.split
+    if split.method == "files":
+        return _numpy(table, EVALUATION)
+    if split.method == "leave_last_n":
+        return splitting.last_n(user, split.n)
+    if split.method == "time":
+        return splitting.after_cut(cut, _numpy(table, "timestamp"), _numpy(table, ORDER))
+    users, items = (table[name].combine_chunks().dictionary_encode() for name in ("user_id", "item_id"))
+    return splitting.by_hash(users, items, _numpy(table, ORDER), split.eval_fraction)
+
+
+def _user_numbers(table: pa.Table) -> np.ndarray:
+    """Returns 0, 0, 1, … for a table sorted by user_id."""
+    ids = table["user_id"].combine_chunks()
+    if not len(ids):
+        return np.empty(0, dtype=np.int64)
+    return np.concatenate([[0], np.cumsum(_mask(pc.not_equal(ids[1:], ids[:-1])))]).astype(np.int64)
+
+
+def _numpy(table: pa.Table, name: str) -> np.ndarray:
+    return table[name].to_numpy()
+
+
+def _mask(array: pa.Array) -> np.ndarray:
+    return array.to_numpy(zero_copy_only=False).astype(bool)

@@ -1,0 +1,138 @@
+"""The settings of InteractionGen: how the log looks, what is kept, how it is split."""
+
+from typing import Annotated, Literal, Optional
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from components.features import Features, column_of
+from components.tables import Delimiter, Format
+
+_CONFIG = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+_Column = Annotated[str, Field(min_length=1)]
+
+
+class Columns(BaseModel):
+    """Which columns of the log hold what."""
+
+    model_config = _CONFIG
+
+    user_id: _Column = "user_id"
+    """Who."""
+    item_id: _Column = "item_id"
+    """What."""
+    timestamp: Optional[_Column] = "timestamp"
+    """When. Without it (null) the order of the rows is the order of time."""
+    rating: Optional[_Column] = None
+    """How much, if the log has ratings."""
+    event: Optional[_Column] = None
+    """The type of the event (view, purchase...), if the log has types."""
+
+
+class History(BaseModel):
+    """How much of a user's past an example carries."""
+
+    model_config = _CONFIG
+
+    max_length: int = Field(default=50, ge=0, le=10_000)
+    """The newest items of the past, repetitions included, that `history` holds."""
+    max_seen: int = Field(default=1000, ge=0, le=10_000)
+    """The newest distinct items that `seen` holds in the evaluation split."""
+
+
+class Split(BaseModel):
+    """How the log is divided into training and evaluation events."""
+
+    model_config = _CONFIG
+
+    method: Literal["time", "leave_last_n", "hash", "files"] = "time"
+    """time: the newest events are for evaluation. leave_last_n: each user's newest n. hash: events at random; that
+    leaks the future into training, histories apart. files: as the given files."""
+    eval_fraction: float = Field(default=0.2, gt=0, lt=1)
+    """The share of events for evaluation (time, hash)."""
+    n: int = Field(default=1, ge=1)
+    """Events of each user for evaluation (leave_last_n). Users who have no more than that stay in training."""
+    eval_path: Optional[str] = Field(default=None, min_length=1)
+    """The evaluation files, a path or a glob (files)."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Split":
+        if (self.method == "files") != (self.eval_path is not None):
+            raise ValueError("split.eval_path is needed with split.method files, and only there")
+        return self
+
+
+class Users(BaseModel):
+    """The table of users whose features are joined onto their events. Its path is given beside the settings."""
+
+    model_config = _CONFIG
+
+    id: _Column = "user_id"
+    """The column with the user's id."""
+    format: Format = "auto"
+    """The files' format; auto goes by their suffixes."""
+    delimiter: Delimiter = ","
+    """What stands between the columns of a CSV file."""
+    features: Features = Field(default_factory=dict)
+    """Features of the user, by name."""
+
+
+class InteractionSettings(BaseModel):
+    """How to read, clean and split a log of interactions."""
+
+    model_config = _CONFIG
+
+    format: Format = "auto"
+    """The files' format; auto goes by their suffixes."""
+    delimiter: Delimiter = ","
+    """What stands between the columns of a CSV file."""
+    columns: Columns = Field(default_factory=Columns)
+    """Which columns hold what."""
+    timestamp_unit: Literal["auto", "s", "ms", "us", "ns", "iso"] = "auto"
+    """Unit of numeric timestamps, or iso for ISO 8601 text (UTC unless it has an offset). auto looks at the first rows.
+    Parquet's own timestamps know their unit."""
+    event_weights: dict[str, Annotated[float, Field(gt=0, le=1e6)]] = Field(default_factory=dict)
+    """Weight by type of event; events of other types are dropped. Without it all types are kept with weight 1."""
+    rating_range: Optional[tuple[float, float]] = None
+    """Lowest and highest rating that make sense; the ExampleValidator stops the run at others."""
+    min_rating: Optional[float] = None
+    """Events rated lower are dropped."""
+    deduplicate: bool = True
+    """Drop an event with the user, item and timestamp of an earlier row."""
+    min_user_events: int = Field(default=1, ge=1)
+    """Users with fewer events are dropped. With the time and files splits only training events count and are dropped,
+    so that nothing of the future decides what is trained on; histories still hold them."""
+    min_item_events: int = Field(default=1, ge=1)
+    """Items with fewer events, after the users were dropped, are dropped likewise."""
+    features: Features = Field(default_factory=dict)
+    """Features of the event, by name."""
+    users: Optional[Users] = None
+    """The table of users, if there is one."""
+    history: History = Field(default_factory=History)
+    """How much of a user's past an example carries."""
+    split: Split = Field(default_factory=Split)
+    """How the log is divided into training and evaluation events."""
+    max_rejected_fraction: float = Field(default=0.01, ge=0, le=1)
+    """The run stops when more than this share of the rows can't be used (not counting rows dropped by a rule)."""
+    partitions: int = Field(default=0, ge=0, le=10_000)
+    """Into how many parts, by user, the work and the output are divided; 0 goes by the files' size."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "InteractionSettings":
+        if self.event_weights and self.columns.event is None:
+            raise ValueError("event_weights needs columns.event")
+        for name, value in (("min_rating", self.min_rating), ("rating_range", self.rating_range)):
+            if value is not None and self.columns.rating is None:
+                raise ValueError(f"{name} needs columns.rating")
+        if self.rating_range is not None and not self.rating_range[0] < self.rating_range[1]:
+            raise ValueError("rating_range must be the lowest and the highest rating")
+        if self.users is not None:
+            both = sorted(set(self.features) & set(self.users.features))
+            if both:
+                raise ValueError(f"features and users.features both have {', '.join(both)}")
+        return self
+
+    def log_columns(self) -> dict[str, str]:
+        """Returns the columns to read from the log, by the setting that names them."""
+        named = {f"columns.{key}": value for key, value in self.columns.model_dump().items() if value is not None}
+        features = {f"features.{name}": column_of(name, feature) for name, feature in self.features.items()}
+        return named | features

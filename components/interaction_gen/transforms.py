@@ -1,0 +1,243 @@
+"""InteractionGen's Beam transforms: files to partitions by user, partitions to shards of examples, counts on the side.
+
+What flows between the steps is whole Arrow tables as bytes, never single events. A fault of the data travels as a
+problem in a Report, because an exception would reach the user as a page of Beam's own frames.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any, Optional
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components import tables
+from components.arrow_bytes import add_counts, from_bytes, to_bytes
+from components.errors import InputError
+from components.interaction_gen import partition
+from components.interaction_gen import split as splitting
+from components.interaction_gen.events import ORDER, by_partition, clean, clean_users
+from components.interaction_gen.log import Log, user_columns
+from components.progress import progress
+from components.records import SHARD_NAME, serialize, write_shard
+from components.row_report import Report, as_csv, as_dict, merged, problem
+
+SPLITS = ("train", "eval")
+
+_EVENTS, _USERS = "events", "users"
+_Payload = tuple[str, bytes]
+
+
+def generate(pipeline: beam.Pipeline, log: Log, split_folders: dict[str, str], rejects: str, temporary: str) -> None:
+    """Adds to `pipeline` all that turns `log` into shards of examples and a report.
+
+    Args:
+        pipeline: A Beam pipeline.
+        log: What to read.
+        split_folders: Where the shards of each split are written.
+        rejects: A folder for report.json and rejected.csv.
+        temporary: A folder on the same file system for unfinished shards.
+    """
+    settings = log.settings
+    sources = [(_EVENTS, file) for file in log.files] + [(_USERS, file) for file in log.user_files]
+    read = (
+        pipeline
+        | "Files" >> beam.Create(sources)
+        | "Parts" >> beam.FlatMap(_parts)
+        | "SpreadParts" >> beam.Reshuffle()
+        | "Read" >> beam.ParDo(_Read(log)).with_outputs("report", main="rows")
+    )
+    arranged = (
+        read.rows
+        | "ByUser" >> beam.GroupByKey()
+        | "Arrange" >> beam.ParDo(_Arrange(log)).with_outputs("report", main="partitions")
+    )
+    counted = (read.report, arranged.report) | "EarlyReports" >> beam.Flatten()
+    early = beam.pvalue.AsSingleton(counted | "EarlyReport" >> beam.CombineGlobally(merged))
+    cut: Any = log.cut
+    if settings.split.method == "time" and cut is None:
+        cut = beam.pvalue.AsSingleton(_find_cut(arranged.partitions, log))
+    common: Any = None
+    if settings.min_item_events > 1:
+        common = beam.pvalue.AsSingleton(
+            arranged.partitions
+            | "CountItems" >> beam.Map(_count_items, settings, cut)
+            | "AddItems" >> beam.CombineGlobally(add_counts)
+            | "CommonItems" >> beam.Map(_common_items, settings.min_item_events)
+        )
+    written = arranged.partitions | "Write" >> beam.ParDo(_Write(log, split_folders, temporary), early, cut, common)
+    _ = (
+        (counted, written)
+        | "Reports" >> beam.Flatten()
+        | "Report" >> beam.CombineGlobally(merged)
+        | "WriteReport" >> beam.Map(_write_report, log, rejects, cut)
+    )
+
+
+class _Read(beam.DoFn):
+    """Reads a part of a file and sends its clean rows to their partitions."""
+
+    def __init__(self, log: Log):
+        self._log = log
+
+    def process(self, element: tuple[str, tables.TableFile, int]) -> Iterator[Any]:
+        kind, file, part = element
+        settings = self._log.settings
+        reports: list[Report] = []
+        try:
+            if kind == _EVENTS:
+                columns, delimiter = list(dict.fromkeys(settings.log_columns().values())), settings.delimiter
+            else:
+                columns, delimiter = user_columns(settings), settings.users.delimiter
+            tables.check_columns(file, columns, delimiter)
+            for block in tables.read_blocks(file, columns, delimiter, part):
+                if kind == _EVENTS:
+                    evaluation = file.path in self._log.eval_files
+                    rows, report = clean(block, file, settings, self._log.unit, evaluation)
+                else:
+                    rows, report = clean_users(block, file, settings.users)
+                reports.append(report)
+                for number, share in by_partition(rows, self._log.partitions):
+                    yield number, (kind, to_bytes(share))
+                if len(block.rows):
+                    progress(f"{os.path.basename(file.path)}: row {int(block.rows[-1]):,}")
+        except InputError as error:
+            message = str(error) if file.path in str(error) else f"{file.path}: {error}"
+            reports.append(Report(problems=[message]))
+        yield beam.pvalue.TaggedOutput("report", merged(reports))
+
+
+class _Arrange(beam.DoFn):
+    """Orders a partition's events, drops duplicates and joins the users' features."""
+
+    def __init__(self, log: Log):
+        self._log = log
+
+    def process(self, element: tuple[int, Iterable[_Payload]]) -> Iterator[Any]:
+        number, payloads = element
+        parts: dict[str, list[pa.Table]] = {_EVENTS: [], _USERS: []}
+        for kind, data in payloads:
+            parts[kind].append(from_bytes(data))
+        if parts[_EVENTS]:
+            events, report = partition.ordered(parts[_EVENTS], self._log.settings)
+            reports = [report]
+            if self._log.settings.users is not None:
+                users = parts[_USERS] or [_no_users(self._log)]
+                events, report = partition.join_users(events, users, self._log.user_files[0].path)
+                reports.append(report)
+            yield number, to_bytes(events)
+            yield beam.pvalue.TaggedOutput("report", merged(reports))
+
+
+class _Write(beam.DoFn):
+    """Makes a partition's examples and writes them, a shard for each split."""
+
+    def __init__(self, log: Log, split_folders: dict[str, str], temporary: str):
+        self._log = log
+        self._split_folders = split_folders
+        self._temporary = temporary
+
+    def process(
+        self, element: tuple[int, bytes], early: Report, cut: Optional[splitting.Cut], common: Optional[pa.Array]
+    ) -> list[Report]:
+        if problem(early, self._log.settings.max_rejected_fraction, ""):
+            return []  # the run will stop: spare the work
+        number, data = element
+        report = Report()
+        marked = partition.mark(from_bytes(data), self._log.settings, cut)
+        slices = partition.examples(marked, self._log.settings, cut, common, report)
+        for split in SPLITS:
+            name = SHARD_NAME.format(index=number, count=self._log.partitions)
+            records = (record for columns in slices[split] for record in serialize(columns))
+            write_shard(os.path.join(self._split_folders[split], name), records, self._temporary)
+        progress(f"wrote {sum(report.split_events.values()):,} examples")
+        return [report]
+
+
+def _parts(source: tuple[str, tables.TableFile]) -> list[tuple[str, tables.TableFile, int]]:
+    kind, file = source
+    try:
+        return [(kind, file, part) for part in tables.parts(file)]
+    except InputError:
+        return [(kind, file, 0)]  # reading it will say what is wrong
+
+
+def _find_cut(partitions: beam.PCollection, log: Log) -> beam.PCollection:
+    """Returns the cut at the exact fraction of the events, as one element; None for an empty log.
+
+    First all events are counted by coarse buckets of time, then only those in the bucket of the cut are looked at.
+    """
+    fraction = log.settings.split.eval_fraction
+    bits = splitting.bucket_bits(log.settings.columns.timestamp is not None)
+    place = (
+        partitions
+        | "Histogram" >> beam.Map(_histogram, bits)
+        | "AddHistograms" >> beam.CombineGlobally(_added)
+        | "Locate" >> beam.Map(splitting.locate, fraction)
+    )
+    return (
+        partitions
+        | "InBucket" >> beam.Map(_in_bucket, bits, beam.pvalue.AsSingleton(place))
+        | "Candidates" >> beam.CombineGlobally(_concatenated)
+        | "Cut" >> beam.Map(_cut, beam.pvalue.AsSingleton(place))
+    )
+
+
+def _histogram(element: tuple[int, bytes], bits: int) -> Counter:
+    return splitting.histogram(from_bytes(element[1])["timestamp"].to_numpy(), bits)
+
+
+def _added(counters: Iterable[Counter]) -> Counter:
+    total: Counter = Counter()
+    for counter in counters:
+        total.update(counter)
+    return total
+
+
+def _in_bucket(element: tuple[int, bytes], bits: int, place: Optional[tuple[int, int]]) -> np.ndarray:
+    table = from_bytes(element[1])
+    keys = np.stack([table["timestamp"].to_numpy(), table[ORDER].to_numpy()])
+    return keys[:, keys[0] >> bits == place[0]] if place else keys[:, :0]
+
+
+def _concatenated(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.empty((2, 0), dtype=np.int64), *arrays], axis=1)
+
+
+def _cut(keys: np.ndarray, place: Optional[tuple[int, int]]) -> Optional[splitting.Cut]:
+    return splitting.cut_at(keys[0], keys[1], place[1]) if place else None
+
+
+def _count_items(element: tuple[int, bytes], settings: Any, cut: Optional[splitting.Cut]) -> bytes:
+    return to_bytes(partition.item_counts(partition.mark(from_bytes(element[1]), settings, cut)))
+
+
+def _common_items(data: bytes, minimum: int) -> pa.Array:
+    counts = from_bytes(data)
+    return counts["item_id"].filter(pc.greater_equal(counts["events"], minimum)).combine_chunks()
+
+
+def _no_users(log: Log) -> pa.Table:
+    """Returns a users' table without rows, for a partition that no listed user is in."""
+    columns = {column: pa.array([], pa.string()) for column in user_columns(log.settings)}
+    empty = tables.Block(np.empty(0, np.int64), columns)
+    return clean_users(empty, log.user_files[0], log.settings.users)[0]
+
+
+def _write_report(report: Report, log: Log, folder: str, cut: Optional[splitting.Cut]) -> None:
+    from tfx.dsl.io import fileio
+
+    fileio.makedirs(folder)
+    facts = as_dict(report) | {
+        "cut": None if cut is None else cut.time,
+        "timed": log.settings.columns.timestamp is not None,
+        "problem": problem(report, log.settings.max_rejected_fraction, "the log"),
+    }
+    with fileio.open(os.path.join(folder, "report.json"), "w") as target:
+        target.write(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    with fileio.open(os.path.join(folder, "rejected.csv"), "w") as target:
+        target.write(as_csv(report.samples))

@@ -1,0 +1,304 @@
+"""Asks a served model real questions and says in which answers it breaks the serving contract."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Optional, Union
+
+from components.servable_validator.sample import Sample
+from serving.client import (
+    InvalidRequest,
+    Query,
+    Recommendation,
+    RecommendationList,
+    RecommenderClient,
+    RecommenderError,
+    SimilarItems,
+    Tensor,
+)
+
+_K = 10
+_UNKNOWN_USER = "\u2063no such user\u2063"
+_UNKNOWN_ITEM = "\u2063no such item\u2063"
+_MAX_LISTED = 20_000
+"""A catalogue of up to this many items is asked for whole."""
+_SAME = 1e-5
+_NEAR = 1e-3
+"""A batch may be summed in another order than a single row."""
+
+_CONTRACT: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "recommend": (
+        {"user_id": "string", "history": "string", "exclude": "string", "k": "int32"},
+        {"item_ids": "string", "scores": "float32", "source": "string"},
+    ),
+    "similar_items": (
+        {"item_id": "string", "exclude": "string", "k": "int32"},
+        {"item_ids": "string", "scores": "float32", "known": "bool"},
+    ),
+    "score": ({"user_id": "string", "history": "string", "candidates": "string"}, {"scores": "float32"}),
+    "by_user": ({"user_id": "string"}, {"item_ids": "string", "scores": "float32"}),
+    "serving_default": ({"examples": "string"}, {"item_ids": "string", "scores": "float32"}),
+    "describe": ({"item_id": "string"}, {"display": "string", "known": "bool"}),
+}
+"""Signature to the types of its inputs and outputs."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the servable says of itself in `assets.extra/recommender.json`."""
+
+    num_items: int
+    default_k: int
+    max_k: int
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of a request, one at a time."""
+
+    p50: float
+    p99: float
+
+
+def check(grpc: RecommenderClient, rest: RecommenderClient, sample: Sample, limits: Limits) -> list[str]:
+    """Asks everything the contract promises.
+
+    Args:
+        grpc: a client over gRPC.
+        rest: a client of the same server over REST.
+        sample: whom to ask for.
+        limits: of the servable.
+
+    Returns:
+        One line for each broken promise; none if all are kept.
+
+    Raises:
+        RecommenderError: the server fails where the contract has an answer.
+    """
+    failures = list(_signatures(grpc))
+    if failures:
+        return failures
+    for part in (_users, _histories, _strangers, _sizes, _similar, _scores, _descriptions, _defaults, _batches):
+        failures += part(grpc, sample, limits)
+    failures += _transports(grpc, rest, sample)
+    return failures
+
+
+def measure(client: RecommenderClient, sample: Sample, num_requests: int) -> Latency:
+    """Latency of `recommend` over the sample's queries in turn."""
+    queries = _queries(sample)
+    times = []
+    for index in range(num_requests):
+        query = queries[index % len(queries)]
+        started = time.perf_counter()
+        client.recommend(query.user_id, query.history, k=_K)
+        times.append(1000 * (time.perf_counter() - started))
+    times.sort()
+    return Latency(p50=times[len(times) // 2], p99=times[math.ceil(0.99 * len(times)) - 1])
+
+
+def list_faults(
+    answer: Union[RecommendationList, SimilarItems],
+    k: int,
+    forbidden: Sequence[str] = (),
+    source: Optional[str] = None,
+) -> list[str]:
+    """Says what is wrong with one list: too long, an item twice or forbidden, scores not falling, wrong source."""
+    ids, scores = answer.item_ids, [item.score for item in answer]
+    faults = []
+    if len(ids) > k:
+        faults.append(f"{len(ids)} items where k was {k}")
+    if len(set(ids)) < len(ids):
+        faults.append(f"item {next(i for i in ids if ids.count(i) > 1)!r} twice")
+    wrong = set(ids) & set(forbidden)
+    if wrong:
+        faults.append(f"item {min(wrong)!r}, which was seen or excluded")
+    if any(not math.isfinite(score) for score in scores):
+        faults.append("an item whose score is not a number")
+    elif any(after > before for before, after in zip(scores, scores[1:])):
+        faults.append("scores that are not sorted")
+    if source is not None and isinstance(answer, RecommendationList) and answer.source != source:
+        faults.append(f"source {answer.source!r}, not {source!r}")
+    return faults
+
+
+def _signatures(client: RecommenderClient) -> Iterator[str]:
+    found = client.metadata().signatures
+    for name, (inputs, outputs) in _CONTRACT.items():
+        if name not in found:
+            yield f"there is no signature {name!r}"
+            continue
+        for kind, wanted, there in (("input", inputs, found[name].inputs), ("output", outputs, found[name].outputs)):
+            types = {tensor: spec.dtype for tensor, spec in there.items()}
+            if types != wanted:
+                yield f"signature {name!r} has the {kind}s {types}, not {wanted}"
+
+
+def _users(client: RecommenderClient, sample: Sample, limits: Limits) -> Iterator[str]:
+    for user, items in sample.users.items():
+        answer = client.recommend(user, k=_K)
+        yield from _about(f"known user {user!r}", list_faults(answer, _K, items, "user"))
+        if answer != client.recommend(user, k=_K):
+            yield f"known user {user!r}: another answer when asked again"
+        excluded = answer.item_ids[:3]
+        again = client.recommend(user, exclude=excluded, k=_K)
+        yield from _about(f"known user {user!r} with exclusions", list_faults(again, _K, [*items, *excluded], "user"))
+        if again.item_ids[: _K - 3] != answer.item_ids[3:]:
+            yield f"known user {user!r}: excluding the first three items does more than take them out"
+
+
+def _histories(client: RecommenderClient, sample: Sample, limits: Limits) -> Iterator[str]:
+    for history in sample.histories:
+        answer = client.recommend(_UNKNOWN_USER, history, k=_K)
+        yield from _about(f"unknown user with history {history[:3]}", list_faults(answer, _K, history, "history"))
+
+
+def _strangers(client: RecommenderClient, sample: Sample, limits: Limits) -> Iterator[str]:
+    answer = client.recommend(k=_K)
+    yield from _about("nobody in particular", list_faults(answer, _K, (), "popular"))
+    if not answer.items:
+        yield "nobody in particular: no items"
+    for user, history in ((_UNKNOWN_USER, []), (_UNKNOWN_USER, [_UNKNOWN_ITEM])):
+        other = client.recommend(user, history, k=_K)
+        if (other.item_ids, other.source) != (answer.item_ids, answer.source):
+            yield f"unknown user with {'an unknown' if history else 'no'} history: not the popular items"
+
+
+def _sizes(client: RecommenderClient, sample: Sample, limits: Limits) -> Iterator[str]:
+    first = client.recommend(k=_K)
+    if client.recommend(k=1).item_ids != first.item_ids[:1]:
+        yield "k=1: not the first of k=10"
+    if limits.num_items <= _MAX_LISTED:
+        k = min(limits.num_items + 5, limits.max_k)
+        everything = client.recommend(k=k)
+        yield from _about(f"k={k}", list_faults(everything, limits.num_items))
+        if len(everything) < limits.num_items:
+            yield f"k={k}: {len(everything)} of {limits.num_items} items"
+        nothing = client.recommend(exclude=everything.item_ids, k=_K)
+        if nothing.items:
+            yield f"with everything excluded: item {nothing.item_ids[0]!r}"
+    for k in (0, limits.max_k + 1):
+        inputs = {
+            "user_id": Tensor("string", (1,), [""]),
+            "history": Tensor("string", (1, 0), []),
+            "exclude": Tensor("string", (1, 0), []),
+            "k": Tensor("int32", (), [k]),
+        }
+        try:
+            client.predict("recommend", inputs)
+            yield f"k={k}: answered, though it is beyond the limits (1 to {limits.max_k})"
+        except InvalidRequest:
+            pass
+
+
+def _similar(client: RecommenderClient, sample: Sample, limits: Limits) -> Iterator[str]:
+    for item in sample.items:
+        answer = client.similar_items(item, k=_K)
+        yield from _about(f"similar to {item!r}", list_faults(answer, _K, [item]))
+        if not answer.known:
+            yield f"similar to {item!r}: said to be unknown"
+        excluded = answer.item_ids[:2]
+        again = client.similar_items(item, exclude=excluded, k=_K)
+        yield from _about(f"similar to {item!r} with exclusions", list_faults(again, _K, [item, *excluded]))
+    if client.similar_items(_UNKNOWN_ITEM, k=_K).known:
+        yield "similar to an unknown item: said to be known"
+
+
+def _scores(client: RecommenderClient, sample: Sample, limits: Limits) -> Iterator[str]:
+    for query in _queries(sample):
+        answer = client.recommend(query.user_id, query.history, k=_K)
+        scores = client.score(query.user_id, query.history, [*answer.item_ids, _UNKNOWN_ITEM])
+        if not _close([item.score for item in answer], scores[:-1], _NEAR):
+            yield f"score for {_whom(query)}: not the scores of recommend"
+        if scores[-1] != -math.inf:
+            yield f"score for {_whom(query)}: {scores[-1]} for an unknown item, not -inf"
+
+
+def _descriptions(client: RecommenderClient, sample: Sample, limits: Limits) -> Iterator[str]:
+    for item in client.describe(sample.items):
+        if not item.known:
+            yield f"describe {item.item_id!r}: said to be unknown"
+    (unknown,) = client.describe([_UNKNOWN_ITEM])
+    if unknown.known or unknown.display:
+        yield "describe an unknown item: said to be known"
+
+
+def _defaults(client: RecommenderClient, sample: Sample, limits: Limits) -> Iterator[str]:
+    k = limits.default_k
+    users = list(sample.users)
+    found = client.predict("by_user", {"user_id": Tensor("string", (len(users),), users)})
+    for user, ids in zip(users, _rows(found)):
+        if ids != client.recommend(user, k=k).item_ids:
+            yield f"by_user for {user!r}: not what recommend says"
+    for query in _queries(sample):
+        excluded = client.recommend(query.user_id, query.history, k=3).item_ids
+        example = _example({"user_id": [query.user_id or ""], "history": query.history, "seen": excluded})
+        (ids,) = _rows(client.predict("serving_default", {"examples": Tensor("string", (1,), [example])}))
+        if ids != client.recommend(query.user_id, query.history, excluded, k).item_ids:
+            yield f"serving_default for {_whom(query)}: not what recommend says"
+
+
+def _batches(client: RecommenderClient, sample: Sample, limits: Limits) -> Iterator[str]:
+    queries = [*_queries(sample), Query(exclude=sample.items[:2])]
+    for query, answer in zip(queries, client.recommend_batch(queries, _K)):
+        alone = client.recommend(query.user_id, query.history, query.exclude, _K)
+        same = answer.source == alone.source and _close(_values(answer), _values(alone), _NEAR)
+        if not same:
+            yield f"{_whom(query)} in a batch: not the answer that it gets alone"
+
+
+def _transports(grpc: RecommenderClient, rest: RecommenderClient, sample: Sample) -> Iterator[str]:
+    for query in [*_queries(sample), Query()]:
+        asked = query.user_id, query.history, query.exclude, _K
+        one, other = grpc.recommend(*asked), rest.recommend(*asked)
+        same = one.item_ids == other.item_ids and one.source == other.source
+        if not same or not _close(_values(one), _values(other), _SAME):
+            yield f"{_whom(query)}: gRPC and REST disagree"
+    for item in sample.items[:3]:
+        one_list, other_list = grpc.similar_items(item), rest.similar_items(item)
+        if one_list.item_ids != other_list.item_ids or one_list.known != other_list.known:
+            yield f"similar to {item!r}: gRPC and REST disagree"
+        if grpc.describe([item]) != rest.describe([item]):
+            yield f"describe {item!r}: gRPC and REST disagree"
+
+
+def _queries(sample: Sample) -> list[Query]:
+    return [*(Query(user) for user in sample.users), *(Query(_UNKNOWN_USER, history) for history in sample.histories)]
+
+
+def _whom(query: Query) -> str:
+    return f"history {list(query.history)[:3]}" if query.history else f"user {query.user_id!r}"
+
+
+def _values(items: Sequence[Recommendation] | RecommendationList) -> list[float]:
+    return [item.score for item in items]
+
+
+def _rows(outputs: Mapping[str, Tensor]) -> list[list[str]]:
+    return [[item for item in row if item] for row in outputs["item_ids"].rows()]
+
+
+def _close(one: Sequence[float], other: Sequence[float], tolerance: float) -> bool:
+    return len(one) == len(other) and all(
+        math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance) for a, b in zip(one, other)
+    )
+
+
+def _about(what: str, faults: Sequence[str]) -> list[str]:
+    return [f"{what}: {fault}" for fault in faults]
+
+
+def _example(features: Mapping[str, Sequence[str]]) -> bytes:
+    import tensorflow as tf
+
+    def feature(values: Sequence[str]) -> tf.train.Feature:
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode() for value in values]))
+
+    named = {name: feature(values) for name, values in features.items()}
+    return tf.train.Example(features=tf.train.Features(feature=named)).SerializeToString()
+
+
+__all__ = ["Latency", "Limits", "RecommenderError", "check", "list_faults", "measure"]

@@ -1,0 +1,25 @@
+"""Settings of the ServableValidator."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ServableValidatorSettings(BaseModel):
+    """What the servable must show in the model server before it may be pushed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    num_requests: int = Field(100, ge=1)
+    """Requests whose latency is measured, over gRPC and over REST each."""
+
+    max_latency_ms: Optional[float] = Field(1_000.0, gt=0)
+    """Longest 99th percentile of the latency over gRPC, one request at a time; null for no limit."""
+
+    max_memory_mb: Optional[float] = Field(None, gt=0)
+    """Most resident memory in MiB that the model server may need with this model loaded; null for no limit."""
+
+    load_timeout_s: float = Field(300.0, gt=0)
+    """Seconds within which the model server must have started and loaded the model."""

@@ -1,0 +1,1 @@
+"""The Trainer: TFX's own, with the catalogue as one more input."""

@@ -1,0 +1,209 @@
+"""The versions of a model on disk, `<base path>/<model>/<version>`: listed, compared, published by rename.
+
+The layout is TensorFlow Serving's. Whatever isn't a directory named by a number and holding a SavedModel is no version,
+so a server that polls the directory and this module see the same. Paths are local or mounted ones: a rename that is
+seen at once or not at all exists on file systems only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.errors import InputError
+
+_SAVED_MODEL = "saved_model.pb"
+_DESCRIPTION = Path("assets.extra", "recommender.json")
+_UNFINISHED = ".publish-"
+
+
+@dataclasses.dataclass(frozen=True)
+class Version:
+    """One version of a model on disk."""
+
+    number: int
+    """The directory's name."""
+    path: Path
+    """The directory, which holds `saved_model.pb`."""
+    fingerprint: str
+    """What the Indexer says decides the answers; empty for a SavedModel that isn't the Indexer's."""
+
+
+def model_dir(base_path: str | os.PathLike[str], model_name: str) -> Path:
+    """Returns the directory that holds the model's versions.
+
+    Raises:
+        InputError: `base_path` is a URI of an object store, or `model_name` is not a plain directory name.
+    """
+    if "://" in str(base_path):
+        raise InputError(
+            f"base path {base_path}: versions appear by rename, so it must be a local or mounted directory"
+        )
+    if model_name in {"", ".", ".."} or "/" in model_name:
+        raise InputError(f"model name {model_name!r}: must be a plain directory name")
+    return Path(base_path, model_name)
+
+
+def describe(servable: str | os.PathLike[str]) -> dict:
+    """Returns what the Indexer wrote about a servable (`assets.extra/recommender.json`); empty without that file.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = Path(servable, _DESCRIPTION)
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise InputError(f"{path}: damaged: {error}; remove that version") from error
+
+
+def fingerprint(servable: str | os.PathLike[str]) -> str:
+    """Returns the fingerprint of a servable; empty where it has none."""
+    return str(describe(servable).get("fingerprint", ""))
+
+
+def list_versions(directory: str | os.PathLike[str]) -> list[Version]:
+    """Returns a model's versions, oldest first.
+
+    Args:
+        directory: `<base path>/<model>`; may be missing.
+
+    Returns:
+        The directories whose name is a number and that hold a SavedModel.
+    """
+    return [
+        Version(number, path, fingerprint(path))
+        for number, path in sorted(_numbered(Path(directory)))
+        if (path / _SAVED_MODEL).is_file()
+    ]
+
+
+def newest(directory: str | os.PathLike[str], other_than: str = "") -> Version | None:
+    """Returns the newest version, or None without any.
+
+    Args:
+        directory: `<base path>/<model>`; may be missing.
+        other_than: leaves out versions of this fingerprint; empty leaves out nothing.
+    """
+    for version in reversed(list_versions(directory)):
+        if not other_than or version.fingerprint != other_than:
+            return version
+    return None
+
+
+def check_writable(directory: str | os.PathLike[str]) -> None:
+    """Makes sure, leaving nothing behind, that versions can be written under `directory`, which may not exist yet.
+
+    Raises:
+        InputError: they can't.
+    """
+    existing = Path(directory).absolute()
+    try:
+        while not existing.exists():
+            existing = existing.parent
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise InputError(f"{directory}: can't be written: {_reason(error)} ({existing})") from error
+
+
+def publish(source: str | os.PathLike[str], directory: str | os.PathLike[str]) -> Version:
+    """Makes a servable the newest version of a model, at once or not at all.
+
+    The files are copied to a hidden sibling, flushed to disk and then renamed. Publishers take turns by a lock on the
+    directory, which ends with its process, so whatever hidden sibling is there under the lock was left by a killed one.
+
+    Args:
+        source: directory of a SavedModel.
+        directory: `<base path>/<model>`; made if missing.
+
+    Returns:
+        The new version. Its number is the time in UTC as YYYYMMDDHHMMSS, or one more than the newest number there.
+
+    Raises:
+        InputError: `source` is no SavedModel, or `directory` can't be written; nothing is left behind.
+    """
+    source, directory = Path(source), Path(directory)
+    if not (source / _SAVED_MODEL).is_file():
+        raise InputError(f"{source}: no SavedModel to publish ({_SAVED_MODEL} is missing)")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with _locked(directory):
+            for leftover in directory.glob(f"{_UNFINISHED}*"):
+                shutil.rmtree(leftover)
+            unfinished = directory / f"{_UNFINISHED}{uuid.uuid4().hex}"
+            try:
+                _copy(source, unfinished)
+                number = max([_now(), *(number + 1 for number, _ in _numbered(directory))])
+                target = directory / str(number)
+                unfinished.rename(target)
+            except BaseException:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise
+            _flush(directory)
+    except OSError as error:
+        raise InputError(
+            f"{directory}: a new version can't be written: {_reason(error)}. Nothing was changed there; "
+            "free space or mend the permissions, then run again"
+        ) from error
+    return Version(number, target, fingerprint(target))
+
+
+def _numbered(directory: Path) -> Iterator[tuple[int, Path]]:
+    """Yields number and path of each entry whose name is a number, whatever it holds."""
+    if directory.is_dir():
+        for path in directory.iterdir():
+            if path.name.isascii() and path.name.isdecimal():
+                yield int(path.name), path
+
+
+def _now() -> int:
+    return int(datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%d%H%M%S"))
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies a directory and flushes all of it to disk; new files get the process's default permissions."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for name, _, files in os.walk(source, onerror=fail, followlinks=True):
+        directory = target / Path(name).relative_to(source)
+        directory.mkdir()
+        for file in files:
+            shutil.copyfile(Path(name, file), directory / file)
+            _flush(directory / file)
+        _flush(directory)
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

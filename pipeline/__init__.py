@@ -1,0 +1,8 @@
+"""The pipeline: config, DAG, local runner, command line, and the modules that Transform and Trainer load."""
+
+import os
+
+__version__ = "0.1.0"
+
+# TensorFlow Recommenders needs Keras 2, and TensorFlow reads this once, when it is imported.
+os.environ["TF_USE_LEGACY_KERAS"] = "1"

@@ -1,0 +1,104 @@
+"""The command line: reads arguments, calls the rooms, turns errors into one message and an exit code.
+
+Heavy modules are imported inside the commands, so that `--help`, `query` and a typing mistake answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from components.errors import InputError
+
+DEFAULT_CONFIG = Path("configs/movielens_100k.yaml")
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The config file.", show_default=True)]
+SetOption = Annotated[
+    Optional[list[str]],
+    typer.Option("--set", help="Override a key of the config, such as model.dim=32. May be given several times."),
+]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="A recommender from a log to a served model: train, judge, push, serve, ask.",
+)
+
+
+@app.command(epilog="Example: recommender run --config configs/movielens_100k.yaml --set training.epochs=5")
+def run(
+    config: ConfigOption = DEFAULT_CONFIG,
+    overrides: SetOption = None,
+    first: Annotated[
+        Optional[str], typer.Option("--from", metavar="NODE", help="Run this node again and all that follows it.")
+    ] = None,
+    only: Annotated[Optional[str], typer.Option("--only", metavar="NODE", help="Run this node again, and no later one.")] = None,
+) -> None:
+    """Run the pipeline: data to a pushed version. Exit code 3: trained, but not blessed."""
+    from pipeline.config import load_config
+    from pipeline.run import run as run_config
+
+    if first and only:
+        raise InputError("--from and --only exclude each other")
+    raise typer.Exit(run_config(load_config(config, tuple(overrides or ())), first, only))
+
+
+@app.command(epilog="Example: recommender validate --config configs/movielens_100k.yaml")
+def validate(config: ConfigOption = DEFAULT_CONFIG, overrides: SetOption = None) -> None:
+    """Check a config, and the head of its data, within seconds."""
+    from pipeline.config import load_config
+    from pipeline.validate import validate as validate_config
+
+    validate_config(load_config(config, tuple(overrides or ())), Console())
+
+
+@app.command(epilog="Example: recommender demo --user 42")
+def demo(
+    config: ConfigOption = DEFAULT_CONFIG,
+    overrides: SetOption = None,
+    user: Annotated[Optional[str], typer.Option(help="A user to ask for; by default one of the training users.")] = None,
+) -> None:
+    """Run the pipeline, serve what it pushed, ask it over gRPC and REST, and stop."""
+    from pipeline.config import load_config
+    from pipeline.demo import demo as run_demo
+
+    raise typer.Exit(run_demo(load_config(config, tuple(overrides or ())), user))
+
+
+@app.command(epilog="Example: recommender doctor")
+def doctor() -> None:
+    """Say what is installed, what is missing or broken, and how to mend it."""
+    from pipeline.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(Console()))
+
+
+def _register() -> None:
+    from pipeline.cli import serving
+
+    app.command(epilog="Example: recommender serve --config configs/movielens_100k.yaml --port 8500")(serving.serve)
+    app.command(epilog='Example: recommender query --user 42 -k 5; recommender query --history "50,181,1"')(serving.query)
+    app.command(epilog="Example: recommender similar --item 50 -k 5")(serving.similar)
+
+
+_register()
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    if not sys.warnoptions:
+        # Google's libraries warn on import about Python versions; nothing here is for the person at the terminal.
+        warnings.simplefilter("ignore")
+    try:
+        app()
+    except InputError as error:
+        Console(stderr=True).print(f"[red]error[/]: {escape(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(2)

@@ -1,0 +1,254 @@
+"""The commands that serve a model and ask it: `serve`, `query`, `similar`.
+
+With --target and --model the two that ask need neither a config nor anything that the client doesn't.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from components.errors import InputError
+from serving.client import (
+    InvalidRequest,
+    Recommendation,
+    RecommendationList,
+    RecommenderClient,
+    RecommenderError,
+    ServerUnavailable,
+)
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+
+_DEFAULT_CONFIG = Path("configs/movielens_100k.yaml")
+_DEFAULT_K = 10
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The config file.")]
+TargetOption = Annotated[
+    Optional[str], typer.Option(help="host:port of the model server; by default as the config says.")
+]
+ModelOption = Annotated[Optional[str], typer.Option(help="The model's name; by default the config's.")]
+TransportOption = Annotated[str, typer.Option(help="grpc or rest.")]
+ExcludeOption = Annotated[
+    Optional[list[str]],
+    typer.Option(help='Items not to return, "id1,id2"; an id with a comma in double quotes. Repeatable.'),
+]
+CountOption = Annotated[Optional[int], typer.Option("-k", help="How many items; by default as the config says.")]
+
+
+@dataclass(frozen=True)
+class _Endpoint:
+    """Which model to ask where, and for how many items unless told."""
+
+    target: str
+    model: str
+    transport: str
+    default_k: int
+
+
+def serve(
+    config: ConfigOption = _DEFAULT_CONFIG,
+    base_path: Annotated[
+        Optional[Path], typer.Option(help="Versions lie in BASE_PATH/<model>/<version>; by default as the config says.")
+    ] = None,
+    model: ModelOption = None,
+    port: Annotated[Optional[int], typer.Option(help="gRPC port; 0 picks a free one.", min=0, max=65535)] = None,
+    rest_port: Annotated[Optional[int], typer.Option(help="REST port; 0 picks a free one.", min=0, max=65535)] = None,
+    host: Annotated[Optional[str], typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = None,
+) -> None:
+    """Serve the newest version, and each newer one as it is pushed, until Ctrl-C.
+
+    Runs tensorflow_model_server where one is on the PATH, else the embedded model server.
+    """
+    from components.versions import model_dir, newest
+    from serving.server.ports import free_port
+    from serving.server.process import EMBEDDED, command, environment, find_model_server
+
+    loaded = _load(config)
+    settings, name = loaded.serving, model or loaded.name
+    base_path = base_path or settings.base_path
+    host = host or settings.host
+    port = settings.port if port is None else port
+    rest_port = settings.rest_port if rest_port is None else rest_port
+    versions = model_dir(base_path, name)
+    version = newest(versions)
+    if version is None:
+        raise InputError(f"{versions}: no version of {name} to serve; make one with `recommender run`")
+    binary = find_model_server() or EMBEDDED
+    if binary != EMBEDDED:
+        port, rest_port = port or free_port(), rest_port or free_port()
+        if host not in ("0.0.0.0", "::"):
+            typer.echo(f"note: tensorflow_model_server listens on all addresses, not only on {host}")
+    arguments = command(base_path, name, port=port, rest_port=rest_port, host=host, binary=binary)
+    typer.echo(f"serving {name} version {version.number} from {versions} by {_server_name(binary)}")
+    typer.echo(f"gRPC on {host}:{port or '(a free port)'}, REST on {host}:{rest_port or '(a free port)'}; Ctrl-C stops")
+    typer.echo(f"ask with: recommender query --user ID{_target_hint(port, settings.port)}")
+    sys.stdout.flush()
+    # The server takes this process's place, so that signals and the exit code are its own.
+    os.execvpe(arguments[0], arguments, environment())
+
+
+def query(
+    user: Annotated[
+        Optional[str], typer.Option(help="Whom to recommend for; nobody in particular if left out.")
+    ] = None,
+    history: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            help='What they had to do with, newest first, "id1,id2"; an id with a comma in double quotes. Repeatable.'
+        ),
+    ] = None,
+    exclude: ExcludeOption = None,
+    k: CountOption = None,
+    target: TargetOption = None,
+    transport: TransportOption = "grpc",
+    model: ModelOption = None,
+    config: ConfigOption = _DEFAULT_CONFIG,
+) -> None:
+    """Ask a running model server for recommendations."""
+    endpoint = _endpoint(config, target, model, transport)
+    seen = parse_ids(history or (), "--history")
+    excluded = parse_ids(exclude or (), "--exclude")
+    with _client(endpoint) as client:
+        answer = client.recommend(user, seen, excluded, endpoint.default_k if k is None else k)
+        if answer.items:
+            _show(client, answer.items, _version(client, answer.version), endpoint.model)
+        typer.echo(_explain(answer, user, seen))
+
+
+def similar(
+    item: Annotated[str, typer.Option(help="The item's id.")],
+    exclude: ExcludeOption = None,
+    k: CountOption = None,
+    target: TargetOption = None,
+    transport: TransportOption = "grpc",
+    model: ModelOption = None,
+    config: ConfigOption = _DEFAULT_CONFIG,
+) -> None:
+    """Ask a running model server for items similar to one."""
+    endpoint = _endpoint(config, target, model, transport)
+    excluded = parse_ids(exclude or (), "--exclude")
+    with _client(endpoint) as client:
+        answer = client.similar_items(item, excluded, endpoint.default_k if k is None else k)
+        if not answer.known:
+            raise InputError(f"item {item!r}: the model {endpoint.model!r} doesn't know it (ids are matched exactly)")
+        if not answer.items:
+            typer.echo("nothing is left: every other item is excluded")
+            return
+        (asked,) = client.describe([item])
+        _show(client, answer.items, _version(client, answer.version), endpoint.model)
+        typer.echo(f"similar to {item} {asked.display}".rstrip())
+
+
+def parse_ids(values: Sequence[str], option: str) -> list[str]:
+    """Reads ids from options that each hold a comma-separated list, quoted as in CSV.
+
+    Args:
+        values: such as `['50,181', '"Matrix, The",1']`.
+        option: the option's name, for the message.
+
+    Returns:
+        All ids in order, such as `['50', '181', 'Matrix, The', '1']`; empty ones are left out.
+
+    Raises:
+        InputError: a quote is not closed.
+    """
+    try:
+        rows = [row for value in values for row in csv.reader([value], skipinitialspace=True, strict=True)]
+    except csv.Error as error:
+        raise InputError(
+            f"{option}: {error}; write ids as id1,id2, and one that has a comma or begins with a quote in double quotes,"
+            " its own quotes doubled"
+        ) from None
+    return [item for row in rows for item in row if item]
+
+
+def _endpoint(config: Path, target: Optional[str], model: Optional[str], transport: str) -> _Endpoint:
+    if transport not in ("grpc", "rest"):
+        raise InputError(f"--transport {transport}: it is grpc or rest")
+    if target and model:
+        return _Endpoint(target, model, transport, _DEFAULT_K)
+    loaded = _load(config)
+    serving = loaded.serving
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(serving.host, serving.host)
+    port = serving.port if transport == "grpc" else serving.rest_port
+    return _Endpoint(target or f"{host}:{port}", model or loaded.name, transport, serving.default_k)
+
+
+def _load(config: Path) -> Config:
+    from pipeline.config import load_config
+
+    return load_config(config)
+
+
+@contextmanager
+def _client(endpoint: _Endpoint) -> Iterator[RecommenderClient]:
+    """A client whose errors end the command with one line and the right exit code."""
+    try:
+        with RecommenderClient(endpoint.target, model=endpoint.model, transport=endpoint.transport) as client:
+            yield client
+    except InvalidRequest as error:
+        raise InputError(str(error)) from None
+    except ServerUnavailable:
+        _fail(f"no model server at {endpoint.target}: start one with `recommender serve`")
+    except RecommenderError as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> None:
+    Console(stderr=True).print(f"[red]error[/]: {escape(message)}", soft_wrap=True, highlight=False)
+    raise typer.Exit(1)
+
+
+def _show(client: RecommenderClient, items: Sequence[Recommendation], version: Any, model: str) -> None:
+    table = Table(title=f"{escape(model)} version {version}", title_justify="left")
+    table.add_column("rank", justify="right")
+    table.add_column("id", overflow="fold")
+    table.add_column("title", overflow="fold")
+    table.add_column("score", justify="right")
+    described = client.describe([item.item_id for item in items])
+    for rank, (item, description) in enumerate(zip(items, described), 1):
+        table.add_row(str(rank), escape(item.item_id), escape(description.display), f"{item.score:.4f}")
+    Console(highlight=False).print(table)
+
+
+def _version(client: RecommenderClient, version: Optional[int]) -> Any:
+    """The version that answered; REST doesn't tell, then it is the newest that serves."""
+    if version is not None:
+        return version
+    return next((status.version for status in client.status() if status.available), "unknown")
+
+
+def _explain(answer: RecommendationList, user: Optional[str], history: Sequence[str]) -> str:
+    """Says what the list was made from."""
+    if not answer.items:
+        return "nothing is left to recommend: every item was seen or is excluded"
+    unknown = f"user {user} is unknown to the model; " if user else ""
+    if answer.source == "user":
+        return f"source: user ({user} is known{', served from the history given' if history else ''})"
+    if answer.source == "history":
+        return f"source: history ({unknown}served from the history given)"
+    if history:
+        unknown += "none of the history's items is known; "
+    return f"source: {answer.source} ({unknown}these are the popular items)"
+
+
+def _server_name(binary: str) -> str:
+    return "the embedded model server" if binary == "embedded" else shlex.quote(binary)
+
+
+def _target_hint(port: int, configured: int) -> str:
+    return "" if port == configured else f" --target localhost:{port or 'PORT'}"

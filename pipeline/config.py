@@ -1,0 +1,215 @@
+"""The config file: one YAML a data set, read into typed models in which every key has a default or a clear error.
+
+The settings of a component are defined beside it; this module only composes them. It imports no TensorFlow, so that
+`recommender validate` and the serving commands start fast.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Optional, get_args
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from components.catalogue_gen.settings import CatalogueSettings
+from components.errors import InputError
+from components.evaluator.settings import EvaluatorSettings
+from components.indexer.settings import IndexerSettings
+from components.interaction_gen.settings import InteractionSettings, Users
+from components.servable_validator.settings import ServableValidatorSettings
+from pipeline.settings import ModelSettings, Settings, TrainingSettings
+
+
+class UsersConfig(Users):
+    """A table of users, whose features are joined onto their events."""
+
+    path: str = Field(min_length=1)
+    """The files, as for the log."""
+
+
+class InteractionsConfig(InteractionSettings):
+    """The log: where it is, and how it is read."""
+
+    path: str = Field(min_length=1)
+    """The files: a path or glob of CSV, Parquet or TFRecord files."""
+
+    users: Optional[UsersConfig] = None
+    """The table of users, if there is one."""
+
+    cutoff: str = ""
+    """An ISO 8601 time that splits training from evaluation, instead of `split.eval_fraction`."""
+
+    def settings(self) -> InteractionSettings:
+        """The part that is InteractionGen's own, without paths."""
+        values = {name: getattr(self, name) for name in InteractionSettings.model_fields}
+        if self.users is not None:
+            values["users"] = Users(**{name: getattr(self.users, name) for name in Users.model_fields})
+        return InteractionSettings(**values)
+
+
+class CatalogueConfig(CatalogueSettings):
+    """The catalogue: where it is, and how it is read."""
+
+    path: str = ""
+    """The files, as for the log; without them the items are those of the log, without features."""
+
+    def settings(self) -> CatalogueSettings:
+        """The part that is CatalogueGen's own, without the path."""
+        return CatalogueSettings(**{name: getattr(self, name) for name in CatalogueSettings.model_fields})
+
+
+class DataConfig(Settings):
+    """The data."""
+
+    dataset: Optional[str] = None
+    """A named data set to fetch (`movielens-100k`); the paths below are then inside it."""
+
+    interactions: InteractionsConfig
+    """The log of interactions."""
+
+    catalogue: CatalogueConfig = CatalogueConfig()
+    """The items."""
+
+
+class ServingConfig(IndexerSettings):
+    """Where versions are pushed, where they are served, and what the servable answers."""
+
+    base_path: Path = Path("output/models")
+    """Versions are pushed to `<base_path>/<name>/<version>`."""
+
+    host: str = "127.0.0.1"
+    """Address that the model server listens on and that queries go to."""
+
+    port: int = Field(8500, ge=0, le=65535)
+    """Port of gRPC; 0 picks a free one."""
+
+    rest_port: int = Field(8501, ge=0, le=65535)
+    """Port of REST; 0 picks a free one."""
+
+    def settings(self) -> IndexerSettings:
+        """The part that is the Indexer's own."""
+        return IndexerSettings(**{name: getattr(self, name) for name in IndexerSettings.model_fields})
+
+
+class BeamConfig(Settings):
+    """How Beam runs."""
+
+    pipeline_args: tuple[str, ...] = ("--runner=FnApiRunner",)
+    """Beam's own options, for any runner that it knows."""
+
+
+class Config(Settings):
+    """A whole config file."""
+
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=63)
+    """Name of the pipeline and of the model that it serves."""
+
+    seed: int = Field(42, ge=0, lt=2**31)
+    """Makes data, training and evaluation repeatable on one machine."""
+
+    output: Path = Path("output")
+    """The pipeline's artifacts, metadata and logs lie in `<output>/<name>`."""
+
+    cache: bool = True
+    """Whether a node whose inputs and settings have not changed is skipped."""
+
+    data: DataConfig
+    """The log, the catalogue and how they are split."""
+
+    model: ModelSettings = ModelSettings()
+    """The towers."""
+
+    training: TrainingSettings = TrainingSettings()
+    """How they are trained."""
+
+    evaluation: EvaluatorSettings = EvaluatorSettings()
+    """Metrics, slices and the thresholds of the blessing."""
+
+    validation: ServableValidatorSettings = ServableValidatorSettings()
+    """What the servable must show in the model server before it is pushed."""
+
+    serving: ServingConfig = ServingConfig()
+    """Index, base path and ports."""
+
+    beam: BeamConfig = BeamConfig()
+    """Beam."""
+
+
+def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:
+    """Reads a config file.
+
+    Args:
+        path: The YAML file.
+        overrides: `key.subkey=value` pairs, the values in YAML, that replace the file's.
+
+    Raises:
+        InputError: The file is missing or no YAML, or a key is unknown, missing or of a wrong value. The message names the
+            file, each key, and what is allowed.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        there = ", ".join(sorted(str(p) for p in Path("configs").glob("*.yaml"))) or "none in configs/"
+        raise InputError(f"{path}: no such config file (there are: {there}); name one with --config") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: can't be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected keys and values, found {type(content).__name__}")
+    for override in overrides:
+        _override(content, override)
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        lines = "\n".join(f"  {line}" for line in _explain(error))
+        raise InputError(f"{path}: the config is wrong:\n{lines}") from None
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise InputError(f"--set {override!r}: expected key=value, such as model.dim=64")
+    *parents, last = key.split(".")
+    for parent in parents:
+        content = content.setdefault(parent, {})
+        if not isinstance(content, dict):
+            raise InputError(f"--set {override!r}: {parent!r} has no keys")
+    try:
+        content[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {override!r}: the value is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _explain(error: ValidationError) -> list[str]:
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"]) or "(top)"
+        if problem["type"] == "extra_forbidden":
+            known = _keys_beside(problem["loc"])
+            close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+            lines.append(f"{key}: unknown key; {hint}")
+        elif problem["type"] == "missing":
+            lines.append(f"{key}: missing")
+        else:
+            lines.append(f"{key}: {problem['msg']} (got {problem['input']!r})")
+    return lines
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that are known where `location`, an unknown one, stands."""
+    model: Any = Config
+    for part in location[:-1]:
+        field = model.model_fields.get(part) if _is_model(model) else None
+        if field is None:
+            return []
+        model = next((m for m in (field.annotation, *get_args(field.annotation)) if _is_model(m)), None)
+    return sorted(model.model_fields) if _is_model(model) else []
+
+
+def _is_model(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseModel)

@@ -1,0 +1,178 @@
+"""Runs the DAG on this machine, node by node, with a line for each.
+
+The same launcher as TFX's LocalDagRunner, called from a loop of our own because that one has no place to say what a node
+did, whether it came from the cache, or why the run stopped.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.compiler import compiler, constants
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.pipeline import Pipeline
+from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.proto.orchestration import pipeline_pb2
+
+from components.errors import InputError
+from pipeline.failures import explain
+from pipeline.terminal import ProgressHandler, Terminal
+
+Execution = metadata_store_pb2.Execution
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What became of a node."""
+
+    name: str
+    state: str
+    """`done` or `cached`."""
+    seconds: float
+    outputs: dict[str, metadata_store_pb2.Artifact]
+    """Output artifacts by key, the first of each."""
+
+    @property
+    def summary(self) -> str:
+        """What its executor says that it made."""
+        texts = (a.custom_properties["summary"].string_value for a in self.outputs.values() if "summary" in a.custom_properties)
+        return next(texts, "")
+
+
+def run_pipeline(
+    pipeline: Pipeline, metadata_path: Path, terminal: Terminal, first: str | None = None, only: str | None = None
+) -> dict[str, NodeResult]:
+    """Runs a pipeline's nodes in order.
+
+    Args:
+        pipeline: What to run.
+        metadata_path: Its MLMD database.
+        terminal: Where to say so.
+        first: A node that is run again with all that depends on it, cache or not; the nodes before it come from the cache.
+        only: A node that is run again alone; the nodes that it depends on come from the cache, the rest is left.
+
+    Returns:
+        Results by node, in the order of running.
+
+    Raises:
+        InputError: No such node, or a node found its input wrong.
+    """
+    ir = compiler.Compiler().compile(pipeline)
+    runtime_parameter_utils.substitute_runtime_parameter(
+        ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.datetime.now().isoformat()}
+    )
+    nodes = [node.pipeline_node for node in ir.nodes]
+    wanted = _select(nodes, first, only)
+    deployment = runner_utils.extract_local_deployment_config(ir)
+    connection = metadata.sqlite_metadata_connection_config(str(metadata_path))
+    handler = ProgressHandler(terminal)
+    progress_log = logging.getLogger("recommender.progress")
+    progress_log.addHandler(handler)
+    results: dict[str, NodeResult] = {}
+    try:
+        for node in nodes:
+            if node.node_info.id in wanted:
+                results[node.node_info.id] = _run_node(node, ir, deployment, connection, terminal)
+    finally:
+        progress_log.removeHandler(handler)
+    return results
+
+
+def _select(nodes: list[pipeline_pb2.PipelineNode], first: str | None, only: str | None) -> set[str]:
+    """The nodes to run; takes the cache from those that must run again."""
+    names = [node.node_info.id for node in nodes]
+    chosen = first or only
+    if chosen is None:
+        return set(names)
+    if chosen not in names:
+        raise InputError(f"no node {chosen!r}; the nodes are: {', '.join(names)}")
+    upstream = {node.node_info.id: set(node.upstream_nodes) for node in nodes}
+    again = {chosen}
+    if first:
+        for name in names:  # in topological order
+            if upstream[name] & again:
+                again.add(name)
+    for node in nodes:
+        if node.node_info.id in again:
+            node.execution_options.caching_options.enable_cache = False
+    if first:
+        return set(names)
+    needed = {chosen}
+    for name in reversed(names):
+        if name in needed:
+            needed |= upstream[name]
+    return needed
+
+
+def _run_node(
+    node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline, deployment: Any, connection: Any, terminal: Terminal
+) -> NodeResult:
+    name = node.node_info.id
+    terminal.start(name)
+    started = time.monotonic()
+    try:
+        info = launcher.Launcher(
+            pipeline_node=node,
+            mlmd_connection=metadata.Metadata(connection),
+            pipeline_info=ir.pipeline_info,
+            pipeline_runtime_spec=ir.runtime_spec,
+            executor_spec=runner_utils.extract_executor_spec(deployment, name),
+            custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
+        ).launch()
+        with metadata.Metadata(connection) as handle:
+            state, outputs = _outcome(handle.store, info.execution_id)
+        # The launcher reports inputs that it can't resolve in the metadata alone.
+        if state not in (Execution.COMPLETE, Execution.CACHED):
+            raise RuntimeError(f"{name} was not run: its inputs could not be resolved")
+    except BaseException as error:
+        logging.getLogger(__name__).exception("%s failed", name)
+        terminal.end(name, "failed", time.monotonic() - started, str(explain(error)).split("\n")[0])
+        raise
+    result = NodeResult(
+        name, "cached" if state == Execution.CACHED else "done", time.monotonic() - started, outputs
+    )
+    terminal.end(name, result.state, result.seconds, result.summary or stock_summary(result))
+    return result
+
+
+def _outcome(store: Any, execution_id: int) -> tuple[Any, dict[str, metadata_store_pb2.Artifact]]:
+    """State of an execution, and its output artifacts by key."""
+    [execution] = store.get_executions_by_id([execution_id])
+    events = store.get_events_by_execution_ids([execution_id])
+    keys = {
+        event.artifact_id: event.path.steps[0].key
+        for event in events
+        if event.type == metadata_store_pb2.Event.OUTPUT
+    }
+    outputs: dict[str, metadata_store_pb2.Artifact] = {}
+    for artifact in store.get_artifacts_by_id(list(keys)):
+        outputs.setdefault(keys[artifact.id], artifact)
+    return execution.last_known_state, outputs
+
+
+def stock_summary(result: NodeResult) -> str:
+    """What a node of TFX's own made, which it does not say itself."""
+    if "transform_graph" in result.outputs:
+        import tensorflow_transform as tft
+
+        graph = tft.TFTransformOutput(result.outputs["transform_graph"].uri)
+        sizes = {
+            name: graph.vocabulary_size_by_name(name)
+            for name in sorted(_vocabularies(graph))
+            if not name.endswith("_counts")
+        }
+        return "vocabularies: " + ", ".join(f"{name} {size:,}" for name, size in sizes.items()) if sizes else "no vocabularies"
+    return ""
+
+
+def _vocabularies(graph: Any) -> list[str]:
+    directory = os.path.join(graph.transform_savedmodel_dir, "assets")
+    return os.listdir(directory) if os.path.isdir(directory) else []

@@ -1,0 +1,89 @@
+"""Transform's preprocessing of events and of items: the graphs that training and serving share.
+
+Indices of vocabularies start at `FIRST`; 0 is padding and 1 is anything the vocabulary lacks. The item vocabulary is
+ordered by training frequency, so index 2 is the most popular item.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+PADDING, UNKNOWN, FIRST = 0, 1, 2
+
+ITEM_VOCABULARY = "item_id"
+ITEM_COUNTS = "item_counts"
+
+
+def preprocess_interactions(inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, Any]:
+    """Events to model inputs.
+
+    Args:
+        inputs: `item_id` [B, 1] string, `history` sparse [B, H] string, `weight` [B, 1] float, `timestamp` [B, 1] int64.
+        custom_config: Not used; Transform passes it.
+
+    Returns:
+        `item` [B] int64 and `history` sparse [B, H] int64, both indices into the item vocabulary; `weight` [B] float32;
+        `timestamp` [B] int64 microseconds.
+    """
+    del custom_config
+    item_id = tf.reshape(inputs["item_id"], [-1])
+    vocabulary = tft.vocabulary(item_id, vocab_filename=ITEM_VOCABULARY)
+    # A second file because the one with frequencies cannot be looked up.
+    tft.vocabulary(item_id, vocab_filename=ITEM_COUNTS, store_frequency=True)
+    return {
+        "item": _index(item_id, vocabulary),
+        "history": _index(inputs["history"], vocabulary),
+        "weight": tf.reshape(inputs["weight"], [-1]),
+        "timestamp": tf.reshape(inputs["timestamp"], [-1]),
+    }
+
+
+def preprocess_catalogue(inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, Any]:
+    """Items to the candidate tower's side features.
+
+    Args:
+        inputs: `item_id` [B, 1] string and the side features of the config, sparse.
+        custom_config: `features`: name to type (`category`, `categories`, `number` or `text`); `categories` and
+            `text_tokens`: sizes of the vocabularies.
+
+    Returns:
+        `item_id` [B] string, and by feature: sparse indices into its vocabulary, or for a number its z-score [B] float32
+        with 0, the mean, where it is missing.
+    """
+    outputs: dict[str, Any] = {"item_id": tf.reshape(inputs["item_id"], [-1])}
+    for name, kind in custom_config["features"].items():
+        value = inputs[name]
+        if kind == "number":
+            outputs[name] = _standardise(value)
+            continue
+        if kind == "text":
+            value = _tokens(value)
+        size = custom_config["text_tokens" if kind == "text" else "categories"]
+        outputs[name] = _index(value, tft.vocabulary(value, top_k=size, vocab_filename=name))
+    return outputs
+
+
+def _index(value: Any, vocabulary: Any) -> Any:
+    """Indices of `value` in `vocabulary`, shifted to leave room for padding and the unknown."""
+    index = tft.apply_vocabulary(value, vocabulary, default_value=UNKNOWN - FIRST)
+    if isinstance(index, tf.SparseTensor):
+        return tf.SparseTensor(index.indices, index.values + FIRST, index.dense_shape)
+    return index + FIRST
+
+
+def _standardise(value: tf.SparseTensor) -> tf.Tensor:
+    """Z-score [B] of a sparse [B, 1] number, 0 where it is missing."""
+    scaled = tft.scale_to_z_score(value)
+    # Filling after scaling keeps missing values out of the mean.
+    dense = tft.sparse_tensor_to_dense_with_shape(scaled, [None, 1], default_value=0.0)
+    return tf.cast(tf.reshape(dense, [-1]), tf.float32)
+
+
+def _tokens(value: tf.SparseTensor) -> tf.SparseTensor:
+    """Lower-case words of a sparse [B, 1] text: runs of letters and digits of any script."""
+    text = tf.reshape(tft.sparse_tensor_to_dense_with_shape(value, [None, 1], default_value=""), [-1])
+    words = tf.strings.split(tf.strings.regex_replace(tf.strings.lower(text, "utf-8"), r"[^\pL\pN]+", " "))
+    return words.to_sparse()

@@ -1,0 +1,157 @@
+"""One run of a config on this machine: what `recommender run` does."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from components.errors import InputError
+from components.evaluator.report import CANDIDATE, Report, label, load_report
+from components.versions import check_writable, model_dir
+from pipeline import datasets
+from pipeline.config import Config
+
+DONE, FAILED, WRONG_INPUT, NOT_BLESSED = 0, 1, 2, 3
+"""Exit codes."""
+
+
+@dataclass(frozen=True)
+class DataPaths:
+    """Where the data of a config are, named data sets fetched."""
+
+    interactions: str
+    users: str
+    catalogue: str
+    evaluation: str
+
+
+def data_paths(config: Config) -> DataPaths:
+    """Fetches the named data set, if the config names one, and completes the paths.
+
+    Raises:
+        InputError: The data set is unknown or can't be fetched.
+    """
+    folder = datasets.fetch(config.data.dataset) if config.data.dataset else None
+
+    def complete(path: str) -> str:
+        return os.path.join(folder, path) if folder and path else path
+
+    interactions = config.data.interactions
+    return DataPaths(
+        interactions=complete(interactions.path),
+        users=complete(interactions.users.path if interactions.users else ""),
+        catalogue=complete(config.data.catalogue.path),
+        evaluation=complete(interactions.split.eval_path or ""),
+    )
+
+
+def run(config: Config, first: str | None = None, only: str | None = None) -> int:
+    """Runs the pipeline and says how it went.
+
+    Args:
+        config: What to run.
+        first: A node to run again with all that follows.
+        only: A node to run again alone.
+
+    Returns:
+        The exit code: 0, 1, 2 for wrong input or 3 for a model that was not blessed.
+    """
+    from pipeline.terminal import Terminal, quiet
+
+    started = time.monotonic()
+    root = config.output.absolute() / config.name
+    log_file = root / "logs" / f"{datetime.datetime.now():%Y%m%d-%H%M%S}.log"
+    check_writable(root)
+    check_writable(model_dir(config.serving.base_path, config.name))
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        log_file.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{root}: can't be written: {error.strerror}; choose another place with --set output=DIR") from None
+    with quiet(log_file) as console:
+        console.print(f"[bold]{config.name}[/]: artifacts in {escape(str(root))}, log in {escape(str(log_file))}", soft_wrap=True)
+        try:
+            code = _run(config, root, first, only, Terminal(console))
+        except BaseException as error:
+            if isinstance(error, SystemExit):
+                raise
+            logging.getLogger(__name__).exception("the run failed")
+            code = _report_error(error, console, log_file)
+        memory = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        console.print(f"{time.monotonic() - started:.0f} s, peak memory {memory / 2**20:.1f} GiB", highlight=False)
+    return code
+
+
+def _run(config: Config, root: Path, first: str | None, only: str | None, terminal: "Terminal") -> int:  # noqa: F821
+    from pipeline.lock import lock
+
+    with lock(root):
+        data = data_paths(config)
+        with terminal.console.status("starting TensorFlow and TFX …"):
+            # Seconds of imports: not before what can go wrong without them has gone right.
+            from pipeline.local_runner import run_pipeline
+            from pipeline.pipeline import Paths, create_pipeline
+        paths = Paths(
+            root=root,
+            base_path=config.serving.base_path.absolute(),
+            interactions=data.interactions,
+            users=data.users,
+            catalogue=data.catalogue,
+            evaluation=data.evaluation,
+        )
+        results = run_pipeline(create_pipeline(config, paths), paths.metadata, terminal, first, only)
+    code = DONE
+    if "Evaluator" in results:
+        report = load_report(results["Evaluator"].outputs["evaluation"].uri)
+        terminal.console.print(metric_table(report))
+        for check in report.failures:
+            terminal.console.print(f"[red]not blessed[/]: {escape(str(check))}", soft_wrap=True, highlight=False)
+            code = NOT_BLESSED
+    if "ServableValidator" in results and not _blessed(results["ServableValidator"].outputs["blessing"]):
+        summary = results["ServableValidator"].summary
+        terminal.console.print(f"[red]not blessed[/] by ServableValidator: {escape(summary)}", soft_wrap=True, highlight=False)
+        code = NOT_BLESSED
+    if "Pusher" in results:
+        terminal.console.print(f"[bold]{escape(results['Pusher'].summary)}[/]", soft_wrap=True, highlight=False)
+    return code
+
+
+def _blessed(artifact: object) -> bool:
+    return os.path.exists(os.path.join(artifact.uri, "INFRA_BLESSED"))  # type: ignore[attr-defined]
+
+
+def _report_error(error: BaseException, console: Console, log_file: Path) -> int:
+    from pipeline.failures import explain
+
+    cause = explain(error)
+    if isinstance(cause, InputError):
+        console.print(f"[red]error[/]: {escape(str(cause))}", soft_wrap=True, highlight=False)
+        return WRONG_INPUT
+    console.print(
+        f"[red]error[/]: {type(cause).__name__}: {escape(str(cause)[:2000])}\nthe full story is in {escape(str(log_file))}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    return FAILED
+
+
+def metric_table(report: Report) -> Table:
+    """The metrics of the candidate beside popularity and the champion, with the gain over popularity."""
+    names = [name for name in report.metrics if name != CANDIDATE]
+    table = Table(title=f"{report.metrics[CANDIDATE]['overall']['count']:,.0f} point-in-time queries")
+    table.add_column("metric")
+    for name in ("this model", *names):
+        table.add_column(name, justify="right")
+    for metric, values in report.rows():
+        if metric != "count":
+            table.add_row(label(metric), *(f"{values[name]:.4f}" for name in (CANDIDATE, *names) if name in values))
+    return table

@@ -1,0 +1,25 @@
+"""The errors of the client: few, typed, and each message says what to do."""
+
+
+class RecommenderError(Exception):
+    """Any failure of a request to the model server; the base of the others."""
+
+
+class ServerUnavailable(RecommenderError):
+    """Nothing answers at the target, or the server is shutting down. Trying again later may help."""
+
+
+class DeadlineExceeded(RecommenderError):
+    """No answer within the timeout. Trying again, or a longer timeout, may help."""
+
+
+class ModelNotFound(RecommenderError):
+    """The server doesn't serve this model, version or label."""
+
+
+class InvalidRequest(RecommenderError, ValueError):
+    """The request is wrong, and would be wrong again."""
+
+
+class ServerError(RecommenderError):
+    """The server failed inside, or what answers isn't a model server that serves a recommender."""

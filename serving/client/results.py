@@ -1,0 +1,119 @@
+"""What the client returns: plain, immutable, typed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Optional
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """An item and its score; scores of one list are comparable with each other only."""
+
+    item_id: str
+    score: float
+
+
+@dataclass(frozen=True)
+class RecommendationList:
+    """The answer to `recommend`, best first, padding stripped; behaves as a sequence of `Recommendation`s."""
+
+    items: tuple[Recommendation, ...]
+    source: str
+    """What the list was made from: `user` (a known user), `history` (the request's) or `popular` (neither helped)."""
+    version: Optional[int] = None
+    """The model's version that answered; None over REST, whose answers do not tell."""
+
+    @property
+    def item_ids(self) -> list[str]:
+        """The ids alone, best first."""
+        return [item.item_id for item in self.items]
+
+    def __iter__(self) -> Iterator[Recommendation]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Recommendation:
+        return self.items[index]
+
+
+@dataclass(frozen=True)
+class SimilarItems:
+    """The answer to `similar_items`, most similar first, padding stripped; behaves as a sequence."""
+
+    items: tuple[Recommendation, ...]
+    known: bool
+    """Whether the model knows the item that was asked for; if not, the list says nothing about it."""
+    version: Optional[int] = None
+    """The model's version that answered; None over REST, whose answers do not tell."""
+
+    @property
+    def item_ids(self) -> list[str]:
+        """The ids alone, most similar first."""
+        return [item.item_id for item in self.items]
+
+    def __iter__(self) -> Iterator[Recommendation]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Recommendation:
+        return self.items[index]
+
+
+@dataclass(frozen=True)
+class ItemDescription:
+    """What a person is shown for an item."""
+
+    item_id: str
+    display: str
+    """Such as the title; empty for an unknown item."""
+    known: bool
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """State of one version of the model in the server."""
+
+    version: int
+    state: str
+    """START, LOADING, AVAILABLE, UNLOADING or END."""
+    error_code: int = 0
+    """0, or the gRPC status code of what went wrong (a version that could not be loaded)."""
+    error_message: str = ""
+
+    @property
+    def available(self) -> bool:
+        """Whether the version answers requests."""
+        return self.state == "AVAILABLE"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Type of an input or output of a signature."""
+
+    dtype: str
+    """NumPy's name, such as `float32`; `string` for byte strings."""
+    shape: Optional[tuple[Optional[int], ...]]
+    """None for a dimension that is free; None altogether if even the rank is."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Inputs and outputs of one of the model's signatures."""
+
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """What the server tells about a model."""
+
+    name: str
+    version: int
+    signatures: Mapping[str, Signature]

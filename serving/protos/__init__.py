@@ -1,0 +1,1 @@
+"""The messages between client and server: see README.md in this folder."""

@@ -1,0 +1,22 @@
+"""`python -m serving.server`: see `--help`."""
+
+import os
+import sys
+
+# Before TensorFlow and gRPC are imported, which read these once; who sets them keeps them.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+os.environ.setdefault("PYTHONWARNINGS", "ignore")
+
+if __name__ == "__main__":
+    import warnings
+
+    from serving.server.app import main
+
+    warnings.simplefilter("ignore")
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: a request that outlasted the grace would hold it up, and TensorFlow's threads may abort it.
+    os._exit(code)

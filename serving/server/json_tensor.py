@@ -1,0 +1,307 @@
+"""JSON of TensorFlow Serving's REST API to arrays and back: row format (`instances`) and column format (`inputs`).
+
+Follows tensorflow_serving/util/json_tensor.cc, texts of the errors included.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+import numpy as np
+from tensorflow.core.framework import types_pb2
+
+from serving.server import tensors
+from serving.server.status import StatusError, invalid
+
+ROW, COLUMN = "row", "column"
+
+_DECODER = json.JSONDecoder()
+_INTEGERS = {
+    types_pb2.DT_INT8: (-(1 << 7), (1 << 7) - 1),
+    types_pb2.DT_INT16: (-(1 << 15), (1 << 15) - 1),
+    types_pb2.DT_INT32: (-(1 << 31), (1 << 31) - 1),
+    types_pb2.DT_INT64: (-(1 << 63), (1 << 63) - 1),
+    types_pb2.DT_UINT8: (0, (1 << 8) - 1),
+    types_pb2.DT_UINT16: (0, (1 << 16) - 1),
+    types_pb2.DT_UINT32: (0, (1 << 32) - 1),
+    types_pb2.DT_UINT64: (0, (1 << 64) - 1),
+}
+_FLOATS = (types_pb2.DT_FLOAT, types_pb2.DT_DOUBLE)
+_BYTES_SUFFIX = "_bytes"
+_SHOWN = 256  # characters of a wrong value that an error shows
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """Reads a request's body.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, it isn't a JSON object.
+    """
+    if not body:
+        raise invalid("JSON Parse error: The document is empty")
+    try:
+        document, _ = _DECODER.raw_decode(body.decode("utf-8").lstrip(" \t\r\n"))
+    except UnicodeDecodeError as error:
+        raise invalid(f"JSON Parse error: Invalid encoding in string. at offset: {error.start}") from None
+    except RecursionError:
+        raise invalid("JSON Parse error: The document is nested too deeply.") from None
+    except json.JSONDecodeError as error:
+        raise invalid(f"JSON Parse error: {error.msg} at offset: {error.pos}") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise invalid(f"JSON Parse error: {error}") from None
+    if not isinstance(document, dict):
+        raise invalid(f"JSON Value: {_shown(document)} Is not object")
+    if not isinstance(document.get("signature_name", ""), str):
+        raise invalid(
+            f"JSON Value: {_shown(document)} not formatted correctly. 'signature_name' key must be a string value."
+        )
+    return document
+
+
+def inputs_of(document: Mapping[str, Any], infos: Mapping[str, Any]) -> tuple[str, dict[str, np.ndarray]]:
+    """Reads the tensors of a predict request.
+
+    Args:
+        document: the parsed body.
+        infos: TensorInfo by name of the signature's inputs.
+
+    Returns:
+        The format, `ROW` or `COLUMN`, and the arrays by input name.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, they don't fit.
+    """
+    if "instances" in document and "inputs" in document:
+        raise invalid(
+            f"JSON Value: {_shown(document)} Not formatted correctly expecting only one of 'inputs' or 'instances'"
+            " keys to exist "
+        )
+    if "instances" in document:
+        instances = document["instances"]
+        if not isinstance(instances, list):
+            raise invalid(f"JSON Value: {_shown(document)} Expecting 'instances' to be an list/array")
+        if not instances:
+            raise invalid(f"JSON Value: {_shown(document)} No values in 'instances' array")
+        return ROW, _from_rows(instances, infos)
+    if "inputs" in document:
+        return COLUMN, _from_columns(document["inputs"], infos)
+    raise invalid("Missing 'inputs' or 'instances' key")
+
+
+def dumps(outputs: Mapping[str, np.ndarray], form: str) -> bytes:
+    """Writes a predict answer in the format of its request.
+
+    NaN and infinities are written as `NaN`, `Infinity` and `-Infinity`, as TensorFlow Serving does.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, the outputs can't be written by rows.
+    """
+    if form == COLUMN:
+        columns = {name: _to_json(name, outputs[name]) for name in sorted(outputs)}
+        answer: Any = columns if len(columns) > 1 else next(iter(columns.values()))
+        return json.dumps({"outputs": answer}, ensure_ascii=False).encode()
+    size = -1
+    for name in sorted(outputs):
+        shape = outputs[name].shape
+        if not shape:
+            raise invalid(f"Tensor name: {name} has no shape information ")
+        if size not in (-1, shape[0]):
+            raise invalid(f"Tensor name: {name} has inconsistent batch size: {shape[0]} expecting: {size}")
+        size = shape[0]
+    columns = {name: _to_json(name, outputs[name]) for name in sorted(outputs)}
+    if len(columns) == 1:
+        rows: Any = next(iter(columns.values()))
+    else:
+        rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
+    return json.dumps({"predictions": rows}, ensure_ascii=False).encode()
+
+
+def _from_rows(instances: list[Any], infos: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    named = _is_row_object(instances[0])
+    if not isinstance(instances[0], dict) and len(infos) > 1:
+        raise invalid(
+            "instances is a plain list, but expecting list of objects as multiple input tensors required as per"
+            " tensorinfo_map"
+        )
+    columns: dict[str, list[Any]] = {name: [] for name in infos}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for index, instance in enumerate(instances):
+        if named != _is_row_object(instance):
+            kinds = ("object", "list") if named else ("value/list", "object")
+            raise invalid(f"Expecting {kinds[0]} but got {kinds[1]} at item {index} of input list")
+        row = instance if named else {next(iter(infos)): instance}
+        for name, value in row.items():
+            try:
+                _add_row(name, value, infos, columns, shapes)
+            except StatusError as error:
+                key = f" key: {name}" if named else ""
+                raise invalid(
+                    f"Failed to process element: {index}{key} of 'instances' list. Error: INVALID_ARGUMENT:"
+                    f" {error.message}"
+                ) from None
+        if row.keys() != infos.keys():
+            raise invalid(
+                f"Failed to process element: {index} of 'instances' list. JSON object: {_shown(instance)} keys must be"
+                f" equal to: {','.join(sorted(infos))}"
+            )
+    return {
+        name: _array(values, (len(instances), *shapes[name]), infos[name].dtype) for name, values in columns.items()
+    }
+
+
+def _add_row(
+    name: str,
+    value: Any,
+    infos: Mapping[str, Any],
+    columns: dict[str, list[Any]],
+    shapes: dict[str, tuple[int, ...]],
+) -> None:
+    if name not in infos:
+        raise invalid(f"JSON object: does not have named input: {name}")
+    values, shape = _flatten(value, infos[name].dtype)
+    expected = shapes.setdefault(name, shape)
+    if shape != expected:
+        raise invalid(f"Expecting shape {_shape_text(expected)} but got: {_shape_text(shape)}")
+    columns[name].extend(values)
+
+
+def _from_columns(value: Any, infos: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    if not isinstance(value, dict) or _is_base64(value):
+        if len(infos) > 1:
+            raise invalid(
+                "inputs is a plain value/list, but expecting an object as multiple input tensors required as per"
+                " tensorinfo_map"
+            )
+        value = {next(iter(infos)): value}
+    arrays = {}
+    for name, info in infos.items():
+        if name not in value:
+            raise invalid(f"Missing named input: {name} in 'inputs' object.")
+        values, shape = _flatten(value[name], info.dtype)
+        arrays[name] = _array(values, shape, info.dtype)
+    return arrays
+
+
+def _flatten(value: Any, dtype: int) -> tuple[list[Any], tuple[int, ...]]:
+    """Values of nested lists in row-major order, and their shape."""
+    shape: list[int] = []
+    probe = value
+    while isinstance(probe, list):
+        shape.append(len(probe))
+        if not probe:
+            break
+        probe = probe[0]
+    values: list[Any] = []
+    _fill(value, 0, shape, dtype, values)
+    return values, tuple(shape)
+
+
+def _fill(value: Any, level: int, shape: list[int], dtype: int, values: list[Any]) -> None:
+    if not isinstance(value, list):
+        if level != len(shape):
+            raise invalid(
+                f"JSON Value: {_shown(value)} found at incorrect level: {level + 1} in the JSON DOM. Expected at level:"
+                f" {len(shape)}"
+            )
+        values.append(_leaf(value, dtype))
+        return
+    if level >= len(shape):
+        raise invalid(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+    if len(value) != shape[level]:
+        raise invalid(
+            f"Encountered list at unexpected size: {len(value)} at level: {level} expected size: {shape[level]}"
+        )
+    for item in value:
+        _fill(item, level + 1, shape, dtype, values)
+
+
+def _leaf(value: Any, dtype: int) -> Any:
+    if dtype == types_pb2.DT_STRING:
+        if isinstance(value, str):
+            # JSON can escape half a surrogate pair, UTF-8 can't hold it.
+            return value.encode("utf-8", "replace")
+        if isinstance(value, dict):
+            return _decode_base64(value)
+    elif dtype == types_pb2.DT_BOOL:
+        if isinstance(value, bool):
+            return value
+    elif dtype in _FLOATS:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return value
+    elif dtype in _INTEGERS:
+        low, high = _INTEGERS[dtype]
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return value
+    else:
+        raise StatusError(
+            grpc.StatusCode.UNIMPLEMENTED,
+            f"Conversion of JSON Value: {_shown(value)} to type: {tensors.dtype_name(dtype)}",
+        )
+    raise invalid(
+        f"JSON Value: {_shown(value)} Type: {_kind(value)} is not of expected type: {tensors.dtype_name(dtype)}"
+    )
+
+
+def _decode_base64(value: dict[str, Any]) -> bytes:
+    if not _is_base64(value):
+        raise invalid(f"JSON Value: {_shown(value)} not formatted correctly for base64 data")
+    text = value["b64"].strip()
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise invalid("Unable to base64 decode") from None
+
+
+def _is_base64(value: Any) -> bool:
+    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
+
+
+def _is_row_object(value: Any) -> bool:
+    return isinstance(value, dict) and not _is_base64(value)
+
+
+def _array(values: list[Any], shape: tuple[int, ...], dtype: int) -> np.ndarray:
+    array = np.empty(len(values), tensors.numpy_type(dtype))
+    try:
+        array[:] = values
+    except OverflowError as error:  # an integer too long for a float
+        raise invalid(f"JSON Value: {error}") from None
+    return array.reshape(shape)
+
+
+def _to_json(name: str, array: np.ndarray) -> Any:
+    if array.dtype == np.object_:
+        if name.endswith(_BYTES_SUFFIX):
+            values: list[Any] = [{"b64": base64.b64encode(value).decode()} for value in array.ravel()]
+        else:
+            values = [value.decode("utf-8", "replace") for value in array.ravel()]
+        return _nested(values, array.shape)
+    if array.dtype == np.float32:
+        # Shortest decimals that mean the float32: 0.2, not 0.20000000298023224.
+        array = array.astype(str).astype(np.float64)
+    return array.tolist()
+
+
+def _nested(values: list[Any], shape: tuple[int, ...]) -> Any:
+    nested = np.empty(len(values), object)
+    nested[:] = values
+    return nested.reshape(shape).tolist()
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)[:_SHOWN]
+
+
+def _kind(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "Null", True: "True", False: "False"}[value]
+    return {dict: "Object", list: "Array", str: "String"}.get(type(value), "Number")
+
+
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return f"[{','.join(map(str, shape))}]"

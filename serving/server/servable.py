@@ -1,0 +1,216 @@
+"""One loaded version of a model: a SavedModel in a session of its own, which gives its memory back when closed."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow.python.client import pywrap_tf_session
+
+from serving.server import tensors
+from serving.server.status import StatusError, code_of, invalid
+
+WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
+_MAX_WARMUP_REQUESTS = 1000  # TensorFlow Serving's limit
+DEFAULT_SIGNATURE = "serving_default"
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """Threads of TensorFlow; 0 lets it choose."""
+
+    intra_op_parallelism: int = 0
+    inter_op_parallelism: int = 0
+
+
+@dataclass(frozen=True)
+class _Input:
+    """An input of a signature, ready to be fed."""
+
+    feed: Any
+    dtype: int
+    shape: Optional[tuple[int, ...]]
+
+
+class Servable:
+    """A SavedModel that answers Predict.
+
+    A session rather than `tf.saved_model.load`: it runs TF1 and TF2 exports alike, cancels at a deadline, raises
+    TensorFlow's own error codes, and `close` frees the variables and tables at once.
+
+    Args:
+        path: the version's folder, with `saved_model.pb` in it.
+        options: threads of the session.
+
+    Raises:
+        OSError: there is no SavedModel.
+        tf.errors.OpError: it is damaged.
+        StatusError: its warm-up requests fail.
+    """
+
+    def __init__(self, path: str, options: SessionOptions):
+        graph = tf.Graph()
+        config = tf.compat.v1.ConfigProto(
+            intra_op_parallelism_threads=options.intra_op_parallelism,
+            inter_op_parallelism_threads=options.inter_op_parallelism,
+            allow_soft_placement=True,
+        )
+        config.gpu_options.allow_growth = True
+        self._session = tf.compat.v1.Session(graph=graph, config=config)
+        try:
+            with graph.as_default():
+                meta_graph = tf.compat.v1.saved_model.loader.load(self._session, ["serve"], path)
+            self.signatures: dict[str, meta_graph_pb2.SignatureDef] = {}
+            for name, signature in meta_graph.signature_def.items():
+                self.signatures[name] = meta_graph_pb2.SignatureDef()
+                self.signatures[name].CopyFrom(signature)
+            self._inputs = {name: self._bind_inputs(signature) for name, signature in self.signatures.items()}
+            self._outputs: dict[tuple[str, tuple[str, ...]], tuple[list[str], list[Any]]] = {}
+            self._session._extend_graph()
+            self._warm_up(os.path.join(path, WARMUP_FILE))
+        except BaseException:
+            self.close()
+            raise
+
+    def run(
+        self,
+        signature_name: str,
+        inputs: Mapping[str, np.ndarray],
+        output_filter: Sequence[str] = (),
+        timeout: Optional[float] = None,
+    ) -> dict[str, np.ndarray]:
+        """Runs a signature.
+
+        Args:
+            signature_name: its name; empty for `serving_default`.
+            inputs: arrays by the signature's input names.
+            output_filter: names of the outputs to compute; all if empty.
+            timeout: seconds; the work is cancelled then.
+
+        Returns:
+            Arrays by output name, byte strings as objects.
+
+        Raises:
+            StatusError: the request doesn't fit the signature, or the model refuses or fails.
+        """
+        name = signature_name or DEFAULT_SIGNATURE
+        if name not in self.signatures:
+            raise StatusError(grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+        feeds = self._feeds(self._inputs[name], inputs)
+        names, fetches = self._fetches(name, tuple(output_filter))
+        options = None
+        if timeout is not None:
+            if timeout <= 0:
+                raise StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+            milliseconds = max(1, int(min(timeout, 1e9) * 1000))
+            run_options = tf.compat.v1.RunOptions(timeout_in_ms=milliseconds)
+            options = pywrap_tf_session.TF_NewBufferFromString(run_options.SerializeToString())
+        try:
+            # Session.run without its handling of nested fetches and feeds, which costs more than a small model.
+            results = self._session._call_tf_sessionrun(options, feeds, fetches, [], None)
+        except tf.errors.OpError as error:
+            raise StatusError(code_of(error.error_code), str(error.message)) from None
+        finally:
+            if options is not None:
+                pywrap_tf_session.TF_DeleteBuffer(options)
+        return dict(zip(names, results))
+
+    def close(self) -> None:
+        """Frees the model's memory; no request may be running."""
+        self._session.close()
+        self._inputs, self._outputs = {}, {}
+        del self._session
+        gc.collect()  # graphs are full of cycles
+
+    def _bind_inputs(self, signature: meta_graph_pb2.SignatureDef) -> dict[str, _Input]:
+        bound = {}
+        for name, info in signature.inputs.items():
+            shape = None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim)
+            bound[name] = _Input(self._endpoint(info.name), info.dtype, shape)
+        return bound
+
+    def _endpoint(self, tensor_name: str) -> Any:
+        return self._session.graph.get_tensor_by_name(tensor_name)._as_tf_output()
+
+    def _feeds(self, expected: Mapping[str, _Input], inputs: Mapping[str, np.ndarray]) -> dict[Any, np.ndarray]:
+        if inputs.keys() != expected.keys():
+            raise invalid(_wrong_inputs(set(inputs), set(expected)))
+        feeds = {}
+        for name, array in inputs.items():
+            wanted = expected[name]
+            if array.dtype != tensors.numpy_type(wanted.dtype):
+                sent = "string" if array.dtype == np.object_ else array.dtype.name
+                raise invalid(f'Input "{name}" must be {tensors.dtype_name(wanted.dtype)} but {sent} was sent')
+            shape = wanted.shape
+            if shape is not None and (
+                len(shape) != array.ndim or any(w not in (-1, s) for w, s in zip(shape, array.shape))
+            ):
+                raise invalid(
+                    f'Input "{name}" must have shape {_shape_text(shape)} (? is any size) but'
+                    f" {_shape_text(array.shape)} was sent"
+                )
+            feeds[wanted.feed] = array
+        return feeds
+
+    def _fetches(self, name: str, output_filter: tuple[str, ...]) -> tuple[list[str], list[Any]]:
+        found = self._outputs.get((name, output_filter))
+        if found is None:
+            outputs = self.signatures[name].outputs
+            for alias in output_filter:
+                if alias not in outputs:
+                    raise invalid(
+                        f"output tensor alias not found in signature: {alias} Outputs expected to be in the set"
+                        f" {{{','.join(sorted(outputs))}}}."
+                    )
+            if len(set(output_filter)) < len(output_filter):
+                raise invalid(f"duplicate output tensor alias: {', '.join(output_filter)}")
+            names = list(output_filter) or sorted(outputs)
+            found = names, [self._endpoint(outputs[alias].name) for alias in names]
+            if len(self._outputs) < 1000:  # clients choose filters, they must not fill the memory
+                self._outputs[name, output_filter] = found
+        return found
+
+    def _warm_up(self, path: str) -> None:
+        """Runs the recorded requests, so that the first real one isn't slow; one that fails is a broken model."""
+        if not os.path.exists(path):
+            return
+        from tensorflow_serving.apis import prediction_log_pb2
+
+        records = tf.data.TFRecordDataset(path).take(_MAX_WARMUP_REQUESTS).as_numpy_iterator()
+        for index, record in enumerate(records):
+            request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+            inputs = {alias: tensors.to_array(proto, alias) for alias, proto in request.inputs.items()}
+            try:
+                self.run(request.model_spec.signature_name, inputs, request.output_filter)
+            except StatusError as error:
+                raise StatusError(error.code, f"warm-up request {index} failed: {error.message}") from None
+
+
+def _wrong_inputs(sent: set[str], expected: set[str]) -> str:
+    """TensorFlow Serving's text for inputs that aren't the signature's."""
+
+    def text(names: set[str]) -> str:
+        return "{" + ",".join(sorted(names)) + "}"
+
+    if len(sent) != len(expected):
+        return (
+            f"input size does not match signature: {len(sent)}!={len(expected)} len({text(sent)}) !="
+            f" len({text(expected)}). Sent extra: {text(sent - expected)}."
+            f" Missing but required: {text(expected - sent)}."
+        )
+    extra = ",".join(sorted(sent - expected))
+    return (
+        f"input tensor alias not found in signature: {extra}. Inputs expected to be in the set {text(expected)},"
+        f" received {text(sent)}."
+    )
+
+
+def _shape_text(shape: Sequence[int]) -> str:
+    return "[" + ",".join("?" if size < 0 else str(size) for size in shape) + "]"

@@ -1,0 +1,87 @@
+"""The package's metadata: name, dependencies, extras and the `recommender` command.
+
+Beam workers install the project from this file (`--setup_file`), so it imports nothing of the project and has no
+required dependencies: the workers' image, or the lock files in `requirements/`, bring those.
+"""
+
+import pathlib
+import re
+
+import setuptools
+
+_ROOT = pathlib.Path(__file__).parent
+
+
+def _version() -> str:
+    text = (_ROOT / "pipeline" / "__init__.py").read_text(encoding="utf-8")
+    match = re.search(r'^__version__ = "([^"]+)"', text, re.MULTILINE)
+    if match is None:
+        raise RuntimeError("pipeline/__init__.py has no __version__")
+    return match.group(1)
+
+
+def _readme() -> str:
+    readme = _ROOT / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.exists() else ""
+
+
+# What `recommender query` and `serving.client` need: neither TensorFlow nor TFX.
+CLIENT = [
+    "grpcio>=1.48",
+    "protobuf>=3.20.3",
+    "pydantic>=2.7,<3",
+    "pyyaml",
+    "rich>=13",
+    "typer>=0.12",
+]
+
+# The versions that fit together are in requirements/, one file for each TFX track.
+PIPELINE = [
+    *CLIENT,
+    "apache-beam",
+    "dill",  # tfx_bsl 1.16 imports it, Beam made it an extra
+    "grpcio-health-checking",
+    "kfp>=2.5,<3",  # without the bound, TFX 1.16 falls back to kfp 1
+    "numpy",
+    "pip",  # fetches a data set that lies in a wheel
+    "prometheus-client",
+    "pyarrow",
+    "setuptools<81",  # tensorflow_hub imports pkg_resources
+    "tensorboard",
+    "tensorflow>=2.16.2,<2.22",
+    "tensorflow-data-validation",
+    "tensorflow-model-analysis",
+    "tensorflow-recommenders==0.7.7",
+    "tensorflow-serving-api",
+    "tensorflow-transform",
+    "tf-keras",
+    "tfx>=1.16,<1.22",
+    "waitress",
+]
+
+DEV = [
+    "grpcio-tools",
+    "hypothesis",
+    "mypy",
+    "pytest",
+    "pytest-timeout",
+    "ruff",
+    "types-PyYAML",
+    "types-protobuf",
+]
+
+setuptools.setup(
+    name="recommender-pipeline",
+    version=_version(),
+    description="From a log of interactions to a served, versioned recommender: TFX, TFRS, TensorFlow Serving.",
+    long_description=_readme(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.9",
+    packages=setuptools.find_packages(
+        include=[f"{room}{rest}" for room in ("pipeline", "components", "serving", "kubeflow") for rest in ("", ".*")]
+    ),
+    package_data={"": ["**/*.j2", "**/*.proto", "**/*.pyi", "**/*.yaml", "**/*.yml", "**/py.typed"]},
+    extras_require={"client": CLIENT, "pipeline": PIPELINE, "dev": DEV},
+    entry_points={"console_scripts": ["recommender = pipeline.cli:main"]},
+)

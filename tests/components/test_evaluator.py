@@ -1,0 +1,280 @@
+"""The Evaluator as a component: TFMA run, blessing, artifacts."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tfx.dsl.components.base import base_beam_executor
+from tfx.types import standard_artifacts
+
+from components.errors import InputError
+from components.evaluator.component import Evaluator
+from components.evaluator.executor import Executor
+from components.evaluator.report import load_report
+from components.evaluator.settings import EvaluatorSettings, Threshold
+from tests.components.conftest import ITEMS, write_examples
+
+SETTINGS = EvaluatorSettings(ks=(1, 2, 5), ndcg_ks=(5,), thresholds={}, min_slice_size=5, batch_size=7)
+
+
+def make_queries(count: int = 40) -> list[dict]:
+    """Queries whose relevant item is 1, 2 or 3 places after the newest item of the history; every fifth has none."""
+    draw = random.Random(1)
+    queries = []
+    for number in range(count):
+        newest = draw.randrange(20)
+        history = [] if number % 5 == 0 else [ITEMS[newest], ITEMS[(newest + 10) % 20]][: 1 + number % 2]
+        queries.append(
+            {
+                "user_id": f"u{number}",
+                "item_id": ITEMS[(newest + draw.choice([1, 1, 2, 3])) % 20],
+                "history": history,
+                "seen": history,
+                "user_type": "known" if number % 4 == 0 else "new",
+            }
+        )
+    return queries
+
+
+def write_interactions(uri: Path, queries: list[dict], shards: int = 2) -> Path:
+    """Training events such that i00 is the most popular item, then i01…; and the queries."""
+    train = [{"item_id": item} for place, item in enumerate(ITEMS) for _ in range(20 - place)]
+    write_examples(uri, "train", train)
+    write_examples(uri, "eval", queries, shards)
+    return uri
+
+
+def expected_ranks(queries: list[dict], step: int, exclude_seen: bool = True) -> list[int]:
+    """What the tiny servable must answer, from its definition; 5 stands for missed."""
+    ranks = []
+    for query in queries:
+        history = query["history"]
+        start = (ITEMS.index(history[0]) + step) % 20 if history else 0
+        gone = set(history) | (set(query["seen"]) if exclude_seen else set())
+        answer = [item for item in ITEMS[start:] + ITEMS[:start] if item not in gone][:5]
+        ranks.append(answer.index(query["item_id"]) if query["item_id"] in answer else 5)
+    return ranks
+
+
+class Run:
+    """One execution of the executor, as a runner would do it."""
+
+    def __init__(self, root: Path, interactions: Path, models: dict[str, Path], settings: EvaluatorSettings):
+        examples = standard_artifacts.Examples()
+        examples.uri = str(interactions)
+        inputs: dict[str, Any] = {"examples": [examples]}
+        for number, (name, path) in enumerate(models.items()):
+            artifact = standard_artifacts.Model()
+            artifact.uri = str(root / name)
+            artifact.id = number + 1
+            (root / name).mkdir(parents=True)
+            (root / name / "Format-Serving").symlink_to(path)
+            inputs[name] = [artifact]
+        self.evaluation = standard_artifacts.ModelEvaluation()
+        self.blessing = standard_artifacts.ModelBlessing()
+        for name, artifact in (("evaluation", self.evaluation), ("blessing", self.blessing)):
+            artifact.uri = str(root / name)
+            (root / name).mkdir()
+        context = base_beam_executor.BaseBeamExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
+        outputs = {"evaluation": [self.evaluation], "blessing": [self.blessing]}
+        Executor(context).Do(inputs, outputs, {"settings": settings.model_dump_json()})
+        self.report = load_report(self.evaluation.uri)
+        self.summary = self.evaluation.get_string_custom_property("summary")
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory, servable: Callable[..., Path]) -> Run:
+    """A candidate that knows the pattern, a champion that answers at most 3 items and steps too far."""
+    root = tmp_path_factory.mktemp("judged")
+    thresholds = {
+        "hit_rate@5": Threshold(max_drop=0.01, beat_popularity=True, slices=(("user_type",),)),
+        "mrr": Threshold(min=0.99),
+    }
+    return Run(
+        root,
+        write_interactions(root / "interactions", make_queries()),
+        {"model": servable(), "champion": servable(step=2, max_k=3, fingerprint="f2")},
+        SETTINGS.model_copy(update={"thresholds": thresholds}),
+    )
+
+
+def _mean(values: list[float]) -> Any:
+    return pytest.approx(sum(values) / len(values), abs=1e-12)
+
+
+def test_metrics_follow_from_the_answers(judged: Run) -> None:
+    ranks = expected_ranks(make_queries(), step=1)
+    overall = judged.report.metrics["candidate"]["overall"]
+    assert overall["count"] == 40
+    assert overall["hit_rate@1"] == _mean([rank < 1 for rank in ranks])
+    assert overall["hit_rate@2"] == _mean([rank < 2 for rank in ranks])
+    assert overall["hit_rate@5"] == _mean([rank < 5 for rank in ranks])
+    assert overall["mrr"] == _mean([1 / (rank + 1) if rank < 5 else 0 for rank in ranks])
+    assert 0 < overall["hit_rate@1"] < overall["hit_rate@5"] < 1, "the test would show nothing"
+
+
+def test_a_champion_that_answers_fewer_items_is_judged_on_those(judged: Run) -> None:
+    ranks = expected_ranks(make_queries(), step=2)
+    overall = judged.report.metrics["champion"]["overall"]
+    assert judged.report.depths == {"candidate": 5, "champion": 3}
+    assert overall["hit_rate@2"] == _mean([rank < 2 for rank in ranks])
+    assert overall["hit_rate@5"] == _mean([rank < 3 for rank in ranks])
+
+
+def test_popularity_answers_the_most_frequent_items_that_were_not_seen(judged: Run) -> None:
+    ranks = []
+    for query in make_queries():
+        answer = [item for item in ITEMS if item not in query["seen"]][:5]
+        ranks.append(answer.index(query["item_id"]) if query["item_id"] in answer else 5)
+    overall = judged.report.metrics["popularity"]["overall"]
+    assert overall["hit_rate@5"] == _mean([rank < 5 for rank in ranks])
+    assert overall["mrr"] == _mean([1 / (rank + 1) if rank < 5 else 0 for rank in ranks])
+
+
+def test_slices_have_their_own_figures_and_counts(judged: Run) -> None:
+    queries = make_queries()
+    ranks = expected_ranks(queries, step=1)
+    slices = judged.report.metrics["candidate"]
+    assert list(slices) == ["overall", "history_length=0", "history_length=1-4", "user_type=known", "user_type=new"]
+    for name, wanted in {
+        "history_length=0": [not query["history"] for query in queries],
+        "history_length=1-4": [bool(query["history"]) for query in queries],
+        "user_type=known": [query["user_type"] == "known" for query in queries],
+    }.items():
+        chosen = [rank for rank, want in zip(ranks, wanted) if want]
+        assert slices[name]["count"] == len(chosen)
+        assert slices[name]["hit_rate@2"] == _mean([rank < 2 for rank in chosen])
+
+
+def test_the_blessing_says_which_threshold_failed_with_both_figures(judged: Run) -> None:
+    mrr = judged.report.metrics["candidate"]["overall"]["mrr"]
+    (failure,) = judged.report.failures
+    assert str(failure) == f"MRR {mrr:.4f} is below 0.9900"
+    assert judged.blessing.get_string_custom_property("blessing_message") == str(failure)
+    assert judged.summary.endswith(f"· not blessed: {failure}")
+    assert {(check.metric, check.slice, check.kind) for check in judged.report.checks if check.passed} == {
+        ("hit_rate@5", name, kind)
+        for name in ("overall", "user_type=known", "user_type=new")
+        for kind in ("champion", "popularity")
+    }
+
+
+def test_the_artifacts_are_those_of_tfx(judged: Run) -> None:
+    import tensorflow_model_analysis as tfma
+
+    assert [path.name for path in Path(judged.blessing.uri).iterdir()] == ["NOT_BLESSED"]
+    assert judged.blessing.get_int_custom_property("blessed") == 0
+    assert judged.blessing.get_int_custom_property("current_model_id") == 1
+    assert judged.blessing.get_string_custom_property("current_model").endswith("/model")
+    assert judged.blessing.get_int_custom_property("baseline_model_id") == 2
+    for name in ("candidate", "champion", "popularity"):
+        result = tfma.load_eval_result(judged.evaluation.uri, model_name=name)
+        overall = dict(result.slicing_metrics)[()][""][""]
+        assert overall["hit_rate@5"]["doubleValue"] == judged.report.metrics[name]["overall"]["hit_rate@5"]
+        assert overall["example_count"]["doubleValue"] == 40
+    assert not tfma.load_validation_result(judged.evaluation.uri).validation_ok
+
+
+def test_rows_for_the_terminal(judged: Run) -> None:
+    rows = dict(judged.report.rows())
+    assert list(rows) == ["count", "hit_rate@1", "hit_rate@2", "hit_rate@5", "ndcg@5", "mrr"]
+    assert list(rows["mrr"]) == ["candidate", "champion", "popularity"]
+    assert rows["count"] == {"candidate": 40, "champion": 40, "popularity": 40}
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, servable: Callable[..., Path]) -> Run:
+    """The first run: the champion artifact is empty. One shard has no query, what was seen may be recommended."""
+    root = tmp_path_factory.mktemp("first")
+    (root / "none").mkdir()
+    queries = make_queries(3)
+    for query in queries:
+        query["seen"] = [query["item_id"]]
+    return Run(
+        root,
+        write_interactions(root / "interactions", queries, shards=4),
+        {"model": servable(), "champion": root / "none"},
+        SETTINGS.model_copy(
+            update={
+                "exclude_seen": False,
+                "slices": (("user_type",), ("user_type", "history_length")),
+                "thresholds": {"hit_rate@5": Threshold(max_drop=0.01, min=0.0, slices=(("user_type",),))},
+            }
+        ),
+    )
+
+
+def test_without_a_champion_nothing_is_compared_with_it(first: Run) -> None:
+    assert list(first.report.metrics) == ["candidate", "popularity"]
+    assert [check.kind for check in first.report.checks] == ["min"]
+    assert first.report.blessed
+    assert [path.name for path in Path(first.blessing.uri).iterdir()] == ["BLESSED"]
+    assert first.blessing.get_int_custom_property("blessed") == 1
+    assert not first.blessing.has_custom_property("baseline_model")
+
+
+def test_seen_items_may_be_recommended_if_asked_so(first: Run) -> None:
+    ranks = expected_ranks(make_queries(3), step=1, exclude_seen=False)
+    assert first.report.metrics["candidate"]["overall"]["hit_rate@5"] == _mean([rank < 5 for rank in ranks])
+    assert first.report.metrics["candidate"]["overall"]["hit_rate@5"] > 0
+
+
+def test_a_slice_with_too_few_queries_has_a_count_only_and_is_not_checked(first: Run) -> None:
+    slices = first.report.metrics["candidate"]
+    assert slices["user_type=new"] == {"count": 2}
+    assert slices["history_length=0, user_type=known"] == {"count": 1}
+    assert {check.slice for check in first.report.checks} == {"overall"}
+
+
+def test_a_candidate_that_is_worse_than_the_champion(tmp_path: Path, servable: Callable[..., Path]) -> None:
+    run = Run(
+        tmp_path,
+        write_interactions(tmp_path / "x", make_queries()),
+        {"model": servable(step=2, max_k=3, fingerprint="f2"), "champion": servable()},
+        SETTINGS.model_copy(update={"thresholds": {"hit_rate@1": Threshold(max_drop=0.1, slices=(("user_type",),))}}),
+    )
+    values = {model: slices["overall"]["hit_rate@1"] for model, slices in run.report.metrics.items()}
+    assert values["candidate"] < 0.9 * values["champion"]
+    candidate, champion = run.report.metrics["candidate"], run.report.metrics["champion"]
+    checked = ("overall", "user_type=known", "user_type=new")
+    dropped = {name for name in checked if candidate[name]["hit_rate@1"] < 0.9 * champion[name]["hit_rate@1"]}
+    assert {check.slice for check in run.report.failures} == dropped
+    bound = 0.9 * values["champion"]
+    figure = f"hit@1 {values['candidate']:.4f}"
+    assert f"{figure} is below the champion's {bound:.4f} (less the drop allowed);" in run.summary
+
+
+def test_an_empty_split_of_queries(tmp_path: Path, servable: Callable[..., Path]) -> None:
+    with pytest.raises(InputError, match="the split 'eval' is empty, so there is nothing to judge"):
+        Run(tmp_path, write_interactions(tmp_path / "x", []), {"model": servable()}, SETTINGS)
+
+
+def test_a_champion_of_another_kind(tmp_path: Path, servable: Callable[..., Path]) -> None:
+    import tensorflow as tf
+
+    tf.saved_model.save(tf.Module(), str(tmp_path / "other"))
+    models = {"model": servable(), "champion": tmp_path / "other"}
+    with pytest.raises(InputError, match=r"champion .* has no signature 'recommend'.*remove that version"):
+        Run(tmp_path, write_interactions(tmp_path / "x", make_queries(1)), models, SETTINGS)
+
+
+def test_a_slice_by_a_feature_that_is_not_there(tmp_path: Path, servable: Callable[..., Path]) -> None:
+    settings = SETTINGS.model_copy(update={"slices": (("colour",),)})
+    with pytest.raises(InputError, match=r"no query has the feature 'colour'; remove it from evaluator\.slices"):
+        Run(tmp_path, write_interactions(tmp_path / "x", make_queries(2)), {"model": servable()}, settings)
+
+
+def test_the_component_carries_its_settings_as_json() -> None:
+    from tfx.types import channel_utils
+
+    model = channel_utils.as_channel([standard_artifacts.Model()])
+    examples = channel_utils.as_channel([standard_artifacts.Examples()])
+    node = Evaluator(examples=examples, model=model, settings=SETTINGS)
+    assert EvaluatorSettings.model_validate(json.loads(node.exec_properties["settings"])) == SETTINGS
+    assert set(node.outputs) == {"evaluation", "blessing"}
+    assert set(Evaluator(examples=examples, model=model, champion=model).inputs) == {"examples", "model", "champion"}

@@ -1,0 +1,323 @@
+"""The servable against a NumPy reference, and the index against hand-made events."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.errors import InputError
+from components.indexer.executor import build_index, fingerprint, newest_distinct, save_servable
+from components.indexer.servable import Index
+
+DIM = 3
+ITEMS = ["a", "b", 'c, "quoted"', "d e", "e🙂", "f", "g"]
+NEW = "g"
+"""An item without training events."""
+LOG = [
+    # user, item, time
+    ("ann", "a", 10),
+    ("ann", "b", 20),
+    ("ann", "a", 30),
+    ("bob, jr", "d e", 15),
+    ("bob, jr", "a", 15),
+    ("cleo", "e🙂", 5),
+    ("cleo", "f", 6),
+    ("cleo", 'c, "quoted"', 7),
+]
+DEFAULT_K = 4
+
+
+def vectors() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(len(ITEMS), DIM)).astype(np.float32), rng.normal(size=len(ITEMS)).astype(np.float32)
+
+
+class TinyTowers(tf.Module):
+    """Towers whose query is the mean of the embeddings of the known items of the history."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        embedding, bias = vectors()
+        self.table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(ITEMS, tf.range(len(ITEMS), dtype=tf.int64)), -1
+        )
+        self.embedding = tf.Variable(embedding)
+        self.bias = tf.Variable(bias)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([None, None], tf.string)])
+    def query(self, user_id: tf.Tensor, history: tf.Tensor) -> dict[str, tf.Tensor]:
+        row = self.table.lookup(history)
+        known = tf.cast(row >= 0, tf.float32)[:, :, tf.newaxis]
+        total = tf.reduce_sum(tf.gather(self.embedding, tf.maximum(row, 0)) * known, axis=1)
+        return {"embedding": tf.math.divide_no_nan(total, tf.reduce_sum(known, axis=1))}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def candidate(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        item = tf.io.parse_example(examples, {"item_id": tf.io.FixedLenFeature([], tf.string)})["item_id"]
+        row = self.table.lookup(item)
+        return {"item_id": item, "embedding": tf.gather(self.embedding, row), "bias": tf.gather(self.bias, row)}
+
+
+def write_examples(directory: Path, split: str, rows: list[dict[str, Any]]) -> str:
+    folder = directory / f"Split-{split}"
+    folder.mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(folder / "data-00000-of-00001.gz"), "GZIP") as writer:
+        for row in rows:
+            example = tf.train.Example()
+            for name, value in row.items():
+                feature = example.features.feature[name]
+                if isinstance(value, int):
+                    feature.int64_list.value.append(value)
+                else:
+                    feature.bytes_list.value.append(value.encode())
+            writer.write(example.SerializeToString())
+    return str(directory)
+
+
+@pytest.fixture(scope="module")
+def towers(tmp_path_factory: pytest.TempPathFactory) -> str:
+    directory = str(tmp_path_factory.mktemp("towers"))
+    module = TinyTowers()
+    tf.saved_model.save(module, directory, signatures={"query": module.query, "candidate": module.candidate})
+    return directory
+
+
+@pytest.fixture(scope="module")
+def index(towers: str, tmp_path_factory: pytest.TempPathFactory) -> Index:
+    data = tmp_path_factory.mktemp("data")
+    catalogue = write_examples(
+        data / "catalogue", "catalogue", [{"item_id": item, "display": f"Title {item}"} for item in ITEMS]
+    )
+    log = write_examples(
+        data / "log", "train", [{"user_id": user, "item_id": item, "timestamp": time} for user, item, time in LOG]
+    )
+    return build_index(towers, catalogue, log, stored_history=100)
+
+
+@pytest.fixture(scope="module")
+def servable_dir(towers: str, index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("servable") / "1"
+    save_servable(towers, index, DEFAULT_K, "tiny", str(directory))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def servable(servable_dir: Path) -> Any:
+    return tf.saved_model.load(str(servable_dir))
+
+
+def strings(rows: list[list[str]]) -> tf.Tensor:
+    width = max((len(row) for row in rows), default=0)
+    matrix = np.full((len(rows), width), "", object)
+    for number, row in enumerate(rows):
+        matrix[number, : len(row)] = row
+    return tf.constant(matrix.tolist(), tf.string, shape=matrix.shape)
+
+
+def recommend(
+    servable: Any, users: list[str], histories: list[list[str]], excludes: list[list[str]], k: int
+) -> tuple[list[list[str]], np.ndarray, list[str]]:
+    answer = servable.signatures["recommend"](
+        user_id=tf.constant(users), history=strings(histories), exclude=strings(excludes), k=tf.constant(k)
+    )
+    ids = [[item.decode() for item in row] for row in answer["item_ids"].numpy()]
+    return ids, answer["scores"].numpy(), [source.decode() for source in answer["source"].numpy()]
+
+
+STORED = {"ann": ["a", "b"], "bob, jr": ["a", "d e"], "cleo": ['c, "quoted"', "f", "e🙂"]}
+POPULARITY = {"a": 3, "b": 1, 'c, "quoted"': 1, "d e": 1, "e🙂": 1, "f": 1, "g": 0}
+
+
+def reference(user: str, history: list[str], exclude: list[str], k: int) -> tuple[list[str], list[float], str]:
+    """What `recommend` must answer, in plain Python."""
+    embedding, bias = vectors()
+    known_history = [item for item in history if item in ITEMS]
+    stored = STORED.get(user, [])
+    basis = known_history or stored
+    if user in STORED or known_history:
+        query = np.mean([embedding[ITEMS.index(item)] for item in basis], axis=0)
+        scores = embedding @ query + bias
+        source = "user" if user in STORED else "history"
+    else:
+        scores = np.array([POPULARITY[item] for item in ITEMS], np.float32)
+        source = "popular"
+    left_out = {*history, *stored, *exclude}
+    best = sorted((row for row in range(len(ITEMS)) if ITEMS[row] not in left_out), key=lambda row: (-scores[row], row))
+    ids = [ITEMS[row] for row in best[:k]]
+    padding = k - len(ids)
+    return ids + [""] * padding, [float(scores[row]) for row in best[:k]] + [-np.inf] * padding, source
+
+
+any_item = st.sampled_from([*ITEMS, "unknown", ""])
+any_query = st.tuples(
+    st.sampled_from([*STORED, "stranger", ""]), st.lists(any_item, max_size=6), st.lists(any_item, max_size=8)
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(queries=st.lists(any_query, min_size=1, max_size=4), k=st.integers(1, 12))
+def test_recommend_equals_the_reference(servable: Any, queries: list[tuple[str, list[str], list[str]]], k: int) -> None:
+    users, histories, excludes = (list(column) for column in zip(*queries))
+    ids, scores, sources = recommend(servable, users, histories, excludes, k)
+    for row, (user, history, exclude) in enumerate(queries):
+        expected_ids, expected_scores, source = reference(user, history, exclude, k)
+        assert ids[row] == expected_ids
+        assert scores[row] == pytest.approx(expected_scores, rel=1e-5, abs=1e-6)
+        assert sources[row] == source
+
+
+def test_stored_histories_are_newest_first_and_distinct(index: Index) -> None:
+    for row, user in enumerate(index.user_ids):
+        start, end = index.history_splits[row : row + 2]
+        assert [ITEMS[item] for item in index.history_values[start:end]] == STORED[user.decode()]
+
+
+def test_no_k_below_one_or_above_the_limit(servable: Any) -> None:
+    for k, message in ((0, "at least 1"), (-1, "at least 1"), (1001, "at most 1000")):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            recommend(servable, ["ann"], [[]], [[]], k)
+
+
+def test_everything_excluded_leaves_padding(servable: Any) -> None:
+    ids, scores, _ = recommend(servable, ["ann", "stranger"], [[], []], [ITEMS, ITEMS], 3)
+    assert ids == [["", "", ""]] * 2
+    assert np.isneginf(scores).all()
+
+
+def test_no_requests_at_all(servable: Any) -> None:
+    answer = servable.signatures["recommend"](
+        user_id=tf.constant([], tf.string),
+        history=tf.zeros([0, 0], tf.string),
+        exclude=tf.zeros([0, 0], tf.string),
+        k=tf.constant(2),
+    )
+    assert answer["item_ids"].shape == [0, 2]
+
+
+def test_similar_items_is_the_cosine_without_the_item_itself(servable: Any) -> None:
+    answer = servable.signatures["similar_items"](
+        item_id=tf.constant(["a", "unknown"]), exclude=strings([["b"], []]), k=tf.constant(7)
+    )
+    embedding, _ = vectors()
+    direction = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
+    cosine = direction @ direction[0]
+    expected = sorted((r for r in range(len(ITEMS)) if ITEMS[r] not in ("a", "b")), key=lambda r: -cosine[r])
+    ids = [[item.decode() for item in row] for row in answer["item_ids"].numpy()]
+    assert ids[0] == [ITEMS[row] for row in expected] + ["", ""]
+    assert answer["scores"].numpy()[0, :5] == pytest.approx(cosine[expected], rel=1e-5)
+    assert answer["known"].numpy().tolist() == [True, False]
+    assert ids[1] == [""] * 7
+
+
+def test_score_ranks_as_recommend_does(servable: Any) -> None:
+    answer = servable.signatures["score"](
+        user_id=tf.constant(["ann", "stranger"]),
+        history=strings([[], []]),
+        candidates=strings([["f", "a", "unknown"], ["a", "g", ""]]),
+    )["scores"].numpy()
+    embedding, bias = vectors()
+    query = (embedding[0] + embedding[1]) / 2
+    assert answer[0] == pytest.approx([embedding[5] @ query + bias[5], embedding[0] @ query + bias[0], -np.inf], rel=1e-5)
+    assert answer[1].tolist() == [3, 0, -np.inf]
+
+
+def test_by_user_and_serving_default_equal_recommend(servable: Any) -> None:
+    users = ["ann", "stranger"]
+    expected, _, _ = recommend(servable, users, [[], []], [[], []], DEFAULT_K)
+    by_user = servable.signatures["by_user"](user_id=tf.constant(users))["item_ids"].numpy()
+    assert [[item.decode() for item in row] for row in by_user] == expected
+
+    example = tf.train.Example()
+    example.features.feature["user_id"].bytes_list.value.append(b"stranger")
+    example.features.feature["history"].bytes_list.value.extend([b"f", b"a"])
+    example.features.feature["seen"].bytes_list.value.extend([b"b"])
+    empty = tf.train.Example()
+    answer = servable.signatures["serving_default"](
+        examples=tf.constant([example.SerializeToString(), empty.SerializeToString()])
+    )["item_ids"].numpy()
+    expected, _, _ = recommend(servable, ["stranger", ""], [["f", "a"], []], [["b"], []], DEFAULT_K)
+    assert [[item.decode() for item in row] for row in answer] == expected
+
+
+def test_describe(servable: Any) -> None:
+    answer = servable.signatures["describe"](item_id=tf.constant(["e🙂", "unknown", ""]))
+    assert [text.decode() for text in answer["display"].numpy()] == ["Title e🙂", "", ""]
+    assert answer["known"].numpy().tolist() == [True, False, False]
+
+
+def test_manifest_and_warmup(servable_dir: Path, servable: Any) -> None:
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    manifest = json.loads((servable_dir / "assets.extra" / "recommender.json").read_text())
+    assert (manifest["num_items"], manifest["num_users"], manifest["dim"]) == (7, 3, DIM)
+    assert (manifest["default_k"], manifest["max_k"], manifest["model_name"]) == (DEFAULT_K, 1000, "tiny")
+    asked = set()
+    for record in tf.data.TFRecordDataset(str(servable_dir / "assets.extra" / "tf_serving_warmup_requests")):
+        request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+        assert request.model_spec.name == "tiny"
+        signature = request.model_spec.signature_name
+        asked.add(signature)
+        servable.signatures[signature](**{n: tf.constant(tf.make_ndarray(t)) for n, t in request.inputs.items()})
+    assert asked == set(servable.signatures)
+
+
+def test_loads_with_plain_tensorflow_and_native_ops(servable_dir: Path) -> None:
+    program = f"""
+import sys, tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+with tf.compat.v1.Session(graph=tf.Graph()) as session:
+    tf.compat.v1.saved_model.load(session, ["serve"], {str(servable_dir)!r})
+model = saved_model_pb2.SavedModel.FromString(open({str(servable_dir / "saved_model.pb")!r}, "rb").read())
+graph = model.meta_graphs[0].graph_def
+ops = {{n.op for n in graph.node}} | {{n.op for f in graph.library.function for n in f.node_def}}
+assert not [op for op in ops if "PyFunc" in op], ops
+assert not {{"tensorflow_recommenders", "tensorflow_transform", "tensorflow_text"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_fingerprint_changes_with_what_decides_an_answer_and_only_then(towers: str, index: Index) -> None:
+    import dataclasses
+
+    base = fingerprint(towers, index, DEFAULT_K)
+    assert fingerprint(towers, dataclasses.replace(index), DEFAULT_K) == base
+    bias = index.bias.copy()
+    bias[0] += 1e-3
+    display = index.display.copy()
+    display[0] = b"another"
+    others = [
+        fingerprint(towers, dataclasses.replace(index, bias=bias), DEFAULT_K),
+        fingerprint(towers, dataclasses.replace(index, display=display), DEFAULT_K),
+        fingerprint(towers, index, DEFAULT_K + 1),
+    ]
+    assert len({base, *others}) == 4
+
+
+def test_empty_catalogue_is_named(towers: str, tmp_path: Path) -> None:
+    catalogue = write_examples(tmp_path / "catalogue", "catalogue", [])
+    with pytest.raises(InputError, match="the catalogue has no items"):
+        build_index(towers, catalogue, "", 1)
+
+
+@given(
+    events=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(0, 3)), max_size=30),
+    limit=st.integers(0, 4),
+)
+def test_newest_distinct_equals_the_plain_loop(events: list[tuple[int, int, int]], limit: int) -> None:
+    user, item, time = (np.array([event[c] for event in events], np.int64) for c in range(3))
+    values, splits = newest_distinct(user, item, time, 4, limit)
+    for u in range(4):
+        own = [(t, place, i) for place, (v, i, t) in enumerate(events) if v == u]
+        newest = [i for _, _, i in sorted(own, reverse=True)]
+        expected = list(dict.fromkeys(newest))[:limit]
+        assert values[splits[u] : splits[u + 1]].tolist() == expected

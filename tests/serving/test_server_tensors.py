@@ -1,0 +1,63 @@
+"""The server's reading of TensorProto: against TensorFlow's own, and against messages that lie."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from serving.server import tensors
+from serving.server.status import StatusError
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.float32([[1.5, -np.inf], [0, 3]]),
+        np.float64(2.5),
+        np.int32(7),
+        np.int64([[-(2**63)], [2**63 - 1]]),
+        np.uint8([0, 255]),
+        np.bool_([True, False]),
+        np.zeros((2, 0), np.float32),
+        np.full((2, 3), 4.0, np.float32),
+    ],
+)
+def test_reads_what_tensorflow_writes(value):
+    # make_tensor_proto packs into tensor_content, and uses the short form where all values are one.
+    array = tensors.to_array(tf.make_tensor_proto(value), "x")
+    np.testing.assert_array_equal(array, value)
+    assert array.dtype == value.dtype
+
+
+def test_reads_strings():
+    array = tensors.to_array(tf.make_tensor_proto([["a", "é"], ["", "🎬"]]), "x")
+    assert array.tolist() == [[b"a", "é".encode()], [b"", "🎬".encode()]]
+
+
+def message(dtype: int, shape: list[int], **fields: object):
+    proto = tf.make_tensor_proto(0).__class__(dtype=dtype, **fields)
+    for size in shape:
+        proto.tensor_shape.dim.add().size = size
+    return proto
+
+
+@pytest.mark.parametrize(
+    ("proto", "text"),
+    [
+        (message(1, [2], float_val=[1, 2, 3]), "3 values for shape"),
+        (message(1, [2], tensor_content=b"abc"), "3 bytes for shape"),
+        (message(1, [-2], float_val=[1]), "is not a shape"),
+        (message(7, [1 << 40], string_val=[b"bomb"]), "1 values for shape"),
+        (message(1, [1 << 62, 1 << 62], float_val=[1]), "1 values for shape"),
+        (message(4, [1], int_val=[300]), "parsing error"),
+        (message(20, [1]), "not supported"),
+        (message(0, []), "not supported"),
+    ],
+)
+def test_messages_that_lie(proto, text):
+    if text == "parsing error" and np.lib.NumpyVersion(np.__version__) < "2.0.0":
+        pytest.skip("NumPy 1 wraps integers that don't fit")
+    with pytest.raises(StatusError, match=text) as error:
+        tensors.to_array(proto, "x")
+    assert error.value.code.name == "INVALID_ARGUMENT"
