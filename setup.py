@@ -27,6 +27,7 @@ def _readme() -> str:
 
 # What `recommender query` and `serving.client` need: neither TensorFlow nor TFX.
 CLIENT = [
+    'eval_type_backport; python_version < "3.10"',  # pydantic reads "float | None" with it
     "grpcio>=1.48",
     "protobuf>=3.20.3",
     "pydantic>=2.7,<3",

@@ -51,7 +51,9 @@ def compare(log: str, runs: int, generators: list[str]) -> None:
                 sys.exit(f"{generator} failed:\n{done.stderr[-3000:]}")
             result = json.loads(done.stdout.splitlines()[-1])
             results[generator].append(result)
-            print(f"run {run + 1}  {generator:15} {result['seconds']:8.2f} s  {result['megabytes']:8,.0f} MB", flush=True)
+            print(
+                f"run {run + 1}  {generator:15} {result['seconds']:8.2f} s  {result['megabytes']:8,.0f} MB", flush=True
+            )
     median = {
         generator: statistics.median(result["seconds"] for result in results[generator]) for generator in generators
     }

@@ -1,4 +1,4 @@
-"""Typing the columns of a table: whatever a file holds to text, numbers, times and lists, vectorised, bad values marked.
+"""Typing the columns of a table: whatever a file holds to text, numbers, times and lists, bad values marked.
 
 Every function returns arrays of the input's length and boolean masks; nothing is raised for a bad value, only for a
 column whose type as a whole can't be meant.

@@ -6,40 +6,29 @@ from typing import Any
 
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
-from tfx.dsl.components.base import base_driver
-from tfx.orchestration import data_types_utils, metadata
-from tfx.orchestration.portable import base_driver as portable_base_driver
 from tfx.orchestration.portable import data_types
-from tfx.proto.orchestration import driver_output_pb2
 
+from components.drivers import ExecPropertiesDriver
 from components.errors import InputError
 from components.tables import TableFile, find_files
 
 _CHUNK_BYTES = 1 << 22
 
 
-class FingerprintDriver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
+class FingerprintDriver(ExecPropertiesDriver):
     """Puts the digest of what `input_path`, `users_path` and the settings' `split.eval_path` match into
     `input_fingerprint`.
 
     A file that was only touched, or copied to the same place again, leaves the digest as it is.
     """
 
-    def __init__(self, mlmd_connection: metadata.Metadata):
-        base_driver.BaseDriver.__init__(self, mlmd_connection)
-        portable_base_driver.BaseDriver.__init__(self, mlmd_connection)
-
-    def run(self, execution_info: data_types.ExecutionInfo) -> driver_output_pb2.DriverOutput:
-        """Returns the exec property `input_fingerprint`.
+    def look(self, execution_info: data_types.ExecutionInfo) -> dict[str, str]:
+        """Returns `input_fingerprint`.
 
         Raises:
             InputError: A file is missing or empty.
         """
-        output = driver_output_pb2.DriverOutput()
-        data_types_utils.set_metadata_value(
-            output.exec_properties["input_fingerprint"], fingerprint(execution_info.exec_properties)
-        )
-        return output
+        return {"input_fingerprint": fingerprint(dict(execution_info.exec_properties))}
 
 
 def fingerprint(exec_properties: dict[str, Any]) -> str:

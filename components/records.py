@@ -6,7 +6,7 @@ must give the same bytes here, so the wire format is put together from Arrow and
 
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -69,10 +69,12 @@ def varint(value: int) -> bytes:
 
 def _joined(*arrays: pa.Array) -> pa.Array:
     """Concatenates the arrays value by value; null counts as empty."""
-    return pc.binary_join_element_wise(*arrays, pa.scalar(b"", pa.binary()), null_handling="replace", null_replacement=b"")
+    return pc.binary_join_element_wise(
+        *arrays, pa.scalar(b"", pa.binary()), null_handling="replace", null_replacement=b""
+    )
 
 
-def _heads(array: pa.Array, head_of) -> pa.Array:  # type: ignore[no-untyped-def]
+def _heads(array: pa.Array, head_of: Callable[[int], bytes]) -> pa.Array:
     """Returns what stands before each value, `head_of(its length)`, null where the value is."""
     lengths = pc.binary_length(array)
     distinct, positions = np.unique(pc.fill_null(lengths, 0).to_numpy(zero_copy_only=False), return_inverse=True)
@@ -135,7 +137,9 @@ def _packed_integers(array: pa.Array) -> pa.Array:
     digits = (groups & np.uint64(0x7F)).astype(np.uint8)
     digits[:, :-1] |= used[:, 1:].astype(np.uint8) << 7
     lengths = used.sum(axis=1)
-    content = np.concatenate([np.full((len(values), 1), 0x0A, np.uint8), lengths.astype(np.uint8)[:, None], digits], axis=1)
+    content = np.concatenate(
+        [np.full((len(values), 1), 0x0A, np.uint8), lengths.astype(np.uint8)[:, None], digits], axis=1
+    )
     kept = np.concatenate([np.ones((len(values), 2), dtype=bool), used], axis=1)
     return _sliced(content[kept], lengths + 2, array)
 

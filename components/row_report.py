@@ -9,6 +9,9 @@ from typing import Any, Optional
 
 MAX_SAMPLES = 1000
 """Rejected rows that are written out."""
+ROWS_OF_USERS = "rows of users"
+"""The fact that counts rows of the users' table."""
+
 _NAMED_ROWS = 5
 _TEXT_LENGTH = 500
 
@@ -44,14 +47,16 @@ class Report:
     """Other counts by name."""
 
     def reject(self, file: int, source: str, row: int, reason: str, line: str, lines: int = 1) -> None:
-        """Counts a row that can't be used."""
+        """Counts a row that can't be used; a value with line breaks in it (an unclosed quote?) as that many rows."""
+        self.rows += lines - 1
         self.rejected[source, reason] += lines
         if len(self.samples) < MAX_SAMPLES:
             self.samples.append(Sample(file, row, source, reason, line[:_TEXT_LENGTH]))
 
     def rejected_fraction(self) -> float:
         """Returns the share of the rows that can't be used."""
-        return sum(self.rejected.values()) / self.rows if self.rows else 0.0
+        rows = self.rows + self.facts[ROWS_OF_USERS]
+        return sum(self.rejected.values()) / rows if rows else 0.0
 
 
 def merged(reports: Iterable[Report]) -> Report:
@@ -77,11 +82,13 @@ def problem(report: Report, max_rejected_fraction: float, what: str) -> Optional
     lines = []
     for (source, reason), count in report.rejected.most_common(10):
         named = [sample for sample in report.samples if (sample.source, sample.reason) == (source, reason)]
-        rows = ", ".join(str(sample.row) for sample in named[:_NAMED_ROWS])
+        numbers = ", ".join(str(sample.row) for sample in named[:_NAMED_ROWS])
         example = f": {named[0].line[:80]!r}" if named else ""
-        lines.append(f"  {source}: {count:,} × {reason} (rows {rows}{', …' if count > _NAMED_ROWS else ''}{example})")
+        more = ", …" if count > _NAMED_ROWS else ""
+        lines.append(f"  {source}: {count:,} × {reason} (rows {numbers}{more}{example})")
+    total, rows = sum(report.rejected.values()), report.rows + report.facts[ROWS_OF_USERS]
     return (
-        f"{what}: {sum(report.rejected.values()):,} of {report.rows:,} rows can't be used, more than max_rejected_fraction "
+        f"{what}: {total:,} of {rows:,} rows can't be used, more than max_rejected_fraction "
         f"{max_rejected_fraction:g} allows; mend the data or raise it:\n" + "\n".join(lines)
     )
 
@@ -106,7 +113,8 @@ def by_reason(rejected: Mapping[tuple[str, str], int]) -> Counter:
 def as_dict(report: Report) -> dict[str, Any]:
     """Returns the counts as JSON types."""
     rejected = [
-        {"source": source, "reason": reason, "rows": count} for (source, reason), count in sorted(report.rejected.items())
+        {"source": source, "reason": reason, "rows": count}
+        for (source, reason), count in sorted(report.rejected.items())
     ]
     return {
         "rows": report.rows,

@@ -1,4 +1,4 @@
-"""Reading tables (CSV, Parquet, TFRecord files of tf.Example) as Arrow blocks with row numbers, from any Beam file system.
+"""Reading tables (CSV, Parquet, TFRecords of tf.Example) as Arrow blocks with row numbers, from any Beam file system.
 
 Rows are numbered as a text editor or a spreadsheet shows them: in a CSV file without line breaks inside of values the
 header is row 1; in the other formats the first row is row 1.
@@ -11,7 +11,7 @@ import difflib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Optional
+from typing import Any, Optional
 
 import numpy as np
 import pyarrow as pa
@@ -20,21 +20,9 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
-from pydantic import AfterValidator
 
 from components.errors import InputError
-
-Format = Literal["auto", "csv", "parquet", "tfrecord"]
-
-
-def _check_delimiter(delimiter: str) -> str:
-    if len(delimiter.encode()) != 1 or delimiter in '"\r\n':
-        raise ValueError(f"the delimiter must be one ASCII character and no quote, not {delimiter!r}")
-    return delimiter
-
-
-Delimiter = Annotated[str, AfterValidator(_check_delimiter)]
-"""What may stand between the columns of a CSV file."""
+from components.formats import Format
 
 NOT_UTF8 = "\ufdd0"
 """Stands in a value for bytes that are not UTF-8 (a Unicode noncharacter: no text holds it)."""
@@ -136,11 +124,11 @@ def check_columns(file: TableFile, columns: Sequence[str], delimiter: str) -> No
         hint = ""
         close = difflib.get_close_matches(missing[0], names, n=1)
         folded = [name for name in names if name.strip().casefold() == missing[0].strip().casefold()]
-        if folded or close:
+        other = next((mark for mark in (";", "\t", "|", ",") if len(names) == 1 and mark in names[0]), None)
+        if file.format == "csv" and other:
+            hint = f"; its delimiter looks like {other!r}, not {delimiter!r}"
+        elif folded or close:
             hint = f"; did you mean {(folded or close)[0]!r}?"
-        elif file.format == "csv" and len(names) == 1:
-            other = next((mark for mark in (";", "\t", "|", ",") if mark in names[0]), None)
-            hint = f"; its delimiter looks like {other!r}, not {delimiter!r}" if other else ""
         raise InputError(
             f"{file.path} has no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, names))}{hint}"
         )
@@ -236,7 +224,9 @@ def _format_of(path: str, what: str) -> str:
     for suffix, format_ in _SUFFIXES.items():
         if name.lower().endswith(suffix):
             return format_
-    raise InputError(f"{what}: the format of {path} can't be told from its name; set format to csv, parquet or tfrecord")
+    raise InputError(
+        f"{what}: the format of {path} can't be told from its name; set format to csv, parquet or tfrecord"
+    )
 
 
 def _compression(path: str) -> Optional[str]:
@@ -406,7 +396,10 @@ def _marked(array: pa.Array) -> pa.Array:
             values = values.cast(pa.string())
         except pa.ArrowInvalid:
             values = pa.array(
-                [None if value is None else value.decode("utf-8", errors="mark_not_utf8") for value in values.to_pylist()],
+                [
+                    None if value is None else value.decode("utf-8", errors="mark_not_utf8")
+                    for value in values.to_pylist()
+                ],
                 pa.string(),
             )
     lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)

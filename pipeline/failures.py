@@ -1,23 +1,36 @@
-"""What went wrong, in words for the person at the terminal."""
+"""What went wrong, in words for the person at the terminal, and the exit code that goes with it."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from components.errors import InputError
 
+DONE, FAILED, WRONG_INPUT, NOT_BLESSED = 0, 1, 2, 3
+"""Exit codes."""
 
-def explain(error: BaseException) -> BaseException:
-    """The input's fault behind an error, if there is one, else the error itself.
+_DISK_FULL = ("No space left on device", "database or disk is full", "Disk quota exceeded")
 
-    Beam and TFX wrap what went wrong; a full disk comes as any of a dozen errors.
-    """
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, InputError):
-            return seen
-        seen = seen.__cause__ or seen.__context__
+
+class Failure(NamedTuple):
+    """Why a run stopped."""
+
+    message: str
+    exit_code: int
+    expected: bool
+    """Whether the message says all that there is to know; else the log has the story."""
+
+
+def explain(error: BaseException) -> Failure:
+    """Finds the reason behind an error: Beam and TFX wrap what went wrong, and a full disk comes as any of a dozen."""
     if isinstance(error, KeyboardInterrupt):
-        return InputError("interrupted; run it again to go on from the last node that was done")
+        return Failure("interrupted; run it again to go on after the last node that was done", FAILED, True)
+    behind: BaseException | None = error
+    while behind is not None:
+        if isinstance(behind, InputError):
+            return Failure(str(behind), WRONG_INPUT, True)
+        behind = behind.__cause__ or behind.__context__
     text = str(error)
-    if "No space left on device" in text or "database or disk is full" in text or "Disk quota exceeded" in text:
-        return InputError("the disk is full; free some space and run it again: the nodes that are done are kept")
-    return error
+    if any(words in text for words in _DISK_FULL):
+        return Failure("the disk is full; free some space and run it again: what is done is kept", FAILED, True)
+    return Failure(f"{type(error).__name__}: {text[:2000]}", FAILED, False)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tensorflow_data_validation as tfdv
+import tensorflow_transform as tft
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
@@ -21,9 +23,12 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
+from tfx.types import artifact_utils
+from tfx.utils import io_utils
 
 from components.errors import InputError
 from pipeline.failures import explain
+from pipeline.preprocessing import ITEM_COUNTS
 from pipeline.terminal import ProgressHandler, Terminal
 
 Execution = metadata_store_pb2.Execution
@@ -134,7 +139,7 @@ def _run_node(
             raise RuntimeError(f"{name} was not run: its inputs could not be resolved")
     except BaseException as error:
         logging.getLogger(__name__).exception("%s failed", name)
-        terminal.end(name, "failed", time.monotonic() - started, str(explain(error)).split("\n")[0])
+        terminal.end(name, "failed", time.monotonic() - started, explain(error).message.split("\n")[0])
         raise
     result = NodeResult(
         name, "cached" if state == Execution.CACHED else "done", time.monotonic() - started, outputs
@@ -161,18 +166,28 @@ def _outcome(store: Any, execution_id: int) -> tuple[Any, dict[str, metadata_sto
 def stock_summary(result: NodeResult) -> str:
     """What a node of TFX's own made, which it does not say itself."""
     if "transform_graph" in result.outputs:
-        import tensorflow_transform as tft
-
-        graph = tft.TFTransformOutput(result.outputs["transform_graph"].uri)
-        sizes = {
-            name: graph.vocabulary_size_by_name(name)
-            for name in sorted(_vocabularies(graph))
-            if not name.endswith("_counts")
-        }
-        return "vocabularies: " + ", ".join(f"{name} {size:,}" for name, size in sizes.items()) if sizes else "no vocabularies"
+        return _vocabularies(result.outputs["transform_graph"].uri)
+    if "statistics" in result.outputs:
+        return _statistics(result.outputs["statistics"])
+    if "schema" in result.outputs:
+        schema = io_utils.SchemaReader().read(os.path.join(result.outputs["schema"].uri, "schema.pbtxt"))
+        return f"{len(schema.feature)} features, from the config"
     return ""
 
 
-def _vocabularies(graph: Any) -> list[str]:
-    directory = os.path.join(graph.transform_savedmodel_dir, "assets")
-    return os.listdir(directory) if os.path.isdir(directory) else []
+def _vocabularies(uri: str) -> str:
+    graph = tft.TFTransformOutput(uri)
+    assets = os.path.join(graph.transform_savedmodel_dir, "assets")
+    names = sorted(name for name in os.listdir(assets) if name != ITEM_COUNTS) if os.path.isdir(assets) else []
+    if not names:
+        return "no vocabularies"
+    return "vocabularies: " + ", ".join(f"{name} {graph.vocabulary_size_by_name(name):,}" for name in names)
+
+
+def _statistics(artifact: metadata_store_pb2.Artifact) -> str:
+    counts = []
+    for split in artifact_utils.decode_split_names(artifact.properties["split_names"].string_value):
+        path = os.path.join(artifact.uri, f"Split-{split}", "FeatureStats.pb")
+        [dataset] = tfdv.load_stats_binary(path).datasets
+        counts.append(f"{split} {dataset.num_examples:,} x {len(dataset.features)} features")
+    return ", ".join(counts)

@@ -19,10 +19,7 @@ from components.evaluator.report import CANDIDATE, Report, label, load_report
 from components.versions import check_writable, model_dir
 from pipeline import datasets
 from pipeline.config import Config
-
-DONE, FAILED, WRONG_INPUT, NOT_BLESSED = 0, 1, 2, 3
-"""Exit codes."""
-
+from pipeline.failures import DONE, NOT_BLESSED, explain
 
 @dataclass(frozen=True)
 class DataPaths:
@@ -81,9 +78,7 @@ def run(config: Config, first: str | None = None, only: str | None = None) -> in
         console.print(f"[bold]{config.name}[/]: artifacts in {escape(str(root))}, log in {escape(str(log_file))}", soft_wrap=True)
         try:
             code = _run(config, root, first, only, Terminal(console))
-        except BaseException as error:
-            if isinstance(error, SystemExit):
-                raise
+        except (Exception, KeyboardInterrupt) as error:
             logging.getLogger(__name__).exception("the run failed")
             code = _report_error(error, console, log_file)
         memory = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -113,6 +108,7 @@ def _run(config: Config, root: Path, first: str | None, only: str | None, termin
     if "Evaluator" in results:
         report = load_report(results["Evaluator"].outputs["evaluation"].uri)
         terminal.console.print(metric_table(report))
+        terminal.console.print(slice_table(report))
         for check in report.failures:
             terminal.console.print(f"[red]not blessed[/]: {escape(str(check))}", soft_wrap=True, highlight=False)
             code = NOT_BLESSED
@@ -130,18 +126,11 @@ def _blessed(artifact: object) -> bool:
 
 
 def _report_error(error: BaseException, console: Console, log_file: Path) -> int:
-    from pipeline.failures import explain
-
-    cause = explain(error)
-    if isinstance(cause, InputError):
-        console.print(f"[red]error[/]: {escape(str(cause))}", soft_wrap=True, highlight=False)
-        return WRONG_INPUT
-    console.print(
-        f"[red]error[/]: {type(cause).__name__}: {escape(str(cause)[:2000])}\nthe full story is in {escape(str(log_file))}",
-        soft_wrap=True,
-        highlight=False,
-    )
-    return FAILED
+    failure = explain(error)
+    console.print(f"[red]error[/]: {escape(failure.message)}", soft_wrap=True, highlight=False)
+    if not failure.expected:
+        console.print(f"the whole story is in {escape(str(log_file))}", soft_wrap=True, highlight=False)
+    return failure.exit_code
 
 
 def metric_table(report: Report) -> Table:
@@ -154,4 +143,19 @@ def metric_table(report: Report) -> Table:
     for metric, values in report.rows():
         if metric != "count":
             table.add_row(label(metric), *(f"{values[name]:.4f}" for name in (CANDIDATE, *names) if name in values))
+    return table
+
+
+def slice_table(report: Report, metric: str = "hit_rate@10") -> Table:
+    """One metric by slice, for each model."""
+    names = list(report.metrics)
+    if metric not in report.metrics[CANDIDATE]["overall"]:
+        metric = next(name for name in report.metrics[CANDIDATE]["overall"] if name != "count")
+    table = Table(title=f"{label(metric)} by slice")
+    for name in ("slice", "queries", "this model", *names[1:]):
+        table.add_column(name, justify="left" if name == "slice" else "right")
+    for name in report.slices()[1:]:
+        values = [report.metrics[model][name] for model in names]
+        figures = [f"{value[metric]:.4f}" if metric in value else "too few" for value in values]
+        table.add_row(escape(name), f"{values[0]['count']:,.0f}", *figures)
     return table

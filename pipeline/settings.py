@@ -45,7 +45,7 @@ class TrainingSettings(Settings):
     """Softmax over the items of the batch, with logQ correction and accidental hits removed, or over all items that training
     has seen, for small catalogues."""
 
-    batch_size: int = Field(512, ge=2)
+    batch_size: int = Field(1_024, ge=2)
     """Events a step."""
 
     learning_rate: float = Field(0.004, gt=0)
@@ -57,7 +57,7 @@ class TrainingSettings(Settings):
     epochs: int = Field(20, ge=1)
     """Most passes over the training events."""
 
-    patience: int = Field(2, ge=1)
+    patience: int = Field(3, ge=1)
     """Passes without a better validation metric after which training stops."""
 
     validation_fraction: float = Field(0.1, gt=0, lt=1)

@@ -5,14 +5,13 @@ import string
 from collections.abc import Iterable
 from typing import Optional
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.catalogue_gen.settings import CatalogueSettings, display_columns
 from components.columns import as_text
-from components.interaction_gen.events import ORDER, Verdicts, check_text, read_features, read_ids, row_of
 from components.row_report import Report
+from components.rows import ORDER, Verdicts, check_text, place, read_features, read_ids, report_malformed, row_of
 from components.tables import Block, TableFile
 
 _NAMED_IDS = 5
@@ -27,10 +26,8 @@ def clean(block: Block, file: TableFile, settings: CatalogueSettings) -> tuple[p
     Raises:
         InputError: A column has a type that can't be meant.
     """
-    report = Report(rows=len(block.rows))
-    for bad in block.malformed:
-        report.rows += bad.lines
-        report.reject(file.number, file.path, bad.row, bad.reason, bad.text, bad.lines)
+    report = Report(rows=len(block.rows) + len(block.malformed))
+    report_malformed(report, block, file)
     verdicts = Verdicts(len(block.rows))
     check_text(block, verdicts)
     ids = read_ids(block, settings.item_id, verdicts)
@@ -38,7 +35,7 @@ def clean(block: Block, file: TableFile, settings: CatalogueSettings) -> tuple[p
         "item_id": ids,
         "display": displays(block.columns, ids, settings.display),
         **read_features(block, settings.features, verdicts),
-        ORDER: pa.array((np.int64(file.number) << 40) + block.rows),
+        ORDER: pa.array(place(file, block)),
     }
     verdicts.report(report, block, file)
     return pa.table(arrays).filter(pa.array(verdicts.kept())), report
@@ -99,9 +96,9 @@ def unlisted(table: pa.Table, log_items: pa.Table, settings: CatalogueSettings, 
         return items, ""
     return items, (
         f"{path} is a catalogue without the items of the log: it lacks {len(items):,} of {len(log_items):,} items with "
-        f"{lost / events:.1%} of the events, more than max_unlisted_fraction {settings.max_unlisted_fraction:g} allows; "
-        f"is item_id = {settings.item_id!r} the right column? Only in the log: {_some(items)}; in the catalogue: "
-        f"{_some(known.to_pylist())}"
+        f"{lost / events:.1%} of the events, more than max_unlisted_fraction {settings.max_unlisted_fraction:g} "
+        f"allows; is item_id = {settings.item_id!r} the right column? Only in the log: {_some(items)}; "
+        f"in the catalogue: {_some(known.to_pylist())}"
     )
 
 

@@ -39,9 +39,7 @@ class CatalogueGen(base_beam_component.BaseBeamComponent):
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
     DRIVER_CLASS = FingerprintDriver
 
-    def __init__(
-        self, interactions: types.BaseChannel, settings: CatalogueSettings, input_path: Optional[str] = None
-    ):
+    def __init__(self, interactions: types.BaseChannel, settings: CatalogueSettings, input_path: Optional[str] = None):
         """Constructs the node.
 
         Args:

@@ -70,7 +70,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             result = json.loads(source.read())
         if result["problem"]:
             raise InputError(result["problem"])
-        examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+        payload = example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE  # type: ignore[attr-defined]
+        examples_utils.set_payload_format(examples, payload)
         examples_utils.set_file_format(examples, "tfrecords_gzip")
         examples.set_string_custom_property("summary", result["summary"])
 

@@ -6,7 +6,7 @@ from typing import Annotated, Optional
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from components.features import Features, column_of
-from components.tables import Delimiter, Format
+from components.formats import Delimiter, Format
 
 
 def display_columns(template: str) -> list[str]:

@@ -31,7 +31,9 @@ def describe(
     for name, info in sorted(anomalies.anomaly_info.items()):
         # A feature's path is quoted where its name needs it.
         plain = info.path.step[0] if info.path.step else name
-        for reason in info.reason or [_Info.Reason(short_description=info.short_description)]:
+        reasons = list(info.reason) or [_Info.Reason(short_description=info.short_description)]
+        # That the shape isn't fixed either follows from a missing value.
+        for reason in [reason for reason in reasons if reason.type in _MISSING] or reasons:
             count = _affected(reason.type, features.get(plain), domains.get(plain), rows)
             words = reason.description or reason.short_description
             lines.append(f"{plain}: {_sentence(reason.short_description)}: {words.rstrip('.')}{count}")
@@ -73,9 +75,7 @@ def _out_of_range(stats: statistics_pb2.NumericStatistics, domain: schema_pb2.Fl
     # Buckets of equal width; those that the limit runs through can't be told apart.
     standard = next((each for each in stats.histograms if each.type == statistics_pb2.Histogram.STANDARD), None)
     buckets = standard.buckets if standard is not None else []
-    outside = sum(
-        bucket.sample_count for bucket in buckets if bucket.low_value > highest or bucket.high_value < lowest
-    )
+    outside = sum(bucket.sample_count for bucket in buckets if bucket.low_value > highest or bucket.high_value < lowest)
     return f"; about {max(outside, 1):,.0f} of {rows:,} rows, from {stats.min:g} to {stats.max:g} in all"
 
 

@@ -1,12 +1,11 @@
 """ExampleValidator's executor: the stock one, then an InputError that names every anomaly."""
 
-from typing import Any, Optional
+from typing import Any
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 from tfx import types
 from tfx.components.example_validator import executor
 from tfx.components.statistics_gen import stats_artifact_utils
-from tfx.proto.orchestration import execution_result_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils
 
@@ -22,8 +21,8 @@ class Executor(executor.Executor):
         input_dict: dict[str, list[types.Artifact]],
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
-    ) -> Optional[execution_result_pb2.ExecutorOutput]:
-        """Writes the anomalies.
+    ) -> Any:
+        """Writes the anomalies and returns the stock executor's ExecutorOutput.
 
         Raises:
             InputError: There are some.

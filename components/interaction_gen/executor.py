@@ -54,7 +54,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         check(report, log)
         for folder in folders.values():
             _fill_up(folder, log.partitions, self._get_tmp_dir())
-        examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+        payload = example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE  # type: ignore[attr-defined]
+        examples_utils.set_payload_format(examples, payload)
         examples_utils.set_file_format(examples, "tfrecords_gzip")
         examples.set_string_custom_property("summary", summary(report))
 

@@ -95,7 +95,7 @@ def distinct(
     while len(todo):
         for some in _within_budget(todo, np.minimum(upper - start, window)):
             lengths = np.minimum(upper[some] - start[some], window)
-            offsets, positions = _newest_first(upper[some], lengths)
+            _, positions = _newest_first(upper[some], lengths)
             owner = np.repeat(some, lengths)
             last = following[positions] >= end[owner]
             owner, positions = owner[last], positions[last]

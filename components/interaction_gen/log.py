@@ -11,7 +11,7 @@ from components import tables
 from components.columns import guess_time_unit
 from components.errors import InputError
 from components.features import column_of
-from components.interaction_gen.settings import InteractionSettings
+from components.interaction_gen.settings import InteractionSettings, Users
 from components.interaction_gen.split import Cut
 
 _PARTITION_BYTES = 64 << 20
@@ -85,9 +85,14 @@ def inspect(settings: InteractionSettings, input_path: str, users_path: str, cut
 
 def user_columns(settings: InteractionSettings) -> list[str]:
     """Returns the columns to read from the users' table."""
-    if settings.users is None:
-        return []
-    return list({settings.users.id: None} | {column_of(*pair): None for pair in settings.users.features.items()})
+    users = users_of(settings)
+    return list({users.id: None} | {column_of(*pair): None for pair in users.features.items()})
+
+
+def users_of(settings: InteractionSettings) -> Users:
+    """Returns the settings of the users' table, which are there wherever it is read."""
+    assert settings.users is not None
+    return settings.users
 
 
 def _unit(settings: InteractionSettings, file: tables.TableFile) -> str:

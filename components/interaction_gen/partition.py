@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.interaction_gen import split as splitting
-from components.interaction_gen.events import EVALUATION, ORDER, mixed, row_of
+from components.interaction_gen.events import EVALUATION, mixed
 from components.interaction_gen.history import distinct, next_same, past, recent
 from components.interaction_gen.settings import InteractionSettings
 from components.row_report import Report
+from components.rows import ORDER, row_of
 
 _SLICE_ITEMS = 16_000_000
 """Items in the histories of the examples that are made at a time: bounds the memory."""

@@ -20,11 +20,12 @@ from components.arrow_bytes import add_counts, from_bytes, to_bytes
 from components.errors import InputError
 from components.interaction_gen import partition
 from components.interaction_gen import split as splitting
-from components.interaction_gen.events import ORDER, by_partition, clean, clean_users
-from components.interaction_gen.log import Log, user_columns
+from components.interaction_gen.events import by_partition, clean, clean_users
+from components.interaction_gen.log import Log, user_columns, users_of
 from components.progress import progress
 from components.records import SHARD_NAME, serialize, write_shard
 from components.row_report import Report, as_csv, as_dict, merged, problem
+from components.rows import ORDER
 
 SPLITS = ("train", "eval")
 
@@ -92,14 +93,15 @@ class _Read(beam.DoFn):
             if kind == _EVENTS:
                 columns, delimiter = list(dict.fromkeys(settings.log_columns().values())), settings.delimiter
             else:
-                columns, delimiter = user_columns(settings), settings.users.delimiter
+                users = users_of(settings)
+                columns, delimiter = user_columns(settings), users.delimiter
             tables.check_columns(file, columns, delimiter)
             for block in tables.read_blocks(file, columns, delimiter, part):
                 if kind == _EVENTS:
                     evaluation = file.path in self._log.eval_files
                     rows, report = clean(block, file, settings, self._log.unit, evaluation)
                 else:
-                    rows, report = clean_users(block, file, settings.users)
+                    rows, report = clean_users(block, file, users)
                 reports.append(report)
                 for number, share in by_partition(rows, self._log.partitions):
                     yield number, (kind, to_bytes(share))
@@ -166,7 +168,7 @@ def _parts(source: tuple[str, tables.TableFile]) -> list[tuple[str, tables.Table
         return [(kind, file, 0)]  # reading it will say what is wrong
 
 
-def _find_cut(partitions: beam.PCollection, log: Log) -> beam.PCollection:
+def _find_cut(partitions: beam.pvalue.PCollection, log: Log) -> beam.pvalue.PCollection:
     """Returns the cut at the exact fraction of the events, as one element; None for an empty log.
 
     First all events are counted by coarse buckets of time, then only those in the bucket of the cut are looked at.
@@ -225,7 +227,7 @@ def _no_users(log: Log) -> pa.Table:
     """Returns a users' table without rows, for a partition that no listed user is in."""
     columns = {column: pa.array([], pa.string()) for column in user_columns(log.settings)}
     empty = tables.Block(np.empty(0, np.int64), columns)
-    return clean_users(empty, log.user_files[0], log.settings.users)[0]
+    return clean_users(empty, log.user_files[0], users_of(log.settings))[0]
 
 
 def _write_report(report: Report, log: Log, folder: str, cut: Optional[splitting.Cut]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional, Union
 
@@ -15,7 +15,6 @@ from serving.client import (
     Recommendation,
     RecommendationList,
     RecommenderClient,
-    RecommenderError,
     SimilarItems,
     Tensor,
 )
@@ -273,7 +272,7 @@ def _whom(query: Query) -> str:
     return f"history {list(query.history)[:3]}" if query.history else f"user {query.user_id!r}"
 
 
-def _values(items: Sequence[Recommendation] | RecommendationList) -> list[float]:
+def _values(items: Iterable[Recommendation]) -> list[float]:
     return [item.score for item in items]
 
 
@@ -299,6 +298,3 @@ def _example(features: Mapping[str, Sequence[str]]) -> bytes:
 
     named = {name: feature(values) for name, values in features.items()}
     return tf.train.Example(features=tf.train.Features(feature=named)).SerializeToString()
-
-
-__all__ = ["Latency", "Limits", "RecommenderError", "check", "list_faults", "measure"]

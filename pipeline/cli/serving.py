@@ -170,8 +170,8 @@ def parse_ids(values: Sequence[str], option: str) -> list[str]:
         rows = [row for value in values for row in csv.reader([value], skipinitialspace=True, strict=True)]
     except csv.Error as error:
         raise InputError(
-            f"{option}: {error}; write ids as id1,id2, and one that has a comma or begins with a quote in double quotes,"
-            " its own quotes doubled"
+            f"{option}: {error}; write ids as id1,id2, and one that has a comma or begins with a quote in double"
+            " quotes, its own quotes doubled"
         ) from None
     return [item for row in rows for item in row if item]
 

@@ -23,7 +23,6 @@ _KINDS = {
     400: "INVALID_ARGUMENT",
     404: "NOT_FOUND",
     412: "FAILED_PRECONDITION",
-    413: "INVALID_ARGUMENT",
     429: "RESOURCE_EXHAUSTED",
     501: "UNIMPLEMENTED",
     503: "UNAVAILABLE",
@@ -114,6 +113,8 @@ class RestTransport:
             raise transport.not_a_model_server(self._target, detail, "REST port") from None
         except OSError as error:
             raise transport.unavailable(self._target, error.strerror or str(error)) from None
+        if status == 413:
+            raise transport.from_status("INVALID_ARGUMENT", "the request is too large", self._target, model)
         try:
             answer = json.loads(payload)
         except (ValueError, RecursionError):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Union
 
-from serving.client.errors import ServerError
+from serving.client.errors import InvalidRequest, ServerError
 from serving.protos import serving_pb2
 
 Value = Union[str, bytes, float, int, bool]
@@ -17,7 +17,7 @@ Value = Union[str, bytes, float, int, bool]
 _MAX_ELEMENTS = 1 << 27
 """An answer with more elements than this is taken for garbage rather than allocated."""
 
-_FIELDS: dict[int, tuple[str, str, str]] = {
+_FIELDS: dict[serving_pb2.DataType, tuple[str, str, str]] = {
     # dtype -> (name, field of TensorProto, struct format of tensor_content)
     serving_pb2.DT_FLOAT: ("float32", "float_val", "f"),
     serving_pb2.DT_DOUBLE: ("float64", "double_val", "d"),
@@ -52,20 +52,29 @@ class Tensor:
         return [list(self.values[i * width : (i + 1) * width]) for i in range(self.shape[0])]
 
 
-def dtype_name(dtype: int) -> str:
+def dtype_name(dtype: serving_pb2.DataType) -> str:
     """Name of TensorFlow's DataType enum value, such as `float32`."""
     return _FIELDS[dtype][0] if dtype in _FIELDS else f"DataType({dtype})"
 
 
 def to_proto(tensor: Tensor, proto: serving_pb2.TensorProto) -> None:
-    """Writes `tensor` into an empty `proto`."""
+    """Writes `tensor` into an empty `proto`.
+
+    Raises:
+        InvalidRequest: the values are not of the dtype.
+    """
+    if tensor.dtype not in _DTYPES:
+        raise InvalidRequest(f"dtype {tensor.dtype!r}: it is one of {', '.join(sorted(_DTYPES))}")
     proto.dtype = _DTYPES[tensor.dtype]
     for size in tensor.shape:
         proto.tensor_shape.dim.add().size = size
     values = tensor.values
     if tensor.dtype == "string":
-        values = [v.encode() if isinstance(v, str) else v for v in values]  # type: ignore[misc]
-    getattr(proto, _FIELDS[proto.dtype][1]).extend(values)
+        values = [v.encode() if isinstance(v, str) else v for v in values]
+    try:
+        getattr(proto, _FIELDS[proto.dtype][1]).extend(values)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest(f"these values are no {tensor.dtype}: {error}") from None
 
 
 def from_proto(proto: serving_pb2.TensorProto) -> Tensor:

@@ -69,7 +69,8 @@ def from_status(kind: str, detail: str, target: str, model: ModelRef) -> Recomme
     """The error for an answer of the server with gRPC status name `kind`."""
     if kind == "NOT_FOUND":
         return ModelNotFound(f"model {model} isn't served at {target}: {detail}")
-    if kind in ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "OUT_OF_RANGE"):
+    too_large = kind == "RESOURCE_EXHAUSTED" and "larger than max" in detail
+    if too_large or kind in ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "OUT_OF_RANGE"):
         return InvalidRequest(f"{target} refused the request: {detail}")
     if kind == "UNAVAILABLE":
         return unavailable(target, detail)

@@ -5,9 +5,7 @@ import sys
 
 # Before TensorFlow and gRPC are imported, which read these once; who sets them keeps them.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-os.environ.setdefault("PYTHONWARNINGS", "ignore")
 
 if __name__ == "__main__":
     import warnings

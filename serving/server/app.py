@@ -11,13 +11,14 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
 from serving.server.flags import Flags, parse
 
 _LOGGER = logging.getLogger("serving.server")
 _MAX_REQUEST_BYTES = 64 << 20
 _GRACE_SECONDS = 30.0
+_UNLOAD_SECONDS = 5.0
 
 
 class _PortError(Exception):
@@ -62,13 +63,18 @@ def _serve(flags: Flags, stop: threading.Event) -> int:
     gc.collect()
     gc.freeze()  # what was imported stays: no later collection has to walk through it
     options = SessionOptions(flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism)
-    grpc_server: list[GrpcServer] = []
+    grpc_server: Optional[GrpcServer] = None
+
+    def update_health() -> None:
+        if grpc_server is not None:
+            grpc_server.update_health()
+
     versions = VersionManager(
         flags.model_name,
         os.path.abspath(flags.model_base_path),
         load=lambda path: Servable(path, options),
         poll_seconds=flags.file_system_poll_wait_seconds,
-        on_change=lambda: [server.update_health() for server in grpc_server],
+        on_change=update_health,
     )
     core = ServerCore({flags.model_name: versions})
     versions.start()
@@ -76,10 +82,10 @@ def _serve(flags: Flags, stop: threading.Event) -> int:
     if stop.is_set():
         return 0
     try:
-        grpc_server.append(GrpcServer(core, flags.host, flags.port, flags.grpc_max_threads, _MAX_REQUEST_BYTES))
+        grpc_server = GrpcServer(core, flags.host, flags.port, flags.grpc_max_threads, _MAX_REQUEST_BYTES)
     except OSError as error:
         raise _PortError(f"port {flags.port} (--port) can't be opened on {flags.host}: {error}") from None
-    grpc_server[0].start()
+    grpc_server.start()
     rest_server = None
     if rest_socket is not None:
         rest_server = RestServer(
@@ -92,19 +98,17 @@ def _serve(flags: Flags, stop: threading.Event) -> int:
     version = versions.current_version
     print(
         f"ready model={shlex.quote(flags.model_name)} version={'none' if version is None else version}"
-        f" host={flags.host} port={grpc_server[0].port} rest_api_port={rest_server.port if rest_server else 'none'}",
+        f" host={flags.host} port={grpc_server.port} rest_api_port={rest_server.port if rest_server else 'none'}",
         flush=True,
     )
     stop.wait()
     _LOGGER.info("stopping: no new requests, those that run may end")
-    if rest_server is not None:
-        rest = threading.Thread(target=rest_server.stop, args=(_GRACE_SECONDS,))
-        rest.start()
-        grpc_server[0].stop(_GRACE_SECONDS)
-        rest.join()
-    else:
-        grpc_server[0].stop(_GRACE_SECONDS)
-    versions.stop(5.0)
+    stopping = [threading.Thread(target=s.stop, args=(_GRACE_SECONDS,)) for s in (grpc_server, rest_server) if s]
+    for thread in stopping:
+        thread.start()
+    for thread in stopping:
+        thread.join()
+    versions.stop(_UNLOAD_SECONDS)
     _LOGGER.info("stopped")
     return 0
 

@@ -299,8 +299,9 @@ def _shown(value: Any) -> str:
 
 def _kind(value: Any) -> str:
     if value is None or isinstance(value, bool):
-        return {None: "Null", True: "True", False: "False"}[value]
-    return {dict: "Object", list: "Array", str: "String"}.get(type(value), "Number")
+        return "Null" if value is None else str(value)
+    kinds: dict[type, str] = {dict: "Object", list: "Array", str: "String"}
+    return kinds.get(type(value), "Number")
 
 
 def _shape_text(shape: tuple[int, ...]) -> str:

@@ -3,10 +3,11 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from components.interaction_gen import history
 from components.interaction_gen.history import distinct, histories, next_same, past
-from hypothesis import given
-from hypothesis import strategies as st
 
 EVENTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6), st.sampled_from("abcde")), max_size=40)
 
@@ -32,6 +33,7 @@ def test_a_worked_example():
     assert histories(user, time, item, 0).to_pylist() == [[]] * 6
 
 
+@settings(deadline=None)
 @given(EVENTS, st.integers(0, 8))
 def test_histories_are_the_users_strictly_earlier_events_newest_first(events, max_length):
     user, time, item = arrays(events)
@@ -39,6 +41,7 @@ def test_histories_are_the_users_strictly_earlier_events_newest_first(events, ma
     assert histories(user, time, item, max_length).to_pylist() == expected
 
 
+@settings(deadline=None)
 @given(EVENTS, st.integers(0, 6), st.sampled_from([1, 7, 4_000_000]))
 def test_seen_are_the_distinct_earlier_items_at_their_newest_place(events, max_length, budget):
     user, time, item = arrays(events)

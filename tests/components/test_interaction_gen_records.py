@@ -5,9 +5,11 @@ import hashlib
 import numpy as np
 import pyarrow as pa
 import pytest
-from components.records import serialize, varint, write_shard
-from hypothesis import given
+import tensorflow as tf
+from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from components.records import serialize, varint, write_shard
 
 TEXT = st.none() | st.text(max_size=200)
 LISTS = st.none() | st.lists(st.text(max_size=50), max_size=5)
@@ -16,8 +18,6 @@ INTEGERS = st.none() | st.integers(-(2**63), 2**63 - 1)
 
 
 def expected(row):
-    import tensorflow as tf
-
     example = tf.train.Example()
     for name, value in row.items():
         if value is None:
@@ -35,6 +35,7 @@ def expected(row):
     return example.SerializeToString(deterministic=True)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(TEXT, LISTS, FLOATS, INTEGERS), max_size=6), st.integers(0, 2))
 def test_records_are_those_of_protobuf(rows, skipped):
     text, lists, floats, integers = zip(*rows) if rows else ((), (), (), ())
@@ -60,8 +61,6 @@ def test_varint():
 
 
 def test_a_shard_is_readable_and_always_the_same(tmp_path):
-    import tensorflow as tf
-
     records = [b"one", b"", b"three" * 1000]
     digests = set()
     for number in range(2):

@@ -7,11 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from components import tables
 from components.columns import as_lists, as_numbers, as_text, as_times, guess_time_unit
 from components.errors import InputError
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def read(path, columns, delimiter=","):
@@ -45,6 +46,7 @@ def test_csv_with_bom_crlf_quotes_empty_lines_and_malformed_rows(tmp_path):
     assert [(bad.row, bad.reason) for bad in malformed] == [(4, "2 columns instead of 3"), (7, "not UTF-8")]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.booleans(), min_size=1, max_size=60),
     st.sampled_from([24, 64, 1 << 20]),
@@ -154,7 +156,10 @@ def test_a_missing_an_empty_and_an_unknown_file(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"user_id,item,timestamp\n", "has no column 'item_id'; it has 'user_id', 'item', 'timestamp'; did you mean 'item'"),
+        (
+            b"user_id,item,timestamp\n",
+            "has no column 'item_id'; it has 'user_id', 'item', 'timestamp'; did you mean 'item'",
+        ),
         (b"user_id,ITEM_ID\n", "did you mean 'ITEM_ID'"),
         (b"user_id;item_id\n", "its delimiter looks like ';', not ','"),
         (b"item_id,user_id,item_id\n", "more than one column 'item_id'"),

@@ -24,6 +24,7 @@ from serving.client import (
     Tensor,
 )
 from serving.client import tensors as client_tensors
+from serving.client import transport as transport_module
 from serving.protos import serving_pb2
 
 
@@ -160,6 +161,14 @@ def test_rest_garbage_is_a_server_error(payload):
 def test_rest_status_codes(status, kind):
     with tcp_server(answering(http('{"error": "because"}', status))) as target:
         assert type(ask(target, "rest")) is kind
+
+
+def test_requests_that_are_too_large():
+    with tcp_server(answering(b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Length: 3\r\n\r\nbig")) as target:
+        assert isinstance(ask(target, "rest"), InvalidRequest)
+    detail = "SERVER: Received message larger than max (70000000 vs. 67108864)"
+    error = transport_module.from_status("RESOURCE_EXHAUSTED", detail, "host:1", transport_module.ModelRef("m"))
+    assert isinstance(error, InvalidRequest)
 
 
 def test_garbage_for_status_and_metadata():

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from serving.client import InvalidRequest
 from serving.client import tensors as client_tensors
 from serving.client.tensors import Tensor
 from serving.protos import serving_pb2
@@ -109,3 +110,17 @@ def test_strings_pass_to_tensorflow_and_back(texts):
     assert [value.decode() for value in arrived] == texts
     back = serving_pb2.TensorProto.FromString(tf.make_tensor_proto(texts, tf.string, [len(texts)]).SerializeToString())
     assert list(client_tensors.from_proto(back).values) == texts
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        Tensor("float16", (), [1.0]),
+        Tensor("int32", (), [1 << 40]),
+        Tensor("int32", (), ["1"]),
+        Tensor("string", (), [1]),
+    ],
+)
+def test_values_of_another_type_are_refused(tensor):
+    with pytest.raises(InvalidRequest):
+        client_tensors.to_proto(tensor, serving_pb2.TensorProto())

@@ -1,0 +1,253 @@
+"""`recommender run` on the small world: the whole DAG, again, in parts, twice at once, with new data, not blessed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from components.evaluator.report import load_report
+from tests.e2e.conftest import Small, Watch, executions, fingerprint, store
+from tests.e2e.world import NODES, Event, end_group, recommender, run, start, versions, wait_for, write_log
+
+pytestmark = pytest.mark.slow
+
+NOISE = ("WARNING", "absl", "TF-TRT", "CUDA", "oneDNN", "eprecat", "Warning", "INFO", "Traceback", "ERROR")
+
+
+@pytest.mark.smoke
+def test_terminal_shows_each_node_and_no_chatter(first_run: Small) -> None:
+    ended = first_run.ended
+    assert sorted(line.node for line in ended.lines) == sorted(NODES)
+    for line in ended.lines:
+        assert (line.state, bool(line.summary)) == ("done", True), line
+    assert not [word for word in NOISE if word in ended.text]
+    assert ended.stderr.strip() == ""
+    summaries = {line.node: line.summary for line in ended.lines}
+    rows = len(first_run.world.events)
+    assert f"{rows:,} rows read" in summaries["InteractionGen"]
+    assert "dropped 5 (5 duplicates); rejected 0" in summaries["InteractionGen"]
+    assert "62 items: 60 listed (2 of them never seen in the log), 2 only in the log" in summaries["CatalogueGen"]
+    assert "item_id 60" in summaries["Transform"]
+    assert re.search(r"epochs: \d+ \(validation hit@10 0\.\d+", summaries["Trainer"])
+    assert "first version" in summaries["Champion"]
+    assert "popularity" in summaries["Evaluator"]
+    assert str(versions(first_run.folder)[0]) in summaries["Pusher"]
+
+
+@pytest.mark.smoke
+def test_frameworks_write_to_the_log_that_is_named(first_run: Small) -> None:
+    found = re.search(r"log in (\S+\.log)", first_run.ended.stdout)
+    assert found
+    log = Path(found[1]).read_text(encoding="utf-8")
+    assert "INFO" in log
+    assert "MetadataStore" in log
+
+
+@pytest.mark.smoke
+def test_metric_table_has_the_report_in_it(first_run: Small) -> None:
+    report = load_report(first_run.artifact("Evaluator", "evaluation").uri)
+    rows = [[cell.strip() for cell in line.split("│")] for line in first_run.ended.stdout.splitlines()]
+    shown = {row[1]: row[2:4] for row in rows if len(row) == 5}
+    for metric, name in (("hit_rate@1", "hit@1"), ("hit_rate@10", "hit@10"), ("ndcg@10", "NDCG@10"), ("mrr", "MRR")):
+        figures = [report.metrics[model]["overall"][metric] for model in ("candidate", "popularity")]
+        assert shown[name] == [f"{figure:.4f}" for figure in figures]
+        assert figures[0] > figures[1]
+    # What comes next follows from what came before, so a model that has learned it is far ahead.
+    assert report.metrics["candidate"]["overall"]["mrr"] > 1.5 * report.metrics["popularity"]["overall"]["mrr"]
+
+
+@pytest.mark.smoke
+def test_every_node_is_complete_in_the_metadata(first_run: Small) -> None:
+    from ml_metadata.proto import metadata_store_pb2
+
+    found = executions(first_run.root)
+    assert sorted(found) == sorted(NODES)
+    for node, runs in found.items():
+        states = [metadata_store_pb2.Execution.State.Name(execution.last_known_state) for execution in runs]
+        assert states == ["COMPLETE"], node
+
+
+@pytest.mark.smoke
+def test_pushed_model_leads_back_to_both_tables(first_run: Small) -> None:
+    from ml_metadata.proto import metadata_store_pb2
+
+    metadata = store(first_run.root)
+    [pushed] = metadata.get_artifacts_by_type("PushedModel")
+    node_of = {execution.id: node for node, runs in executions(first_run.root).items() for execution in runs}
+    made_by: dict[int, int] = {}
+    used_by: dict[int, list[int]] = {}
+    for event in metadata.get_events_by_execution_ids(list(node_of)):
+        if event.type == metadata_store_pb2.Event.OUTPUT:
+            made_by[event.artifact_id] = event.execution_id
+        else:
+            used_by.setdefault(event.execution_id, []).append(event.artifact_id)
+    todo, lineage = [pushed.id], set()
+    while todo:
+        artifact = todo.pop()
+        if artifact not in lineage:
+            lineage.add(artifact)
+            todo += used_by.get(made_by[artifact], [])
+    nodes = {node_of[made_by[artifact]] for artifact in lineage}
+    # These two only look on.
+    assert nodes == {*NODES} - {"StatisticsGen", "ExampleValidator"}
+    examples = {
+        node_of[made_by[artifact.id]]
+        for artifact in metadata.get_artifacts_by_id(list(lineage))
+        if artifact.type == "Examples"
+    }
+    assert examples >= {"InteractionGen", "CatalogueGen"}
+
+
+@pytest.mark.smoke
+def test_version_is_a_saved_model_with_the_contract(first_run: Small) -> None:
+    import tensorflow as tf
+
+    [version] = versions(first_run.folder)
+    assert not first_run.unloadable
+    assert [path.name for path in version.parent.iterdir()] == [version.name]
+    loaded = tf.saved_model.load(str(version))
+    assert set(loaded.signatures) == {
+        "recommend",
+        "similar_items",
+        "score",
+        "by_user",
+        "serving_default",
+        "describe",
+    }
+    manifest = json.loads((version / "assets.extra" / "recommender.json").read_text(encoding="utf-8"))
+    assert (manifest["model_name"], manifest["num_items"], manifest["dim"]) == ("small", 62, 16)
+    assert (version / "assets.extra" / "tf_serving_warmup_requests").stat().st_size > 0
+
+
+def test_again_pushes_nothing_new(small: Small) -> None:
+    before = versions(small.folder)
+    ended = run(small.folder)
+    assert ended.code == 0, ended.text
+    assert ended.states() == {**dict.fromkeys(NODES, "cached"), "Pusher": "done"}
+    assert f"nothing new: version {before[0].name} already serves this model" in ended.stdout
+    assert versions(small.folder) == before
+    # What a cached node made is told again.
+    made = {line.node: line.summary for line in small.ended.lines if line.node != "Pusher"}
+    assert {line.node: line.summary for line in ended.lines if line.node != "Pusher"} == made
+
+
+def test_from_scratch_gives_the_same_model_and_a_second_run_is_kept_out(small: Small) -> None:
+    [before] = versions(small.folder)
+    metrics = Path(small.artifact("Evaluator", "evaluation").uri, "metrics.json").read_text(encoding="utf-8")
+    shutil.rmtree(small.root.parent)
+    first = start(small.folder, "run", "--config", "config.yaml")
+    try:
+        wait_for(lambda: str(first.pid) in _text(small.root / ".lock"), "the lock")
+        second = run(small.folder)
+        assert first.poll() is None, "the first run was over too soon to be in the way"
+        stdout, stderr = first.communicate(timeout=600)
+    finally:
+        end_group(first)
+    assert second.code == 2
+    assert "another run is at work here" in second.stdout
+    assert f"process {first.pid}" in second.stdout
+    assert second.lines == []
+    assert second.seconds < 15
+    assert first.returncode == 0, stdout + stderr
+    assert f"nothing new: version {before.name} already serves this model" in stdout
+    assert versions(small.folder) == [before]
+    again = small.artifact("Indexer", "model").custom_properties["fingerprint"].string_value
+    assert again == fingerprint(before)
+    assert Path(small.artifact("Evaluator", "evaluation").uri, "metrics.json").read_text(encoding="utf-8") == metrics
+
+
+def test_bad_new_data_stops_and_mended_data_make_a_second_version(small: Small) -> None:
+    before = versions(small.folder)
+    events = list(small.world.events)
+    last = max(event.time for event in events)
+    known = small.world.users[0]
+    more = [Event(known, item, last + 60 * place, 4) for place, item in enumerate(small.world.items[:40], 1)]
+
+    write_log(small.folder / "data" / "interactions.csv", [*events, *more[:-2], *(Event(known, "x", last, 9),) * 1])
+    ended = run(small.folder)
+    assert ended.code == 2, ended.text
+    assert ended.states()["ExampleValidator"] == "failed"
+    assert "Pusher" not in ended.states()
+    message = ended.stdout.partition("error: ")[2]
+    assert "rating" in message
+    assert re.search(r"\b1 of [\d,]+ rows", message), message
+    assert "Traceback" not in ended.text
+    assert versions(small.folder) == before
+
+    write_log(small.folder / "data" / "interactions.csv", [*events, *more])
+    with Watch(small.folder) as watch:
+        ended = run(small.folder, "--set", "evaluation.thresholds={hit_rate@10: {beat_popularity: true}}")
+    assert ended.code == 0, ended.text
+    assert ended.states()["Trainer"] == "done"
+    after = versions(small.folder)
+    assert len(after) == 2
+    assert after[0] == before[0]
+    assert fingerprint(after[0]) != fingerprint(after[1])
+    assert not watch.unloadable
+    assert f"version {before[0].name}" in next(line.summary for line in ended.lines if line.node == "Champion")
+    [header] = [line for line in ended.stdout.splitlines() if "metric" in line and "this model" in line]
+    assert "champion" in header
+    report = load_report(small.artifact("Evaluator", "evaluation").uri)
+    assert set(report.metrics) == {"candidate", "popularity", "champion"}
+
+
+def test_only_runs_one_node_again(small: Small) -> None:
+    before = {node: len(runs) for node, runs in executions(small.root).items()}
+    ended = run(small.folder, "--only", "Evaluator")
+    assert ended.code == 0, ended.text
+    states = ended.states()
+    assert states.pop("Evaluator") == "done"
+    assert set(states.values()) == {"cached"}
+    assert not {"Pusher", "ServableValidator"} & set(states)
+    assert {"Indexer", "Champion", "InteractionGen"} <= set(states)
+    assert "hit@10" in ended.stdout
+    after = executions(small.root)
+    assert {node for node, runs in after.items() if len(runs) > before[node]} == {"Evaluator", *states}
+
+
+def test_from_runs_a_node_and_all_that_follows_again(small: Small) -> None:
+    before = versions(small.folder)
+    ended = run(small.folder, "--from", "Indexer")
+    assert ended.code == 0, ended.text
+    again = {"Indexer", "Champion", "Evaluator", "ServableValidator", "Pusher"}
+    assert ended.states() == {node: "done" if node in again else "cached" for node in NODES}
+    assert "nothing new" in ended.stdout
+    assert versions(small.folder) == before
+
+
+def test_not_blessed_pushes_nothing_and_says_why(small: Small) -> None:
+    shutil.rmtree(small.folder / "models")
+    report = load_report(small.artifact("Evaluator", "evaluation").uri)
+    reached = report.metrics["candidate"]["overall"]["hit_rate@10"]
+    ended = run(small.folder, "--set", "evaluation.thresholds={hit_rate@10: {min: 0.9999}}")
+    assert ended.code == 3, ended.text
+    assert f"not blessed: hit@10 {reached:.4f} is below 0.9999" in ended.stdout
+    assert "not pushed: not blessed by the Evaluator" in ended.stdout
+    assert versions(small.folder) == []
+    assert ended.states()["Trainer"] == "cached"
+
+
+def test_slow_servable_is_not_blessed(small: Small) -> None:
+    shutil.rmtree(small.folder / "models")
+    ended = run(small.folder, "--set", "validation.max_memory_mb=1")
+    assert ended.code == 3, ended.text
+    assert re.search(r"not blessed by ServableValidator: .*server memory \d+ MiB, more than the 1 MiB allowed", ended.stdout)
+    assert versions(small.folder) == []
+
+
+def test_config_elsewhere_is_found_and_paths_are_the_callers(small: Small, tmp_path: Path) -> None:
+    """The config's relative paths are those of the folder that the command is given in."""
+    shutil.move(small.folder / "config.yaml", tmp_path / "moved.yaml")
+    ended = recommender(small.folder, "validate", "--config", str(tmp_path / "moved.yaml"))
+    assert ended.code == 0, ended.text
+    assert "interactions: 1 file(s)" in ended.stdout
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+

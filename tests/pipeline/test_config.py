@@ -1,0 +1,102 @@
+"""The config file: what is accepted, and what a mistake is answered with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.errors import InputError
+from pipeline.config import load_config
+from pipeline.config_reference import reference
+
+ROOT = Path(__file__).parents[2]
+MINIMAL = "name: shop\ndata:\n  interactions: {path: log.csv}\n"
+
+
+def config_file(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_name_and_a_log_are_enough(tmp_path: Path) -> None:
+    config = load_config(config_file(tmp_path, MINIMAL))
+    assert (config.name, config.data.interactions.path, config.seed) == ("shop", "log.csv", 42)
+    assert config.data.interactions.settings().split.method == "time"
+    assert config.data.catalogue.path == ""
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_shipped_configs_are_valid(path: Path) -> None:
+    assert load_config(path).name == path.stem
+
+
+def test_overrides_are_yaml_and_make_missing_sections(tmp_path: Path) -> None:
+    path = config_file(tmp_path, MINIMAL)
+    config = load_config(path, ("model.dim=16", "evaluation.ks=[1, 3]", "evaluation.thresholds={}", "seed=7"))
+    assert (config.model.dim, config.evaluation.ks, config.seed) == (16, (1, 3), 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (MINIMAL + "modle: {dim: 3}\n", ["modle: unknown key", "did you mean 'model'"]),
+        (MINIMAL + "model: {dimension: 3}\n", ["model.dimension: unknown key", "dim"]),
+        (MINIMAL + "training: {zzz: 3}\n", ["training.zzz: unknown key; known keys:", "batch_size"]),
+        (MINIMAL + "model: {dim: many}\n", ["model.dim", "integer", "'many'"]),
+        (MINIMAL + "model: {dim: 0}\n", ["model.dim", "greater than or equal to 1", "got 0"]),
+        ("name: shop\n", ["data: missing"]),
+        ("name: shop\ndata: {interactions: {}}\n", ["data.interactions.path: missing"]),
+        ("name: a b\ndata: {interactions: {path: log.csv}}\n", ["name", "pattern"]),
+        ("name: [\n", ["not valid YAML", "line 2"]),
+        ("- a\n", ["expected keys and values"]),
+        ("", ["expected keys and values"]),
+        (MINIMAL + "evaluation: {thresholds: {recall: {min: 1}}}\n", ["evaluation", "'recall' is not measured", "hit_rate@10"]),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, words: list[str]) -> None:
+    path = config_file(tmp_path, text)
+    with pytest.raises(InputError) as error:
+        load_config(path)
+    for word in [str(path), *words]:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [("model.dim", "expected key=value"), ("name.dim=3", "'name' has no keys"), ("model.dim=[", "not valid YAML")],
+)
+def test_bad_overrides_are_named(tmp_path: Path, override: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        load_config(config_file(tmp_path, MINIMAL), (override,))
+
+
+def test_a_missing_file_is_named_with_those_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(InputError, match=r"nothing\.yaml: no such config file \(there are: .*movielens_100k\.yaml"):
+        load_config("configs/nothing.yaml")
+
+
+def test_config_needs_no_tensorflow() -> None:
+    program = (
+        "import sys, pipeline.config\n"
+        "heavy = {'tensorflow', 'tfx', 'apache_beam'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_reference_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "config.md").read_text(encoding="utf-8") == reference(), (
+        "run: python -m pipeline.config_reference > docs/config.md"
+    )
+
+
+def test_every_key_is_explained() -> None:
+    rows = [line.split(" | ") for line in reference().splitlines() if line.startswith("| `")]
+    assert len(rows) > 50
+    assert not [row[0] for row in rows if len(row[-1].strip(" |")) < 4]

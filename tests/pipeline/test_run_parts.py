@@ -1,0 +1,152 @@
+"""The parts of a run that need no TFX: lock, terminal, failures, tables."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from components.errors import InputError
+from components.evaluator.report import Check, Report
+from components.progress import progress
+from pipeline.failures import explain
+from pipeline.lock import lock
+from pipeline.run import metric_table, slice_table
+from pipeline.terminal import ProgressHandler, Terminal, quiet
+
+
+def test_a_second_run_is_refused_by_name_of_the_first(tmp_path: Path) -> None:
+    program = "import sys; from pathlib import Path; from pipeline.lock import lock\nwith lock(Path(sys.argv[1])): pass"
+    with lock(tmp_path):
+        done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert f"another run is at work here (process {os.getpid()}" in done.stderr
+    again = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+
+
+def test_a_killed_run_leaves_no_lock(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys; from pathlib import Path; from pipeline.lock import lock\n"
+        "with lock(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+    assert done.returncode == -9
+    with lock(tmp_path):
+        pass
+
+
+def test_quiet_keeps_even_c_level_noise_off_the_terminal(tmp_path: Path) -> None:
+    program = (
+        "import logging, os, sys; from pathlib import Path; from pipeline.terminal import quiet\n"
+        "with quiet(Path(sys.argv[1])) as console:\n"
+        "    os.write(2, b'noise from C\\n'); print('noise from print', flush=True); logging.warning('noise from logging')\n"
+        "    console.print('what matters')\n"
+        "print('after')"
+    )
+    log = tmp_path / "a" / "run.log"
+    done = subprocess.run([sys.executable, "-c", program, str(log)], capture_output=True, text=True, check=True)
+    assert done.stdout == "what matters\nafter\n"
+    assert done.stderr == ""
+    text = log.read_text()
+    for noise in ("noise from C", "noise from print", "noise from logging"):
+        assert noise in text
+
+
+def test_quiet_restores_logging_after_an_error(tmp_path: Path) -> None:
+    handlers = logging.getLogger().handlers[:]
+    with pytest.raises(KeyError), quiet(tmp_path / "run.log"):
+        raise KeyError
+    assert logging.getLogger().handlers == handlers
+
+
+def test_terminal_says_what_a_node_did_and_how_far_it_is() -> None:
+    out = io.StringIO()
+    terminal = Terminal(Console(file=out, width=200))
+    logger = logging.getLogger("recommender.progress")
+    handler = ProgressHandler(terminal)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        terminal.start("Trainer")
+        progress("epoch 1")  # too soon after the start to be worth a line
+        terminal._spoken -= 60
+        progress("epoch [2] of 9")
+        terminal.end("Trainer", "done", 1.25, "best epoch [5]")
+    finally:
+        logger.removeHandler(handler)
+    assert out.getvalue().splitlines() == [
+        "  Trainer: epoch [2] of 9",
+        "✓ Trainer             done           1.2 s  best epoch [5]",
+    ]
+
+
+def test_the_input_error_behind_a_wrapped_one_is_found() -> None:
+    fault = InputError("items.csv: no column 'x'")
+    try:
+        try:
+            raise fault
+        except InputError as error:
+            raise RuntimeError("while running") from error
+    except RuntimeError as error:
+        assert explain(error) == ("items.csv: no column 'x'", 2, True)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        RuntimeError("tensorflow says: /x; No space left on device [while running 'Write']"),
+        RuntimeError("database or disk is full"),
+    ],
+)
+def test_a_full_disk_is_called_so(error: Exception) -> None:
+    message, code, _ = explain(error)
+    assert "the disk is full" in message
+    assert code == 1
+
+
+def test_other_errors_name_their_type_and_an_interrupt_says_how_to_go_on() -> None:
+    assert explain(ValueError("a bug")) == ("ValueError: a bug", 1, False)
+    assert "run it again" in explain(KeyboardInterrupt()).message
+
+
+def report() -> Report:
+    def slices(hit: float) -> dict[str, dict[str, float]]:
+        return {
+            "overall": {"count": 2000, "hit_rate@10": hit, "mrr": hit / 2},
+            "user_type=new": {"count": 1990, "hit_rate@10": hit, "mrr": hit / 2},
+            "user_type=known": {"count": 10},
+        }
+
+    return Report(
+        metrics={"candidate": slices(0.25), "popularity": slices(0.125)},
+        checks=(Check("hit_rate@10", "overall", 0.25, 0.125, "popularity", True),),
+        blessed=True,
+        depths={"candidate": 10, "popularity": 10},
+        exclude_seen=True,
+        batch_size=256,
+        min_slice_size=50,
+    )
+
+
+def test_tables_show_every_model_and_say_where_a_slice_is_too_small() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=100)
+    console.print(metric_table(report()))
+    console.print(slice_table(report()))
+    text = out.getvalue()
+    assert "2,000 point-in-time queries" in text
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in text.splitlines() if line.startswith("│")]
+    assert rows == [
+        ["hit@10", "0.2500", "0.1250"],
+        ["MRR", "0.1250", "0.0625"],
+        ["user_type=new", "1,990", "0.2500", "0.1250"],
+        ["user_type=known", "10", "too few", "too few"],
+    ]

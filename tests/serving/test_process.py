@@ -1,0 +1,252 @@
+"""The server as a process: start, swap under load, ports in use, drain, and what is left when its parent dies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from serving.client import ModelNotFound, RecommenderClient, RecommenderError, Tensor
+from serving.server.process import (
+    EMBEDDED,
+    ModelLoadError,
+    ServerProcess,
+    ServerStartError,
+    command,
+    environment,
+)
+from tests.serving import tiny_servable
+from tests.serving.conftest import MODEL
+
+pytestmark = pytest.mark.slow
+
+
+def publish(servable: Path, base: Path, version: int) -> None:
+    """Puts a version in place as the Pusher does: by rename."""
+    folder = base / MODEL
+    shutil.copytree(servable, folder / ".publish")
+    (folder / ".publish").rename(folder / str(version))
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_until(condition, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
+
+
+class Load:
+    """Constant requests from some threads over one transport; checks each answer against its version."""
+
+    def __init__(self, target: str, transport: str, threads: int = 2):
+        self.answers = 0
+        self.wrong: list[object] = []
+        self._stop = threading.Event()
+        self._client = RecommenderClient(target, model=MODEL, transport=transport)
+        self._pool = ThreadPoolExecutor(threads)
+        self._futures = [self._pool.submit(self._run) for _ in range(threads)]
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                answer = self._client.recommend(k=2)
+            except RecommenderError as error:
+                self.wrong.append(error)
+                continue
+            self.answers += 1
+            made_by = int(answer[0].score // 1000)
+            if made_by not in (1, 2) or (answer.version is not None and answer.version != made_by):
+                self.wrong.append(answer)
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._pool.shutdown()
+        self._client.close()
+
+
+def test_hot_swap_under_load_and_drain(servable, second_servable, tmp_path):
+    publish(servable, tmp_path, 1)
+    log = tmp_path / "server.log"
+    with ServerProcess(tmp_path, MODEL, binary=EMBEDDED, log_path=log) as server:
+        loads = [Load(server.grpc_target, "grpc"), Load(server.rest_target, "rest")]
+        client = RecommenderClient(server.grpc_target, model=MODEL)
+        assert client.recommend().version == 1
+
+        (tmp_path / MODEL / "3").mkdir()  # half copied
+        (tmp_path / MODEL / "3" / "saved_model.pb").write_bytes(b"\x08\x01garbage")
+        wait_until(lambda: any(status.version == 3 and status.state == "END" for status in client.status()))
+        assert client.recommend().version == 1
+
+        publish(second_servable, tmp_path, 2)
+        wait_until(lambda: client.recommend().version == 2)
+        wait_until(lambda: {s.version: s.state for s in client.status()} == {3: "END", 2: "AVAILABLE", 1: "END"})
+        with RecommenderClient(server.grpc_target, model=MODEL, version=1) as old, pytest.raises(ModelNotFound):
+            old.recommend()
+        for load in loads:
+            load.stop()
+        assert [load.wrong for load in loads] == [[], []]
+        assert min(load.answers for load in loads) > 20
+
+        # Requests that run are answered although the server was told to stop.
+        rest = RecommenderClient(server.rest_target, model=MODEL, transport="rest")
+        with ThreadPoolExecutor(2) as pool:
+            inputs = {"seconds": Tensor("float64", (), [1.0])}
+            late = [pool.submit(asked.predict, "slow", inputs, ["late"]) for asked in (client, rest)]
+            time.sleep(0.4)
+            os.kill(server.pid, signal.SIGTERM)
+            assert all(answer.result()["late"].values[0] >= 0 for answer in late)
+        assert server.stop() == 0
+        client.close()
+        rest.close()
+    text = log.read_text()
+    assert text.count("version 3") == 1
+    assert "version 2 goes on serving" in text or "version 1 goes on serving" in text
+    assert text.strip().endswith("stopped")
+
+
+def run_server(*flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "serving.server", *flags],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("flag", ["--port", "--rest_api_port"])
+def test_port_in_use(servable, tmp_path, flag):
+    publish(servable, tmp_path, 1)
+    with socket.create_server(("127.0.0.1", 0)) as owner:
+        port = owner.getsockname()[1]
+        other = "--rest_api_port" if flag == "--port" else "--port"
+        base = str(tmp_path / MODEL)
+        ended = run_server(f"{flag}={port}", f"{other}=0", "--model_name", MODEL, "--model_base_path", base)
+    assert ended.returncode == 2
+    assert ended.stderr.strip() == (
+        f"error: port {port} ({flag}) is in use on 127.0.0.1: stop its owner or name another port"
+    )
+
+
+def test_unknown_flag_and_unknown_host(tmp_path):
+    ended = run_server(f"--model_base_path={tmp_path}", "--enable_everything")
+    assert ended.returncode == 2
+    assert "unrecognized arguments: --enable_everything" in ended.stderr
+    ended = run_server(f"--model_base_path={tmp_path}", "--port=0", "--rest_api_port=0", "--host=no.such.host.invalid")
+    assert ended.returncode == 2
+    assert "--rest_api_port" in ended.stderr
+
+
+def test_no_version_yet(servable, tmp_path):
+    """The ports open without a model after the wait; requests fail until one appears, then they don't."""
+    (tmp_path / MODEL).mkdir()
+    arguments = command(tmp_path, MODEL, port=0, rest_port=0)
+    log = tmp_path / "log"
+    with open(log, "wb") as out:
+        process = subprocess.Popen(
+            [*arguments, "--first_version_wait_seconds=1.5"], stdout=out, stderr=subprocess.STDOUT, env=environment()
+        )
+    try:
+        wait_until(lambda: "ready " in log.read_text(), 60)
+        text = log.read_text()
+        assert "no version of model tiny in" in text
+        assert "version=none" in text
+        port = int(text.split(" port=")[1].split()[0])
+        with RecommenderClient(f"127.0.0.1:{port}", model=MODEL) as client:
+            with pytest.raises(ModelNotFound, match=r"Latest\(tiny\)"):
+                client.recommend()
+            publish(servable, tmp_path, 1)
+            wait_until(lambda: _answers(client))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _answers(client: RecommenderClient) -> bool:
+    try:
+        return len(client.recommend(k=1)) == 1
+    except ModelNotFound:
+        return False
+
+
+def test_a_model_that_cannot_be_loaded(tmp_path, servable):
+    broken = tmp_path / MODEL / "1"
+    shutil.copytree(servable, broken)
+    (data,) = (broken / "variables").glob("*.data-*")
+    data.write_bytes(data.read_bytes()[:-3])
+    with (
+        pytest.raises(ModelLoadError, match="version 1 can't be loaded"),
+        ServerProcess(tmp_path, MODEL, binary=EMBEDDED),
+    ):
+        pass
+
+
+def test_a_model_whose_warmup_fails(tmp_path):
+    tiny_servable.build(str(tmp_path / MODEL / "1"), warmup=["recommend", "no_such_signature"])
+    with (
+        pytest.raises(ModelLoadError, match='warm-up request 1 failed: Serving signature key "no_such_signature"'),
+        ServerProcess(tmp_path, MODEL, binary=EMBEDDED),
+    ):
+        pass
+
+
+def test_a_binary_that_is_none(tmp_path):
+    with (
+        pytest.raises(ServerStartError, match="can't be started"),
+        ServerProcess(tmp_path, MODEL, binary="/no/such/file"),
+    ):
+        pass
+    with (
+        pytest.raises(ServerStartError, match="ended with exit code 1"),
+        ServerProcess(tmp_path, MODEL, binary=shutil.which("false")),
+    ):
+        pass
+
+
+def test_a_binary_gets_tensorflow_model_servers_flags(tmp_path):
+    """A stand-in for tensorflow_model_server that writes its arguments down and fails as that does."""
+    script = tmp_path / "tensorflow_model_server"
+    script.write_text('#!/bin/sh\necho "$@"\necho "1 servable(s) did not become available"\nexit 255\n')
+    script.chmod(0o755)
+    with pytest.raises(ModelLoadError) as error, ServerProcess(tmp_path, MODEL, binary=str(script)):
+        pass
+    assert f"--model_base_path={tmp_path / MODEL}" in str(error.value)
+    assert "--port=0" not in str(error.value)
+    assert "--exit_with_stdin" not in str(error.value)
+
+
+def test_nothing_is_left_when_the_parent_is_killed(servable, tmp_path):
+    publish(servable, tmp_path, 1)
+    program = (
+        "import sys, time; from serving.server.process import ServerProcess\n"
+        f"server = ServerProcess({str(tmp_path)!r}, {MODEL!r}, binary='embedded')\n"
+        "server.start(); print(server.pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment())
+    try:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+    finally:
+        parent.kill()
+        parent.wait()
+    wait_until(lambda: not alive(child))
