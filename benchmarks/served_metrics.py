@@ -2,24 +2,31 @@
 
 The Evaluator asks the SavedModel in its own process; this asks it as users do, over gRPC. Both must find the same.
 
-    python -m benchmarks.served_metrics --examples URI --evaluation URI --target localhost:8500 --model NAME
+    python -m benchmarks.served_metrics --config configs/movielens_100k.yaml
 
-`--examples` is the Interactions artifact and `--evaluation` the ModelEvaluation artifact of the run that pushed what
-the server serves. Exits with 1 if a metric differs by more than 1e-6.
+Serves what the last run of the config pushed, on free ports. Exits with 1 if a metric differs by more than 1e-6.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from ml_metadata.metadata_store import metadata_store
+from ml_metadata.proto import metadata_store_pb2
+from tfx.orchestration import metadata
 
 from components import examples
 from components.evaluator.metrics import hit_rate, mrr, ndcg
 from components.evaluator.metrics.ranks import label_ranks
-from components.evaluator.report import CANDIDATE, COUNT, OVERALL, Report, load_report
+from components.evaluator.report import CANDIDATE, COUNT, OVERALL, POPULARITY, Report, load_report
+from components.versions import model_dir, newest
+from pipeline.config import load_config
 from serving.client.client import Query, RecommenderClient
+from serving.server.process import ServerProcess
 
 TOLERANCE = 1e-6
 _GAINS = {"hit_rate": hit_rate.hit_rate, "ndcg": ndcg.ndcg, "mrr": mrr.reciprocal_rank}
@@ -60,31 +67,70 @@ def _lists(batch: examples.Columns, name: str) -> list[list[str]]:
     return [[value.decode() for value in values[start:stop]] for start, stop in zip(offsets, offsets[1:])]
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """The newest evaluation of a pipeline, by its lineage."""
+
+    evaluation: str
+    """URI of the ModelEvaluation."""
+    interactions: str
+    """URI of the Examples that it asked for."""
+    fingerprint: str
+    """Of the model that it judged."""
+
+
+def newest_evaluation(metadata_path: Path) -> Evaluated:
+    """Follows the newest evaluation in the MLMD database back to what it was made from."""
+    store = metadata_store.MetadataStore(metadata.sqlite_metadata_connection_config(str(metadata_path)))
+    evaluation = max(store.get_artifacts_by_type("ModelEvaluation"), key=lambda artifact: artifact.id)
+    [made_by] = {
+        event.execution_id
+        for event in store.get_events_by_artifact_ids([evaluation.id])
+        if event.type == metadata_store_pb2.Event.OUTPUT
+        and store.get_executions_by_id([event.execution_id])[0].last_known_state
+        == metadata_store_pb2.Execution.COMPLETE
+    }
+    inputs = {
+        event.path.steps[0].key: store.get_artifacts_by_id([event.artifact_id])[0]
+        for event in store.get_events_by_execution_ids([made_by])
+        if event.type == metadata_store_pb2.Event.INPUT
+    }
+    fingerprint = inputs["model"].custom_properties["fingerprint"].string_value
+    return Evaluated(evaluation.uri, inputs["examples"].uri, fingerprint)
+
+
 def main() -> int:
     """Prints both tables side by side; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--examples", required=True, help="URI of the interactions")
-    parser.add_argument("--evaluation", required=True, help="URI of the evaluation")
-    parser.add_argument("--target", required=True, help="host:port of the model server's gRPC interface")
-    parser.add_argument("--model", required=True, help="name of the model")
-    arguments = parser.parse_args()
+    parser.add_argument("--config", default="configs/movielens_100k.yaml", help="config of a pipeline that has pushed")
+    config = load_config(parser.parse_args().config)
 
-    report = load_report(arguments.evaluation)
-    started = time.monotonic()
-    with RecommenderClient(arguments.target, model=arguments.model, timeout=60) as client:
-        ranks = served_ranks(client, arguments.examples, report)
-    seconds = time.monotonic() - started
+    evaluated = newest_evaluation(config.output / config.name / "metadata.sqlite")
+    version = newest(model_dir(config.serving.base_path, config.name))
+    if version is None or version.fingerprint != evaluated.fingerprint:
+        raise SystemExit("the newest version is not the model of the newest evaluation: run the pipeline first")
+    report = load_report(evaluated.evaluation)
+    with (
+        ServerProcess(config.serving.base_path, config.name) as server,
+        RecommenderClient(server.grpc_target, model=config.name, timeout=60) as client,
+    ):
+        started = time.monotonic()
+        ranks = served_ranks(client, evaluated.interactions, report)
+        seconds = time.monotonic() - started
 
-    evaluated = report.metrics[CANDIDATE][OVERALL]
+    expected = report.metrics[CANDIDATE][OVERALL]
     served = served_metrics(ranks, report)
     print(
-        f"{len(ranks)} queries in {seconds:.1f} s ({len(ranks) / seconds:.0f} a second, {report.batch_size} a request)"
+        f"version {version.number}: {len(ranks)} queries over gRPC in {seconds:.1f} s, "
+        f"{report.batch_size} a request"
     )
-    print(f"{'metric':<14}{'evaluated':>12}{'served':>12}{'difference':>12}")
+    print(f"{'metric':<14}{'popularity':>12}{'evaluated':>12}{'served':>12}{'difference':>12}")
     for name, value in served.items():
-        print(f"{name:<14}{evaluated[name]:>12.6f}{value:>12.6f}{abs(value - evaluated[name]):>12.1e}")
-    largest = max(abs(value - evaluated[name]) for name, value in served.items())
-    agrees = largest <= TOLERANCE and len(ranks) == evaluated[COUNT]
+        popularity = report.metrics[POPULARITY][OVERALL][name]
+        difference = abs(value - expected[name])
+        print(f"{name:<14}{popularity:>12.6f}{expected[name]:>12.6f}{value:>12.6f}{difference:>12.1e}")
+    largest = max(abs(value - expected[name]) for name, value in served.items())
+    agrees = largest <= TOLERANCE and len(ranks) == expected[COUNT]
     print(f"largest difference {largest:.1e}: {'equal' if agrees else 'NOT equal'} to {TOLERANCE:.0e}")
     return 0 if agrees else 1
 

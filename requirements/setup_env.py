@@ -328,7 +328,7 @@ def _read_stamp(venv: pathlib.Path) -> dict[str, str]:
         stamp = json.loads((venv / STAMP).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    # The interpreter may have been removed, or the folder copied from elsewhere.
+    # The interpreter may have been removed meanwhile.
     alive = os.access(venv / "bin" / "python", os.X_OK) and os.path.exists(stamp.get("python", ""))
     return stamp if alive else {}
 
@@ -405,6 +405,7 @@ def set_up(venv: pathlib.Path, wanted: Optional[str], environ: dict[str, str]) -
         "lock": _digest(track.lock),
         "project": _digest(ROOT / "setup.py", ROOT / "pyproject.toml"),
         "root": str(ROOT),
+        "venv": str(venv),  # its scripts name it: a copied environment must be made anew
     }
     reason = f"TFX {track.name}, because {why}"
     with _locked(venv) as lock_fd:
@@ -417,7 +418,7 @@ def set_up(venv: pathlib.Path, wanted: Optional[str], environ: dict[str, str]) -
         _check_machine(venv, environ)
         uv = _bootstrap_uv(venv, environ, lock_fd)
         environ = _uv_environ(venv, environ)
-        packages_fit = all(stamp.get(key) == target[key] for key in ("track", "lock"))
+        packages_fit = all(stamp.get(key) == target[key] for key in ("track", "lock", "venv"))
         if packages_fit:
             python = stamp["python"]
         else:

@@ -1,1 +1,1 @@
-"""Serving: the client (`serving.client`, no TensorFlow) and the embedded model server (`serving.server`)."""
+"""Serving: the client, which needs no TensorFlow, and the embedded model server."""
