@@ -46,8 +46,8 @@ format: setup ## Rewrite the code in the project's style.
 lock: ## Compile the lock files from setup.py; `make lock UPGRADE=1` takes the newest versions.
 	@$(PYTHON) requirements/setup_env.py lock --venv $(VENV) $(if $(UPGRADE),--upgrade)
 
-bench: setup ## Run the benchmarks.
-	@for benchmark in benchmarks/bench_*.py; do echo "== $$benchmark" && $(BIN)/python "$$benchmark" || exit 1; done
+bench: setup ## Time InteractionGen against TFX's CsvExampleGen.
+	$(BIN)/python -m benchmarks.interaction_gen
 
 doctor: setup ## Say what is installed, missing or broken.
 	@$(BIN)/recommender doctor

@@ -120,10 +120,7 @@ def main() -> int:
 
     expected = report.metrics[CANDIDATE][OVERALL]
     served = served_metrics(ranks, report)
-    print(
-        f"version {version.number}: {len(ranks)} queries over gRPC in {seconds:.1f} s, "
-        f"{report.batch_size} a request"
-    )
+    print(f"version {version.number}: {len(ranks)} queries over gRPC in {seconds:.1f} s, {report.batch_size} a request")
     print(f"{'metric':<14}{'popularity':>12}{'evaluated':>12}{'served':>12}{'difference':>12}")
     for name, value in served.items():
         popularity = report.metrics[POPULARITY][OVERALL][name]

@@ -29,6 +29,7 @@ NOT_UTF8 = "\ufdd0"
 
 _END = "\ufdd1"
 _BLOCK_BYTES = 8 << 20
+_LONGEST_VALUE = 64 << 20
 _BATCH_ROWS = 1 << 17
 _HEADER_BYTES = 1 << 20
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
@@ -98,7 +99,7 @@ def find_files(pattern: str, file_format: Format, what: str, first_number: int =
         raise InputError(f"{what}: no input path is given")
     try:
         if FileSystems.exists(pattern):
-            matches = FileSystems.match([_literal(pattern)])[0].metadata_list
+            matches = [FileSystems.get_filesystem(pattern).metadata(pattern)]
         else:
             matches = FileSystems.match([pattern])[0].metadata_list
     except Exception as error:  # Beam wraps whatever the file system raised
@@ -207,14 +208,7 @@ def _explained(file: TableFile) -> Iterator[None]:
         raise InputError(f"{file.path} is a folder: name the files in it, such as {file.path}/*.csv") from None
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if "straddling object" in reason:
-            reason = "a row is longer than 8 MB: is a quote not closed?"
         raise InputError(f"{file.path} can't be read as {file.format}: {reason}") from error
-
-
-def _literal(pattern: str) -> str:
-    """Returns a glob that matches only the path `pattern`, though it may hold glob characters."""
-    return "".join(f"[{character}]" if character in "*?[" else character for character in pattern)
 
 
 def _format_of(path: str, what: str) -> str:
@@ -240,64 +234,71 @@ def _open(file: TableFile) -> Any:
     return pa.CompressedInputStream(pa.PythonFile(source, mode="r"), codec) if codec else source
 
 
-class _Utf8Stream:
-    """A stream for Arrow's CSV reader that marks bytes which are not UTF-8 and adds a last line of its own.
-
-    Arrow can't report a malformed row that is not UTF-8, and at an unclosed quote it takes the rest of the file for a
-    value without a word. When the last line is swallowed, we know.
-    """
-
-    def __init__(self, stream: Any, end: bytes):
-        self._stream = stream
-        self._decoder = codecs.getincrementaldecoder("utf-8")("mark_not_utf8")
-        self._end = end
-        self._last = b"\n"
-        self.closed = False
-
-    def read(self, size: int = -1) -> bytes:
-        if not self._end:
-            return b""
-        chunk = self._stream.read(max(size - 16, 1) if size >= 0 else -1)
-        if not chunk:
-            data = self._decoder.decode(b"", final=True).encode()
-            newline = b"" if (data or self._last).endswith(b"\n") else b"\n"
-            data, self._end = data + newline + self._end, b""
-            return data
-        text = self._decoder.decode(bytes(chunk))
-        data = text.encode()
-        self._last = data[-1:] or self._last
-        # The decoder may hold back an unfinished character, and an empty answer would mean the end.
-        return data or self.read(size)
-
-    def readable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self.closed = True
-        self._stream.close()
-
-
 def _read_csv(file: TableFile, columns: Sequence[str], delimiter: str) -> Iterator[Block]:
-    width = len(column_names(file, delimiter))
+    """Yields a file's rows, a piece of about _BLOCK_BYTES that ends with a row at a time.
+
+    Arrow's own streaming reader is not used: its thread that reads ahead deadlocks with Python's lock when the reader
+    is dropped before its end.
+    """
+    names = column_names(file, delimiter)
+    # A name that is there twice is not among `columns`, but Arrow minds.
+    names = [name if names.count(name) == 1 else f"{_END}{place}" for place, name in enumerate(names)]
+    decoder = codecs.getincrementaldecoder("utf-8")("mark_not_utf8")
+    first, rest, at_end = 1, b"", False
+    with _open(file) as stream:
+        while not at_end:
+            chunk = bytes(stream.read(_BLOCK_BYTES))
+            at_end = not chunk
+            rest += decoder.decode(chunk, final=at_end).encode()
+            end = len(rest) if at_end else rest.rfind(b"\n") + 1
+            if not end:
+                continue
+            parsed = _parse_csv(rest[:end], first, names, columns, delimiter)
+            if parsed is None:
+                if at_end or len(rest) > _LONGEST_VALUE:
+                    raise InputError(f"{file.path}: a quote is opened and not closed, in row {first} or below it")
+                continue  # the piece ends inside of a value: take more
+            block, first = parsed
+            rest = rest[end:]
+            if block.rows.size or block.malformed:
+                yield block
+
+
+def _parse_csv(
+    piece: bytes, first: int, names: Sequence[str], columns: Sequence[str], delimiter: str
+) -> Optional[tuple[Block, int]]:
+    """Returns the rows of a piece of CSV and the number of the row after it; None if it ends inside of a value.
+
+    Arrow takes what follows an unclosed quote for a value without a word, so a last line of our own is added: if that
+    is swallowed, we know.
+
+    Args:
+        piece: Some whole rows, UTF-8.
+        first: The number of the first row; row 1 is the header and left out.
+        names: The columns of the file.
+        columns: The columns to return.
+        delimiter: What stands between the columns.
+    """
     malformed: list[BadRow] = []
     ended = False
 
     def on_malformed(row: Any) -> str:
         nonlocal ended
+        number = first - 1 + row.number
         if row.text.startswith(_END):
             ended = True
         elif NOT_UTF8 in row.text:
-            malformed.append(BadRow(row.number, "not UTF-8", row.text))
+            malformed.append(BadRow(number, "not UTF-8", row.text))
         else:
             reason = f"{row.actual_columns} columns instead of {row.expected_columns}"
-            malformed.append(BadRow(row.number, reason, row.text, 1 + row.text.count("\n")))
+            malformed.append(BadRow(number, reason, row.text, 1 + row.text.count("\n")))
         return "skip"
 
-    stream = _Utf8Stream(_open(file), (_END + delimiter * width).encode())
-    reader = pa_csv.open_csv(
-        pa.PythonFile(stream, mode="r"),
-        # One thread: only then do malformed rows have numbers.
-        read_options=pa_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
+    data = piece + (b"" if piece.endswith(b"\n") else b"\n") + (_END + delimiter * len(names)).encode() + b"\n"
+    table = pa_csv.read_csv(
+        pa.BufferReader(data),
+        # One thread and one block: only then do malformed rows have numbers.
+        read_options=pa_csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=list(names)),
         parse_options=pa_csv.ParseOptions(
             delimiter=delimiter,
             newlines_in_values=True,
@@ -310,37 +311,31 @@ def _read_csv(file: TableFile, columns: Sequence[str], delimiter: str) -> Iterat
             include_columns=list(columns),
         ),
     )
-    following, last, reported = 2, 1, 0
-    while True:
-        try:
-            batch = reader.read_next_batch()
-        except StopIteration:
-            break
-        rows = _number_rows(following, batch.num_rows, [bad.row for bad in malformed])
-        following = int(rows[-1]) + 1 if len(rows) else following
-        last = following - 1
-        filled = _any_text(batch)  # empty lines are rows without a value
-        if not filled.all():
-            batch, rows = batch.filter(pa.array(filled)), rows[filled]
-        yield Block(rows, dict(zip(columns, batch.columns)), malformed[reported:])
-        reported = len(malformed)
-    if reported < len(malformed):
-        empty = {column: pa.array([], pa.string()) for column in columns}
-        yield Block(np.empty(0, np.int64), empty, malformed[reported:])
     if not ended:
-        raise InputError(f"{file.path}: a quote is opened and not closed, in or before row {last}")
+        return None
+    arrays = [_one_array(table[column]) for column in columns]
+    rows = _number_rows(first, len(table), [bad.row for bad in malformed])
+    following = first + len(table) + len(malformed)
+    wanted = _any_text(arrays) & (rows > 1)  # empty lines are rows without a value
+    if not wanted.all():
+        arrays, rows = [array.filter(pa.array(wanted)) for array in arrays], rows[wanted]
+    return Block(rows, dict(zip(columns, arrays)), malformed), following
 
 
 def _number_rows(first: int, count: int, skipped: Sequence[int]) -> np.ndarray:
     """Returns the numbers of `count` rows from `first` on, those in `skipped` (ascending) left out; int64 [count]."""
-    gaps = np.asarray([number for number in skipped if number >= first], dtype=np.int64)
+    gaps = np.asarray(skipped, dtype=np.int64)
     position = np.arange(count, dtype=np.int64)
     return first + position + np.searchsorted(gaps - first - np.arange(len(gaps)), position, side="right")
 
 
-def _any_text(batch: pa.RecordBatch) -> np.ndarray:
-    filled = np.zeros(batch.num_rows, dtype=bool)
-    for column in batch.columns:
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays([pa.array([], column.type), *column.chunks])
+
+
+def _any_text(columns: Sequence[pa.Array]) -> np.ndarray:
+    filled = np.zeros(len(columns[0]), dtype=bool)
+    for column in columns:
         filled |= pc.greater(pc.binary_length(column), 0).to_numpy(zero_copy_only=False)
         if filled.all():
             break

@@ -13,6 +13,7 @@ import datetime
 import fcntl
 import json
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -24,6 +25,7 @@ from components.errors import InputError
 _SAVED_MODEL = "saved_model.pb"
 _DESCRIPTION = Path("assets.extra", "recommender.json")
 _UNFINISHED = ".publish-"
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # with one slash too: all that is left of gs://bucket as a Path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +46,7 @@ def model_dir(base_path: str | os.PathLike[str], model_name: str) -> Path:
     Raises:
         InputError: `base_path` is a URI of an object store, or `model_name` is not a plain directory name.
     """
-    if "://" in str(base_path):
+    if _URI.match(str(base_path)):
         raise InputError(
             f"base path {base_path}: versions appear by rename, so it must be a local or mounted directory"
         )

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Optional, get_args
+from typing import Annotated, Any, Optional, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from components.catalogue_gen.settings import CatalogueSettings
 from components.errors import InputError
@@ -20,6 +20,16 @@ from components.indexer.settings import IndexerSettings
 from components.interaction_gen.settings import InteractionSettings, Users
 from components.servable_validator.settings import ServableValidatorSettings
 from pipeline.settings import ModelSettings, Settings, TrainingSettings
+
+
+def _no_uri(path: Any) -> Any:
+    if "://" in str(path):
+        raise ValueError("must be a local or mounted directory, not a URI")
+    return path
+
+
+LocalDirectory = Annotated[Path, BeforeValidator(_no_uri)]
+"""A directory of this machine. As a plain path, gs://bucket would become the folder gs: here."""
 
 
 class UsersConfig(Users):
@@ -76,7 +86,7 @@ class DataConfig(Settings):
 class ServingConfig(IndexerSettings):
     """Where versions are pushed, where they are served, and what the servable answers."""
 
-    base_path: Path = Path("output/models")
+    base_path: LocalDirectory = Path("output/models")
     """Versions are pushed to `<base_path>/<name>/<version>`."""
 
     host: str = "127.0.0.1"
@@ -109,7 +119,7 @@ class Config(Settings):
     seed: int = Field(42, ge=0, lt=2**31)
     """Makes data, training and evaluation repeatable on one machine."""
 
-    output: Path = Path("output")
+    output: LocalDirectory = Path("output")
     """The pipeline's artifacts, metadata and logs lie in `<output>/<name>`."""
 
     cache: bool = True
@@ -145,8 +155,8 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:
         overrides: `key.subkey=value` pairs, the values in YAML, that replace the file's.
 
     Raises:
-        InputError: The file is missing or no YAML, or a key is unknown, missing or of a wrong value. The message names the
-            file, each key, and what is allowed.
+        InputError: The file is missing or no YAML, or a key is unknown, missing or of a wrong value. The message names
+            the file, each key, and what is allowed.
     """
     path = Path(path)
     try:

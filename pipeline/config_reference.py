@@ -11,9 +11,9 @@ from pipeline.config import Config
 
 _HEAD = """# The config file
 
-One YAML file a data set, under `configs/`. Every key has a default but those marked *required*; an unknown key is an error.
-`recommender validate --config FILE` checks a file and the head of its data, and `--set key.subkey=value` overrides a key in
-any command. Relative paths are relative to the working directory, or, with `data.dataset`, to that data set.
+One YAML file a data set, under `configs/`. Every key has a default but those marked *required*; an unknown key is an
+error. `recommender validate --config FILE` checks a file and the head of its data, and `--set key.subkey=value`
+overrides a key. Relative paths are relative to the working directory, or, with `data.dataset`, to that data set.
 
 This page is made from the code: `python -m pipeline.config_reference > docs/config.md`.
 """

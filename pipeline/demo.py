@@ -44,8 +44,8 @@ def demo(config: Config, user: str | None) -> int:
             RecommenderClient(server.rest_target, model=config.name, transport="rest") as rest,
         ):
             console.print(
-                f"[bold]{escape(config.name)}[/] version {version.number} serves gRPC on {server.grpc_target} and REST on "
-                f"{server.rest_target}",
+                f"[bold]{escape(config.name)}[/] version {version.number} serves gRPC on {server.grpc_target} and REST "
+                f"on {server.rest_target}",
                 soft_wrap=True,
                 highlight=False,
             )
@@ -56,7 +56,10 @@ def demo(config: Config, user: str | None) -> int:
             console.print(f"over REST: {same} list")
             liked = by_user.item_ids[0]
             _show(
-                console, rest, f"somebody new who just had item {liked} (over REST)", rest.recommend(history=[liked], k=_K)
+                console,
+                rest,
+                f"somebody new who just had item {liked} (over REST)",
+                rest.recommend(history=[liked], k=_K),
             )
             _show(console, grpc, "somebody of whom nothing is known", grpc.recommend(k=_K))
     finally:

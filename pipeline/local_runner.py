@@ -1,7 +1,7 @@
 """Runs the DAG on this machine, node by node, with a line for each.
 
-The same launcher as TFX's LocalDagRunner, called from a loop of our own because that one has no place to say what a node
-did, whether it came from the cache, or why the run stopped.
+The same launcher as TFX's LocalDagRunner, called from a loop of our own because that one has no place to say what a
+node did, whether it came from the cache, or why the run stopped.
 """
 
 from __future__ import annotations
@@ -48,7 +48,11 @@ class NodeResult:
     @property
     def summary(self) -> str:
         """What its executor says that it made."""
-        texts = (a.custom_properties["summary"].string_value for a in self.outputs.values() if "summary" in a.custom_properties)
+        texts = (
+            a.custom_properties["summary"].string_value
+            for a in self.outputs.values()
+            if "summary" in a.custom_properties
+        )
         return next(texts, "")
 
 
@@ -61,8 +65,8 @@ def run_pipeline(
         pipeline: What to run.
         metadata_path: Its MLMD database.
         terminal: Where to say so.
-        first: A node that is run again with all that depends on it, cache or not; the nodes before it come from the cache.
-        only: A node that is run again alone; the nodes that it depends on come from the cache, the rest is left.
+        first: A node that is run again with all that depends on it, cached or not; the rest may come from the cache.
+        only: A node that is run again alone; what it depends on may come from the cache, the rest is left.
 
     Returns:
         Results by node, in the order of running.
@@ -141,9 +145,7 @@ def _run_node(
         logging.getLogger(__name__).exception("%s failed", name)
         terminal.end(name, "failed", time.monotonic() - started, explain(error).message.split("\n")[0])
         raise
-    result = NodeResult(
-        name, "cached" if state == Execution.CACHED else "done", time.monotonic() - started, outputs
-    )
+    result = NodeResult(name, "cached" if state == Execution.CACHED else "done", time.monotonic() - started, outputs)
     terminal.end(name, result.state, result.seconds, result.summary or stock_summary(result))
     return result
 
@@ -153,9 +155,7 @@ def _outcome(store: Any, execution_id: int) -> tuple[Any, dict[str, metadata_sto
     [execution] = store.get_executions_by_id([execution_id])
     events = store.get_events_by_execution_ids([execution_id])
     keys = {
-        event.artifact_id: event.path.steps[0].key
-        for event in events
-        if event.type == metadata_store_pb2.Event.OUTPUT
+        event.artifact_id: event.path.steps[0].key for event in events if event.type == metadata_store_pb2.Event.OUTPUT
     }
     outputs: dict[str, metadata_store_pb2.Artifact] = {}
     for artifact in store.get_artifacts_by_id(list(keys)):

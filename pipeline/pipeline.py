@@ -61,9 +61,7 @@ def create_pipeline(config: Config, paths: Paths) -> Pipeline:
         input_path=paths.interactions, users_path=paths.users, cutoff=config.data.interactions.cutoff, settings=log
     )
     # One row an item, also for items that only the log knows.
-    catalogue = CatalogueGen(
-        interactions=interactions.outputs["examples"], input_path=paths.catalogue, settings=items
-    )
+    catalogue = CatalogueGen(interactions=interactions.outputs["examples"], input_path=paths.catalogue, settings=items)
     # The schema is what the config says, not what today's data looks like.
     log_schema = interaction_schema(log)
     schema = ImportSchemaGen(schema_file=write_schema(log_schema, schemas))
@@ -83,9 +81,9 @@ def create_pipeline(config: Config, paths: Paths) -> Pipeline:
         custom_config={"code": code},
     )
     transform.add_upstream_node(validator)
-    catalogue_schemas = ImportSchemaGen(
-        schema_file=write_schema(catalogue_schema(items), schemas)
-    ).with_id("CatalogueSchemaGen")
+    catalogue_schemas = ImportSchemaGen(schema_file=write_schema(catalogue_schema(items), schemas)).with_id(
+        "CatalogueSchemaGen"
+    )
     # Vocabularies and scales of the side features.
     catalogue_transform = Transform(
         examples=catalogue.outputs["examples"],
@@ -125,9 +123,7 @@ def create_pipeline(config: Config, paths: Paths) -> Pipeline:
         settings=config.serving.settings(),
     )
     # The version that the candidate would replace.
-    champion = Champion(
-        model=indexer.outputs["model"], base_path=str(paths.base_path), model_name=config.name
-    )
+    champion = Champion(model=indexer.outputs["model"], base_path=str(paths.base_path), model_name=config.name)
     # Candidate, champion and baseline on the same point-in-time queries; blesses or not.
     evaluator = Evaluator(
         examples=interactions.outputs["examples"],

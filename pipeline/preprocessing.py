@@ -21,7 +21,8 @@ def preprocess_interactions(inputs: dict[str, Any], custom_config: dict[str, Any
     """Events to model inputs.
 
     Args:
-        inputs: `item_id` [B, 1] string, `history` sparse [B, H] string, `weight` [B, 1] float, `timestamp` [B, 1] int64.
+        inputs: `item_id` [B, 1] string, `history` sparse [B, H] string, `weight` [B, 1] float, `timestamp` [B, 1]
+            int64.
         custom_config: Not used; Transform passes it.
 
     Returns:
@@ -50,8 +51,8 @@ def preprocess_catalogue(inputs: dict[str, Any], custom_config: dict[str, Any]) 
             `text_tokens`: sizes of the vocabularies.
 
     Returns:
-        `item_id` [B] string, and by feature: sparse indices into its vocabulary, or for a number its z-score [B] float32
-        with 0, the mean, where it is missing.
+        `item_id` [B] string, and by feature: sparse indices into its vocabulary, or for a number its z-score [B]
+        float32 with 0, the mean, where it is missing.
     """
     outputs: dict[str, Any] = {"item_id": tf.reshape(inputs["item_id"], [-1])}
     for name, kind in custom_config["features"].items():

@@ -20,6 +20,9 @@ from components.versions import check_writable, model_dir
 from pipeline import datasets
 from pipeline.config import Config
 from pipeline.failures import DONE, NOT_BLESSED, explain
+from pipeline.lock import lock
+from pipeline.terminal import Terminal, quiet
+
 
 @dataclass(frozen=True)
 class DataPaths:
@@ -62,8 +65,6 @@ def run(config: Config, first: str | None = None, only: str | None = None) -> in
     Returns:
         The exit code: 0, 1, 2 for wrong input or 3 for a model that was not blessed.
     """
-    from pipeline.terminal import Terminal, quiet
-
     started = time.monotonic()
     root = config.output.absolute() / config.name
     log_file = root / "logs" / f"{datetime.datetime.now():%Y%m%d-%H%M%S}.log"
@@ -73,9 +74,13 @@ def run(config: Config, first: str | None = None, only: str | None = None) -> in
         root.mkdir(parents=True, exist_ok=True)
         log_file.parent.mkdir(exist_ok=True)
     except OSError as error:
-        raise InputError(f"{root}: can't be written: {error.strerror}; choose another place with --set output=DIR") from None
+        raise InputError(
+            f"{root}: can't be written: {error.strerror}; choose another place with --set output=DIR"
+        ) from None
     with quiet(log_file) as console:
-        console.print(f"[bold]{config.name}[/]: artifacts in {escape(str(root))}, log in {escape(str(log_file))}", soft_wrap=True)
+        console.print(
+            f"[bold]{config.name}[/]: artifacts in {escape(str(root))}, log in {escape(str(log_file))}", soft_wrap=True
+        )
         try:
             code = _run(config, root, first, only, Terminal(console))
         except (Exception, KeyboardInterrupt) as error:
@@ -86,9 +91,7 @@ def run(config: Config, first: str | None = None, only: str | None = None) -> in
     return code
 
 
-def _run(config: Config, root: Path, first: str | None, only: str | None, terminal: "Terminal") -> int:  # noqa: F821
-    from pipeline.lock import lock
-
+def _run(config: Config, root: Path, first: str | None, only: str | None, terminal: Terminal) -> int:
     with lock(root):
         data = data_paths(config)
         with terminal.console.status("starting TensorFlow and TFX …"):
@@ -114,7 +117,9 @@ def _run(config: Config, root: Path, first: str | None, only: str | None, termin
             code = NOT_BLESSED
     if "ServableValidator" in results and not _blessed(results["ServableValidator"].outputs["blessing"]):
         summary = results["ServableValidator"].summary
-        terminal.console.print(f"[red]not blessed[/] by ServableValidator: {escape(summary)}", soft_wrap=True, highlight=False)
+        terminal.console.print(
+            f"[red]not blessed[/] by ServableValidator: {escape(summary)}", soft_wrap=True, highlight=False
+        )
         code = NOT_BLESSED
     if "Pusher" in results:
         terminal.console.print(f"[bold]{escape(results['Pusher'].summary)}[/]", soft_wrap=True, highlight=False)

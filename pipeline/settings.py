@@ -20,7 +20,7 @@ class ModelSettings(Settings):
     """Width of the embeddings that both towers end in."""
 
     shared_item_table: bool = False
-    """Whether the history and the candidates use one item table. Two tables let "what follows X" differ from "like X"."""
+    """Whether history and candidates use one item table. Two tables let "what follows X" differ from "like X"."""
 
     history_dropout: float = Field(0.2, ge=0, lt=1)
     """Share of a history's items that a training step leaves out, so that no single item decides."""
@@ -42,8 +42,8 @@ class TrainingSettings(Settings):
     """How the towers are trained."""
 
     loss: Literal["in_batch", "full"] = "in_batch"
-    """Softmax over the items of the batch, with logQ correction and accidental hits removed, or over all items that training
-    has seen, for small catalogues."""
+    """Softmax over the items of the batch, with logQ correction and accidental hits removed, or over all items that
+    training has seen, for small catalogues."""
 
     batch_size: int = Field(1_024, ge=2)
     """Events a step."""
@@ -67,4 +67,4 @@ class TrainingSettings(Settings):
     """At most so many of them are asked, evenly spread, so that validation stays short."""
 
     refit: bool = True
-    """Whether a second training on all training events, validation included, follows with the number of passes found."""
+    """Whether a second training, on all training events, follows with the number of passes found."""

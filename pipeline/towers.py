@@ -54,8 +54,8 @@ class QueryTower(keras.layers.Layer):
     """History [B, H] int to query embedding [B, D] float32.
 
     The embeddings of the items are averaged with weights that depend on their place, newest first, and are learned
-    (recency-weighted pooling); padding and unknown items have no weight. An empty history gives the embedding of nothing,
-    which is learned too.
+    (recency-weighted pooling); padding and unknown items have no weight. An empty history gives the embedding of
+    nothing, which is learned too.
     """
 
     def __init__(self, items: keras.layers.Embedding, settings: ModelSettings, max_history: int) -> None:
@@ -169,9 +169,7 @@ class TwoTowerModel(tfrs.models.Model):
         super().__init__()
         num_items = len(counts)
         candidates = _table("candidate_items", num_items + FIRST, settings.dim)
-        history = (
-            candidates if settings.shared_item_table else _table("history_items", num_items + FIRST, settings.dim)
-        )
+        history = candidates if settings.shared_item_table else _table("history_items", num_items + FIRST, settings.dim)
         self.query_tower = QueryTower(history, settings, max_history)
         self.candidate_tower = CandidateTower(candidates, num_items, features, settings)
         self._full_softmax = full_softmax
@@ -204,5 +202,7 @@ class TwoTowerModel(tfrs.models.Model):
                 query, embedding, bias, row, tf.gather(self._probability, row), inputs["weight"]
             )
         if self._l2:
-            loss += self._l2 * (tf.reduce_mean(tf.reduce_sum(query**2, 1)) + tf.reduce_mean(tf.reduce_sum(embedding**2, 1)))
+            loss += self._l2 * (
+                tf.reduce_mean(tf.reduce_sum(query**2, 1)) + tf.reduce_mean(tf.reduce_sum(embedding**2, 1))
+            )
         return loss

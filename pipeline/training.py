@@ -71,14 +71,13 @@ def run_fn(fn_args: Any) -> None:
         return model
 
     model, history = train(build, events, settings, config["seed"], fn_args.model_run_dir)
-    export_towers(
-        model, graph, catalogue_graph, features, config["max_history"], fn_args.serving_model_dir
-    )
+    export_towers(model, graph, catalogue_graph, features, config["max_history"], fn_args.serving_model_dir)
     best = max(history, key=lambda epoch: epoch["ndcg@10"])
     report = {
         "summary": (
             f"{len(events):,} events, {len(vocabulary):,} items, {settings.loss.replace('_', '-')} softmax; best of "
-            f"{len(history)} epochs: {best['epoch']} (validation hit@10 {best['hit@10']:.3f}, NDCG@10 {best['ndcg@10']:.3f})"
+            f"{len(history)} epochs: {best['epoch']} (validation hit@10 {best['hit@10']:.3f}, "
+            f"NDCG@10 {best['ndcg@10']:.3f})"
         ),
         "parameters": sum(int(np.prod(w.shape)) for w in model.trainable_weights),
         "epochs": history,
@@ -105,7 +104,11 @@ def train(
     cut = len(events) - max(1, round(len(events) * settings.validation_fraction))
     if cut < 1:
         cut = len(events)  # one event: nothing to validate on but itself
-    rows = np.unique(np.linspace(cut, len(events) - 1, settings.validation_queries).astype(int)) if cut < len(events) else [0]
+    rows = (
+        np.unique(np.linspace(cut, len(events) - 1, settings.validation_queries).astype(int))
+        if cut < len(events)
+        else [0]
+    )
     validation = _Validation(events.take(np.asarray(rows)), settings)
     model = build()
     model.fit(

@@ -31,7 +31,7 @@ _BATCH = 4_096
 class Executor(base_executor.BaseExecutor):
     """Writes the servable."""
 
-    def Do(  # noqa: N802 (TFX's name)
+    def Do(
         self,
         input_dict: dict[str, list[types.Artifact]],
         output_dict: dict[str, list[types.Artifact]],
@@ -48,7 +48,11 @@ class Executor(base_executor.BaseExecutor):
         )
         output = artifact_utils.get_single_instance(output_dict["model"])
         manifest = save_servable(
-            towers_dir, index, settings.default_k, exec_properties["model_name"], path_utils.serving_model_dir(output.uri)
+            towers_dir,
+            index,
+            settings.default_k,
+            exec_properties["model_name"],
+            path_utils.serving_model_dir(output.uri),
         )
         output.set_string_custom_property("fingerprint", manifest["fingerprint"])
         output.set_string_custom_property(
@@ -140,8 +144,8 @@ def newest_distinct(
 def fingerprint(towers_dir: str, index: Index, default_k: int) -> str:
     """A digest of all that decides an answer, so that equal models are known as equal.
 
-    The files of a SavedModel differ from one export to the next even where nothing else does, so what is digested is the
-    index, the towers' weights and vocabularies, and a probe of the query tower, which tells graphs apart.
+    The files of a SavedModel differ from one export to the next even where nothing else does, so what is digested is
+    the index, the towers' weights and vocabularies, and a probe of the query tower, which tells graphs apart.
     """
     digest = hashlib.sha256(f"default_k={default_k}".encode())
 
@@ -172,7 +176,7 @@ def save_servable(towers_dir: str, index: Index, default_k: int, model_name: str
         files = {}
         for name, ids in (("items", index.item_ids), ("users", index.user_ids)):
             files[name] = os.path.join(scratch, f"{name}.txt")
-            # Bytes as they are: ids hold no line breaks, and no newline follows the last one, which would be an empty id.
+            # Bytes as they are: ids hold no line breaks, and a newline after the last one would make an empty id.
             Path(files[name]).write_bytes(b"\n".join(ids.tolist()))
         servable = Servable(towers, index, files["items"], files["users"], default_k)
         tf.saved_model.save(servable, directory, signatures=servable.signatures())

@@ -14,5 +14,5 @@ class IndexerSettings(BaseModel):
     """Items answered by the signatures without a k."""
 
     stored_history: int = Field(1_000, ge=0)
-    """Newest distinct items kept of each training user: what a request without a history is served from, and what such a
-    user is not recommended again."""
+    """Newest distinct items kept of each training user: what a request without a history is served from, and what such
+    a user is not recommended again."""

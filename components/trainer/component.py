@@ -35,7 +35,7 @@ class TrainerSpec(standard_component_specs.TrainerSpec):
 class Executor(GenericExecutor):
     """Calls `run_fn` with `FnArgs` that also have `examples`, `catalogue` and `catalogue_graph`, URIs all three."""
 
-    def _GetFnArgs(  # noqa: N802 (TFX's name)
+    def _GetFnArgs(
         self,
         input_dict: dict[str, list[types.Artifact]],
         output_dict: dict[str, list[types.Artifact]],
@@ -46,7 +46,7 @@ class Executor(GenericExecutor):
             setattr(fn_args, name, artifact_utils.get_single_uri(input_dict[name]))
         return fn_args
 
-    def Do(  # noqa: N802
+    def Do(
         self,
         input_dict: dict[str, list[types.Artifact]],
         output_dict: dict[str, list[types.Artifact]],
@@ -92,8 +92,8 @@ class Trainer(base_component.BaseComponent):
                 transform_graph=transform_graph,
                 catalogue=catalogue,
                 catalogue_graph=catalogue_graph,
-                # Steps follow from epochs and batch size, and validation events are cut from `train`; the stock executor
-                # wants these all the same.
+                # Steps follow from epochs and batch size, and validation events are cut from `train`; the stock
+                # executor wants these all the same.
                 train_args=proto_utils.proto_to_json(trainer_pb2.TrainArgs(splits=["train"])),
                 eval_args=proto_utils.proto_to_json(trainer_pb2.EvalArgs(splits=["train"])),
                 custom_config=json_utils.dumps(custom_config),

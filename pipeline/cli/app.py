@@ -40,7 +40,9 @@ def run(
     first: Annotated[
         Optional[str], typer.Option("--from", metavar="NODE", help="Run this node again and all that follows it.")
     ] = None,
-    only: Annotated[Optional[str], typer.Option("--only", metavar="NODE", help="Run this node again, and no later one.")] = None,
+    only: Annotated[
+        Optional[str], typer.Option("--only", metavar="NODE", help="Run this node again, and no later one.")
+    ] = None,
 ) -> None:
     """Run the pipeline: data to a pushed version. Exit code 3: trained, but not blessed."""
     from pipeline.config import load_config
@@ -64,7 +66,9 @@ def validate(config: ConfigOption = DEFAULT_CONFIG, overrides: SetOption = None)
 def demo(
     config: ConfigOption = DEFAULT_CONFIG,
     overrides: SetOption = None,
-    user: Annotated[Optional[str], typer.Option(help="A user to ask for; by default one of the training users.")] = None,
+    user: Annotated[
+        Optional[str], typer.Option(help="A user to ask for; by default one of the training users.")
+    ] = None,
 ) -> None:
     """Run the pipeline, serve what it pushed, ask it over gRPC and REST, and stop."""
     from pipeline.config import load_config
@@ -85,7 +89,9 @@ def _register() -> None:
     from pipeline.cli import serving
 
     app.command(epilog="Example: recommender serve --config configs/movielens_100k.yaml --port 8500")(serving.serve)
-    app.command(epilog='Example: recommender query --user 42 -k 5; recommender query --history "50,181,1"')(serving.query)
+    app.command(epilog='Example: recommender query --user 42 -k 5; recommender query --history "50,181,1"')(
+        serving.query
+    )
     app.command(epilog="Example: recommender similar --item 50 -k 5")(serving.similar)
 
 

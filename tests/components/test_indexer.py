@@ -226,7 +226,9 @@ def test_score_ranks_as_recommend_does(servable: Any) -> None:
     )["scores"].numpy()
     embedding, bias = vectors()
     query = (embedding[0] + embedding[1]) / 2
-    assert answer[0] == pytest.approx([embedding[5] @ query + bias[5], embedding[0] @ query + bias[0], -np.inf], rel=1e-5)
+    assert answer[0] == pytest.approx(
+        [embedding[5] @ query + bias[5], embedding[0] @ query + bias[0], -np.inf], rel=1e-5
+    )
     assert answer[1].tolist() == [3, 0, -np.inf]
 
 

@@ -2,16 +2,17 @@
 # Runs a part of the tests on the newer TFX track (1.21), on a machine whose own C library is too old for it:
 # makes a Debian 13 (trixie) root with debootstrap, copies the work tree into it, and runs a make target there.
 #
-#   sudo tests/other_track/run.sh [ROOT] [TARGET]
+#   sudo tests/other_track/run.sh [ROOT [ARGUMENT OF MAKE]...]
 #
-# ROOT is kept and used again (about 6 GB; default: recommender-trixie in $TMPDIR); TARGET is test-smoke by default.
+# ROOT is kept and used again (about 5 GB; default: recommender-trixie in $TMPDIR); make's target is test-smoke by default.
 # The last lines on stdout name the versions and the result; the whole log is ROOT/srv/log.txt. Mounts are made in a
 # mount namespace of their own and processes in a process namespace, so that nothing stays behind, even after a kill.
 # Proxies, certificates, pip's and uv's settings and the Debian mirror are taken from this machine.
 set -euo pipefail
 
 root=${1:-${TMPDIR:-/tmp}/recommender-trixie}
-target=${2:-test-smoke}
+arguments=("${@:2}")
+[ ${#arguments[@]} -gt 0 ] || arguments=(test-smoke)
 checkout=$(cd "$(dirname "$0")/../.." && pwd)
 packages=python3,python3-venv,python3-dev,make,g++,ca-certificates
 marker=.recommender-other-track
@@ -88,6 +89,9 @@ git -C "$checkout" ls-files --cached --others --exclude-standard -z |
     (cd "$checkout" && while IFS= read -r -d '' file; do [ ! -e "$file" ] || printf '%s\0' "$file"; done) |
     tar -C "$checkout" --null --files-from=- -cf - | tar -C "$root/srv/checkout" --no-same-owner -xf -
 
+# What an earlier run left in the root's /tmp.
+find "$root/tmp" -mindepth 1 -delete
+
 kept=()
 while IFS= read -r name; do
     kept+=("$name=${!name}")
@@ -98,14 +102,12 @@ status=0
 # shellcheck disable=SC2016  # the variables are the inner shell's
 unshare --mount --pid --fork --kill-child --propagation private bash -c '
     set -e
-    root=$1 target=$2
-    shift 2
+    root=$1
+    shift
     mount -t proc proc "$root/proc"
     mount --bind /dev "$root/dev"
-    mount -t tmpfs -o mode=1777,size=2g tmpfs "$root/tmp"
-    exec chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@" \
-        make -C /srv/checkout "$target"
-' bash "$root" "$target" ${kept[@]+"${kept[@]}"} > "$root/srv/log.txt" 2>&1 || status=$?
+    exec chroot "$root" /usr/bin/env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"
+' bash "$root" ${kept[@]+"${kept[@]}"} make -C /srv/checkout "${arguments[@]}" > "$root/srv/log.txt" 2>&1 || status=$?
 
 # shellcheck disable=SC2016
 versions=$(chroot "$root" /bin/sh -c '
@@ -121,8 +123,8 @@ tail -n 15 "$root/srv/log.txt"
 revision=$(git -C "$checkout" describe --always --dirty 2>/dev/null || echo "no commit")
 echo "other track: $(date -u +%F), $revision, $versions"
 if [ "$status" = 0 ]; then
-    echo "other track: make $target passed"
+    echo "other track: make ${arguments[*]} passed"
 else
-    echo "other track: make $target failed ($status), see $root/srv/log.txt"
+    echo "other track: make ${arguments[*]} failed ($status), see $root/srv/log.txt"
 fi
 exit "$status"

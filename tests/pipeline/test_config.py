@@ -54,7 +54,10 @@ def test_overrides_are_yaml_and_make_missing_sections(tmp_path: Path) -> None:
         ("name: [\n", ["not valid YAML", "line 2"]),
         ("- a\n", ["expected keys and values"]),
         ("", ["expected keys and values"]),
-        (MINIMAL + "evaluation: {thresholds: {recall: {min: 1}}}\n", ["evaluation", "'recall' is not measured", "hit_rate@10"]),
+        (
+            MINIMAL + "evaluation: {thresholds: {recall: {min: 1}}}\n",
+            ["evaluation", "'recall' is not measured", "hit_rate@10"],
+        ),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, words: list[str]) -> None:

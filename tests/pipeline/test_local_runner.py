@@ -16,7 +16,7 @@ from pipeline.terminal import Terminal
 
 
 @component
-def First(out: OutputArtifact[standard_artifacts.String], text: Parameter[str]) -> None:  # noqa: N802
+def First(out: OutputArtifact[standard_artifacts.String], text: Parameter[str]) -> None:
     if text == "wrong":
         raise InputError("first.csv: row 3 is wrong; mend it")
     if text == "bug":
@@ -26,16 +26,12 @@ def First(out: OutputArtifact[standard_artifacts.String], text: Parameter[str]) 
 
 
 @component
-def Second(  # noqa: N802
-    source: InputArtifact[standard_artifacts.String], out: OutputArtifact[standard_artifacts.String]
-) -> None:
+def Second(source: InputArtifact[standard_artifacts.String], out: OutputArtifact[standard_artifacts.String]) -> None:
     Path(out.uri).write_text(Path(source.uri).read_text() * 2)
 
 
 @component
-def Third(  # noqa: N802
-    source: InputArtifact[standard_artifacts.String], out: OutputArtifact[standard_artifacts.String]
-) -> None:
+def Third(source: InputArtifact[standard_artifacts.String], out: OutputArtifact[standard_artifacts.String]) -> None:
     Path(out.uri).write_text(Path(source.uri).read_text() * 2)
 
 

@@ -24,7 +24,9 @@ from pipeline.terminal import ProgressHandler, Terminal, quiet
 def test_a_second_run_is_refused_by_name_of_the_first(tmp_path: Path) -> None:
     program = "import sys; from pathlib import Path; from pipeline.lock import lock\nwith lock(Path(sys.argv[1])): pass"
     with lock(tmp_path):
-        done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False
+        )
     assert done.returncode != 0
     assert f"another run is at work here (process {os.getpid()}" in done.stderr
     again = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
@@ -46,7 +48,8 @@ def test_quiet_keeps_even_c_level_noise_off_the_terminal(tmp_path: Path) -> None
     program = (
         "import logging, os, sys; from pathlib import Path; from pipeline.terminal import quiet\n"
         "with quiet(Path(sys.argv[1])) as console:\n"
-        "    os.write(2, b'noise from C\\n'); print('noise from print', flush=True); logging.warning('noise from logging')\n"
+        "    os.write(2, b'noise from C\\n'); print('noise from print', flush=True)\n"
+        "    logging.warning('noise from logging')\n"
         "    console.print('what matters')\n"
         "print('after')"
     )
@@ -88,14 +91,9 @@ def test_terminal_says_what_a_node_did_and_how_far_it_is() -> None:
 
 
 def test_the_input_error_behind_a_wrapped_one_is_found() -> None:
-    fault = InputError("items.csv: no column 'x'")
-    try:
-        try:
-            raise fault
-        except InputError as error:
-            raise RuntimeError("while running") from error
-    except RuntimeError as error:
-        assert explain(error) == ("items.csv: no column 'x'", 2, True)
+    wrapped = RuntimeError("while running")
+    wrapped.__cause__ = InputError("items.csv: no column 'x'")
+    assert explain(wrapped) == ("items.csv: no column 'x'", 2, True)
 
 
 @pytest.mark.parametrize(

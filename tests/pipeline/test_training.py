@@ -52,7 +52,12 @@ def events() -> list[dict[str, Any]]:
 
 def items() -> list[dict[str, Any]]:
     rows = [
-        {"item_id": [item], "genres": ["even" if n % 2 == 0 else "odd", "all"], "title": [f"The Thing, {n}"], "year": [n]}
+        {
+            "item_id": [item],
+            "genres": ["even" if n % 2 == 0 else "odd", "all"],
+            "title": [f"The Thing, {n}"],
+            "year": [n],
+        }
         for n, item in enumerate(ITEMS)
     ]
     return [*rows, {"item_id": [NEW], "genres": ["even", "unheard of"], "title": [], "year": []}]
@@ -130,7 +135,9 @@ def test_events_become_indices_in_the_order_of_time(workspace: Path) -> None:
 
 def test_side_features_are_tokens_categories_and_z_scores(workspace: Path) -> None:
     table = read_columns(
-        str(workspace / "items" / "examples"), "catalogue", {"title": int, "genres": int, "year": float, "item_id": bytes}
+        str(workspace / "items" / "examples"),
+        "catalogue",
+        {"title": int, "genres": int, "year": float, "item_id": bytes},
     ).to_pydict()
     last = table["item_id"].index([NEW.encode()])
     assert len(table["title"][0]) == 3  # the, thing, 0
@@ -240,5 +247,3 @@ def rank(towers: Any, histories: list[list[str]]) -> tuple[list[str], np.ndarray
     query = towers.signatures["query"](user_id=tf.fill([len(histories)], ""), history=tf.constant(padded))["embedding"]
     scores = query.numpy() @ answer["embedding"].numpy().T + answer["bias"].numpy()
     return [item.decode() for item in answer["item_id"].numpy()], scores
-
-
