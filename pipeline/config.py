@@ -6,6 +6,7 @@ The settings of a component are defined beside it; this module only composes the
 
 from __future__ import annotations
 
+import datetime
 import difflib
 from pathlib import Path
 from typing import Annotated, Any, Optional, get_args
@@ -28,6 +29,13 @@ def _no_uri(path: Any) -> Any:
     return path
 
 
+def _as_text(time: Any) -> Any:
+    return time.isoformat() if isinstance(time, datetime.date) else time
+
+
+IsoTime = Annotated[str, BeforeValidator(_as_text)]
+"""A time as text; YAML makes a date of one without quotes."""
+
 LocalDirectory = Annotated[Path, BeforeValidator(_no_uri)]
 """A directory of this machine. As a plain path, gs://bucket would become the folder gs: here."""
 
@@ -48,7 +56,7 @@ class InteractionsConfig(InteractionSettings):
     users: Optional[UsersConfig] = None
     """The table of users, if there is one."""
 
-    cutoff: str = ""
+    cutoff: IsoTime = ""
     """An ISO 8601 time that splits training from evaluation, instead of `split.eval_fraction`."""
 
     def settings(self) -> InteractionSettings:
@@ -107,7 +115,8 @@ class BeamConfig(Settings):
     """How Beam runs."""
 
     pipeline_args: tuple[str, ...] = ("--runner=FnApiRunner",)
-    """Beam's own options, for any runner that it knows."""
+    """Beam's own options, for any runner that it knows. Workers elsewhere get this project by `--setup_file`, unless an
+    option here already brings it."""
 
 
 class Config(Settings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,8 +165,20 @@ def create_pipeline(config: Config, paths: Paths) -> Pipeline:
             pusher,
         ],
         enable_cache=config.cache,
-        beam_pipeline_args=list(config.beam.pipeline_args),
+        beam_pipeline_args=_beam_args(config.beam.pipeline_args),
     )
+
+
+def _beam_args(configured: tuple[str, ...]) -> list[str]:
+    """Beam's options, with the project's own setup.py for the workers unless they bring it some other way.
+
+    A runner in this process has no use for it, but without such an option TFX packs itself up before every node.
+    """
+    setup_file = Path(__file__).parents[1] / "setup.py"
+    brought = any(
+        re.match(r"--(setup_file|requirements_file|extra_packages?|sdk_container_image)\b", a) for a in configured
+    )
+    return list(configured) if brought or not setup_file.exists() else [*configured, f"--setup_file={setup_file}"]
 
 
 def _code_digest() -> str:

@@ -201,14 +201,26 @@ def read_vocabulary(graph: tft.TFTransformOutput) -> tuple[list[bytes], np.ndarr
 
 
 def read_events(examples: str, max_history: int) -> Events:
-    """The transformed training events at URI `examples`, sorted by time; ties keep their order."""
+    """The transformed training events at URI `examples`, sorted by time and, where that is the same, by content.
+
+    Beam writes rows in another order each time; training must not depend on it.
+    """
     table = read_columns(examples, "train", {"item": int, "history": int, "weight": float, "timestamp": int})
-    order = np.argsort(scalars(table, "timestamp"), kind="stable")
-    return Events(
-        history=_pad(*ragged(table, "history"), max_history)[order],
-        item=scalars(table, "item").astype(np.int32)[order],
-        weight=scalars(table, "weight")[order],
+    events = Events(
+        history=_pad(*ragged(table, "history"), max_history),
+        item=scalars(table, "item").astype(np.int32),
+        weight=scalars(table, "weight"),
     )
+    return events.take(np.lexsort((content_hash(events), scalars(table, "timestamp"))))
+
+
+def content_hash(events: Events) -> np.ndarray:
+    """A number [N] uint64 for what each event holds, equal for equal events."""
+    # FNV-1a, a column at a time; unsigned integers wrap around.
+    result = np.full(len(events), 14695981039346656037, np.uint64)
+    for column in (events.item, events.weight.view(np.int32), *events.history.T):
+        result = (result ^ column.astype(np.uint64)) * np.uint64(1099511628211)
+    return result
 
 
 def read_item_features(catalogue: str, features: tuple[SideFeature, ...], vocabulary: list[bytes]) -> ItemFeatures:

@@ -29,7 +29,7 @@ class InteractionGenSpec(types.ComponentSpec):
         "cutoff": ExecutionParameter(type=str),
         "input_fingerprint": ExecutionParameter(type=str, optional=True),
     }
-    INPUTS = {}  # noqa: RUF012
+    INPUTS: dict[str, ChannelParameter] = {}  # noqa: RUF012
     OUTPUTS = {  # noqa: RUF012
         "examples": ChannelParameter(type=standard_artifacts.Examples),
         "rejects": ChannelParameter(type=RejectedRows),

@@ -114,7 +114,8 @@ def examples(
     """Returns the examples of a partition by split, in slices of rows, as columns of docs/architecture.md.
 
     Training examples come in a fixed random order, so that a reader's shuffle buffer need not undo the grouping by
-    user; evaluation examples in the order of time.
+    user, save that a user's events of the same time stay together in the order of the log, by which readers who sort by
+    time tell the newer one; evaluation examples in the order of time.
 
     Args:
         marked: The partition.
@@ -159,7 +160,8 @@ def examples(
             yield arrays
 
     train_rows, eval_rows = np.flatnonzero(training), np.flatnonzero(evaluation)
-    train_rows = train_rows[np.lexsort((order[train_rows], mixed(order[train_rows])))]
+    moment = order[end]  # the place of the first event of this user at this time
+    train_rows = train_rows[np.lexsort((order[train_rows], mixed(moment[train_rows])))]
     eval_rows = eval_rows[np.lexsort((order[eval_rows], time[eval_rows]))]
     return {"train": slices(train_rows, False), "eval": slices(eval_rows, True)}
 

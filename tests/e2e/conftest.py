@@ -88,9 +88,7 @@ def outputs(root: Path, node: str) -> dict[str, Any]:
     metadata = store(root)
     events = metadata.get_events_by_execution_ids([executions(root)[node][-1].id])
     keys = {
-        event.artifact_id: event.path.steps[0].key
-        for event in events
-        if event.type == metadata_store_pb2.Event.OUTPUT
+        event.artifact_id: event.path.steps[0].key for event in events if event.type == metadata_store_pb2.Event.OUTPUT
     }
     return {keys[artifact.id]: artifact for artifact in metadata.get_artifacts_by_id(list(keys))}
 
@@ -145,9 +143,7 @@ def small(first_run: Small, _untouched: Path) -> Iterator[Small]:
 
 
 @pytest.fixture
-def cli(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., Ended]:
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     """Calls `recommender` in this process, where TensorFlow and TFX are imported once: cli(folder, "run", …)."""
     from pipeline.cli import main
 

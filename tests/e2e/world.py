@@ -161,7 +161,13 @@ def write_world(world: World, folder: Path) -> Path:
         data / "items.csv",
         ("item_id", "title", "kind", "tags", "price"),
         (
-            (item, f"Title of {item}", ("film", "song", "")[i % 3], "|".join(("old", "short", "färbig")[: i % 4]), i % 11 or "")
+            (
+                item,
+                f"Title of {item}",
+                ("film", "song", "")[i % 3],
+                "|".join(("old", "short", "färbig")[: i % 4]),
+                i % 11 or "",
+            )
             for i, item in enumerate(listed)
         ),
     )
@@ -238,7 +244,7 @@ class Ended:
     @property
     def lines(self) -> list[Line]:
         """The nodes' lines."""
-        return [line for text in self.stdout.splitlines() if (line := parse_line(text))]
+        return [line for text in self.stdout.split("\n") if (line := parse_line(text))]
 
     def states(self) -> dict[str, str]:
         """State by node."""
@@ -258,7 +264,13 @@ def parse_line(text: str) -> Optional[Line]:
 
 def environment() -> dict[str, str]:
     """The environment of a plain terminal: nothing that makes the frameworks quieter or faster than a user has them."""
-    unwanted = ("PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS", "TF_USE_LEGACY_KERAS", "TF_CPP_MIN_LOG_LEVEL", "FORCE_COLOR")
+    unwanted = (
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONWARNINGS",
+        "TF_USE_LEGACY_KERAS",
+        "TF_CPP_MIN_LOG_LEVEL",
+        "FORCE_COLOR",
+    )
     kept = {name: value for name, value in os.environ.items() if name not in unwanted}
     checkout = str(Path(__file__).resolve().parents[2])
     kept["PYTHONPATH"] = os.pathsep.join(filter(None, (checkout, kept.get("PYTHONPATH"))))

@@ -187,6 +187,20 @@ def test_an_item_without_events_is_described_by_its_features(trained: Path) -> N
     assert answer["bias"].numpy()[0] == biases[:-1].min()
 
 
+def test_order_of_simultaneous_events_does_not_depend_on_the_order_of_the_file() -> None:
+    rng = np.random.default_rng(0)
+    some = training.Events(
+        rng.integers(0, 3, (200, 2)).astype(np.int32),
+        rng.integers(2, 4, 200).astype(np.int32),
+        rng.choice([0.5, 1.0], 200).astype(np.float32),
+    )
+    shuffled = some.take(rng.permutation(200))
+    first, second = (e.take(np.argsort(training.content_hash(e), kind="stable")) for e in (some, shuffled))
+    assert np.array_equal(first.history, second.history)
+    assert np.array_equal(first.item, second.item)
+    assert np.array_equal(first.weight, second.weight)
+
+
 def test_training_is_repeatable(workspace: Path, trained: Path, tmp_path: Path) -> None:
     training.run_fn(fn_args(workspace, tmp_path))
     first, second = (tf.saved_model.load(str(root / "model")) for root in (trained, tmp_path))
