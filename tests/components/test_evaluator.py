@@ -19,6 +19,8 @@ from components.evaluator.report import load_report
 from components.evaluator.settings import EvaluatorSettings, Threshold
 from tests.components.conftest import ITEMS, write_examples
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]  # TFMA takes seconds a run
+
 SETTINGS = EvaluatorSettings(ks=(1, 2, 5), ndcg_ks=(5,), thresholds={}, min_slice_size=5, batch_size=7)
 
 

@@ -107,6 +107,8 @@ def servable(tmp_path_factory: pytest.TempPathFactory) -> str:
     return tiny_servable.build(str(tmp_path_factory.mktemp("tiny") / "servable"))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_good_servable_is_blessed(servable, interactions, tmp_path):
     model = standard_artifacts.Model()
     model.uri = str(tmp_path / "model")
@@ -130,6 +132,8 @@ def test_a_good_servable_is_blessed(servable, interactions, tmp_path):
     assert report["peak_memory_mb"] > 50
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("fault", "text"),
     [
@@ -144,6 +148,8 @@ def test_a_servable_that_breaks_the_contract_is_not_blessed(fault, text, tmp_pat
     assert report.summary.endswith("see servable_validation.json")
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_limits_that_are_too_tight(servable):
     settings = ServableValidatorSettings(num_requests=5, max_latency_ms=0.001, max_memory_mb=1)
     report = validate(servable, SAMPLE, settings)
@@ -152,6 +158,8 @@ def test_limits_that_are_too_tight(servable):
     assert "more than the 1 MiB allowed" in memory
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_damaged_servable_is_not_blessed(servable, tmp_path):
     shutil.copytree(servable, tmp_path / "model")
     (tmp_path / "model" / "saved_model.pb").write_bytes(b"garbage")

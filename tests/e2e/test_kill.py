@@ -69,7 +69,7 @@ def test_interrupted_run_says_so_and_goes_on(folder: Path) -> None:
 
 
 def _kill_after(folder: Path, node: str | None, pause: float) -> list[str]:
-    """Runs until `node` is through (None: until the first is about to begin), waits, and kills all; returns what was done."""
+    """Runs until `node` is through, or to the first one, waits, and kills all; returns which nodes were done."""
     process = start(folder, "run", "--config", "config.yaml")
     done: list[str] = []
     ready = threading.Event()

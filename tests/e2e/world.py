@@ -1,12 +1,13 @@
 """A small world with structure: a log, its users and its items as CSV files, a config, and the CLI run on them.
 
 Each user walks along one hidden ring of items, now and then jumping to a popular one, so what comes next follows from
-what came before: a model that has learned anything beats popularity clearly. Ids are as nasty as CSV, MLMD, vocabularies
+what came before: a model that has learned anything beats popularity clearly. Ids are as nasty as files, vocabularies
 and terminals ever meet.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import os
@@ -41,7 +42,7 @@ NODES = (
     "ServableValidator",
     "Pusher",
 )
-"""Those of docs/architecture.md (one of them twice: Transform and the schema for each table), in the order of running."""
+"""Those of docs/architecture.md; each of the two tables has a schema and a Transform of its own."""
 
 NASTY = (
     "a,b",
@@ -176,7 +177,7 @@ def write_world(world: World, folder: Path) -> Path:
     return path
 
 
-def write_config(path: Path, changes: Mapping[str, Any] = {}) -> None:  # noqa: B006 (only read)
+def write_config(path: Path, changes: Mapping[str, Any] = {}) -> None:
     """Writes the config, whose paths are relative to the folder that the CLI is run in.
 
     Args:
@@ -315,10 +316,8 @@ def run(folder: Path, *arguments: str) -> Ended:
 
 def end_group(process: subprocess.Popen[str]) -> None:
     """Kills a process and all that it has started, as the system does when it is out of memory."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 
