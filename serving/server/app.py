@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import logging
@@ -9,8 +10,9 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
 from serving.server.flags import Flags, parse
@@ -45,19 +47,41 @@ def main(argv: Sequence[str]) -> int:
         return 2
 
 
+@contextlib.contextmanager
+def _stderr_held_back() -> Iterator[None]:
+    """Keeps what is written to stderr meanwhile, and shows it only if there is an error.
+
+    TensorFlow's libraries write while they are loaded, before they look at TF_CPP_MIN_LOG_LEVEL.
+    """
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
 def _serve(flags: Flags, stop: threading.Event) -> int:
     # The ports are claimed first, so that one in use is told at once, and opened last.
     rest_socket = None if flags.rest_api_port is None else _bind(flags.host, flags.rest_api_port, "--rest_api_port")
     if flags.port:
         _bind(flags.host, flags.port, "--port").close()  # gRPC can't take over a bound socket
 
-    import tensorflow as tf
+    with _stderr_held_back():
+        import tensorflow as tf
 
-    from serving.server.core import ServerCore
-    from serving.server.grpc_service import GrpcServer
-    from serving.server.rest import RestServer
-    from serving.server.servable import Servable, SessionOptions
-    from serving.server.versions import VersionManager
+        from serving.server.core import ServerCore
+        from serving.server.grpc_service import GrpcServer
+        from serving.server.rest import RestServer
+        from serving.server.servable import Servable, SessionOptions
+        from serving.server.versions import VersionManager
 
     tf.get_logger().setLevel(logging.ERROR)
     gc.collect()
