@@ -29,7 +29,7 @@ from tfx.utils import io_utils
 from components.errors import InputError
 from pipeline.failures import explain
 from pipeline.preprocessing import ITEM_COUNTS
-from pipeline.terminal import ProgressHandler, Terminal
+from pipeline.terminal import Terminal
 
 Execution = metadata_store_pb2.Execution
 
@@ -82,16 +82,10 @@ def run_pipeline(
     wanted = _select(nodes, first, only)
     deployment = runner_utils.extract_local_deployment_config(ir)
     connection = metadata.sqlite_metadata_connection_config(str(metadata_path))
-    handler = ProgressHandler(terminal)
-    progress_log = logging.getLogger("recommender.progress")
-    progress_log.addHandler(handler)
     results: dict[str, NodeResult] = {}
-    try:
-        for node in nodes:
-            if node.node_info.id in wanted:
-                results[node.node_info.id] = _run_node(node, ir, deployment, connection, terminal)
-    finally:
-        progress_log.removeHandler(handler)
+    for node in nodes:
+        if node.node_info.id in wanted:
+            results[node.node_info.id] = _run_node(node, ir, deployment, connection, terminal)
     return results
 
 

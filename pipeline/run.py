@@ -7,7 +7,6 @@ import logging
 import os
 import resource
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -17,41 +16,11 @@ from rich.table import Table
 from components.errors import InputError
 from components.evaluator.report import CANDIDATE, Report, label, load_report
 from components.versions import check_writable, model_dir
-from pipeline import datasets
 from pipeline.config import Config
+from pipeline.data import data_paths
 from pipeline.failures import DONE, NOT_BLESSED, explain
 from pipeline.lock import lock
-from pipeline.terminal import Terminal, quiet
-
-
-@dataclass(frozen=True)
-class DataPaths:
-    """Where the data of a config are, named data sets fetched."""
-
-    interactions: str
-    users: str
-    catalogue: str
-    evaluation: str
-
-
-def data_paths(config: Config) -> DataPaths:
-    """Fetches the named data set, if the config names one, and completes the paths.
-
-    Raises:
-        InputError: The data set is unknown or can't be fetched.
-    """
-    folder = datasets.fetch(config.data.dataset) if config.data.dataset else None
-
-    def complete(path: str) -> str:
-        return os.path.join(folder, path) if folder and path else path
-
-    interactions = config.data.interactions
-    return DataPaths(
-        interactions=complete(interactions.path),
-        users=complete(interactions.users.path if interactions.users else ""),
-        catalogue=complete(config.data.catalogue.path),
-        evaluation=complete(interactions.split.eval_path or ""),
-    )
+from pipeline.terminal import Terminal, listening, quiet
 
 
 def run(config: Config, first: str | None = None, only: str | None = None) -> int:
@@ -92,12 +61,19 @@ def run(config: Config, first: str | None = None, only: str | None = None) -> in
 
 
 def _run(config: Config, root: Path, first: str | None, only: str | None, terminal: Terminal) -> int:
-    with lock(root):
+    with lock(root), listening(terminal):
+        terminal.start("data set", silence=0)
         data = data_paths(config)
-        with terminal.console.status("starting TensorFlow and TFX …"):
-            # Seconds of imports: not before what can go wrong without them has gone right.
-            from pipeline.local_runner import run_pipeline
-            from pipeline.pipeline import Paths, create_pipeline
+        # Before a node has worked for minutes: are all files and columns there?
+        from pipeline.validate import check_data
+
+        list(check_data(config, data))
+        terminal.start("TensorFlow and TFX")
+        # Seconds of imports: not before what can go wrong without them has gone right.
+        from pipeline.local_runner import run_pipeline
+        from pipeline.pipeline import Paths, create_pipeline
+
+        terminal.pause()
         paths = Paths(
             root=root,
             base_path=config.serving.base_path.absolute(),

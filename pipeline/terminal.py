@@ -16,7 +16,7 @@ from rich.markup import escape
 _QUIET_INTERVAL = 10.0
 """Seconds between progress lines where there is no terminal that could overwrite them."""
 
-MARKS = {"done": "[green]✓[/]", "cached": "[cyan]=[/]", "failed": "[red]✗[/]", "not blessed": "[yellow]✗[/]"}
+MARKS = {"done": "[green]✓[/]", "cached": "[cyan]=[/]", "failed": "[red]✗[/]"}
 
 
 class Terminal:
@@ -28,10 +28,10 @@ class Terminal:
         self._node = ""
         self._spoken = 0.0
 
-    def start(self, node: str) -> None:
-        """A node begins."""
+    def start(self, node: str, silence: float = _QUIET_INTERVAL) -> None:
+        """A node, or some other step, begins; without a terminal its progress is first told after `silence` seconds."""
         self._node = node
-        self._spoken = time.monotonic()
+        self._spoken = time.monotonic() - _QUIET_INTERVAL + silence
         if self._status:
             self._status.update(f"{node} …")
             self._status.start()
@@ -44,10 +44,14 @@ class Terminal:
             self._spoken = time.monotonic()
             self.console.print(f"  {escape(self._node)}: {escape(message)}", soft_wrap=True)
 
-    def end(self, node: str, state: str, seconds: float, summary: str) -> None:
-        """A node ended as `state`, a key of `MARKS`."""
+    def pause(self) -> None:
+        """What was started is over, and there is nothing to say about it."""
         if self._status:
             self._status.stop()
+
+    def end(self, node: str, state: str, seconds: float, summary: str) -> None:
+        """A node ended as `state`, a key of `MARKS`."""
+        self.pause()
         self.console.print(
             f"{MARKS[state]} {escape(node):<19} {state:<11} {seconds:6.1f} s  {escape(summary)}",
             soft_wrap=True,
@@ -55,16 +59,29 @@ class Terminal:
         )
 
 
-class ProgressHandler(logging.Handler):
-    """Takes what components say of their progress to the terminal."""
-
+class _ProgressHandler(logging.Handler):
     def __init__(self, terminal: Terminal) -> None:
         super().__init__(logging.INFO)
         self._terminal = terminal
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Shows a message."""
         self._terminal.progress(record.getMessage())
+
+
+@contextlib.contextmanager
+def listening(terminal: Terminal) -> Iterator[None]:
+    """Brings what components say of their progress to the terminal."""
+    logger = logging.getLogger("recommender.progress")
+    handler = _ProgressHandler(terminal)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        terminal.pause()
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager

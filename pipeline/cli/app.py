@@ -59,7 +59,9 @@ def validate(config: ConfigOption = DEFAULT_CONFIG, overrides: SetOption = None)
     from pipeline.config import load_config
     from pipeline.validate import validate as validate_config
 
-    validate_config(load_config(config, tuple(overrides or ())), Console())
+    console = Console()
+    for finding in validate_config(load_config(config, tuple(overrides or ()))):
+        console.print(f"[green]✓[/] {escape(finding)}", soft_wrap=True, highlight=False)
 
 
 @app.command(epilog="Example: recommender demo --user 42")

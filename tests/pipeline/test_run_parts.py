@@ -18,7 +18,7 @@ from components.progress import progress
 from pipeline.failures import explain
 from pipeline.lock import lock
 from pipeline.run import metric_table, slice_table
-from pipeline.terminal import ProgressHandler, Terminal, quiet
+from pipeline.terminal import Terminal, listening, quiet
 
 
 def test_a_second_run_is_refused_by_name_of_the_first(tmp_path: Path) -> None:
@@ -72,19 +72,16 @@ def test_quiet_restores_logging_after_an_error(tmp_path: Path) -> None:
 def test_terminal_says_what_a_node_did_and_how_far_it_is() -> None:
     out = io.StringIO()
     terminal = Terminal(Console(file=out, width=200))
-    logger = logging.getLogger("recommender.progress")
-    handler = ProgressHandler(terminal)
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
+    with listening(terminal):
+        terminal.start("data set", silence=0)
+        progress("fetching")
         terminal.start("Trainer")
         progress("epoch 1")  # too soon after the start to be worth a line
         terminal._spoken -= 60
         progress("epoch [2] of 9")
         terminal.end("Trainer", "done", 1.25, "best epoch [5]")
-    finally:
-        logger.removeHandler(handler)
     assert out.getvalue().splitlines() == [
+        "  data set: fetching",
         "  Trainer: epoch [2] of 9",
         "✓ Trainer             done           1.2 s  best epoch [5]",
     ]

@@ -1,0 +1,39 @@
+"""Where the data of a config are."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from pipeline import datasets
+from pipeline.config import Config
+
+
+@dataclass(frozen=True)
+class DataPaths:
+    """Where the data of a config are, named data sets fetched."""
+
+    interactions: str
+    users: str
+    catalogue: str
+    evaluation: str
+
+
+def data_paths(config: Config) -> DataPaths:
+    """Fetches the named data set, if the config names one, and completes the paths.
+
+    Raises:
+        InputError: The data set is unknown or can't be fetched.
+    """
+    folder = datasets.fetch(config.data.dataset) if config.data.dataset else None
+
+    def complete(path: str) -> str:
+        return os.path.join(folder, path) if folder and path else path
+
+    interactions = config.data.interactions
+    return DataPaths(
+        interactions=complete(interactions.path),
+        users=complete(interactions.users.path if interactions.users else ""),
+        catalogue=complete(config.data.catalogue.path),
+        evaluation=complete(interactions.split.eval_path or ""),
+    )
