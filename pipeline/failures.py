@@ -23,12 +23,12 @@ class Failure(NamedTuple):
 
 def explain(error: BaseException) -> Failure:
     """Finds the reason behind an error: Beam and TFX wrap what went wrong, and a full disk comes as any of a dozen."""
-    if isinstance(error, KeyboardInterrupt):
-        return Failure("interrupted; run it again to go on after the last node that was done", FAILED, True)
     behind: BaseException | None = error
     while behind is not None:
         if isinstance(behind, InputError):
             return Failure(str(behind), WRONG_INPUT, True)
+        if isinstance(behind, KeyboardInterrupt) or str(behind).startswith("KeyboardInterrupt [while running"):
+            return Failure("interrupted; run it again to go on after the last node that was done", FAILED, True)
         behind = behind.__cause__ or behind.__context__
     text = str(error)
     if any(words in text for words in _DISK_FULL):

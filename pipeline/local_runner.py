@@ -6,10 +6,13 @@ node did, whether it came from the cache, or why the run stopped.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import os
+import signal
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,10 +86,32 @@ def run_pipeline(
     deployment = runner_utils.extract_local_deployment_config(ir)
     connection = metadata.sqlite_metadata_connection_config(str(metadata_path))
     results: dict[str, NodeResult] = {}
-    for node in nodes:
-        if node.node_info.id in wanted:
-            results[node.node_info.id] = _run_node(node, ir, deployment, connection, terminal)
+    with _remembered_interrupts() as interrupts:
+        for node in nodes:
+            if node.node_info.id in wanted:
+                results[node.node_info.id] = _run_node(node, ir, deployment, connection, terminal)
+            if interrupts:
+                raise KeyboardInterrupt
     return results
+
+
+@contextlib.contextmanager
+def _remembered_interrupts() -> Iterator[list[int]]:
+    """Collects the signals of Ctrl-C, for a KeyboardInterrupt that hits a callback of Beam, gRPC or C++ is lost."""
+    interrupts: list[int] = []
+
+    def interrupt(number: int, frame: Any) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, or somebody else's
+        yield interrupts
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _select(nodes: list[pipeline_pb2.PipelineNode], first: str | None, only: str | None) -> set[str]:

@@ -21,9 +21,9 @@ from components import examples
 from components.evaluator.metrics.ranks import label_ranks, rank_counts
 from components.evaluator.metrics.tfma_metrics import RANK_COUNTS_KEY
 from components.evaluator.popularity import Popularity
+from components.evaluator.report import POPULARITY
 from components.evaluator.servable import Servable
 
-POPULARITY = "popularity"
 HISTORY_LENGTH = "history_length"
 QUERY_FEATURES: examples.Features = {"user_id": bytes, "item_id": bytes, "history": bytes, "seen": bytes}
 MISSING = b"(missing)"

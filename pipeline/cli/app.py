@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
@@ -15,10 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from components.errors import InputError
+from pipeline.cli.options import DEFAULT_CONFIG, ConfigOption
 
-DEFAULT_CONFIG = Path("configs/movielens_100k.yaml")
-
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The config file.", show_default=True)]
 SetOption = Annotated[
     Optional[list[str]],
     typer.Option("--set", help="Override a key of the config, such as model.dim=32. May be given several times."),

@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from components.errors import InputError
+from pipeline.cli.options import DEFAULT_CONFIG, ConfigOption
 from serving.client import (
     InvalidRequest,
     Recommendation,
@@ -33,10 +34,8 @@ from serving.client import (
 if TYPE_CHECKING:
     from pipeline.config import Config
 
-_DEFAULT_CONFIG = Path("configs/movielens_100k.yaml")
 _DEFAULT_K = 10
 
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The config file.")]
 TargetOption = Annotated[
     Optional[str], typer.Option(help="host:port of the model server; by default as the config says.")
 ]
@@ -60,7 +59,7 @@ class _Endpoint:
 
 
 def serve(
-    config: ConfigOption = _DEFAULT_CONFIG,
+    config: ConfigOption = DEFAULT_CONFIG,
     base_path: Annotated[
         Optional[Path], typer.Option(help="Versions lie in BASE_PATH/<model>/<version>; by default as the config says.")
     ] = None,
@@ -116,7 +115,7 @@ def query(
     target: TargetOption = None,
     transport: TransportOption = "grpc",
     model: ModelOption = None,
-    config: ConfigOption = _DEFAULT_CONFIG,
+    config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Ask a running model server for recommendations."""
     endpoint = _endpoint(config, target, model, transport)
@@ -136,7 +135,7 @@ def similar(
     target: TargetOption = None,
     transport: TransportOption = "grpc",
     model: ModelOption = None,
-    config: ConfigOption = _DEFAULT_CONFIG,
+    config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Ask a running model server for items similar to one."""
     endpoint = _endpoint(config, target, model, transport)

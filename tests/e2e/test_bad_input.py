@@ -320,7 +320,7 @@ def fill(place: Path, leave: int) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("leave", [0, 1_200_000], ids=["from the start", "on the way"])
+@pytest.mark.parametrize("leave", [0, 800_000], ids=["from the start", "on the way"])
 def test_disk_full_for_artifacts(leave: int, folder: Path, mount: Callable[..., Path]) -> None:
     place = mount("output", "size=8m")
     ballast = fill(place, leave)
