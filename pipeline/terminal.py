@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -111,9 +112,21 @@ def quiet(log_file: Path) -> Iterator[Console]:
         root.handlers[:] = handlers
         root.setLevel(level)
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            with contextlib.suppress(OSError):  # the log's disk may be full
+                stream.flush()
         handler.close()
         for number, descriptor in enumerate(saved, start=1):
             os.dup2(descriptor, number)
             os.close(descriptor)
         terminal.close()
+        # TensorFlow's finalizers complain when a failed node's graphs outlive its modules.
+        atexit.register(_mute, log_file)
+
+
+def _mute(log_file: Path) -> None:
+    """Sends what is written to the standard error as the interpreter ends to the log."""
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+        log = os.open(log_file, os.O_WRONLY | os.O_APPEND)
+        os.dup2(log, 2)
+        os.close(log)
