@@ -57,7 +57,7 @@ class TrainingSettings(Settings):
     epochs: int = Field(20, ge=1)
     """Most passes over the training events."""
 
-    patience: int = Field(3, ge=1)
+    patience: int = Field(2, ge=1)
     """Passes without a better validation metric after which training stops."""
 
     validation_fraction: float = Field(0.1, gt=0, lt=1)
