@@ -11,6 +11,7 @@ from rich.table import Table
 from components.versions import Version, model_dir, newest
 from pipeline.config import Config
 from pipeline.run import run
+from pipeline.terminal import shown
 from serving.client import RecommenderClient
 from serving.client.results import RecommendationList
 from serving.server.process import ServerProcess
@@ -83,5 +84,5 @@ def _show(console: Console, client: RecommenderClient, whom: str, answer: Recomm
     for name in ("item", "title", "score"):
         table.add_column(name, justify="right" if name == "score" else "left")
     for item, description in zip(answer, client.describe(answer.item_ids)):
-        table.add_row(escape(item.item_id), escape(description.display), f"{item.score:.3f}")
+        table.add_row(shown(item.item_id), shown(description.display), f"{item.score:.3f}")
     console.print(table)

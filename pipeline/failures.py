@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 from components.errors import InputError
@@ -21,8 +22,13 @@ class Failure(NamedTuple):
     """Whether the message says all that there is to know; else the log has the story."""
 
 
-def explain(error: BaseException) -> Failure:
-    """Finds the reason behind an error: Beam and TFX wrap what went wrong, and a full disk comes as any of a dozen."""
+def explain(error: BaseException, root: Path | None = None) -> Failure:
+    """Finds the reason behind an error: Beam and TFX wrap what went wrong, and a full disk comes as any of a dozen.
+
+    Args:
+        error: What was raised.
+        root: Where the run writes, for the message about a full disk.
+    """
     behind: BaseException | None = error
     while behind is not None:
         if isinstance(behind, InputError):
@@ -32,5 +38,11 @@ def explain(error: BaseException) -> Failure:
         behind = behind.__cause__ or behind.__context__
     text = str(error)
     if any(words in text for words in _DISK_FULL):
-        return Failure("the disk is full; free some space and run it again: what is done is kept", FAILED, True)
+        place = f" under {root}" if root else ""
+        return Failure(
+            f"the disk is full{place}; free some space, or write elsewhere with --set output=DIR, and run it again: "
+            "what is done is kept",
+            WRONG_INPUT,
+            True,
+        )
     return Failure(f"{type(error).__name__}: {text[:2000]}", FAILED, False)

@@ -54,7 +54,7 @@ def run(config: Config, first: str | None = None, only: str | None = None) -> in
             code = _run(config, root, first, only, Terminal(console))
         except (Exception, KeyboardInterrupt) as error:
             logging.getLogger(__name__).exception("the run failed")
-            code = _report_error(error, console, log_file)
+            code = _report_error(error, console, root, log_file)
         memory = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         console.print(f"{time.monotonic() - started:.0f} s, peak memory {memory / 2**20:.1f} GiB", highlight=False)
     return code
@@ -106,8 +106,8 @@ def _blessed(artifact: object) -> bool:
     return os.path.exists(os.path.join(artifact.uri, "INFRA_BLESSED"))  # type: ignore[attr-defined]
 
 
-def _report_error(error: BaseException, console: Console, log_file: Path) -> int:
-    failure = explain(error)
+def _report_error(error: BaseException, console: Console, root: Path, log_file: Path) -> int:
+    failure = explain(error, root)
     console.print(f"[red]error[/]: {escape(failure.message)}", soft_wrap=True, highlight=False)
     if not failure.expected:
         console.print(f"the whole story is in {escape(str(log_file))}", soft_wrap=True, highlight=False)

@@ -20,6 +20,11 @@ _QUIET_INTERVAL = 10.0
 MARKS = {"done": "[green]✓[/]", "cached": "[cyan]=[/]", "failed": "[red]✗[/]"}
 
 
+def shown(text: str) -> str:
+    """Text of the data, such as a title, made safe to print: no markup, and no control characters."""
+    return escape("".join(character if character.isprintable() else "·" for character in text))
+
+
 class Terminal:
     """Prints nodes as they start, move and end."""
 

@@ -22,6 +22,7 @@ from rich.table import Table
 
 from components.errors import InputError
 from pipeline.cli.options import DEFAULT_CONFIG, ConfigOption
+from pipeline.terminal import shown
 from serving.client import (
     InvalidRequest,
     Recommendation,
@@ -220,7 +221,7 @@ def _show(client: RecommenderClient, items: Sequence[Recommendation], version: A
     table.add_column("score", justify="right")
     described = client.describe([item.item_id for item in items])
     for rank, (item, description) in enumerate(zip(items, described), 1):
-        table.add_row(str(rank), escape(item.item_id), escape(description.display), f"{item.score:.4f}")
+        table.add_row(str(rank), shown(item.item_id), shown(description.display), f"{item.score:.4f}")
     Console(highlight=False).print(table)
 
 

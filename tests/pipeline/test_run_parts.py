@@ -18,7 +18,7 @@ from components.progress import progress
 from pipeline.failures import explain
 from pipeline.lock import lock
 from pipeline.run import metric_table, slice_table
-from pipeline.terminal import Terminal, listening, quiet
+from pipeline.terminal import Terminal, listening, quiet, shown
 
 
 def test_a_second_run_is_refused_by_name_of_the_first(tmp_path: Path) -> None:
@@ -102,9 +102,13 @@ def test_the_input_error_behind_a_wrapped_one_is_found() -> None:
     ],
 )
 def test_a_full_disk_is_called_so(error: Exception) -> None:
-    message, code, _ = explain(error)
-    assert "the disk is full" in message
-    assert code == 1
+    message, code, _ = explain(error, Path("/data/out"))
+    assert "the disk is full under /data/out" in message
+    assert code == 2
+
+
+def test_control_characters_of_titles_do_not_reach_the_terminal() -> None:
+    assert shown("[bold]\x1b[31mred\u2028end é🙂") == r"\[bold]·[31mred·end é🙂"
 
 
 def test_other_errors_name_their_type_and_an_interrupt_says_how_to_go_on() -> None:
