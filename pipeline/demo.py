@@ -80,7 +80,8 @@ def _first_user(version: Version) -> str:
 
 
 def _show(console: Console, client: RecommenderClient, whom: str, answer: RecommendationList) -> None:
-    table = Table(title=f"for {whom}, from: {answer.source}", title_justify="left")
+    console.print(f"[bold]for {escape(whom)}, from: {answer.source}[/]", soft_wrap=True, highlight=False)
+    table = Table()
     for name in ("item", "title", "score"):
         table.add_column(name, justify="right" if name == "score" else "left")
     for item, description in zip(answer, client.describe(answer.item_ids)):
