@@ -294,6 +294,8 @@ def start(folder: Path, *arguments: str, **options: Any) -> subprocess.Popen[str
         text=True,
         encoding="utf-8",
         start_new_session=True,
+        # As at a terminal: a shell's background job, in which these tests may run, ignores Ctrl-C and passes that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **options,
     )
 
