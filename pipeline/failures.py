@@ -36,6 +36,13 @@ def explain(error: BaseException, root: Path | None = None) -> Failure:
         if isinstance(behind, KeyboardInterrupt) or str(behind).startswith("KeyboardInterrupt [while running"):
             return Failure("interrupted; run it again to go on after the last node that was done", FAILED, True)
         behind = behind.__cause__ or behind.__context__
+    if isinstance(error, ModuleNotFoundError):
+        return Failure(
+            f"the package {error.name!r} is not installed; the client alone needs less than a pipeline does: run "
+            "`make setup`, and see `recommender doctor`",
+            FAILED,
+            True,
+        )
     text = str(error)
     if any(words in text for words in _DISK_FULL):
         place = f" under {root}" if root else ""

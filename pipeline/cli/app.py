@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from components.errors import InputError
 from pipeline.cli.options import DEFAULT_CONFIG, ConfigOption
+from pipeline.failures import explain
 
 SetOption = Annotated[
     Optional[list[str]],
@@ -107,3 +108,7 @@ def main() -> None:
     except InputError as error:
         Console(stderr=True).print(f"[red]error[/]: {escape(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(2)
+    except ModuleNotFoundError as error:
+        missing = explain(error).message
+        Console(stderr=True).print(f"[red]error[/]: {escape(missing)}", soft_wrap=True, highlight=False)
+        sys.exit(1)

@@ -107,6 +107,13 @@ def test_a_full_disk_is_called_so(error: Exception) -> None:
     assert code == 2
 
 
+def test_a_missing_package_is_named_with_the_way_to_get_it() -> None:
+    message, code, _ = explain(ModuleNotFoundError("No module named 'numpy'", name="numpy"))
+    assert "'numpy' is not installed" in message
+    assert "make setup" in message
+    assert code == 1
+
+
 def test_control_characters_of_titles_do_not_reach_the_terminal() -> None:
     assert shown("[bold]\x1b[31mred\u2028end é🙂") == r"\[bold]·[31mred·end é🙂"
 
