@@ -23,6 +23,8 @@ from components.interaction_gen.events import by_partition, clean, hash_text
 from components.interaction_gen.executor import Executor
 from components.interaction_gen.settings import InteractionSettings
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]  # most of them run Beam
+
 # ---------------------------------------------------------------- pure core
 
 

@@ -21,6 +21,8 @@ from pipeline import preprocessing, training
 from pipeline.preprocessing import FIRST
 from pipeline.settings import ModelSettings, TrainingSettings
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]  # Transform and training take half a minute
+
 ITEMS = [f"item {n}, é" for n in range(6)]
 NEW = "never bought"
 FEATURES = {"genres": "categories", "title": "text", "year": "number"}
@@ -201,8 +203,6 @@ def test_order_of_simultaneous_events_does_not_depend_on_the_order_of_the_file()
     assert np.array_equal(first.weight, second.weight)
 
 
-@pytest.mark.slow
-@pytest.mark.smoke
 def test_training_is_repeatable(workspace: Path, trained: Path, tmp_path: Path) -> None:
     training.run_fn(fn_args(workspace, tmp_path))
     first, second = (tf.saved_model.load(str(root / "model")) for root in (trained, tmp_path))
@@ -218,7 +218,6 @@ def test_report_tells_the_epochs(trained: Path) -> None:
     assert all(0 <= epoch["ndcg@10"] <= 1 for epoch in report["epochs"])
 
 
-@pytest.mark.slow
 def test_training_stops_early_and_keeps_the_best_epoch(workspace: Path, tmp_path: Path) -> None:
     # So large a step ruins the model, so that a later epoch is not better for long.
     training.run_fn(fn_args(workspace, tmp_path, epochs=50, patience=1, learning_rate=3.0))
