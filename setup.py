@@ -44,9 +44,11 @@ PIPELINE = [
     "grpcio-health-checking",
     "kfp>=2.5,<3",  # without the bound, TFX 1.16 falls back to kfp 1
     "numpy",
+    "optuna",
     "pip",  # fetches a data set that lies in a wheel
     "prometheus-client",
     "pyarrow",
+    "scipy",
     "setuptools<81",  # tensorflow_hub imports pkg_resources
     "tensorboard",
     "tensorflow>=2.16.2,<2.22",
@@ -58,6 +60,11 @@ PIPELINE = [
     "tf-keras",
     "tfx>=1.16,<1.22",
     "waitress",
+]
+
+# The baseline iALS.
+IALS = [
+    "implicit",
 ]
 
 DEV = [
@@ -83,6 +90,6 @@ setuptools.setup(
         include=[f"{room}{rest}" for room in ("pipeline", "components", "serving", "kubeflow") for rest in ("", ".*")]
     ),
     package_data={"": ["**/*.j2", "**/*.proto", "**/*.pyi", "**/*.yaml", "**/*.yml", "**/py.typed"]},
-    extras_require={"client": CLIENT, "pipeline": PIPELINE, "dev": DEV},
+    extras_require={"client": CLIENT, "pipeline": PIPELINE, "ials": IALS, "dev": DEV},
     entry_points={"console_scripts": ["recommender = pipeline.cli:main"]},
 )

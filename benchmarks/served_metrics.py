@@ -20,29 +20,40 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
 from components import examples
-from components.evaluator.metrics import hit_rate, mrr, ndcg
+from components.evaluator.answers import QUERY_FEATURES
+from components.evaluator.metrics import GAINS
 from components.evaluator.metrics.ranks import label_ranks
-from components.evaluator.report import CANDIDATE, COUNT, OVERALL, POPULARITY, Report, load_report
+from components.evaluator.report import CANDIDATE, COUNT, OVERALL, Report, load_report
+from components.evaluator.servable import context_features, query_contexts
 from components.versions import model_dir, newest
 from pipeline.config import load_config
 from serving.client.client import Query, RecommenderClient
 from serving.server.process import ServerProcess
 
 TOLERANCE = 1e-6
-_GAINS = {"hit_rate": hit_rate.hit_rate, "ndcg": ndcg.ndcg, "mrr": mrr.reciprocal_rank}
 
 
-def served_ranks(client: RecommenderClient, interactions: str, report: Report) -> np.ndarray:
-    """Asks every query, in the Evaluator's batches, and returns the ranks [N] of the items that followed."""
+def served_ranks(
+    client: RecommenderClient, interactions: str, report: Report, context: examples.Features
+) -> np.ndarray:
+    """Asks every query, in the Evaluator's batches, and returns the ranks [N] of the items that followed.
+
+    Args:
+        client: asks the model server.
+        interactions: URI of the Examples with the queries.
+        report: what the Evaluator found.
+        context: the features of a query that the model takes (`components.evaluator.servable.context_features`).
+    """
     depth = report.depths[CANDIDATE]
-    features = {"user_id": bytes, "item_id": bytes, "history": bytes, "seen": bytes}
+    features = {**QUERY_FEATURES, **context}
     ranks = []
     for file in examples.split_files(interactions, "eval"):
         for batch in examples.read_file(file, features, report.batch_size):
             users = [user.decode() for user in examples.scalars(batch, "user_id")]
             histories = _lists(batch, "history")
-            seen = _lists(batch, "seen") if report.exclude_seen else [[]] * len(users)
-            answers = client.recommend_batch(map(Query, users, histories, seen), k=depth)
+            seen = _lists(batch, "seen")
+            contexts = query_contexts(batch, context)
+            answers = client.recommend_batch(map(Query, users, histories, seen, contexts), k=depth)
             item_ids = np.full((len(users), depth), "", dtype=object)
             for row, answer in enumerate(answers):
                 item_ids[row, : len(answer)] = [item.item_id for item in answer]
@@ -52,13 +63,13 @@ def served_ranks(client: RecommenderClient, interactions: str, report: Report) -
 
 
 def served_metrics(ranks: np.ndarray, report: Report) -> dict[str, float]:
-    """Returns the metrics of the report, computed from the ranks [N] of the served answers."""
+    """Returns the ranking metrics of the report, computed from the ranks [N] of the served answers."""
     depth = report.depths[CANDIDATE]
     metrics = {}
     for name in report.metrics[CANDIDATE][OVERALL]:
-        if name != COUNT:
-            kind, _, k = name.partition("@")
-            metrics[name] = float(_GAINS[kind](ranks, min(int(k or depth), depth)).mean())
+        kind, _, k = name.partition("@")
+        if kind in GAINS:
+            metrics[name] = float(GAINS[kind](ranks, min(int(k or depth), depth)).mean())
     return metrics
 
 
@@ -110,22 +121,23 @@ def main() -> int:
     if version is None or version.fingerprint != evaluated.fingerprint:
         raise SystemExit("the newest version is not the model of the newest evaluation: run the pipeline first")
     report = load_report(evaluated.evaluation)
+    if not report.exclude_seen:
+        raise SystemExit("the newest evaluation ranks what users had too (exclude_seen: false), which no answer holds")
     with (
         ServerProcess(config.serving.base_path, config.name) as server,
         RecommenderClient(server.grpc_target, model=config.name, timeout=60) as client,
     ):
         started = time.monotonic()
-        ranks = served_ranks(client, evaluated.interactions, report)
+        ranks = served_ranks(client, evaluated.interactions, report, context_features(str(version.path)))
         seconds = time.monotonic() - started
 
     expected = report.metrics[CANDIDATE][OVERALL]
     served = served_metrics(ranks, report)
     print(f"version {version.number}: {len(ranks)} queries over gRPC in {seconds:.1f} s, {report.batch_size} a request")
-    print(f"{'metric':<14}{'popularity':>12}{'evaluated':>12}{'served':>12}{'difference':>12}")
+    print(f"{'metric':<14}{'evaluated':>12}{'served':>12}{'difference':>12}")
     for name, value in served.items():
-        popularity = report.metrics[POPULARITY][OVERALL][name]
         difference = abs(value - expected[name])
-        print(f"{name:<14}{popularity:>12.6f}{expected[name]:>12.6f}{value:>12.6f}{difference:>12.1e}")
+        print(f"{name:<14}{expected[name]:>12.6f}{value:>12.6f}{difference:>12.1e}")
     largest = max(abs(value - expected[name]) for name, value in served.items())
     agrees = largest <= TOLERANCE and len(ranks) == expected[COUNT]
     print(f"largest difference {largest:.1e}: {'equal' if agrees else 'NOT equal'} to {TOLERANCE:.0e}")

@@ -7,9 +7,13 @@ from typing import Annotated, Literal, Optional
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 RESERVED_NAMES = frozenset(
-    {"user_id", "item_id", "timestamp", "weight", "rating", "event", "history", "seen", "user_type", "display"}
+    {
+        *("user_id", "item_id", "timestamp", "weight", "rating", "event", "history", "seen", "user_type", "display"),
+        *("history_length", "item_popularity"),
+    }
 )
-"""Features that the generators make themselves (docs/architecture.md); a side feature can't have their names."""
+"""Features that the generators make themselves, and what the Evaluator makes slices of (docs/architecture.md); a side
+feature can't have their names."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 

@@ -97,7 +97,12 @@ def report_malformed(report: Report, block: Block, file: TableFile) -> None:
 
 def place(file: TableFile, block: Block) -> np.ndarray:
     """Returns the #order of the block's rows, int64 [n]: the file's number, then the row's."""
-    return (np.int64(file.number) << _FILE_BITS) + block.rows
+    return file_start(file) + block.rows
+
+
+def file_start(file: TableFile) -> np.int64:
+    """Returns what no #order of the file's rows is below."""
+    return np.int64(file.number) << _FILE_BITS
 
 
 def row_of(order: int) -> int:

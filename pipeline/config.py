@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Annotated, Any, Optional, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from components.catalogue_gen.settings import CatalogueSettings
 from components.errors import InputError
 from components.evaluator.settings import EvaluatorSettings
+from components.features import Feature
 from components.indexer.settings import IndexerSettings
 from components.interaction_gen.settings import InteractionSettings, Users
 from components.servable_validator.settings import ServableValidatorSettings
 from pipeline.settings import ModelSettings, Settings, TrainingSettings
+from pipeline.tuning_settings import TuningSettings
 
 
 def _no_uri(path: Any) -> Any:
@@ -143,6 +145,9 @@ class Config(Settings):
     training: TrainingSettings = TrainingSettings()
     """How they are trained."""
 
+    tuning: TuningSettings = TuningSettings()
+    """What `recommender tune` searches."""
+
     evaluation: EvaluatorSettings = EvaluatorSettings()
     """Metrics, slices and the thresholds of the blessing."""
 
@@ -155,37 +160,83 @@ class Config(Settings):
     beam: BeamConfig = BeamConfig()
     """Beam."""
 
+    def query_features(self) -> dict[str, str]:
+        """The query tower's features and their types."""
+        return {name: feature.type for name, feature in self._context().items() if name in self.model.query_features}
 
-def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:
+    def _context(self) -> dict[str, Feature]:
+        log = self.data.interactions
+        return {**log.features, **(log.users.features if log.users else {})}
+
+    @model_validator(mode="after")
+    def _query_features_are_there(self) -> Config:
+        known = self._context()
+        for name in self.model.query_features:
+            if name not in known:
+                raise ValueError(
+                    f"model.query_features: {name!r} is no feature of the log or its users "
+                    f"(there are: {', '.join(known) or 'none'})"
+                )
+        both = sorted(set(self.model.query_features) & set(self.model.time_features))
+        if both:
+            raise ValueError(f"model.query_features and model.time_features both have {', '.join(both)}")
+        return self
+
+
+def load_config(path: str | Path, overrides: tuple[str, ...] = (), overrides_file: str | Path | None = None) -> Config:
     """Reads a config file.
 
     Args:
         path: The YAML file.
-        overrides: `key.subkey=value` pairs, the values in YAML, that replace the file's.
+        overrides: `key.subkey=value` pairs, the values in YAML, that replace what the files say.
+        overrides_file: A YAML file with some of the config's keys, whose values replace the first file's.
 
     Raises:
-        InputError: The file is missing or no YAML, or a key is unknown, missing or of a wrong value. The message names
+        InputError: A file is missing or no YAML, or a key is unknown, missing or of a wrong value. The message names
             the file, each key, and what is allowed.
     """
-    path = Path(path)
+    source = str(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _read_yaml(Path(path))
     except FileNotFoundError:
         there = ", ".join(sorted(str(p) for p in Path("configs").glob("*.yaml"))) or "none in configs/"
         raise InputError(f"{path}: no such config file (there are: {there}); name one with --config") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: can't be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected keys and values, found {type(content).__name__}")
+    if overrides_file is not None:
+        source += f" with {overrides_file}"
+        try:
+            content = merged(content, _read_yaml(Path(overrides_file)))
+        except FileNotFoundError:
+            raise InputError(f"{overrides_file}: no such file; `recommender tune` writes one for --overrides") from None
     for override in overrides:
         _override(content, override)
     try:
         return Config.model_validate(content)
     except ValidationError as error:
         lines = "\n".join(f"  {line}" for line in _explain(error))
-        raise InputError(f"{path}: the config is wrong:\n{lines}") from None
+        raise InputError(f"{source}: the config is wrong:\n{lines}") from None
+
+
+def merged(content: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Returns `content` with the values of `overrides`; where both have keys and values at a key, so it goes on."""
+    result = dict(content)
+    for key, value in overrides.items():
+        inner = result.get(key)
+        result[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: can't be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected keys and values, found {type(content).__name__}")
+    return content
 
 
 def _override(content: dict[str, Any], override: str) -> None:

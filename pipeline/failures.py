@@ -34,7 +34,7 @@ def explain(error: BaseException, root: Path | None = None) -> Failure:
         if isinstance(behind, InputError):
             return Failure(str(behind), WRONG_INPUT, True)
         if isinstance(behind, KeyboardInterrupt) or str(behind).startswith("KeyboardInterrupt [while running"):
-            return Failure("interrupted; run it again to go on after the last node that was done", FAILED, True)
+            return Failure("interrupted; run it again to go on after the last step that was done", FAILED, True)
         behind = behind.__cause__ or behind.__context__
     if isinstance(error, ModuleNotFoundError):
         return Failure(

@@ -60,7 +60,12 @@ class NodeResult:
 
 
 def run_pipeline(
-    pipeline: Pipeline, metadata_path: Path, terminal: Terminal, first: str | None = None, only: str | None = None
+    pipeline: Pipeline,
+    metadata_path: Path,
+    terminal: Terminal,
+    first: str | None = None,
+    only: str | None = None,
+    before: str | None = None,
 ) -> dict[str, NodeResult]:
     """Runs a pipeline's nodes in order.
 
@@ -70,6 +75,7 @@ def run_pipeline(
         terminal: Where to say so.
         first: A node that is run again with all that depends on it, cached or not; the rest may come from the cache.
         only: A node that is run again alone; what it depends on may come from the cache, the rest is left.
+        before: A node that is left with all that it has no need of: only what it depends on is run.
 
     Returns:
         Results by node, in the order of running.
@@ -82,11 +88,11 @@ def run_pipeline(
         ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.datetime.now().isoformat()}
     )
     nodes = [node.pipeline_node for node in ir.nodes]
-    wanted = _select(nodes, first, only)
+    wanted = _select(nodes, first, only, before)
     deployment = runner_utils.extract_local_deployment_config(ir)
     connection = metadata.sqlite_metadata_connection_config(str(metadata_path))
     results: dict[str, NodeResult] = {}
-    with _remembered_interrupts() as interrupts:
+    with remembered_interrupts() as interrupts:
         for node in nodes:
             if node.node_info.id in wanted:
                 results[node.node_info.id] = _run_node(node, ir, deployment, connection, terminal)
@@ -96,7 +102,7 @@ def run_pipeline(
 
 
 @contextlib.contextmanager
-def _remembered_interrupts() -> Iterator[list[int]]:
+def remembered_interrupts() -> Iterator[list[int]]:
     """Collects the signals of Ctrl-C, for a KeyboardInterrupt that hits a callback of Beam, gRPC or C++ is lost."""
     interrupts: list[int] = []
 
@@ -114,16 +120,18 @@ def _remembered_interrupts() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _select(nodes: list[pipeline_pb2.PipelineNode], first: str | None, only: str | None) -> set[str]:
+def _select(
+    nodes: list[pipeline_pb2.PipelineNode], first: str | None, only: str | None, before: str | None
+) -> set[str]:
     """The nodes to run; takes the cache from those that must run again."""
     names = [node.node_info.id for node in nodes]
-    chosen = first or only
+    chosen = first or only or before
     if chosen is None:
         return set(names)
     if chosen not in names:
         raise InputError(f"no node {chosen!r}; the nodes are: {', '.join(names)}")
     upstream = {node.node_info.id: set(node.upstream_nodes) for node in nodes}
-    again = {chosen}
+    again = set() if before else {chosen}
     if first:
         for name in names:  # in topological order
             if upstream[name] & again:
@@ -137,7 +145,7 @@ def _select(nodes: list[pipeline_pb2.PipelineNode], first: str | None, only: str
     for name in reversed(names):
         if name in needed:
             needed |= upstream[name]
-    return needed
+    return needed - {before}
 
 
 def _run_node(

@@ -1,47 +1,80 @@
-"""Losses of retrieval: softmax over the items of the batch, and over all items."""
+"""Losses of retrieval: softmax over sampled items, corrected for how they were sampled, and over all items."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
 
-def in_batch_softmax(
+def log_q(probability: tf.Tensor, batch: tf.Tensor | int, uniform: int, num_items: int) -> tf.Tensor:
+    """Logarithm of how often candidates come up in a step, as a share of the step's candidates.
+
+    The items of a batch come as often as they are in the log, the others evenly, so a candidate comes from the mixture
+    (Yang et al., "Mixed negative sampling for learning two-tower neural networks in recommendations", WWW 2020).
+
+    Args:
+        probability: [C] float32, share of the training events that have each candidate.
+        batch: Candidates that come from the events.
+        uniform: Candidates that are drawn evenly from all items.
+        num_items: How many items there are.
+
+    Returns:
+        [C] float32.
+    """
+    drawn = tf.cast(batch, tf.float32)
+    return tf.math.log((drawn * probability + uniform / num_items) / (drawn + uniform))
+
+
+def sampled_softmax(
     query: tf.Tensor,
     embedding: tf.Tensor,
     bias: tf.Tensor,
     row: tf.Tensor,
-    probability: tf.Tensor,
+    log_q: tf.Tensor,
     weight: tf.Tensor,
+    hard_negatives: int = 0,
+    mixed_precision: bool = False,
 ) -> tf.Tensor:
-    """Weighted mean cross-entropy of the true item among the batch's items, corrected for how often they are sampled.
+    """Weighted mean cross-entropy of the true item among a step's candidates, corrected for how often they come.
 
     Popular items are in many batches and so are negatives more often; subtracting log Q from the logits undoes that
     (Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations", RecSys 2019). Negatives
-    that are the true item (accidental hits) are left out. The same value as `tfrs.tasks.Retrieval` gives with
-    `candidate_sampling_probability` and `remove_accidental_hits`, divided by B; that one can only be traced with
-    AutoGraph, which takes ten seconds to rewrite Keras.
+    that are the true item (accidental hits) are left out. With the batch's items as the only candidates the value is
+    what `tfrs.tasks.Retrieval` gives with `candidate_sampling_probability` and `remove_accidental_hits`, divided by B;
+    that one can only be traced with AutoGraph, which takes ten seconds to rewrite Keras.
 
     Args:
         query: [B, D] float32.
-        embedding: [B, D] float32, the true items of the queries.
-        bias: [B] float32, theirs.
-        row: [B] int32, which items they are.
-        probability: [B] float32, share of the training events that have this item.
+        embedding: [C, D] float32, C at least B; candidate i is the true item of query i, the others are negatives.
+        bias: [C] float32, theirs.
+        row: [C] int32, which items they are.
+        log_q: [C] float32, logarithm of how often each comes up; a constant in it changes nothing.
         weight: [B] float32, weights of the examples; the sum is divided by B.
+        hard_negatives: Only so many negatives of each query count, those of the highest corrected logits; 0: all.
+        mixed_precision: Multiply in bfloat16.
 
     Returns:
         A scalar.
     """
-    logits = tf.matmul(query, embedding, transpose_b=True) + bias - tf.math.log(probability)
-    same = row[:, tf.newaxis] == row
-    accidental = same & ~tf.eye(tf.shape(row)[0], dtype=tf.bool)
+    batch, count = tf.shape(query)[0], tf.shape(row)[0]
+    logits = _scores(query, embedding, bias, mixed_precision) - log_q
+    true = tf.range(batch)
+    accidental = (row[:batch, tf.newaxis] == row) & (true[:, tf.newaxis] != tf.range(count))
     logits = tf.where(accidental, logits.dtype.min, logits)
-    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=tf.range(tf.shape(row)[0]), logits=logits)
-    return tf.reduce_mean(loss * weight)
+    if hard_negatives:
+        own = tf.linalg.diag_part(logits)
+        negatives = tf.linalg.set_diag(logits, tf.fill([batch], logits.dtype.min))
+        hardest = tf.math.top_k(negatives, tf.minimum(hard_negatives, count)).values
+        logits, true = tf.concat([own[:, tf.newaxis], hardest], axis=1), tf.zeros_like(true)
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=true, logits=logits) * weight)
 
 
 def full_softmax(
-    query: tf.Tensor, embedding: tf.Tensor, bias: tf.Tensor, row: tf.Tensor, weight: tf.Tensor
+    query: tf.Tensor,
+    embedding: tf.Tensor,
+    bias: tf.Tensor,
+    row: tf.Tensor,
+    weight: tf.Tensor,
+    mixed_precision: bool = False,
 ) -> tf.Tensor:
     """Weighted mean cross-entropy of the true item among all items.
 
@@ -51,10 +84,17 @@ def full_softmax(
         bias: [N] float32.
         row: [B] int32, the row of each query's true item.
         weight: [B] float32, weights of the examples; the sum is divided by B.
+        mixed_precision: Multiply in bfloat16.
 
     Returns:
         A scalar.
     """
-    logits = tf.matmul(query, embedding, transpose_b=True) + bias
-    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=row, logits=logits)
-    return tf.reduce_mean(loss * weight)
+    logits = _scores(query, embedding, bias, mixed_precision)
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=row, logits=logits) * weight)
+
+
+def _scores(query: tf.Tensor, embedding: tf.Tensor, bias: tf.Tensor, mixed_precision: bool) -> tf.Tensor:
+    """[B, C] float32; the product is nearly all of a step's arithmetic where there are many candidates."""
+    if mixed_precision:
+        query, embedding = tf.cast(query, tf.bfloat16), tf.cast(embedding, tf.bfloat16)
+    return tf.cast(tf.matmul(query, embedding, transpose_b=True), tf.float32) + bias

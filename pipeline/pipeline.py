@@ -54,6 +54,8 @@ def create_pipeline(config: Config, paths: Paths) -> Pipeline:
         log = log.model_copy(update={"split": log.split.model_copy(update={"eval_path": paths.evaluation})})
     items = config.data.catalogue.settings()
     feature_types = {name: feature.type for name, feature in items.features.items()}
+    query_types = config.query_features()
+    vocabularies = {"categories": config.model.categories, "text_tokens": config.model.text_tokens}
     code = _code_digest()
     schemas = str(paths.root / "schemas")
 
@@ -72,14 +74,20 @@ def create_pipeline(config: Config, paths: Paths) -> Pipeline:
     )
     # Stops the run on any anomaly.
     validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
-    # The item vocabulary with its counts, from training events only.
+    # The item vocabulary with its counts, and what the query tower takes, from training events only.
     transform = Transform(
         examples=interactions.outputs["examples"],
         schema=schema.outputs["schema"],
         preprocessing_fn="pipeline.preprocessing.preprocess_interactions",
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train"]),
         disable_statistics=True,
-        custom_config={"code": code},
+        custom_config={
+            "code": code,
+            "features": query_types,
+            "time_features": config.model.time_features,
+            "user_id": config.model.user_id,
+            **vocabularies,
+        },
     )
     transform.add_upstream_node(validator)
     catalogue_schemas = ImportSchemaGen(schema_file=write_schema(catalogue_schema(items), schemas)).with_id(
@@ -92,12 +100,7 @@ def create_pipeline(config: Config, paths: Paths) -> Pipeline:
         preprocessing_fn="pipeline.preprocessing.preprocess_catalogue",
         splits_config=transform_pb2.SplitsConfig(analyze=["catalogue"], transform=["catalogue"]),
         disable_statistics=True,
-        custom_config={
-            "code": code,
-            "features": feature_types,
-            "categories": config.model.categories,
-            "text_tokens": config.model.text_tokens,
-        },
+        custom_config={"code": code, "features": feature_types, **vocabularies},
     ).with_id("CatalogueTransform")
     # Trains the two towers.
     trainer = Trainer(
@@ -110,7 +113,11 @@ def create_pipeline(config: Config, paths: Paths) -> Pipeline:
             "code": code,
             "seed": config.seed,
             "features": feature_types,
+            "query_features": query_types,
+            "user_features": [name for name in query_types if log.users and name in log.users.features],
             "max_history": log.history.max_length,
+            "hold_out": _HOLD_OUT[log.split.method],
+            "checkpoints": str(paths.root / "checkpoints"),
             "model": config.model.model_dump(mode="json"),
             "training": config.training.model_dump(mode="json"),
         },
@@ -128,8 +135,10 @@ def create_pipeline(config: Config, paths: Paths) -> Pipeline:
     # Candidate, champion and baseline on the same point-in-time queries; blesses or not.
     evaluator = Evaluator(
         examples=interactions.outputs["examples"],
+        catalogue=catalogue.outputs["examples"],
         model=indexer.outputs["model"],
         champion=champion.outputs["champion"],
+        item_features=[name for name, kind in feature_types.items() if kind in ("category", "categories")],
         settings=config.evaluation,
     )
     # Loads the servable in the model server and asks it.
@@ -181,9 +190,13 @@ def _beam_args(configured: tuple[str, ...]) -> list[str]:
     return list(configured) if brought or not setup_file.exists() else [*configured, f"--setup_file={setup_file}"]
 
 
+_HOLD_OUT = {"time": "latest", "leave_last_n": "last_of_user", "hash": "any", "files": "any"}
+"""What is held back of the training events for validation, so that it is to them as the evaluation is to all."""
+
+
 def _code_digest() -> str:
     """A digest of the modules that Transform and Trainer import by name, whose changes TFX's cache does not see."""
     digest = hashlib.sha256()
-    for name in ("preprocessing", "towers", "losses", "training", "export", "settings"):
+    for name in ("preprocessing", "towers", "losses", "optimizers", "checkpoint", "training", "export", "settings"):
         digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
     return digest.hexdigest()

@@ -15,31 +15,54 @@ PADDING, UNKNOWN, FIRST = 0, 1, 2
 
 ITEM_VOCABULARY = "item_id"
 ITEM_COUNTS = "item_counts"
+USER_VOCABULARY = "user_id"
+QUERY_PREFIX = "query_"
+
+NO_TIME = -(2**63)
+"""Timestamp of a request that does not say when it is."""
+_SECOND = 1_000_000  # timestamps are in microseconds
+TIME_FEATURES = {"hour": (3_600 * _SECOND, 24, 0), "weekday": (86_400 * _SECOND, 7, 3)}
+"""Features of a timestamp by name: how long one value lasts, how many there are, the value at the epoch (UTC; Monday is
+0, and 1970 began on a Thursday)."""
 
 
 def preprocess_interactions(inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, Any]:
     """Events to model inputs.
 
     Args:
-        inputs: `item_id` [B, 1] string, `history` sparse [B, H] string, `weight` [B, 1] float, `timestamp` [B, 1]
-            int64.
-        custom_config: Not used; Transform passes it.
+        inputs: `user_id` and `item_id` [B, 1] string, `history` sparse [B, H] string, `weight` [B, 1] float,
+            `timestamp` [B, 1] int64, and the query features, sparse.
+        custom_config: `features`: query feature to type (`category`, `categories`, `number`, `text`); `time_features`:
+            names of `TIME_FEATURES`; `user_id`: whether users get a vocabulary; `categories` and `text_tokens`: sizes
+            of the vocabularies.
 
     Returns:
-        `item` [B] int64 and `history` sparse [B, H] int64, both indices into the item vocabulary; `weight` [B] float32;
-        `timestamp` [B] int64 microseconds.
+        `item` [B] int64 and `history` sparse [B, H] int64, indices into the item vocabulary; `user_hash` [B] int64,
+        the same for the same user; `weight` [B] float32; `timestamp` [B] int64 microseconds; `user` [B] int64, index
+        into the user vocabulary, if asked for; and with `QUERY_PREFIX` before the name, the query features as
+        `preprocess_catalogue` gives the items', and each time feature sparse [B, 1] int64.
     """
-    del custom_config
     item_id = tf.reshape(inputs["item_id"], [-1])
+    user_id = tf.reshape(inputs["user_id"], [-1])
+    timestamp = tf.reshape(inputs["timestamp"], [-1])
     vocabulary = tft.vocabulary(item_id, vocab_filename=ITEM_VOCABULARY)
     # A second file because the one with frequencies cannot be looked up.
     tft.vocabulary(item_id, vocab_filename=ITEM_COUNTS, store_frequency=True)
-    return {
+    outputs = {
         "item": _index(item_id, vocabulary),
         "history": _index(inputs["history"], vocabulary),
+        "user_hash": tf.strings.to_hash_bucket_fast(user_id, 2**63 - 1),
         "weight": tf.reshape(inputs["weight"], [-1]),
-        "timestamp": tf.reshape(inputs["timestamp"], [-1]),
+        "timestamp": timestamp,
     }
+    if custom_config["user_id"]:
+        outputs["user"] = _index(user_id, tft.vocabulary(user_id, vocab_filename=USER_VOCABULARY))
+    for name in custom_config["time_features"]:
+        length, count, start = TIME_FEATURES[name]
+        value = FIRST + (timestamp // length + start) % count
+        index = tf.where(timestamp == NO_TIME, tf.constant(PADDING, tf.int64), value)
+        outputs[QUERY_PREFIX + name] = tf.sparse.from_dense(index[:, tf.newaxis])
+    return outputs | _side_features(inputs, custom_config, QUERY_PREFIX)
 
 
 def preprocess_catalogue(inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, Any]:
@@ -54,16 +77,21 @@ def preprocess_catalogue(inputs: dict[str, Any], custom_config: dict[str, Any]) 
         `item_id` [B] string, and by feature: sparse indices into its vocabulary, or for a number its z-score [B]
         float32 with 0, the mean, where it is missing.
     """
-    outputs: dict[str, Any] = {"item_id": tf.reshape(inputs["item_id"], [-1])}
+    return {"item_id": tf.reshape(inputs["item_id"], [-1])} | _side_features(inputs, custom_config, "")
+
+
+def _side_features(inputs: dict[str, Any], custom_config: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Each feature as indices or as a z-score; the outputs and the vocabularies' files have the prefix."""
+    outputs: dict[str, Any] = {}
     for name, kind in custom_config["features"].items():
         value = inputs[name]
         if kind == "number":
-            outputs[name] = _standardise(value)
+            outputs[prefix + name] = _standardise(value)
             continue
         if kind == "text":
             value = _tokens(value)
         size = custom_config["text_tokens" if kind == "text" else "categories"]
-        outputs[name] = _index(value, tft.vocabulary(value, top_k=size, vocab_filename=name))
+        outputs[prefix + name] = _index(value, tft.vocabulary(value, top_k=size, vocab_filename=prefix + name))
     return outputs
 
 

@@ -7,20 +7,27 @@ import logging
 import os
 import resource
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from components.errors import InputError
-from components.evaluator.report import CANDIDATE, Report, label, load_report
+from components.evaluator.report import CANDIDATE, CHAMPION, COUNT, OVERALL, Report, label, load_report
 from components.versions import check_writable, model_dir
 from pipeline.config import Config
 from pipeline.data import data_paths
 from pipeline.failures import DONE, NOT_BLESSED, explain
 from pipeline.lock import lock
-from pipeline.terminal import Terminal, listening, quiet
+from pipeline.terminal import MARKS, Terminal, listening, quiet
+
+if TYPE_CHECKING:
+    from tfx.orchestration.pipeline import Pipeline
+
+_TABLE_WIDTH = 160
 
 
 def run(config: Config, first: str | None = None, only: str | None = None) -> int:
@@ -33,6 +40,19 @@ def run(config: Config, first: str | None = None, only: str | None = None) -> in
 
     Returns:
         The exit code: 0, 1, 2 for wrong input or 3 for a model that was not blessed.
+    """
+    return at_terminal(config, lambda root, terminal: _run(config, root, first, only, terminal))
+
+
+def at_terminal(config: Config, work: Callable[[Path, Terminal], int]) -> int:
+    """Does some work on a config's output folder: errors become one line, all other output goes to a log file.
+
+    Args:
+        config: The config.
+        work: Takes the folder, `<output>/<name>`, and the terminal; returns an exit code.
+
+    Returns:
+        That exit code, or the one of the error.
     """
     started = time.monotonic()
     root = config.output.absolute() / config.name
@@ -51,7 +71,7 @@ def run(config: Config, first: str | None = None, only: str | None = None) -> in
             f"[bold]{config.name}[/]: artifacts in {escape(str(root))}, log in {escape(str(log_file))}", soft_wrap=True
         )
         try:
-            code = _run(config, root, first, only, Terminal(console))
+            code = work(root, Terminal(console))
         except (Exception, KeyboardInterrupt) as error:
             logging.getLogger(__name__).exception("the run failed")
             code = _report_error(error, console, root, log_file)
@@ -62,35 +82,14 @@ def run(config: Config, first: str | None = None, only: str | None = None) -> in
 
 def _run(config: Config, root: Path, first: str | None, only: str | None, terminal: Terminal) -> int:
     with lock(root), listening(terminal):
-        terminal.start("data set", silence=0)
-        data = data_paths(config)
-        # Before a node has worked for minutes: are all files and columns there?
-        from pipeline.validate import check_data
-
-        list(check_data(config, data))
-        terminal.start("TensorFlow and TFX")
-        # Seconds of imports: not before what can go wrong without them has gone right.
+        dag, metadata = prepare(config, root, terminal)
         from pipeline.local_runner import run_pipeline
-        from pipeline.pipeline import Paths, create_pipeline
 
-        terminal.pause()
-        paths = Paths(
-            root=root,
-            base_path=config.serving.base_path.absolute(),
-            interactions=data.interactions,
-            users=data.users,
-            catalogue=data.catalogue,
-            evaluation=data.evaluation,
-        )
-        results = run_pipeline(create_pipeline(config, paths), paths.metadata, terminal, first, only)
+        results = run_pipeline(dag, metadata, terminal, first, only)
     code = DONE
     if "Evaluator" in results:
         report = load_report(results["Evaluator"].outputs["evaluation"].uri)
-        terminal.console.print(metric_table(report))
-        terminal.console.print(slice_table(report))
-        for check in report.failures:
-            terminal.console.print(f"[red]not blessed[/]: {escape(str(check))}", soft_wrap=True, highlight=False)
-            code = NOT_BLESSED
+        code = show_report(report, terminal.console)
     if "ServableValidator" in results and not _blessed(results["ServableValidator"].outputs["blessing"]):
         summary = results["ServableValidator"].summary
         terminal.console.print(
@@ -100,6 +99,34 @@ def _run(config: Config, root: Path, first: str | None, only: str | None, termin
     if "Pusher" in results:
         terminal.console.print(f"[bold]{escape(results['Pusher'].summary)}[/]", soft_wrap=True, highlight=False)
     return code
+
+
+def prepare(config: Config, root: Path, terminal: Terminal) -> tuple[Pipeline, Path]:
+    """Fetches and checks the data; returns the DAG and its MLMD database.
+
+    Raises:
+        InputError: The data can't be had or are wrong.
+    """
+    terminal.start("data set", silence=0)
+    data = data_paths(config)
+    # Before a node has worked for minutes: are all files and columns there?
+    from pipeline.validate import check_data
+
+    list(check_data(config, data))
+    terminal.start("TensorFlow and TFX")
+    # Seconds of imports: not before what can go wrong without them has gone right.
+    from pipeline.pipeline import Paths, create_pipeline
+
+    terminal.pause()
+    paths = Paths(
+        root=root,
+        base_path=config.serving.base_path.absolute(),
+        interactions=data.interactions,
+        users=data.users,
+        catalogue=data.catalogue,
+        evaluation=data.evaluation,
+    )
+    return create_pipeline(config, paths), paths.metadata
 
 
 def _blessed(artifact: object) -> bool:
@@ -114,29 +141,58 @@ def _report_error(error: BaseException, console: Console, root: Path, log_file: 
     return failure.exit_code
 
 
+def show_report(report: Report, console: Console) -> int:
+    """Prints what the Evaluator found; returns the exit code, 0 or 3."""
+    width = console.width
+    console.width = max(width, _TABLE_WIDTH)  # where there is no terminal it is 80, which would cut figures off
+    console.print(metric_table(report))
+    console.print(slice_table(report))
+    console.width = width
+    for lead in report.leads:
+        other = "the champion" if lead.model == CHAMPION else f"{lead.model}, the best baseline"
+        low, high = lead.interval
+        console.print(
+            f"{label(report.headline)} against {other}: {lead.value:+.4f} ({low:+.4f} to {high:+.4f})",
+            soft_wrap=True,
+            highlight=False,
+        )
+    for check in report.checks:
+        mark = MARKS["done"] if check.passed else "[red]not blessed[/]:"
+        console.print(f"{mark} {escape(str(check))}", soft_wrap=True, highlight=False)
+    return DONE if report.blessed else NOT_BLESSED
+
+
 def metric_table(report: Report) -> Table:
-    """The metrics of the candidate beside popularity and the champion, with the gain over popularity."""
+    """The metrics of the candidate, with confidence intervals, beside the champion's and the baselines'."""
     names = [name for name in report.metrics if name != CANDIDATE]
-    table = Table(title=f"{report.metrics[CANDIDATE]['overall']['count']:,.0f} point-in-time queries")
-    table.add_column("metric")
+    level = f", ± at {report.confidence_level:.0%} confidence" if report.intervals else ""
+    table = Table(title=f"{report.metrics[CANDIDATE][OVERALL][COUNT]:,.0f} point-in-time queries{level}")
+    table.add_column("metric", no_wrap=True)
     for name in ("this model", *names):
-        table.add_column(name, justify="right")
+        table.add_column(_heading(name), justify="right")
+    intervals = report.intervals.get(CANDIDATE, {}).get(OVERALL, {})
     for metric, values in report.rows():
-        if metric != "count":
-            table.add_row(label(metric), *(f"{values[name]:.4f}" for name in (CANDIDATE, *names) if name in values))
+        if metric == COUNT:
+            continue
+        low, high = intervals.get(metric, (0.0, 0.0))
+        spread = f" ±{(high - low) / 2:.4f}" if metric in intervals else ""
+        figures = [f"{values[name]:.4f}" if name in values else "" for name in (CANDIDATE, *names)]
+        table.add_row(label(metric), figures[0] + spread, *figures[1:])
     return table
 
 
-def slice_table(report: Report, metric: str = "hit_rate@10") -> Table:
-    """One metric by slice, for each model."""
+def slice_table(report: Report) -> Table:
+    """The headline metric by slice, for each model."""
     names = list(report.metrics)
-    if metric not in report.metrics[CANDIDATE]["overall"]:
-        metric = next(name for name in report.metrics[CANDIDATE]["overall"] if name != "count")
-    table = Table(title=f"{label(metric)} by slice")
+    table = Table(title=f"{label(report.headline)} by slice")
     for name in ("slice", "queries", "this model", *names[1:]):
-        table.add_column(name, justify="left" if name == "slice" else "right")
+        table.add_column(_heading(name), justify="left" if name == "slice" else "right")
     for name in report.slices()[1:]:
         values = [report.metrics[model][name] for model in names]
-        figures = [f"{value[metric]:.4f}" if metric in value else "too few" for value in values]
-        table.add_row(escape(name), f"{values[0]['count']:,.0f}", *figures)
+        figures = [f"{value[report.headline]:.4f}" if report.headline in value else "too few" for value in values]
+        table.add_row(escape(name), f"{values[0][COUNT]:,.0f}", *figures)
     return table
+
+
+def _heading(name: str) -> str:
+    return name.replace("_", "\n")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 
 class Settings(BaseModel):
@@ -13,23 +13,66 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+Widths = tuple[PositiveInt, ...]
+Name = Annotated[str, Field(min_length=1)]
+
+
 class ModelSettings(Settings):
     """The two towers."""
 
     dim: int = Field(64, ge=1, le=4096)
     """Width of the embeddings that both towers end in."""
 
-    shared_item_table: bool = False
-    """Whether history and candidates use one item table. Two tables let "what follows X" differ from "like X"."""
+    history: Literal["pooling", "attention", "none"] = "pooling"
+    """How the query tower reads the history: a mean with learned weights by place, the same after a block of
+    self-attention, or not at all."""
 
     history_dropout: float = Field(0.2, ge=0, lt=1)
     """Share of a history's items that a training step leaves out, so that no single item decides."""
 
+    attention_heads: int = Field(2, ge=1)
+    """Heads of the self-attention."""
+
+    user_id: bool = False
+    """Whether the query tower has an embedding of each training user."""
+
+    id_dropout: float = Field(0.5, ge=0, lt=1)
+    """Share of the events in which a training step leaves the user's id out, so that the tower learns to live without
+    it."""
+
+    query_features: tuple[Name, ...] = ()
+    """Features of the event or its user that the query tower takes. They must be known before the event: a request
+    brings them as its context. The servable stores those of the user."""
+
+    time_features: tuple[Literal["hour", "weekday"], ...] = ()
+    """Features that the query tower takes from the time of the request (UTC)."""
+
+    feature_dropout: float = Field(0.2, ge=0, lt=1)
+    """Share of the events in which a training step leaves all these features out, for requests without them."""
+
+    query_layers: Widths = ()
+    """Widths of hidden ReLU layers of the query tower, whose outcome is added to what they start from."""
+
+    candidate_layers: Widths = ()
+    """The same of the candidate tower."""
+
+    item_id: bool = True
+    """Whether the candidate tower has an embedding of each item. Without it items are their side features alone."""
+
+    shared_item_table: bool = False
+    """Whether history and candidates use one item table. Two tables let "what follows X" differ from "like X"."""
+
+    item_bias: bool = True
+    """Whether each item has a bias, which takes up popularity."""
+
+    normalize: bool = False
+    """Whether both embeddings are scaled to length 1, so that the score is their cosine over `temperature`."""
+
+    temperature: float = Field(0.1, gt=0)
+    """With `normalize`: smaller makes training look at the hardest negatives."""
+
     dropout: float = Field(0.2, ge=0, lt=1)
     """Share of the query embedding's entries dropped in training."""
-
-    query_layers: tuple[int, ...] = ()
-    """Widths of hidden ReLU layers between the pooled history and the query embedding."""
 
     text_tokens: int = Field(5_000, ge=1)
     """Most frequent tokens kept of each text feature."""
@@ -37,34 +80,72 @@ class ModelSettings(Settings):
     categories: int = Field(10_000, ge=1)
     """Most frequent values kept of each categorical feature."""
 
+    @model_validator(mode="after")
+    def _something_to_learn_from(self) -> ModelSettings:
+        if self.history == "none" and not (self.user_id or self.query_features or self.time_features):
+            raise ValueError(
+                "history none needs user_id, query_features or time_features: else all queries are the same"
+            )
+        return self
+
 
 class TrainingSettings(Settings):
     """How the towers are trained."""
 
-    loss: Literal["in_batch", "full"] = "in_batch"
-    """Softmax over the items of the batch, with logQ correction and accidental hits removed, or over all items that
-    training has seen, for small catalogues."""
+    histories: Literal["past", "others"] = "past"
+    """What an event is learned from. past: what the user did before it. others: all that the user did but it, for logs
+    that know no order; a query is still answered from the past."""
+
+    loss: Literal["in_batch", "mixed", "full"] = "in_batch"
+    """Softmax over the items of the batch; over those and others drawn evenly, so that rare items are negatives too; or
+    over all items that training has seen, for small catalogues."""
+
+    log_q: bool = True
+    """Whether sampled items' scores are corrected for how often they are sampled. Without it popular items, which are
+    negatives most often, are pushed down."""
+
+    uniform_negatives: int = Field(2_048, ge=1)
+    """Items drawn evenly a step, with the mixed loss."""
+
+    hard_negatives: int = Field(0, ge=0)
+    """With a sampled loss: only so many negatives of each query count, the hardest; 0: all."""
 
     batch_size: int = Field(1_024, ge=2)
     """Events a step."""
 
-    learning_rate: float = Field(0.004, gt=0)
-    """Adam's learning rate."""
+    optimizer: Literal["adam", "lazy_adam", "adagrad"] = "adam"
+    """lazy_adam updates only the rows of tables that a batch has, for large catalogues."""
 
-    l2: float = Field(0.0, ge=0)
-    """Weight of the squared norm of the embeddings of a batch, for small data."""
+    learning_rate: float = Field(0.006, gt=0)
+    """The optimizer's learning rate."""
+
+    l2: float = Field(0.02, ge=0)
+    """Weight of the squared norm of the embeddings of a batch; the fewer events users have, the more of it."""
 
     epochs: int = Field(20, ge=1)
     """Most passes over the training events."""
 
-    patience: int = Field(2, ge=1)
+    patience: int = Field(3, ge=1)
     """Passes without a better validation metric after which training stops."""
 
+    stop_on: Literal["ndcg@10", "hit@10"] = "ndcg@10"
+    """The validation metric."""
+
     validation_fraction: float = Field(0.1, gt=0, lt=1)
-    """Share of the training events, the latest ones, on which the number of passes is chosen."""
+    """Share of the training events on which the number of passes is chosen: the latest ones, or, as the split does, the
+    last of each user or any."""
 
     validation_queries: int = Field(10_000, ge=1)
     """At most so many of them are asked, evenly spread, so that validation stays short."""
 
     refit: bool = True
     """Whether a second training, on all training events, follows with the number of passes found."""
+
+    checkpoints: bool = True
+    """Whether each pass is saved, so that a killed training goes on where it was."""
+
+    jit_compile: bool = False
+    """Whether steps are compiled by XLA, which pays on GPUs."""
+
+    mixed_precision: bool = False
+    """Whether scores are multiplied in bfloat16, which pays on hardware that has it."""

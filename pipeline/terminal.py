@@ -17,7 +17,7 @@ from rich.markup import escape
 _QUIET_INTERVAL = 10.0
 """Seconds between progress lines where there is no terminal that could overwrite them."""
 
-MARKS = {"done": "[green]✓[/]", "cached": "[cyan]=[/]", "failed": "[red]✗[/]"}
+MARKS = {"done": "[green]✓[/]", "cached": "[cyan]=[/]", "failed": "[red]✗[/]", "pruned": "[yellow]-[/]"}
 
 
 def shown(text: str) -> str:

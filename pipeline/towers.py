@@ -1,14 +1,16 @@
 """The two towers and the TFRS model that trains them.
 
-The query tower pools the items of a user's history; it needs no user id, so users who were never seen in training are
-served as well as any other. The candidate tower adds an item's own embedding and those of its side features; an item
-without training events is described by the features alone.
+The query tower adds up what is known of a request: the items of the user's history, the user's id and features, the
+hour. Each part can be missing, and training leaves parts out on purpose, so that users who were never seen in training
+are served as well as any other. The candidate tower adds an item's own embedding and those of its side features; an
+item without training events is described by the features alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,13 +18,15 @@ import tensorflow_recommenders as tfrs
 import tf_keras as keras
 
 from pipeline import losses
-from pipeline.preprocessing import FIRST, UNKNOWN
-from pipeline.settings import ModelSettings
+from pipeline.preprocessing import FIRST, QUERY_PREFIX, UNKNOWN
+from pipeline.settings import ModelSettings, TrainingSettings
+
+Inputs = Mapping[str, tf.Tensor]
 
 
 @dataclass(frozen=True)
 class SideFeature:
-    """What the candidate tower must know of one side feature."""
+    """What a tower must know of one side feature."""
 
     name: str
     is_number: bool
@@ -44,30 +48,134 @@ class ItemFeatures:
         return ItemFeatures({name: value[rows] for name, value in self.values.items()})
 
 
+@dataclass(frozen=True)
+class Vocabulary:
+    """What the towers must know of the data."""
+
+    counts: np.ndarray
+    """[N] int64, training events of each item, in the order of the item vocabulary."""
+    item_features: ItemFeatures
+    """Side features of the vocabulary's items, in its order."""
+    candidate_features: tuple[SideFeature, ...]
+    """What `item_features` holds."""
+    query_features: tuple[SideFeature, ...]
+    """Features of the user and of the moment."""
+    num_users: int
+    """Size of the user vocabulary; 0 where the towers do without ids of users."""
+    max_history: int
+    """Most items of a history."""
+
+    @property
+    def num_items(self) -> int:
+        """N."""
+        return len(self.counts)
+
+
+def _normal(dim: int) -> keras.initializers.Initializer:
+    return keras.initializers.RandomNormal(stddev=0.4 / np.sqrt(dim))
+
+
 def _table(name: str, rows: int, dim: int) -> keras.layers.Embedding:
-    return keras.layers.Embedding(
-        rows, dim, embeddings_initializer=keras.initializers.RandomNormal(stddev=0.1 / np.sqrt(dim) * 4), name=name
-    )
+    return keras.layers.Embedding(rows, dim, embeddings_initializer=_normal(dim), name=name)
+
+
+def _dropped(shape: Any, rate: float, seed: tf.Tensor, stream: int) -> tf.Tensor:
+    """Which entries of `shape` to leave out. A function of the seed alone, so that a resumed training goes on alike."""
+    return tf.random.stateless_uniform(shape, tf.random.experimental.stateless_fold_in(seed, stream)) < rate
+
+
+class FeatureEmbedding(keras.layers.Layer):
+    """Side features of B rows to one embedding [B, D]: the sum over features of the mean over a feature's values."""
+
+    def __init__(self, features: tuple[SideFeature, ...], prefix: str, dim: int) -> None:
+        super().__init__(name=f"{prefix}features")
+        self._features = features
+        self._prefix = prefix
+        self._dim = dim
+        self.tables = {
+            f.name: _table(prefix + f.name, f.vocabulary_size + FIRST, dim) for f in features if not f.is_number
+        }
+
+    def build(self, input_shape: Any) -> None:
+        """Creates the directions of the numbers."""
+        self.directions = {
+            f.name: self.add_weight(name=self._prefix + f.name, shape=[self._dim], initializer="zeros")
+            for f in self._features
+            if f.is_number
+        }
+        super().build(input_shape)
+
+    def call(self, values: Inputs) -> tf.Tensor:
+        """Embeds `values` as in `ItemFeatures`. Unknown and missing values add nothing."""
+        parts = []
+        for feature in self._features:
+            value = values[feature.name]
+            if feature.is_number:
+                parts.append(value[:, tf.newaxis] * self.directions[feature.name])
+                continue
+            present = tf.cast(value > UNKNOWN, tf.float32)
+            total = tf.squeeze(tf.matmul(present[:, tf.newaxis, :], self.tables[feature.name](value)), axis=1)
+            parts.append(tf.math.divide_no_nan(total, tf.reduce_sum(present, axis=1, keepdims=True)))
+        return tf.add_n(parts)
+
+
+class _Layers(keras.layers.Layer):
+    """Hidden ReLU layers and a projection, added to their input [B, D]: depth starts as a small correction."""
+
+    def __init__(self, widths: tuple[int, ...], dim: int, name: str) -> None:
+        super().__init__(name=name)
+        self._hidden = [keras.layers.Dense(width, activation="relu") for width in widths]
+        self._project = keras.layers.Dense(dim, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01))
+
+    def call(self, value: tf.Tensor) -> tf.Tensor:
+        hidden = value
+        for layer in self._hidden:
+            hidden = layer(hidden)
+        return value + self._project(hidden)
+
+
+class _SelfAttention(keras.layers.Layer):
+    """One block of a transformer over a history [B, H, D]: what an item says depends on the others beside it.
+
+    (Kang and McAuley, "Self-attentive sequential recommendation", ICDM 2018. Not causal: the whole history is past.)
+    """
+
+    def __init__(self, heads: int, dim: int) -> None:
+        super().__init__(name="self_attention")
+        self._attend = keras.layers.MultiHeadAttention(heads, max(1, dim // heads))
+        self._norms = [keras.layers.LayerNormalization(epsilon=1e-6) for _ in range(2)]
+        self._widen = keras.layers.Dense(dim, activation="relu")
+        self._project = keras.layers.Dense(dim)
+
+    def call(self, value: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
+        normed = self._norms[0](value)
+        # Who attends to nothing but padding would give NaN; its place has no weight afterwards.
+        mask = known[:, tf.newaxis, :] | ~tf.reduce_any(known, axis=1)[:, tf.newaxis, tf.newaxis]
+        value += self._attend(normed, normed, attention_mask=mask)
+        return value + self._project(self._widen(self._norms[1](value)))
 
 
 class QueryTower(keras.layers.Layer):
-    """History [B, H] int to query embedding [B, D] float32.
+    """A request to its embedding [B, D] float32.
 
-    The embeddings of the items are averaged with weights that depend on their place, newest first, and are learned
-    (recency-weighted pooling); padding and unknown items have no weight. An empty history gives the embedding of
-    nothing, which is learned too.
+    The embeddings of the history's items are averaged with weights that depend on their place, newest first, and are
+    learned (recency-weighted pooling); padding and unknown items have no weight. An empty history gives the embedding
+    of nothing, which is learned too. The embeddings of the user's id and of the features are added.
     """
 
-    def __init__(self, items: keras.layers.Embedding, settings: ModelSettings, max_history: int) -> None:
+    def __init__(self, items: keras.layers.Embedding, vocabulary: Vocabulary, settings: ModelSettings) -> None:
         super().__init__(name="query_tower")
+        dim = settings.dim
         self._items = items
         self._settings = settings
-        self._max_history = max_history
-        self._hidden = [keras.layers.Dense(width, activation="relu") for width in settings.query_layers]
-        self._project = keras.layers.Dense(settings.dim) if settings.query_layers else None
-        self._dropout = keras.layers.Dropout(settings.dropout)
+        self._max_history = vocabulary.max_history
+        self._attention = _SelfAttention(settings.attention_heads, dim) if settings.history == "attention" else None
+        self._users = _table("users", vocabulary.num_users + FIRST, dim) if settings.user_id else None
+        self._feature_names = [f.name for f in vocabulary.query_features]
+        self._features = FeatureEmbedding(vocabulary.query_features, QUERY_PREFIX, dim) if self._feature_names else None
+        self._layers = _Layers(settings.query_layers, dim, "query_layers") if settings.query_layers else None
 
-    def build(self, input_shape: tf.TensorShape) -> None:
+    def build(self, input_shape: Any) -> None:
         """Creates the weights of places and the embedding of an empty history."""
         # Half of the weight is gone after some ten events; training moves it from there.
         start = -0.07 * np.arange(self._max_history, dtype=np.float32)
@@ -77,66 +185,89 @@ class QueryTower(keras.layers.Layer):
         self._nothing = self.add_weight(name="nothing", shape=[self._settings.dim], initializer="zeros")
         super().build(input_shape)
 
-    def call(self, history: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Embeds `history` [B, H] int, newest first, H at most `max_history`."""
+    def call(self, inputs: Inputs, seed: tf.Tensor | None = None) -> tf.Tensor:
+        """Embeds a batch.
+
+        Args:
+            inputs: `history` [B, H] int, newest first, H at most `max_history`; `user` [B] int where the model has ids
+                of users; and by `QUERY_PREFIX` and name the query features as in `ItemFeatures`.
+            seed: [2] int, the seed of what training leaves out; None leaves out nothing.
+        """
+        settings = self._settings
+        query = self._pool(inputs["history"], seed)
+        if self._users is not None:
+            user = inputs["user"]
+            known = user > UNKNOWN
+            if seed is not None:
+                known &= ~_dropped(tf.shape(user), settings.id_dropout, seed, 1)
+            query += self._users(user) * tf.cast(known, tf.float32)[:, tf.newaxis]
+        if self._features is not None:
+            features = self._features({name: inputs[QUERY_PREFIX + name] for name in self._feature_names})
+            if seed is not None:
+                kept = ~_dropped([tf.shape(features)[0], 1], settings.feature_dropout, seed, 2)
+                features *= tf.cast(kept, tf.float32)
+            query += features
+        if self._layers is not None:
+            query = self._layers(query)
+        if settings.normalize:
+            query = tf.math.l2_normalize(query, axis=1) / settings.temperature
+        if seed is not None and settings.dropout:
+            kept = ~_dropped(tf.shape(query), settings.dropout, seed, 3)
+            query *= tf.cast(kept, tf.float32) / (1 - settings.dropout)
+        return query
+
+    def _pool(self, history: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        if self._settings.history == "none":
+            return tf.zeros([tf.shape(history)[0], 1]) + self._nothing
         known = history > UNKNOWN
-        if training and self._settings.history_dropout:
-            known &= tf.random.uniform(tf.shape(history)) >= self._settings.history_dropout
+        if seed is not None:
+            known &= ~_dropped(tf.shape(history), self._settings.history_dropout, seed, 0)
         weight = tf.exp(self._recency[: tf.shape(history)[1]]) * tf.cast(known, tf.float32)
         total = tf.reduce_sum(weight, axis=1, keepdims=True)
+        items = self._items(history)
+        if self._attention is not None:
+            items = self._attention(items, known)
         # [B, 1, H] @ [B, H, D]: no [B, H, D] product is stored besides the embeddings.
-        pooled = tf.squeeze(tf.matmul(weight[:, tf.newaxis, :], self._items(history)), axis=1)
-        query = tf.math.divide_no_nan(pooled, total) + tf.where(total > 0, 0.0, self._nothing)
-        for layer in self._hidden:
-            query = layer(query)
-        if self._project is not None:
-            query = self._project(query)
-        return self._dropout(query, training=training)
+        pooled = tf.squeeze(tf.matmul(weight[:, tf.newaxis, :], items), axis=1)
+        return tf.math.divide_no_nan(pooled, total) + tf.where(total > 0, 0.0, self._nothing)
 
 
 class CandidateTower(keras.layers.Layer):
     """Item index [N] int and side features to candidate embedding [N, D] and bias [N], float32.
 
-    The embedding is the sum of the item's own and the means of its features' values' embeddings.
+    The embedding is the sum of the item's own and of its features'.
     """
 
-    def __init__(
-        self, items: keras.layers.Embedding, num_items: int, features: tuple[SideFeature, ...], settings: ModelSettings
-    ) -> None:
+    def __init__(self, items: keras.layers.Embedding, vocabulary: Vocabulary, settings: ModelSettings) -> None:
         super().__init__(name="candidate_tower")
         self._items = items
-        self._num_items = num_items
-        self._features = features
-        self._tables = {
-            f.name: _table(f"item_{f.name}", f.vocabulary_size + FIRST, settings.dim)
-            for f in features
-            if not f.is_number
-        }
-        self._dim = settings.dim
+        self._num_items = vocabulary.num_items
+        self._settings = settings
+        features = vocabulary.candidate_features
+        self._features = FeatureEmbedding(features, "item_", settings.dim) if features else None
+        self._layers = (
+            _Layers(settings.candidate_layers, settings.dim, "candidate_layers") if settings.candidate_layers else None
+        )
 
-    def build(self, input_shape: tf.TensorShape) -> None:
-        """Creates the biases and the directions of the numbers."""
-        self._bias = self.add_weight(name="bias", shape=[self._num_items + FIRST], initializer="zeros")
-        self._directions = {
-            f.name: self.add_weight(name=f"item_{f.name}", shape=[self._dim], initializer="zeros")
-            for f in self._features
-            if f.is_number
-        }
+    def build(self, input_shape: Any) -> None:
+        """Creates the biases."""
+        self._bias = self.add_weight(
+            name="bias", shape=[self._num_items + FIRST], initializer="zeros", trainable=self._settings.item_bias
+        )
         super().build(input_shape)
 
-    def call(self, index: tf.Tensor, values: Mapping[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    def call(self, index: tf.Tensor, values: Inputs) -> tuple[tf.Tensor, tf.Tensor]:
         """Embeds items of `index` [N] with side features `values` as in `ItemFeatures`."""
-        # The row of the unknown item was never trained: its noise must not reach an answer.
-        known = tf.cast(index > UNKNOWN, tf.float32)
-        embedding = self._items(index) * known[:, tf.newaxis]
-        for feature in self._features:
-            value = values[feature.name]
-            if feature.is_number:
-                embedding += value[:, tf.newaxis] * self._directions[feature.name]
-                continue
-            present = tf.cast(value > UNKNOWN, tf.float32)
-            total = tf.squeeze(tf.matmul(present[:, tf.newaxis, :], self._tables[feature.name](value)), axis=1)
-            embedding += tf.math.divide_no_nan(total, tf.reduce_sum(present, axis=1, keepdims=True))
+        embedding = tf.zeros([tf.size(index), self._settings.dim])
+        if self._settings.item_id:
+            # The row of the unknown item was never trained: its noise must not reach an answer.
+            embedding += self._items(index) * tf.cast(index > UNKNOWN, tf.float32)[:, tf.newaxis]
+        if self._features is not None:
+            embedding += self._features(values)
+        if self._layers is not None:
+            embedding = self._layers(embedding)
+        if self._settings.normalize:
+            embedding = tf.math.l2_normalize(embedding, axis=1)
         # An item without training events starts where the least popular trained item stands.
         least = tf.reduce_min(self._bias[FIRST:])
         bias = tf.where(index > UNKNOWN, tf.gather(self._bias, index), least)
@@ -144,65 +275,89 @@ class CandidateTower(keras.layers.Layer):
 
 
 class TwoTowerModel(tfrs.models.Model):
-    """Trains both towers on batches of `history` [B, H], `item` [B] and `weight` [B].
+    """Trains both towers on batches of `item` [B], `weight` [B] and the query tower's inputs.
 
     Args:
         settings: The towers' settings.
-        counts: [num_items] int64, training events an item, in the order of the vocabulary.
-        item_features: Side features of the vocabulary's items, in its order.
-        features: What `item_features` holds.
-        max_history: Largest H.
-        full_softmax: Softmax over all items, or over the items of the batch with logQ correction.
-        l2: Weight of the squared norm of a batch's embeddings.
+        training: The loss's settings.
+        vocabulary: What the data holds.
+        seed: Of what training leaves out and of the negatives it draws.
     """
 
-    def __init__(
-        self,
-        settings: ModelSettings,
-        counts: np.ndarray,
-        item_features: ItemFeatures,
-        features: tuple[SideFeature, ...],
-        max_history: int,
-        full_softmax: bool,
-        l2: float,
-    ) -> None:
+    def __init__(self, settings: ModelSettings, training: TrainingSettings, vocabulary: Vocabulary, seed: int) -> None:
         super().__init__()
-        num_items = len(counts)
+        num_items = vocabulary.num_items
         candidates = _table("candidate_items", num_items + FIRST, settings.dim)
-        history = candidates if settings.shared_item_table else _table("history_items", num_items + FIRST, settings.dim)
-        self.query_tower = QueryTower(history, settings, max_history)
-        self.candidate_tower = CandidateTower(candidates, num_items, features, settings)
-        self._full_softmax = full_softmax
-        self._l2 = l2
-        self._item_features = {name: tf.constant(value) for name, value in item_features.values.items()}
-        self._all_items = tf.range(FIRST, num_items + FIRST)
-        self._probability = tf.constant(counts / max(counts.sum(), 1), tf.float32)
+        shared = settings.shared_item_table or settings.history == "none"
+        history = candidates if shared else _table("history_items", num_items + FIRST, settings.dim)
+        self.query_tower = QueryTower(history, vocabulary, settings)
+        self.candidate_tower = CandidateTower(candidates, vocabulary, settings)
+        self._training = training
+        self._num_items = num_items
+        self._item_features = {name: tf.constant(v) for name, v in vocabulary.item_features.values.items()}
+        self._probability = tf.constant(vocabulary.counts / max(vocabulary.counts.sum(), 1), tf.float32)
+        self._seed = seed
+        # The number of steps taken, so that each step's noise is its own, also after a resume.
+        self.step = self.add_weight(name="step", shape=[], dtype=tf.int64, initializer="zeros", trainable=False)
+        self._mean_loss = keras.metrics.Mean("loss")
+
+    def candidates(self, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Embeddings [C, D] and biases [C] of the items at rows [C] int of the vocabulary."""
+        return self.candidate_tower(
+            row + FIRST, {name: tf.gather(value, row) for name, value in self._item_features.items()}
+        )
 
     def vocabulary_embeddings(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Embeddings [num_items, D] and biases [num_items] of the vocabulary's items, in its order."""
-        return self.candidate_tower(self._all_items, self._item_features)
+        """Embeddings [N, D] and biases [N] of the vocabulary's items, in its order."""
+        return self.candidates(tf.range(self._num_items))
 
     # AutoGraph would rewrite the source of Keras and TFRS for ten seconds, and there is nothing in it to convert.
     @tf.autograph.experimental.do_not_convert
-    def train_step(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """One step of training on a batch."""
-        return super().train_step(inputs)
+    def train_step(self, inputs: Inputs) -> dict[str, tf.Tensor]:
+        """One step of training on a batch; gives the mean loss of the pass so far."""
+        metrics = super().train_step(inputs)
+        self.step.assign_add(1)
+        self._mean_loss.update_state(metrics["loss"], sample_weight=tf.size(inputs["item"]))
+        return {"loss": self._mean_loss.result()}
 
-    def compute_loss(self, inputs: Mapping[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+    def compute_loss(self, inputs: Inputs, training: bool = False) -> tf.Tensor:
         """The mean loss of a batch; events of unknown items must not be in it."""
-        query = self.query_tower(inputs["history"], training=training)
+        seed = tf.stack([tf.constant(self._seed, tf.int64), self.step])
+        settings = self._training
+        query = self.query_tower(inputs, seed=seed if training else None)
         row = tf.cast(inputs["item"], tf.int32) - FIRST
-        if self._full_softmax:
+        if settings.loss == "full":
             embedding, bias = self.vocabulary_embeddings()
-            loss = losses.full_softmax(query, embedding, bias, row, inputs["weight"])
+            loss = losses.full_softmax(query, embedding, bias, row, inputs["weight"], settings.mixed_precision)
         else:
-            values = {name: tf.gather(value, row) for name, value in self._item_features.items()}
-            embedding, bias = self.candidate_tower(row + FIRST, values)
-            loss = losses.in_batch_softmax(
-                query, embedding, bias, row, tf.gather(self._probability, row), inputs["weight"]
+            candidates, log_q = self._sample(row, seed)
+            embedding, bias = self.candidates(candidates)
+            loss = losses.sampled_softmax(
+                query,
+                embedding,
+                bias,
+                candidates,
+                log_q,
+                inputs["weight"],
+                settings.hard_negatives,
+                settings.mixed_precision,
             )
-        if self._l2:
-            loss += self._l2 * (
+        if settings.l2:
+            loss += settings.l2 * (
                 tf.reduce_mean(tf.reduce_sum(query**2, 1)) + tf.reduce_mean(tf.reduce_sum(embedding**2, 1))
             )
         return loss
+
+    def _sample(self, row: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Rows [C] of a step's candidates, those of the batch first, and the logarithms [C] of how often each comes."""
+        candidates, uniform = row, 0
+        if self._training.loss == "mixed":
+            uniform = self._training.uniform_negatives
+            stream = tf.random.experimental.stateless_fold_in(seed, 4)
+            drawn = tf.random.stateless_uniform([uniform], stream, 0, self._num_items, tf.int32)
+            candidates = tf.concat([row, drawn], axis=0)
+        if not self._training.log_q:
+            return candidates, tf.zeros(tf.shape(candidates))
+        return candidates, losses.log_q(
+            tf.gather(self._probability, candidates), tf.size(row), uniform, self._num_items
+        )

@@ -1,13 +1,17 @@
 """Trainer's `run_fn`: reads what Transform made, trains the two towers, exports them.
 
-The number of passes is chosen on the latest training events by NDCG@10 from exact scores of all items; the test split
-never comes near this module.
+The number of passes is chosen on training events that are held back, by a metric from exact scores of all items; the
+test split never comes near this module.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import os
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,32 +20,63 @@ import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras as keras
 
+from components.errors import InputError
 from components.examples import ragged, read_columns, scalars
 from components.progress import progress
 from components.trainer.component import TRAINING_REPORT
-from pipeline.export import export_towers
-from pipeline.preprocessing import FIRST, ITEM_COUNTS, ITEM_VOCABULARY, PADDING, UNKNOWN
+from pipeline.checkpoint import Checkpoint
+from pipeline.export import TIMESTAMP, export_towers
+from pipeline.optimizers import make_optimizer
+from pipeline.preprocessing import (
+    FIRST,
+    ITEM_COUNTS,
+    ITEM_VOCABULARY,
+    PADDING,
+    QUERY_PREFIX,
+    TIME_FEATURES,
+    UNKNOWN,
+    USER_VOCABULARY,
+)
 from pipeline.settings import ModelSettings, TrainingSettings
-from pipeline.towers import ItemFeatures, SideFeature, TwoTowerModel
+from pipeline.towers import ItemFeatures, SideFeature, TwoTowerModel, Vocabulary
+
+Epoch = dict[str, float]
+"""What one pass came to: `epoch` from 1, `loss`, `seconds`, and on the validation events `hit@10` and `ndcg@10`."""
 
 
 @dataclass(frozen=True)
 class Events:
     """N transformed events as columns, in the order of time."""
 
-    history: np.ndarray
-    """[N, H] int32 item indices, newest first, padded with 0."""
+    row: np.ndarray
+    """[N] int64, the event's place in the order of time, different for each."""
+    user: np.ndarray
+    """[N] int64, the same for the same user."""
     item: np.ndarray
     """[N] int32 item indices."""
     weight: np.ndarray
     """[N] float32."""
+    inputs: Mapping[str, np.ndarray]
+    """Inputs of the query tower, all with N rows: `history` [N, H] int32 item indices, newest first, padded with 0, and
+    what else `QueryTower` takes."""
 
     def __len__(self) -> int:
         return len(self.item)
 
     def take(self, rows: Any) -> Events:
         """The events of `rows`, an index array or a slice."""
-        return Events(self.history[rows], self.item[rows], self.weight[rows])
+        inputs = {name: column[rows] for name, column in self.inputs.items()}
+        return Events(self.row[rows], self.user[rows], self.item[rows], self.weight[rows], inputs)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """All that a training needs of the data."""
+
+    events: Events
+    vocabulary: Vocabulary
+    hold_out: str
+    """Which events are held back for validation: `latest`, `last_of_user` or `any`."""
 
 
 def run_fn(fn_args: Any) -> None:
@@ -49,34 +84,26 @@ def run_fn(fn_args: Any) -> None:
     config = fn_args.custom_config
     model_settings = ModelSettings.model_validate(config["model"])
     settings = TrainingSettings.model_validate(config["training"])
-    keras.utils.set_random_seed(config["seed"])
-    tf.config.experimental.enable_op_determinism()
-
-    graph = tft.TFTransformOutput(fn_args.transform_graph_path)
-    catalogue_graph = tft.TFTransformOutput(fn_args.catalogue_graph)
-    vocabulary, counts = read_vocabulary(graph)
-    features = tuple(
-        SideFeature(name, kind == "number", 0 if kind == "number" else catalogue_graph.vocabulary_size_by_name(name))
-        for name, kind in config["features"].items()
+    data = read_data(fn_args.examples, fn_args.transform_graph_path, fn_args.catalogue, fn_args.catalogue_graph, config)
+    checkpoint = None
+    if settings.checkpoints and config.get("checkpoints"):
+        inputs = json.dumps([config, fn_args.examples, fn_args.catalogue], sort_keys=True)
+        checkpoint = Checkpoint(os.path.join(config["checkpoints"], hashlib.sha256(inputs.encode()).hexdigest()[:16]))
+    model, history = train(data, model_settings, settings, config["seed"], fn_args.model_run_dir, checkpoint)
+    export_towers(
+        model,
+        tft.TFTransformOutput(fn_args.transform_graph_path),
+        tft.TFTransformOutput(fn_args.catalogue_graph),
+        data.vocabulary,
+        {**config["query_features"], **({TIMESTAMP: TIMESTAMP} if model_settings.time_features else {})},
+        config["user_features"],
+        fn_args.serving_model_dir,
     )
-    item_features = read_item_features(fn_args.catalogue, features, vocabulary)
-    events = read_events(fn_args.examples, config["max_history"])
-
-    def build() -> TwoTowerModel:
-        keras.utils.set_random_seed(config["seed"])
-        model = TwoTowerModel(
-            model_settings, counts, item_features, features, config["max_history"], settings.loss == "full", settings.l2
-        )
-        model.compile(optimizer=keras.optimizers.Adam(settings.learning_rate))
-        return model
-
-    model, history = train(build, events, settings, config["seed"], fn_args.model_run_dir)
-    export_towers(model, graph, catalogue_graph, features, config["max_history"], fn_args.serving_model_dir)
-    best = max(history, key=lambda epoch: epoch["ndcg@10"])
+    best = best_epoch(history, settings)
     report = {
         "summary": (
-            f"{len(events):,} events, {len(vocabulary):,} items, {settings.loss.replace('_', '-')} softmax; best of "
-            f"{len(history)} epochs: {best['epoch']} (validation hit@10 {best['hit@10']:.3f}, "
+            f"{len(data.events):,} events, {data.vocabulary.num_items:,} items, {settings.loss.replace('_', '-')} "
+            f"softmax; best of {len(history)} epochs: {best['epoch']} (validation hit@10 {best['hit@10']:.3f}, "
             f"NDCG@10 {best['ndcg@10']:.3f})"
         ),
         "parameters": sum(int(np.prod(w.shape)) for w in model.trainable_weights),
@@ -84,96 +111,253 @@ def run_fn(fn_args: Any) -> None:
     }
     with tf.io.gfile.GFile(os.path.join(fn_args.model_run_dir, TRAINING_REPORT), "w") as file:
         json.dump(report, file, indent=2)
+    if checkpoint:
+        checkpoint.remove()
+
+
+def read_data(
+    examples: str, transform_graph: str, catalogue: str, catalogue_graph: str, custom_config: Mapping[str, Any]
+) -> TrainingData:
+    """Reads what the two Transforms left.
+
+    Args:
+        examples: URI of the transformed events.
+        transform_graph: URI of their graph.
+        catalogue: URI of the transformed items.
+        catalogue_graph: URI of their graph.
+        custom_config: As `create_pipeline` gives it to the Trainer.
+    """
+    graph = tft.TFTransformOutput(transform_graph)
+    items, counts = read_vocabulary(graph)
+    candidate_features = side_features(custom_config["features"], tft.TFTransformOutput(catalogue_graph), "")
+    settings = custom_config["model"]
+    query_features = side_features(custom_config["query_features"], graph, QUERY_PREFIX) + tuple(
+        SideFeature(name, False, TIME_FEATURES[name][1]) for name in settings["time_features"]
+    )
+    max_history = custom_config["max_history"]
+    return TrainingData(
+        events=read_events(examples, max_history, query_features, settings["user_id"]),
+        vocabulary=Vocabulary(
+            counts=counts,
+            item_features=read_item_features(catalogue, candidate_features, items),
+            candidate_features=candidate_features,
+            query_features=query_features,
+            num_users=graph.vocabulary_size_by_name(USER_VOCABULARY) if settings["user_id"] else 0,
+            max_history=max_history,
+        ),
+        hold_out=custom_config["hold_out"],
+    )
 
 
 def train(
-    build: Any, events: Events, settings: TrainingSettings, seed: int, log_dir: str
-) -> tuple[TwoTowerModel, list[dict[str, float]]]:
-    """Trains with early stopping on the latest events and, if `settings.refit`, again on all of them.
+    data: TrainingData,
+    model_settings: ModelSettings,
+    settings: TrainingSettings,
+    seed: int,
+    log_dir: str,
+    checkpoint: Checkpoint | None = None,
+) -> tuple[TwoTowerModel, list[Epoch]]:
+    """Trains with early stopping on events held back and, if `settings.refit`, again on all events.
 
     Args:
-        build: Makes a new compiled model, the same each time.
-        events: The training events in the order of time.
+        data: The data.
+        model_settings: The towers' settings.
         settings: Training settings.
-        seed: Of the order of events.
+        seed: Of the first weights, the order of events and all noise.
         log_dir: Where TensorBoard's logs go.
+        checkpoint: Where to save each pass and to go on from.
 
     Returns:
-        The model, and the metrics of each epoch on the validation events.
+        The model, and the epochs of the first training.
     """
-    cut = len(events) - max(1, round(len(events) * settings.validation_fraction))
-    if cut < 1:
-        cut = len(events)  # one event: nothing to validate on but itself
-    rows = (
-        np.unique(np.linspace(cut, len(events) - 1, settings.validation_queries).astype(int))
-        if cut < len(events)
-        else [0]
-    )
-    validation = _Validation(events.take(np.asarray(rows)), settings)
-    model = build()
-    model.fit(
-        batches(events.take(slice(cut)), settings.batch_size, seed),
-        epochs=settings.epochs,
-        verbose=0,
-        callbacks=[
-            validation,
-            keras.callbacks.EarlyStopping("ndcg@10", mode="max", patience=settings.patience, restore_best_weights=True),
-            keras.callbacks.TensorBoard(log_dir, write_graph=False),
-        ],
-    )
-    history = validation.history
-    if settings.refit and cut < len(events):
-        epochs = max(history, key=lambda epoch: epoch["ndcg@10"])["epoch"]
-        model = build()
-        model.fit(
-            batches(events, settings.batch_size, seed),
-            epochs=epochs,
-            verbose=0,
-            callbacks=[
-                keras.callbacks.LambdaCallback(
-                    on_epoch_begin=lambda epoch, logs: progress(f"refit on all events: epoch {epoch + 1} of {epochs}")
-                )
-            ],
-        )
+    writer = tf.summary.create_file_writer(log_dir)
+
+    def log(epoch: Epoch) -> None:
+        with writer.as_default(step=int(epoch["epoch"])):
+            for name in ("loss", "hit@10", "ndcg@10"):
+                tf.summary.scalar(name, epoch[name])
+        writer.flush()
+
+    model, history = _fit_until_best(data, model_settings, settings, seed, log, checkpoint)
+    if settings.refit and len(data.events) > 1:
+        epochs = int(best_epoch(history, settings)["epoch"])
+        model = _compiled(data, model_settings, settings, seed)
+        done = checkpoint.refit if checkpoint else 0
+        if checkpoint and done:
+            checkpoint.apply(model)
+        events = with_other_items(data.events, data.events) if settings.histories == "others" else data.events
+        for epoch, loss, _ in _epochs(model, events, settings, seed, done, epochs):
+            progress(f"refit on all events: epoch {epoch} of {epochs}, loss {loss:.3f}")
+            if checkpoint:
+                checkpoint.save(model, history, refit=epoch)
     return model, history
 
 
-def batches(events: Events, batch_size: int, seed: int) -> tf.data.Dataset:
-    """Shuffled batches of `history`, `item` and `weight`, gathered from columns in memory."""
-    columns = {
-        "history": tf.constant(events.history),
-        "item": tf.constant(events.item),
-        "weight": tf.constant(events.weight),
-    }
-    rows = tf.data.Dataset.range(len(events)).shuffle(len(events), seed=seed).batch(batch_size)
-    return rows.map(lambda row: {name: tf.gather(column, row) for name, column in columns.items()}).prefetch(2)
+def validate(
+    data: TrainingData,
+    model_settings: ModelSettings,
+    settings: TrainingSettings,
+    seed: int,
+    on_epoch: Callable[[Epoch], None],
+) -> list[Epoch]:
+    """Trains once with early stopping on events held back, calling `on_epoch` after each pass; it may raise to stop."""
+    return _fit_until_best(data, model_settings, settings, seed, on_epoch, None)[1]
 
 
-class _Validation(keras.callbacks.Callback):
-    """Ranks the true items of held-back events among all items after each epoch."""
+def best_epoch(history: list[Epoch], settings: TrainingSettings) -> Epoch:
+    """The first epoch with the best validation metric."""
+    return max(history, key=lambda epoch: epoch[settings.stop_on])
 
-    def __init__(self, events: Events, settings: TrainingSettings) -> None:
-        super().__init__()
-        self.history: list[dict[str, float]] = []
-        self._events = events
-        self._settings = settings
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        if not epoch:
-            progress(f"epoch 1 of at most {self._settings.epochs}")
+def held_out(events: Events, hold_out: str, settings: TrainingSettings) -> np.ndarray:
+    """Rows, ascending, of the events to validate on.
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        rank = exact_ranks(self.model, self._events)
-        metrics = {
-            "hit@10": float(np.mean(rank < 10)),
-            "ndcg@10": float(np.mean(np.where(rank < 10, 1 / np.log2(rank + 2.0), 0))),
-        }
-        logs.update(metrics)
-        self.history.append({"epoch": epoch + 1, "loss": float(logs["loss"]), **metrics})
+    Args:
+        events: The training events.
+        hold_out: `latest`: the latest ones. `last_of_user`: each user's last, as many users as are wanted. `any`:
+            evenly spread by what they hold.
+        settings: Says how many.
+    """
+    count = max(1, round(len(events) * settings.validation_fraction))
+    if hold_out == "latest":
+        return np.arange(len(events) - count, len(events))
+    if hold_out == "last_of_user":
+        last = len(events) - 1 - np.unique(events.user[::-1], return_index=True)[1]
+        rows = last[np.argsort(events.user[last], kind="stable")]
+    else:
+        rows = np.argsort(content_hash(events), kind="stable")
+    return np.sort(rows[:count])
+
+
+def _compiled(
+    data: TrainingData, model_settings: ModelSettings, settings: TrainingSettings, seed: int
+) -> TwoTowerModel:
+    """A new model, always with the same weights, built and ready to train."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    model = TwoTowerModel(model_settings, settings, data.vocabulary, seed)
+    model.compile(optimizer=make_optimizer(settings), jit_compile=settings.jit_compile)
+    model.compute_loss(_columns(data.events.take(slice(1))))
+    return model
+
+
+def with_other_items(events: Events, known: Events) -> Events:
+    """Gives each event a history of all `known` events of its user but itself, newest first, whatever their time.
+
+    Args:
+        events: [N], a selection of one log.
+        known: [K], a selection of the same log, in its order.
+    """
+    length = events.inputs["history"].shape[1]
+    order = np.argsort(known.user, kind="stable")
+    start = np.searchsorted(known.user, events.user, side="left", sorter=order)
+    end = np.searchsorted(known.user, events.user, side="right", sorter=order)
+    # Where each event itself is in that order, if it is.
+    place_of = np.full(max(known.row.max(), events.row.max()) + 1, -1)
+    place_of[known.row[order]] = np.arange(len(known))
+    own = place_of[events.row]
+    place = end[:, np.newaxis] - 1 - np.arange(length)
+    place -= place <= own[:, np.newaxis]
+    there = place >= start[:, np.newaxis]
+    items = known.item[order]
+    history = np.where(there, items[np.where(there, place, 0)], PADDING).astype(np.int32)
+    return dataclasses.replace(events, inputs={**events.inputs, "history": history})
+
+
+def _fit_until_best(
+    data: TrainingData,
+    model_settings: ModelSettings,
+    settings: TrainingSettings,
+    seed: int,
+    on_epoch: Callable[[Epoch], None],
+    checkpoint: Checkpoint | None,
+) -> tuple[TwoTowerModel, list[Epoch]]:
+    """Trains on all events but those held back, until the metric on these has not been better for `patience` passes.
+
+    Returns:
+        The model, with the weights of the best pass if there is no refit to follow, and all passes.
+    """
+    rows = held_out(data.events, data.hold_out, settings)
+    kept = np.ones(len(data.events), bool)
+    kept[rows] = len(data.events) == 1  # one event: nothing to validate on but itself
+    asked = np.unique(np.linspace(0, len(rows) - 1, settings.validation_queries).astype(int))
+    events, queries = data.events.take(kept), data.events.take(rows[asked])
+    if settings.histories == "others":
+        queries, events = with_other_items(queries, events), with_other_items(events, events)
+    model = _compiled(data, model_settings, settings, seed)
+    history: list[Epoch] = []
+    best_weights = None
+    if checkpoint and checkpoint.history:
+        history, best_weights = checkpoint.history, checkpoint.best_weights
+        if not checkpoint.refit:
+            checkpoint.apply(model)
+    last = len(history) if _finished(history, settings) else settings.epochs
+    if len(history) < last:
+        progress(f"epoch {len(history) + 1} of at most {settings.epochs}")
+    for epoch, loss, seconds in _epochs(model, events, settings, seed, len(history), last):
+        metrics = ranking_metrics(exact_ranks(model, queries))
+        history.append({"epoch": epoch, "loss": loss, "seconds": round(seconds, 3), **metrics})
         progress(
-            f"epoch {epoch + 1} of at most {self._settings.epochs}: loss {logs['loss']:.3f}, "
+            f"epoch {epoch} of at most {settings.epochs}: loss {loss:.3f}, "
             f"validation hit@10 {metrics['hit@10']:.4f}, NDCG@10 {metrics['ndcg@10']:.4f}"
         )
+        if not settings.refit and best_epoch(history, settings) is history[-1]:
+            best_weights = model.get_weights()
+        if checkpoint:
+            checkpoint.save(model, history, best=best_weights)
+        on_epoch(history[-1])
+        if _finished(history, settings):
+            break
+    if best_weights is not None:
+        model.set_weights(best_weights)
+    return model, history
+
+
+def _finished(history: list[Epoch], settings: TrainingSettings) -> bool:
+    if not history:
+        return False
+    return len(history) - best_epoch(history, settings)["epoch"] >= settings.patience or len(history) >= settings.epochs
+
+
+def _epochs(
+    model: TwoTowerModel, events: Events, settings: TrainingSettings, seed: int, done: int, epochs: int
+) -> Iterator[tuple[int, float, float]]:
+    """Trains passes `done + 1` to `epochs`, yielding each one's number, mean loss and seconds."""
+    for epoch in range(done, epochs):
+        start = time.perf_counter()
+        result = model.fit(batches(events, settings.batch_size, seed, epoch), epochs=1, verbose=0)
+        loss = float(result.history["loss"][0])
+        if not np.isfinite(loss):
+            raise InputError(
+                f"training diverged: the loss of epoch {epoch + 1} is {loss}; lower training.learning_rate (now "
+                f"{settings.learning_rate:g})"
+            )
+        yield epoch + 1, loss, time.perf_counter() - start
+
+
+def batches(events: Events, batch_size: int, seed: int, epoch: int) -> tf.data.Dataset:
+    """Batches of the query tower's inputs, `item` and `weight`, gathered from columns in memory.
+
+    The order is a function of seed and epoch, so that a resumed training goes on alike.
+    """
+    columns = _columns(events)
+    order = np.random.default_rng([seed, epoch]).permutation(len(events))
+
+    def gathered() -> Iterator[dict[str, np.ndarray]]:
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            yield {name: column[rows] for name, column in columns.items()}
+
+    signature = {name: tf.TensorSpec([None, *column.shape[1:]], column.dtype) for name, column in columns.items()}
+    options = tf.data.Options()
+    # There is nothing to tune, and at the end of a pass the tuner's thread may keep it waiting for up to its period,
+    # which doubles all the time: 10 s after 20.
+    options.autotune.enabled = False
+    return tf.data.Dataset.from_generator(gathered, output_signature=signature).prefetch(2).with_options(options)
+
+
+def _columns(events: Events) -> dict[str, np.ndarray]:
+    return {**events.inputs, "item": events.item, "weight": events.weight}
 
 
 def exact_ranks(model: TwoTowerModel, events: Events, batch_size: int = 1024) -> np.ndarray:
@@ -182,12 +366,31 @@ def exact_ranks(model: TwoTowerModel, events: Events, batch_size: int = 1024) ->
     ranks = []
     for start in range(0, len(events), batch_size):
         batch = events.take(slice(start, start + batch_size))
-        scores = (tf.matmul(model.query_tower(tf.constant(batch.history)), embedding, transpose_b=True) + bias).numpy()
-        query, place = np.nonzero(batch.history > UNKNOWN)
+        query = model.query_tower({name: tf.constant(column) for name, column in batch.inputs.items()})
+        scores = (tf.matmul(query, embedding, transpose_b=True) + bias).numpy()
         true = scores[np.arange(len(batch)), batch.item - FIRST]
-        scores[query, batch.history[query, place] - FIRST] = -np.inf
-        ranks.append((scores > true[:, np.newaxis]).sum(axis=1))
+        history = batch.inputs["history"]
+        row, place = np.nonzero(history > UNKNOWN)
+        scores[row, history[row, place] - FIRST] = -np.inf
+        # Not >, for which a diverged model's NaN would be the best of ranks.
+        ranks.append((~(scores <= true[:, np.newaxis])).sum(axis=1))
     return np.concatenate(ranks)
+
+
+def ranking_metrics(rank: np.ndarray) -> dict[str, float]:
+    """Hit rate and NDCG at 10 of ranks [N] int, 0 the best."""
+    return {
+        "hit@10": float(np.mean(rank < 10)),
+        "ndcg@10": float(np.mean(np.where(rank < 10, 1 / np.log2(rank + 2.0), 0))),
+    }
+
+
+def side_features(types: Mapping[str, str], graph: tft.TFTransformOutput, prefix: str) -> tuple[SideFeature, ...]:
+    """What a tower must know of features, from their types and the vocabularies in `graph`."""
+    return tuple(
+        SideFeature(name, kind == "number", 0 if kind == "number" else graph.vocabulary_size_by_name(prefix + name))
+        for name, kind in types.items()
+    )
 
 
 def read_vocabulary(graph: tft.TFTransformOutput) -> tuple[list[bytes], np.ndarray]:
@@ -200,25 +403,40 @@ def read_vocabulary(graph: tft.TFTransformOutput) -> tuple[list[bytes], np.ndarr
     return vocabulary, np.array([counts[item] for item in vocabulary], np.int64)
 
 
-def read_events(examples: str, max_history: int) -> Events:
+def read_events(
+    examples: str, max_history: int, query_features: tuple[SideFeature, ...] = (), user_id: bool = False
+) -> Events:
     """The transformed training events at URI `examples`, sorted by time and, where that is the same, by content.
 
     Beam writes rows in another order each time; training must not depend on it.
     """
-    table = read_columns(examples, "train", {"item": int, "history": int, "weight": float, "timestamp": int})
+    types: dict[str, type] = {"item": int, "history": int, "weight": float, "timestamp": int, "user_hash": int}
+    types |= {QUERY_PREFIX + f.name: float if f.is_number else int for f in query_features}
+    types |= {"user": int} if user_id else {}
+    table = read_columns(examples, "train", types)
+    inputs = {"history": _pad(*ragged(table, "history"), max_history)}
+    for feature in query_features:
+        name = QUERY_PREFIX + feature.name
+        inputs[name] = scalars(table, name) if feature.is_number else _pad(*ragged(table, name))
+    if user_id:
+        inputs["user"] = scalars(table, "user").astype(np.int32)
+    row = np.arange(len(inputs["history"]))
     events = Events(
-        history=_pad(*ragged(table, "history"), max_history),
-        item=scalars(table, "item").astype(np.int32),
-        weight=scalars(table, "weight"),
+        row, scalars(table, "user_hash"), scalars(table, "item").astype(np.int32), scalars(table, "weight"), inputs
     )
-    return events.take(np.lexsort((content_hash(events), scalars(table, "timestamp"))))
+    events = events.take(np.lexsort((content_hash(events), scalars(table, "timestamp"))))
+    return dataclasses.replace(events, row=row)
 
 
 def content_hash(events: Events) -> np.ndarray:
     """A number [N] uint64 for what each event holds, equal for equal events."""
     # FNV-1a, a column at a time; unsigned integers wrap around.
     result = np.full(len(events), 14695981039346656037, np.uint64)
-    for column in (events.item, events.weight.view(np.int32), *events.history.T):
+    columns = [events.user, events.item, events.weight.view(np.int32)]
+    for value in events.inputs.values():
+        whole = value.view(np.int32) if value.dtype == np.float32 else value
+        columns.extend(whole.reshape(len(events), -1).T)
+    for column in columns:
         result = (result ^ column.astype(np.uint64)) * np.uint64(1099511628211)
     return result
 

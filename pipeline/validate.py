@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Sequence
 
+from components.errors import InputError
+from components.evaluator.baselines.settings import NO_IMPLICIT
 from components.features import column_of
 from components.formats import Format
 from components.tables import check_columns, find_files, read_blocks
@@ -28,8 +31,10 @@ def check_data(config: Config, data: DataPaths) -> Iterator[str]:
     """Checks the head of each table and yields what was found.
 
     Raises:
-        InputError: A file or column is missing, or a file can't be read.
+        InputError: A file, a column or a package is missing, or a file can't be read.
     """
+    if "ials" in config.evaluation.baselines.names and importlib.util.find_spec("implicit") is None:
+        raise InputError(NO_IMPLICIT)
     log = config.data.interactions
     columns = list(log.log_columns().values())
     for path in filter(None, (data.interactions, data.evaluation)):

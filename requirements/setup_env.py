@@ -447,7 +447,8 @@ def compile_locks(venv: pathlib.Path, upgrade: bool, environ: dict[str, str]) ->
         environ = {**_uv_environ(venv, environ), "UV_CUSTOM_COMPILE_COMMAND": "make lock"}
         for track in TRACKS:
             _say(f"compiling {track.lock.name}")
-            inputs = ["setup.py", "--extra=pipeline", "--extra=dev", f"--constraint=requirements/tfx-{track.name}.in"]
+            extras = ["--extra=pipeline", "--extra=ials", "--extra=dev"]
+            inputs = ["setup.py", *extras, f"--constraint=requirements/tfx-{track.name}.in"]
             form = ["--quiet", "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--no-annotate"]
             output = [f"--output-file=requirements/{track.lock.name}", *(["--upgrade"] if upgrade else [])]
             command = [uv, "pip", "compile", *inputs, *track.compile_args, *form, *output, "--no-python-downloads"]

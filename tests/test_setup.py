@@ -319,13 +319,13 @@ def test_without_a_network_it_says_so(tmp_path):
 
 
 def extras():
-    """The names in setup.py's extras `pipeline` and `dev`, which need no marker."""
+    """The names in setup.py's extras `pipeline`, `ials` and `dev`, which need no marker."""
     text = (ROOT / "setup.py").read_text()
     scope = {}
-    lists = re.findall(r"^(CLIENT|PIPELINE|DEV) = (\[.*?^\])", text, re.MULTILINE | re.DOTALL)
+    lists = re.findall(r"^(CLIENT|PIPELINE|IALS|DEV) = (\[.*?^\])", text, re.MULTILINE | re.DOTALL)
     for name, source in lists:
         scope[name] = eval(source, {}, scope)  # a list of strings
-    wanted = [line for line in (*scope["PIPELINE"], *scope["DEV"]) if ";" not in line]
+    wanted = [line for line in (*scope["PIPELINE"], *scope["IALS"], *scope["DEV"]) if ";" not in line]
     return {re.match(r"[\w.-]+", line)[0].lower() for line in wanted}
 
 

@@ -1,1 +1,1 @@
-"""Judges a servable: ranking metrics by slice beside popularity's and the champion's, thresholds, the blessing."""
+"""Judges a servable: metrics by slice beside the baselines' and the champion's, thresholds, the blessing."""

@@ -1,54 +1,62 @@
-"""The Beam pipeline of the Evaluator: queries, answers, ranks, TFMA's metrics by slice, TFMA's validation."""
+"""The Beam pipeline of the Evaluator: queries, answers, statistics, TFMA's metrics by slice, TFMA's validation."""
 
 from __future__ import annotations
 
-import collections
+import dataclasses
 import json
+import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import apache_beam as beam
-import pyarrow.compute as pc
+import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
 from components import examples
 from components.errors import InputError
-from components.evaluator import validation
+from components.evaluator import baselines, validation
+from components.evaluator.answers import QUERY_FEATURES, JudgedModel
+from components.evaluator.bootstrap import interval
 from components.evaluator.extractor import (
     HISTORY_LENGTH,
-    QUERY_FEATURES,
-    JudgedModel,
-    rank_extractor,
+    ITEM_POPULARITY,
+    REQUESTS,
+    answer_extractor,
     release_models,
     slice_features,
 )
-from components.evaluator.metrics import tfma_metrics
-from components.evaluator.popularity import Popularity
-from components.evaluator.report import CANDIDATE, CHAMPION, COUNT, OVERALL, POPULARITY, Report, Table
-from components.evaluator.servable import check_servable, served_depth
+from components.evaluator.items import Items, read_items
+from components.evaluator.metrics import EXPOSURE_METRICS, GAINS, tfma_metrics
+from components.evaluator.report import CANDIDATE, CHAMPION, COUNT, OVERALL, Intervals, Lead, Report, Table
+from components.evaluator.servable import check_servable, context_features, served_depth
 from components.evaluator.settings import EvaluatorSettings
+from components.progress import progress
 
-TRAIN_SPLIT = "train"
 QUERY_SPLIT = "eval"
 
-_METRIC_CLASSES = {"hit_rate": "HitRateAtK", "ndcg": "NdcgAtK", "mrr": "MrrAtK"}
 _TFMA_COUNT = "example_count"
 
 
 def evaluate(
     make_pipeline: Callable[[], beam.Pipeline],
     interactions: str,
+    catalogue: str,
+    item_features: Sequence[str],
     servables: Mapping[str, str],
     settings: EvaluatorSettings,
     output: str,
 ) -> Report:
-    """Judges servables on point-in-time queries, beside the popularity baseline.
+    """Judges servables on point-in-time queries, beside the baselines.
 
     Args:
         make_pipeline: makes the Beam pipeline to run on.
-        interactions: URI of an Examples artifact with the splits `train` (popularity counts) and `eval` (queries).
+        interactions: URI of an Examples artifact with the splits `train` (baselines) and `eval` (queries).
+        catalogue: URI of the catalogue's Examples.
+        item_features: the features of the catalogue, of one or several categories, by which items are alike or not.
         servables: "candidate", and "champion" if there is one, to a SavedModel's directory.
         settings: what is measured and what must be reached.
         output: directory for TFMA's files, which `tfma.load_eval_result(output, model_name=...)` reads.
@@ -57,80 +65,89 @@ def evaluate(
         The report, not yet saved.
 
     Raises:
-        InputError: there are no queries, a servable can't be judged, or a slice's feature has several values.
+        InputError: there are no queries, a servable can't be judged, a slice's feature is no category, or a threshold
+            is on what can't be measured.
     """
     for name, path in servables.items():
-        check_servable(path, name)
+        check_servable(path, name, settings.exclude_seen)
     _check_queries(interactions, settings)
 
     models = {name: JudgedModel(path, served_depth(path, settings.depth)) for name, path in servables.items()}
-    config = eval_config(settings, has_champion=CHAMPION in models)
-    with make_pipeline() as pipeline:
-        popularity = (
-            pipeline
-            | "TrainFiles" >> beam.Create(examples.split_files(interactions, TRAIN_SPLIT))
-            | "CountItems" >> beam.Map(_count_items)
-            | "AddCounts" >> beam.CombineGlobally(_add_counts)
-            | "RankItems" >> beam.Map(Popularity)
-        )
-        features = {**dict.fromkeys(_read_slice_features(settings), bytes), **QUERY_FEATURES}
-        _ = (
-            pipeline
-            | "QueryFiles" >> beam.Create(examples.split_files(interactions, QUERY_SPLIT))
-            | "ReadQueries" >> beam.FlatMap(examples.read_file, features, settings.batch_size)
-            | "ToExtracts" >> tfma.BatchedInputsToExtracts()
-            # What tfma.ExtractEvaluateAndWriteResults is made of; that one would want the models to load itself.
-            | "Evaluate"
-            >> tfma.ExtractAndEvaluate(
-                extractors=[
-                    rank_extractor(
-                        models,
-                        beam.pvalue.AsSingleton(popularity),
-                        settings.depth,
-                        settings.slices,
-                        settings.exclude_seen,
-                    ),
-                    tfma.extractors.SliceKeyExtractor(eval_config=config, materialize=False),
-                ],
-                evaluators=[tfma.evaluators.MetricsPlotsAndValidationsEvaluator(eval_config=config)],
+    features = {**dict.fromkeys(_read_slice_features(settings), bytes), **QUERY_FEATURES}
+    for path in servables.values():
+        features.update(context_features(path))
+    # Beam's workers read what is fitted here: beside the output, which they share, unless that is in an object store.
+    with tempfile.TemporaryDirectory(dir=output if os.path.isdir(output) else None) as fitted:
+        items = _fit(interactions, catalogue, item_features, settings, fitted)
+        metrics = _measured(settings, has_features=items.features is not None)
+        config = eval_config(settings, metrics, has_champion=CHAMPION in models)
+        progress(f"asking {', '.join([*models, *settings.baselines.names])}")
+        with make_pipeline() as pipeline:
+            _ = (
+                pipeline
+                | "QueryFiles" >> beam.Create(examples.split_files(interactions, QUERY_SPLIT))
+                | "ReadQueries" >> beam.FlatMap(examples.read_file, features, REQUESTS * settings.batch_size)
+                | "ToExtracts" >> tfma.BatchedInputsToExtracts()
+                # What tfma.ExtractEvaluateAndWriteResults is made of; that one would want the models to load itself.
+                | "Evaluate"
+                >> tfma.ExtractAndEvaluate(
+                    extractors=[
+                        answer_extractor(models, fitted, settings),
+                        tfma.extractors.SliceKeyExtractor(eval_config=config, materialize=False),
+                    ],
+                    evaluators=[tfma.evaluators.MetricsPlotsAndValidationsEvaluator(eval_config=config)],
+                )
+                | "Write" >> tfma.WriteResults(writers=_writers(config, output, interactions, servables))
             )
-            | "Write" >> tfma.WriteResults(writers=_writers(config, output, interactions, servables))
-        )
+        release_models()
 
-    release_models()
-
-    table, columns = _read_table(output, settings)
+    found = _read_results(output, list(metrics), settings)
     failures = validation.tfma_failures(tfma.load_validation_result(output))
-    checks = validation.check_thresholds(table, columns, failures, settings)
+    checks = validation.check_thresholds(found.table, found.columns, failures, settings)
     return Report(
-        metrics=table,
+        metrics=found.table,
         checks=tuple(checks),
         blessed=all(check.passed for check in checks),
+        headline=settings.headline,
         depths={name: model.depth for name, model in models.items()},
         exclude_seen=settings.exclude_seen,
         batch_size=settings.batch_size,
         min_slice_size=settings.min_slice_size,
+        intervals=_intervals(found, settings),
+        confidence_level=settings.confidence_level,
+        leads=_leads(found, settings),
     )
 
 
-def eval_config(settings: EvaluatorSettings, has_champion: bool) -> config_pb2.EvalConfig:
-    """Puts the settings into TFMA's terms: the champion is the baseline, thresholds concern the candidate only."""
-    names = [CANDIDATE, POPULARITY] + ([CHAMPION] if has_champion else [])
+def eval_config(
+    settings: EvaluatorSettings, metrics: Mapping[str, tuple[str, int]], has_champion: bool
+) -> config_pb2.EvalConfig:
+    """Puts the settings into TFMA's terms: the champion is the baseline, thresholds concern the candidate only.
+
+    Args:
+        settings: the settings.
+        metrics: the metrics that can be measured: name to kind and k.
+        has_champion: whether there is one.
+    """
+    names = [CANDIDATE, *([CHAMPION] if has_champion else []), *settings.baselines.names]
     judged = config_pb2.MetricsSpec(model_names=[CANDIDATE])
     others = config_pb2.MetricsSpec(model_names=names[1:])
-    for spec in (judged, others):
-        spec.metrics.add(class_name="QueryCount", module=tfma_metrics.__name__)
-        for name, (kind, k) in settings.metrics().items():
-            metric = spec.metrics.add(
-                class_name=_METRIC_CLASSES[kind],
-                module=tfma_metrics.__name__,
-                config=json.dumps({"k": k, "name": name}),
-            )
+    for spec in (judged, others) if others.model_names else (judged,):
+        _add_metric(spec, "QueryCount")
+        if settings.bootstrap_replicates:
+            _add_metric(spec, "Replicates", gains=list(settings.ranking_metrics().values()))
+        for name, (kind, k) in metrics.items():
+            if kind in GAINS:
+                metric = _add_metric(spec, "RankingMetric", kind=kind, k=k, name=name)
+            elif kind in EXPOSURE_METRICS:
+                metric = _add_metric(spec, "ExposureMetric", kind=kind, k=k, name=name)
+            else:
+                metric = _add_metric(spec, "ListMean", name=name)
             if spec is judged and name in settings.thresholds:
                 metric.per_slice_thresholds.extend(validation.tfma_thresholds(settings.thresholds[name], has_champion))
     return config_pb2.EvalConfig(
         model_specs=[config_pb2.ModelSpec(name=name, is_baseline=name == CHAMPION) for name in names],
-        metrics_specs=[judged, others],
+        metrics_specs=[judged, others] if others.model_names else [judged],
         slicing_specs=[
             config_pb2.SlicingSpec(),
             *(config_pb2.SlicingSpec(feature_keys=columns) for columns in settings.slices),
@@ -138,40 +155,60 @@ def eval_config(settings: EvaluatorSettings, has_champion: bool) -> config_pb2.E
     )
 
 
+def _add_metric(spec: config_pb2.MetricsSpec, class_name: str, **config: Any) -> config_pb2.MetricConfig:
+    return spec.metrics.add(class_name=class_name, module=tfma_metrics.__name__, config=json.dumps(config))
+
+
+def _fit(
+    interactions: str, catalogue: str, item_features: Sequence[str], settings: EvaluatorSettings, directory: str
+) -> Items:
+    """Fits the baselines, and writes them and the items of the catalogue to a directory."""
+    events = baselines.read_training_events(interactions)
+    items = read_items(catalogue, item_features, events)
+    items.save(directory)
+    baselines.save(baselines.fit(settings.baselines, events), directory)
+    return items
+
+
+def _measured(settings: EvaluatorSettings, has_features: bool) -> dict[str, tuple[str, int]]:
+    """The metrics that can be measured; without features of the items there is no diversity."""
+    metrics = {
+        name: (kind, k)
+        for name, (kind, k) in {**settings.ranking_metrics(), **settings.list_metrics()}.items()
+        if kind != "diversity" or has_features
+    }
+    for name in settings.thresholds:
+        if name not in metrics:
+            raise InputError(
+                f"evaluation.thresholds: {name} can't be measured, because the catalogue has no feature of type "
+                "category or categories; remove the threshold, or configure such a feature"
+            )
+    return metrics
+
+
 def _read_slice_features(settings: EvaluatorSettings) -> list[str]:
-    return [name for name in slice_features(settings.slices) if name != HISTORY_LENGTH]
+    return [name for name in slice_features(settings) if name not in (HISTORY_LENGTH, ITEM_POPULARITY)]
 
 
 def _check_queries(interactions: str, settings: EvaluatorSettings) -> None:
     """Raises InputError unless there is a query, and it has what slices are made from."""
-    features = dict.fromkeys(_read_slice_features(settings), bytes)
-    first = next(
-        examples.read_batches(interactions, QUERY_SPLIT, {"item_id": bytes, **features}, settings.batch_size), None
-    )
-    if first is None:
+    if _first_queries(interactions, {"item_id": bytes}, settings) is None:
         raise InputError(
             f"{interactions}: the split {QUERY_SPLIT!r} is empty, so there is nothing to judge the model on; let the "
             "split leave more events for the evaluation"
         )
-    for name in features:
+    for name in _read_slice_features(settings):
+        try:
+            first = _first_queries(interactions, {name: bytes}, settings)
+            examples.scalars(first, name, b"")
+        except InputError as error:
+            raise InputError(f"evaluation.slices: {name!r} is no feature of one category a query: {error}") from None
         if not examples.has_feature(first, name):
-            raise InputError(f"slices: no query has the feature {name!r}; remove it from evaluator.slices")
-        examples.scalars(first, name, b"")
+            raise InputError(f"evaluation.slices: no query has the feature {name!r}; remove it there")
 
 
-def _count_items(file: str) -> collections.Counter[bytes]:
-    counts: collections.Counter[bytes] = collections.Counter()
-    for batch in examples.read_file(file, {"item_id": bytes}):
-        for entry in pc.value_counts(batch.column(0).flatten()):
-            counts[entry["values"].as_py()] += entry["counts"].as_py()
-    return counts
-
-
-def _add_counts(counters: Iterable[Mapping[bytes, int]]) -> collections.Counter[bytes]:
-    total: collections.Counter[bytes] = collections.Counter()
-    for counter in counters:
-        total.update(counter)
-    return total
+def _first_queries(interactions: str, features: examples.Features, settings: EvaluatorSettings) -> Any:
+    return next(examples.read_batches(interactions, QUERY_SPLIT, features, settings.batch_size), None)
 
 
 def _writers(
@@ -190,35 +227,88 @@ def _writers(
     ]
 
 
-def _read_table(output: str, settings: EvaluatorSettings) -> tuple[Table, dict[str, validation.Columns]]:
-    """Reads TFMA's metrics back as a table, and the features that define each slice."""
+@dataclasses.dataclass(frozen=True)
+class _Results:
+    """TFMA's results, read back."""
+
+    table: Table
+    columns: dict[str, validation.Columns]
+    """Slice to the features that define it."""
+    replicates: dict[str, dict[str, np.ndarray]]
+    """Model to slice to the ranking metrics in each replicate, [M, R]; empty without replicates."""
+
+
+def _read_results(output: str, metrics: Sequence[str], settings: EvaluatorSettings) -> _Results:
     values: dict[str, dict[str, dict[str, float]]] = {}
     columns: dict[str, validation.Columns] = {}
+    replicates: dict[str, dict[str, np.ndarray]] = {}
     for of_slice in tfma.load_metrics(output):
         by_column = validation.slice_values(of_slice.slice_key)
         name = validation.slice_name(by_column)
         columns[name] = tuple(by_column)
         for entry in of_slice.metric_keys_and_values:
-            if not entry.key.is_diff:
-                metrics = values.setdefault(entry.key.model_name, {}).setdefault(name, {})
-                metrics[entry.key.name] = entry.value.double_value.value
+            key, value = entry.key, entry.value
+            if key.is_diff:
+                continue
+            if key.name == tfma_metrics.REPLICATES:
+                array = np.reshape(value.array_value.float64_values, value.array_value.shape)
+                replicates.setdefault(key.model_name, {})[name] = array
+            elif not math.isnan(value.double_value.value):
+                values.setdefault(key.model_name, {}).setdefault(name, {})[key.name] = value.double_value.value
 
-    kept = {name: _kept_metrics(name, values[CANDIDATE][name][_TFMA_COUNT], settings) for name in columns}
+    counts = {name: values[CANDIDATE][name][_TFMA_COUNT] for name in columns}
+    large = {name for name, count in counts.items() if name == OVERALL or count >= settings.min_slice_size}
     order = sorted(columns, key=lambda name: (name != OVERALL, _natural(name)))
     table = {
         model: {
-            name: {COUNT: int(slices[name][_TFMA_COUNT]), **{metric: slices[name][metric] for metric in kept[name]}}
+            name: {
+                COUNT: int(counts[name]),
+                **{metric: values[model][name][metric] for metric in metrics if metric in values[model][name]},
+            }
+            if name in large
+            else {COUNT: int(counts[name])}
             for name in order
         }
-        for model, slices in values.items()
+        for model in (CANDIDATE, CHAMPION, *settings.baselines.names)
+        if model in values
     }
-    return table, columns
+    return _Results(table, columns, replicates)
+
+
+def _intervals(found: _Results, settings: EvaluatorSettings) -> Intervals:
+    return {
+        model: {
+            name: {
+                metric: interval(replicates, settings.confidence_level)
+                for metric, replicates in zip(settings.ranking_metrics(), found.replicates[model][name])
+                if metric in of_slice
+            }
+            for name, of_slice in slices.items()
+        }
+        for model, slices in found.table.items()
+        if model in found.replicates
+    }
+
+
+def _leads(found: _Results, settings: EvaluatorSettings) -> tuple[Lead, ...]:
+    """The candidate against the champion and against the best baseline, in the headline metric."""
+    if not found.replicates:
+        return ()
+    metric = settings.headline
+    values = {model: slices[OVERALL][metric] for model, slices in found.table.items()}
+    best = sorted(settings.baselines.names, key=values.__getitem__)[-1:]
+    row = list(settings.ranking_metrics()).index(metric)
+    candidate = found.replicates[CANDIDATE][OVERALL][row]
+    return tuple(
+        Lead(
+            model,
+            values[CANDIDATE] - values[model],
+            interval(candidate - found.replicates[model][OVERALL][row], settings.confidence_level),
+        )
+        for model in [*([CHAMPION] if CHAMPION in values else []), *best]
+    )
 
 
 def _natural(name: str) -> list[str | int]:
     """Sorts "5-19" before "20+": text and numbers take turns."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
-
-
-def _kept_metrics(name: str, count: float, settings: EvaluatorSettings) -> list[str]:
-    return list(settings.metrics()) if name == OVERALL or count >= settings.min_slice_size else []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Optional
 
 from tfx import types
@@ -15,9 +17,13 @@ from components.evaluator.settings import EvaluatorSettings
 class EvaluatorSpec(component_spec.ComponentSpec):
     """Inputs, outputs and parameters of `Evaluator`."""
 
-    PARAMETERS = {"settings": component_spec.ExecutionParameter(type=str)}  # noqa: RUF012 - TFX's way
+    PARAMETERS = {  # noqa: RUF012 - TFX's way
+        "item_features": component_spec.ExecutionParameter(type=str),
+        "settings": component_spec.ExecutionParameter(type=str),
+    }
     INPUTS = {  # noqa: RUF012
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "catalogue": component_spec.ChannelParameter(type=standard_artifacts.Examples),
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "champion": component_spec.ChannelParameter(type=standard_artifacts.Model, optional=True),
     }
@@ -28,7 +34,7 @@ class EvaluatorSpec(component_spec.ComponentSpec):
 
 
 class Evaluator(base_beam_component.BaseBeamComponent):
-    """Asks the candidate, the champion and popularity the same point-in-time queries and blesses the candidate or not.
+    """Asks candidate, champion and simple baselines the same point-in-time queries and blesses the candidate or not.
 
     The servables are asked through their signature `recommend`, with what was known just before the event: user,
     history, and what the user had seen, which is left out. The item that followed is the one relevant item.
@@ -44,23 +50,29 @@ class Evaluator(base_beam_component.BaseBeamComponent):
     def __init__(
         self,
         examples: types.BaseChannel,
+        catalogue: types.BaseChannel,
         model: types.BaseChannel,
         champion: Optional[types.BaseChannel] = None,
+        item_features: Sequence[str] = (),
         settings: EvaluatorSettings = EvaluatorSettings(),  # noqa: B008 - it is frozen
     ):
         """Makes the node.
 
         Args:
-            examples: interactions; split `eval` holds the queries, `train` gives the popularity counts.
+            examples: interactions; split `eval` holds the queries, to `train` the baselines are fitted.
+            catalogue: the items.
             model: the candidate, a servable.
             champion: the servable to compare with; an artifact without a SavedModel means that there is none.
+            item_features: the features of the catalogue, of one or several categories, by which diversity is measured.
             settings: what is measured and what must be reached.
         """
         super().__init__(
             spec=EvaluatorSpec(
                 examples=examples,
+                catalogue=catalogue,
                 model=model,
                 champion=champion,
+                item_features=json.dumps(list(item_features)),
                 settings=settings.model_dump_json(),
                 evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
                 blessing=types.Channel(type=standard_artifacts.ModelBlessing),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -14,7 +15,6 @@ from tfx.utils import io_utils, path_utils
 
 from components.evaluator.report import CANDIDATE, CHAMPION, Report, save_report
 from components.evaluator.settings import EvaluatorSettings
-from components.progress import progress
 
 _Artifacts = dict[str, list[types.Artifact]]
 
@@ -27,7 +27,6 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         from components.evaluator import analysis  # TFMA takes seconds to import
 
         settings = EvaluatorSettings.model_validate_json(exec_properties["settings"])
-        interactions = artifact_utils.get_single_instance(input_dict["examples"])
         evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         models = {CANDIDATE: artifact_utils.get_single_instance(input_dict["model"])}
@@ -35,10 +34,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             if fileio.exists(os.path.join(path_utils.serving_model_path(champion.uri), "saved_model.pb")):
                 models[CHAMPION] = champion
 
-        progress(f"asking {' and '.join(models)}")
         report = analysis.evaluate(
             self._make_beam_pipeline,
-            interactions.uri,
+            artifact_utils.get_single_uri(input_dict["examples"]),
+            artifact_utils.get_single_uri(input_dict["catalogue"]),
+            json.loads(exec_properties["item_features"]),
             {name: path_utils.serving_model_path(model.uri) for name, model in models.items()},
             settings,
             evaluation.uri,

@@ -1,14 +1,13 @@
-"""TFMA extractor: asks each model for its answers and keeps the ranks of the items that followed.
+"""TFMA extractor: asks the models, and sums up their answers by slice.
 
-TFMA works on one extract at a time in Python. So one extract stands for all queries of a batch that fall into the same
-slices, and carries, for each model, the histogram of their ranks: 20,000 queries become a few hundred extracts, and no
-metric is any different for it. The price: what TFMA itself counts by extract (`min_slice_size`, its own bootstrap) is
-of no use here; the Evaluator counts queries instead.
+TFMA works on one extract at a time in Python. So one extract stands for all queries of a chunk that fall into the same
+slices, and carries statistics that add up: 20,000 queries become a few hundred extracts, and no metric is any different
+for it. The price: what TFMA itself counts by extract (`min_slice_size`, its own bootstrap) is of no use here; the
+Evaluator counts queries instead.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,31 +15,28 @@ import apache_beam as beam
 import numpy as np
 import tensorflow_model_analysis as tfma
 from apache_beam.utils import shared
+from scipy import sparse
 
 from components import examples
-from components.evaluator.metrics.ranks import label_ranks, rank_counts
-from components.evaluator.metrics.tfma_metrics import RANK_COUNTS_KEY
-from components.evaluator.popularity import Popularity
-from components.evaluator.report import POPULARITY
-from components.evaluator.servable import Servable
+from components.evaluator.answers import Answers, JudgedModel, Models
+from components.evaluator.bootstrap import user_weights
+from components.evaluator.items import Items
+from components.evaluator.metrics.average_popularity import average_popularity
+from components.evaluator.metrics.diversity import diversity
+from components.evaluator.metrics.novelty import novelty
+from components.evaluator.metrics.ranks import rank_counts
+from components.evaluator.metrics.tfma_metrics import RANK_COUNTS, STATISTICS_KEY, exposure
+from components.evaluator.settings import EvaluatorSettings
 
 HISTORY_LENGTH = "history_length"
-QUERY_FEATURES: examples.Features = {"user_id": bytes, "item_id": bytes, "history": bytes, "seen": bytes}
+ITEM_POPULARITY = "item_popularity"
 MISSING = b"(missing)"
 """Value of a slice's feature where the event has none."""
+REQUESTS = 16
+"""How many requests go into one chunk of queries."""
 
 _BANDS = np.array([b"0", b"1-4", b"5-19", b"20+"], dtype=object)
 _BAND_STARTS = [1, 5, 20]
-
-
-@dataclasses.dataclass(frozen=True)
-class JudgedModel:
-    """A model that takes part in the evaluation."""
-
-    path: str
-    """Directory of the SavedModel."""
-    depth: int
-    """How many items it is asked for."""
 
 
 def history_bands(lengths: np.ndarray) -> np.ndarray:
@@ -48,33 +44,24 @@ def history_bands(lengths: np.ndarray) -> np.ndarray:
     return _BANDS[np.digitize(lengths, _BAND_STARTS)]
 
 
-def slice_features(slices: tuple[tuple[str, ...], ...]) -> list[str]:
+def slice_features(settings: EvaluatorSettings) -> list[str]:
     """Returns the features that the slices are made from, each once."""
-    return sorted({name for columns in slices for name in columns})
+    return sorted({name for columns in settings.slices for name in columns})
 
 
-def rank_extractor(
-    models: Mapping[str, JudgedModel],
-    popularity: beam.pvalue.AsSingleton,
-    depth: int,
-    slices: tuple[tuple[str, ...], ...],
-    exclude_seen: bool,
-) -> tfma.extractors.Extractor:
+def answer_extractor(models: Mapping[str, JudgedModel], fitted: str, settings: EvaluatorSettings) -> Any:
     """Makes the extractor.
 
-    Its input are extracts with a RecordBatch of queries, its output extracts with the slices' features and the
-    histogram of ranks of each model and of popularity.
+    Its input are extracts with a RecordBatch of queries, its output extracts with the slices' features and each model's
+    and baseline's statistics.
 
     Args:
         models: name to model.
-        popularity: side input, a `Popularity`.
-        depth: how many items popularity answers with.
-        slices: the features by which metrics are split up.
-        exclude_seen: whether the items in `seen` are excluded.
+        fitted: directory with the saved items and baselines.
+        settings: what is measured.
     """
     return tfma.extractors.Extractor(
-        stage_name="ExtractRanks",
-        ptransform=beam.ParDo(_ExtractRanks(models, depth, slice_features(slices), exclude_seen), popularity),
+        stage_name="ExtractAnswers", ptransform=beam.ParDo(_ExtractAnswers(models, fitted, settings))
     )
 
 
@@ -83,59 +70,77 @@ def release_models() -> None:
 
     Beam keeps the last shared object alive until another is asked for; so one is.
     """
-    shared.Shared().acquire(_Servables)
+    shared.Shared().acquire(_Nothing)
 
 
-class _Servables(dict[str, Servable]):
-    """Loaded models by name; a class of its own, because Beam shares what has weak references only."""
+class _Nothing:
+    """Something that takes no memory; Beam shares what has weak references only."""
 
 
-class _ExtractRanks(beam.DoFn):
-    def __init__(self, models: Mapping[str, JudgedModel], depth: int, features: list[str], exclude_seen: bool):
+class _ExtractAnswers(beam.DoFn):
+    def __init__(self, models: Mapping[str, JudgedModel], fitted: str, settings: EvaluatorSettings):
         self._models = models
-        self._depth = depth
-        self._features = features
-        self._exclude_seen = exclude_seen
+        self._fitted = fitted
+        self._settings = settings
+        self._features = slice_features(settings)
         self._shared = shared.Shared()
-        self._servables = _Servables()
+        self._loaded: Any = None
 
     def setup(self) -> None:
-        self._servables = self._shared.acquire(self._load)
+        self._loaded = self._shared.acquire(self._load)
 
-    def _load(self) -> _Servables:
-        return _Servables({name: Servable(model.path, model.depth) for name, model in self._models.items()})
+    def _load(self) -> Models:
+        kept = max(self._settings.list_ks, default=0)
+        return Models(self._models, self._fitted, self._settings.depth, kept, self._settings.exclude_seen)
 
-    def process(self, extracts: tfma.Extracts, popularity: Popularity) -> Iterator[tfma.Extracts]:
+    def process(self, extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
         batch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
-        labels = examples.scalars(batch, "item_id")
-        users = examples.scalars(batch, "user_id")
-        history = examples.padded(batch, "history")
-        exclude = examples.padded(batch, "seen", None if self._exclude_seen else 0)
-        excluded = [examples.ragged(batch, "history")]
-        if self._exclude_seen:
-            excluded.append(examples.ragged(batch, "seen"))
-
-        depths = {name: model.depth for name, model in self._models.items()} | {POPULARITY: self._depth}
-        ranks = {
-            name: label_ranks(servable.recommend(users, history, exclude), labels)
-            for name, servable in self._servables.items()
-        }
-        ranks[POPULARITY] = popularity.label_ranks(labels, excluded, self._depth)
-
-        for values, rows in _groups(self._slice_values(batch), len(labels)):
+        answers = self._loaded.ask(batch, self._settings.batch_size)
+        weights = user_weights(examples.scalars(batch, "user_id"), self._settings.bootstrap_replicates)
+        items = self._loaded.items
+        for values, group in _groups(self._slice_values(batch, items), batch.num_rows):
             yield {
                 tfma.FEATURES_KEY: {name: np.array([value]) for name, value in zip(self._features, values)},
-                RANK_COUNTS_KEY: {name: rank_counts(ranks[name][rows], depths[name]) for name in ranks},
+                STATISTICS_KEY: {
+                    name: statistics(answer.take(group), weights[group], items, self._settings)
+                    for name, answer in answers.items()
+                },
             }
 
-    def _slice_values(self, batch: Any) -> list[np.ndarray]:
+    def _slice_values(self, batch: Any, items: Items) -> list[np.ndarray]:
         """Returns each slice feature's values, [B] bytes."""
-        return [
-            history_bands(np.diff(examples.ragged(batch, "history")[1]))
-            if name == HISTORY_LENGTH
-            else examples.scalars(batch, name, MISSING)
-            for name in self._features
-        ]
+        made = {
+            HISTORY_LENGTH: lambda: history_bands(np.diff(examples.ragged(batch, "history")[1])),
+            ITEM_POPULARITY: lambda: items.bands(items.rows(examples.scalars(batch, "item_id"))),
+        }
+        return [made[name]() if name in made else examples.scalars(batch, name, MISSING) for name in self._features]
+
+
+def statistics(answers: Answers, weights: np.ndarray, items: Items, settings: EvaluatorSettings) -> dict[str, Any]:
+    """Sums up a model's answers: all that the metrics need, in arrays that add up.
+
+    Args:
+        answers: the answers to B queries.
+        weights: [B, R + 1] how often each query counts.
+        items: the items of the catalogue.
+        settings: what is measured.
+
+    Returns:
+        Rank counts [R + 1, depth + 1]; for each k of `list_ks` the exposure [1, N], sparse; and for each metric that is
+        a mean over answers its sum and the number of answers that have a value, [2].
+    """
+    found: dict[str, Any] = {RANK_COUNTS: rank_counts(answers.ranks, settings.depth, weights)}
+    for k in settings.list_ks:
+        rows = answers.rows[:, :k]
+        means = {"novelty": novelty(rows, items.events), "average_popularity": average_popularity(rows, items.events)}
+        if items.features is not None:
+            means["diversity"] = diversity(rows, items.features)
+        for kind, values in means.items():
+            found[f"{kind}@{k}"] = np.array([np.nansum(values), np.count_nonzero(~np.isnan(values))])
+        recommended = rows[rows >= 0]
+        ones = np.ones(len(recommended), np.int64)
+        found[exposure(k)] = sparse.csr_array((ones, (np.zeros_like(recommended), recommended)), (1, len(items.ids)))
+    return found
 
 
 def _groups(columns: list[np.ndarray], rows: int) -> Iterator[tuple[tuple[bytes, ...], np.ndarray]]:

@@ -9,13 +9,18 @@ from collections.abc import Mapping
 
 CANDIDATE = "candidate"
 CHAMPION = "champion"
-POPULARITY = "popularity"
 OVERALL = "overall"
 COUNT = "count"
 FILE_NAME = "metrics.json"
 
 Table = Mapping[str, Mapping[str, Mapping[str, float]]]
 """Model to slice to metric to value. Slices are called "overall" or like "user_type=new" or "a=x, b=y"."""
+
+Interval = tuple[float, float]
+"""Where a confidence interval begins and ends."""
+
+Intervals = Mapping[str, Mapping[str, Mapping[str, Interval]]]
+"""Model to slice to metric to interval."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,23 +32,32 @@ class Check:
     figure: float
     """The candidate's value."""
     bound: float
-    """What it is held against: the threshold, the champion's value less the drop allowed, popularity's value."""
+    """What it is held against: the threshold, the champion's value less the drop allowed, a baseline's value."""
     kind: str
-    """"min", "champion" or "popularity"."""
+    """"min", "champion" or the name of a baseline."""
     passed: bool
 
     def __str__(self) -> str:
-        relation = {
-            ("min", True): "reaches",
-            ("min", False): "is below",
-            (CHAMPION, True): "holds the champion's",
-            (CHAMPION, False): "is below the champion's",
-            (POPULARITY, True): "is above popularity's",
-            (POPULARITY, False): "is not above popularity's",
-        }[self.kind, self.passed]
-        allowance = " (less the drop allowed)" if self.kind == CHAMPION else ""
         where = "" if self.slice == OVERALL else f" where {self.slice}"
-        return f"{label(self.metric)} {self.figure:.4f} {relation} {self.bound:.4f}{allowance}{where}"
+        return f"{label(self.metric)} {self.figure:.4f} {self._relation()}{where}"
+
+    def _relation(self) -> str:
+        if self.kind == "min":
+            return f"{'reaches' if self.passed else 'is below'} {self.bound:.4f}"
+        if self.kind == CHAMPION:
+            return f"{'holds' if self.passed else 'is below'} the champion's {self.bound:.4f} (less the drop allowed)"
+        return f"{'is above' if self.passed else 'is not above'} {self.kind}'s {self.bound:.4f}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Lead:
+    """By how much the candidate is better than another model in the headline metric, on the same queries."""
+
+    model: str
+    """The champion or the best baseline."""
+    value: float
+    interval: Interval
+    """Of the difference; both models' replicates count the same users, so it is narrower than theirs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,28 +65,36 @@ class Report:
     """What the Evaluator found."""
 
     metrics: Table
-    """Values and, as "count", queries; a slice under `min_slice_size` has its count only."""
+    """Values and, as "count", queries; a slice under `min_slice_size` has its count only. The models come in the order
+    candidate, champion, baselines."""
     checks: tuple[Check, ...]
     blessed: bool
+    headline: str
+    """The metric that stands for all where there is room for one."""
     depths: Mapping[str, int]
     """Model to how many items it was asked for."""
     exclude_seen: bool
     batch_size: int
     min_slice_size: int
+    intervals: Intervals = dataclasses.field(default_factory=dict)
+    """Confidence intervals of the ranking metrics; none without replicates."""
+    confidence_level: float = 0.95
+    leads: tuple[Lead, ...] = ()
+    """Against the champion and the best baseline, as far as there are any; none without replicates."""
 
     @property
     def failures(self) -> tuple[Check, ...]:
         """The checks that failed."""
         return tuple(check for check in self.checks if not check.passed)
 
-    def rows(self, slice_name: str = OVERALL) -> list[tuple[str, dict[str, float]]]:
-        """Returns a slice's table: metrics, each with the value of every model that has one, and the count first.
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """The names of the baselines."""
+        return tuple(name for name in self.metrics if name not in (CANDIDATE, CHAMPION))
 
-        Models come in the order candidate, champion, popularity.
-        """
-        values = {
-            name: self.metrics[name][slice_name] for name in (CANDIDATE, CHAMPION, POPULARITY) if name in self.metrics
-        }
+    def rows(self, slice_name: str = OVERALL) -> list[tuple[str, dict[str, float]]]:
+        """Returns a slice's table: metrics, each with the value of every model that has one, and the count first."""
+        values = {name: slices[slice_name] for name, slices in self.metrics.items()}
         return [
             (metric, {model: of_slice[metric] for model, of_slice in values.items() if metric in of_slice})
             for metric in values[CANDIDATE]
@@ -84,26 +106,19 @@ class Report:
 
     def summary(self) -> str:
         """Returns one line for the terminal: the headline metric of each model, and the verdict."""
-        overall = {name: slices[OVERALL] for name, slices in self.metrics.items()}
-        metric = self._headline()
-        others = ", ".join(
-            f"{name} {overall[name][metric]:.3f}" for name in (POPULARITY, CHAMPION) if metric in overall.get(name, {})
-        )
-        line = f"{label(metric)} {overall[CANDIDATE][metric]:.3f} ({others})"
+        values = {name: slices[OVERALL][self.headline] for name, slices in self.metrics.items()}
+        others = ", ".join(f"{name} {value:.3f}" for name, value in values.items() if name != CANDIDATE)
+        line = f"{label(self.headline)} {values[CANDIDATE]:.3f}" + (f" ({others})" if others else "")
         if self.blessed:
             return f"{line} · blessed"
         return f"{line} · not blessed: {'; '.join(map(str, self.failures))}"
 
-    def _headline(self) -> str:
-        """The first metric with a threshold, else hit rate at 10, else the first there is."""
-        metrics = [metric for metric in self.metrics[CANDIDATE][OVERALL] if metric != COUNT]
-        wanted = [check.metric for check in self.checks] + ["hit_rate@10", *metrics]
-        return next(metric for metric in wanted if metric in metrics)
-
 
 def label(metric: str) -> str:
     """Returns a metric's short name for people: "hit@10", "NDCG@10", "MRR"."""
-    return metric.replace("hit_rate", "hit").replace("ndcg", "NDCG").replace("mrr", "MRR")
+    kind, at, k = metric.partition("@")
+    short = {"hit_rate": "hit", "map": "MAP", "ndcg": "NDCG", "mrr": "MRR", "gini": "Gini"}
+    return short.get(kind, kind.replace("_", " ")) + at + k
 
 
 def save_report(report: Report, uri: str) -> None:
@@ -122,4 +137,9 @@ def load_report(uri: str) -> Report:
     """
     with open(os.path.join(uri, FILE_NAME), encoding="utf-8") as file:
         content = json.load(file)
-    return Report(**{**content, "checks": tuple(Check(**check) for check in content["checks"])})
+    content["checks"] = tuple(Check(**check) for check in content["checks"])
+    content["leads"] = tuple(Lead(**{**lead, "interval": tuple(lead["interval"])}) for lead in content["leads"])
+    for slices in content["intervals"].values():
+        for of_slice in slices.values():
+            of_slice.update({metric: tuple(interval) for metric, interval in of_slice.items()})
+    return Report(**content)

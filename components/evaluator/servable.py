@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from components import versions
+from components import examples, versions
 from components.errors import InputError
 
-_SIGNATURE = "recommend"
+_CONTEXT = "_in_context"
+"""What a signature's name ends in that also takes the query's features."""
+_CONTEXT_TYPES = {"number": float, "timestamp": int}
+"""Python type of a feature of the context by its type in `recommender.json`; bytes for the others."""
 
 
-def check_servable(path: str, name: str) -> None:
+def check_servable(path: str, name: str, exclude_seen: bool) -> None:
     """Makes sure, without loading it, that a SavedModel can be judged.
 
     Args:
         path: the SavedModel's directory.
         name: what to call it in the message.
+        exclude_seen: whether what the user had is left out of the answers.
 
     Raises:
-        InputError: it lacks the signature `recommend`.
+        InputError: it lacks the signature that is needed.
     """
+    from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
-    with tf.io.gfile.GFile(os.path.join(path, "saved_model.pb"), "rb") as file:
-        saved_model = saved_model_pb2.SavedModel.FromString(file.read())
-    if not any(_SIGNATURE in graph.signature_def for graph in saved_model.meta_graphs):
+    try:
+        with tf.io.gfile.GFile(os.path.join(path, "saved_model.pb"), "rb") as file:
+            saved_model = saved_model_pb2.SavedModel.FromString(file.read())
+    except (tf.errors.OpError, DecodeError) as error:
+        raise InputError(f"the {name} {path} is no SavedModel: {error}") from None
+    signature = _signature(exclude_seen, context_features(path))
+    if not any(signature in graph.signature_def for graph in saved_model.meta_graphs):
         raise InputError(
-            f"the {name} {path} has no signature {_SIGNATURE!r}, so it isn't a servable of this pipeline and can't be "
+            f"the {name} {path} has no signature {signature!r}, so it isn't a servable of this pipeline and can't be "
             "compared; remove that version from the base path, or use another model name"
         )
 
@@ -39,30 +49,76 @@ def served_depth(path: str, depth: int) -> int:
     return min(depth, int(versions.describe(path).get("max_k", depth)))
 
 
+def context_features(path: str) -> examples.Features:
+    """Returns the features of a query that the servable at `path` takes beside user and history, and their types."""
+    listed = versions.describe(path).get("context", [])
+    return {feature["name"]: _CONTEXT_TYPES.get(feature["type"], bytes) for feature in listed}
+
+
 class Servable:
     """A loaded servable."""
 
-    def __init__(self, path: str, depth: int):
-        """Loads the SavedModel in directory `path`; its answers will have `depth` items."""
-        self._model = tf.saved_model.load(path)
-        self._recommend = self._model.signatures[_SIGNATURE]
-        self._k = tf.constant(depth, tf.int32)
+    def __init__(self, path: str, depth: int, candidates: np.ndarray | None = None):
+        """Loads the SavedModel in directory `path`, which is asked for `depth` items.
 
-    def recommend(self, user_id: np.ndarray, history: np.ndarray, exclude: np.ndarray) -> np.ndarray:
-        """Answers a batch of queries.
+        `recommend` leaves out what the user had. Where that is not wanted, `score` is asked about `candidates`, ids
+        [N] of all items there are, and the best are picked here.
+        """
+        self._context = context_features(path)
+        self._model = tf.saved_model.load(path)
+        self._signature = self._model.signatures[_signature(candidates is None, self._context)]
+        self._depth = depth
+        self._candidates = None if candidates is None else tf.constant(candidates, tf.string)
+
+    def answer(self, batch: examples.Columns) -> np.ndarray:
+        """Answers a batch of B queries.
 
         Args:
-            user_id: [B] bytes.
-            history: [B, H] bytes, newest first, padded with the empty string.
-            exclude: [B, E] bytes, padded with the empty string.
+            batch: `user_id`, `history`, `seen` and the features of the servable's context.
 
         Returns:
             [B, depth] item ids, bytes; padding is the empty string.
         """
-        answer = self._recommend(
-            user_id=tf.constant(user_id, tf.string),
-            history=tf.constant(history, tf.string, history.shape),
-            exclude=tf.constant(exclude, tf.string, exclude.shape),
-            k=self._k,
+        query = {
+            "user_id": _strings(examples.scalars(batch, "user_id")),
+            "history": _strings(examples.padded(batch, "history")),
+        }
+        if self._context:
+            rows = query_contexts(batch, self._context)
+            query["context"] = _strings(np.array([_serialize(row, self._context) for row in rows], dtype=object))
+        if self._candidates is None:
+            query["exclude"] = _strings(examples.padded(batch, "seen"))
+            return self._signature(**query, k=tf.constant(self._depth))["item_ids"].numpy()
+        count = len(self._candidates)
+        candidates = tf.broadcast_to(self._candidates, [batch.num_rows, count])
+        scores, places = tf.math.top_k(
+            self._signature(**query, candidates=candidates)["scores"], min(self._depth, count)
         )
-        return answer["item_ids"].numpy()
+        return tf.where(tf.math.is_inf(scores), "", tf.gather(self._candidates, places)).numpy()
+
+
+def query_contexts(batch: examples.Columns, features: examples.Features) -> list[dict[str, list[Any]]]:
+    """Returns the features of each of B rows by name, as lists; without those that a row hasn't."""
+    columns = {name: examples.ragged(batch, name) for name in features}
+    rows = [
+        {name: values[offsets[row] : offsets[row + 1]].tolist() for name, (values, offsets) in columns.items()}
+        for row in range(batch.num_rows)
+    ]
+    return [{name: values for name, values in row.items() if values} for row in rows]
+
+
+def _serialize(context: dict[str, list[Any]], features: examples.Features) -> bytes:
+    example = tf.train.Example()
+    for name, values in context.items():
+        feature = example.features.feature[name]
+        kind = {bytes: feature.bytes_list, int: feature.int64_list, float: feature.float_list}[features[name]]
+        kind.value.extend(values)
+    return example.SerializeToString()
+
+
+def _strings(values: np.ndarray) -> tf.Tensor:
+    return tf.constant(values, tf.string, values.shape)  # the shape, because one without elements has lost its own
+
+
+def _signature(exclude_seen: bool, context: examples.Features) -> str:
+    return ("recommend" if exclude_seen else "score") + (_CONTEXT if context else "")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Union
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
-Cutoffs = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+from components.evaluator.baselines.settings import BaselineSettings
+
+Cutoffs = tuple[PositiveInt, ...]
 Slice = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
@@ -23,8 +25,17 @@ class Threshold(BaseModel):
     champion."""
     beat_popularity: bool = False
     """The value must be above that of the popularity baseline."""
+    beat_baselines: Union[bool, tuple[str, ...]] = False
+    """The value must be above that of the best baseline: of all, or of those named."""
     slices: tuple[Slice, ...] = ()
-    """Slices of `evaluator.slices` in which all this must hold too, for each value with enough queries."""
+    """Slices of `evaluation.slices` in which all this must hold too, for each value with enough queries."""
+
+    def rivals(self, names: tuple[str, ...]) -> list[tuple[str, ...]]:
+        """Returns the groups of baselines of each of which the best is to be beaten; `names` are those there are."""
+        groups: list[tuple[str, ...]] = [("popularity",)] if self.beat_popularity else []
+        if self.beat_baselines is not False:
+            groups.append(names if self.beat_baselines is True else self.beat_baselines)
+        return groups
 
 
 class EvaluatorSettings(BaseModel):
@@ -32,42 +43,93 @@ class EvaluatorSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    ks: Cutoffs = (1, 5, 10, 50, 100)
-    """Lengths of the answer at which the hit rate (top-k accuracy) is measured. MRR is cut at the longest."""
+    ks: Annotated[Cutoffs, Field(min_length=1)] = (1, 5, 10, 50, 100)
+    """Lengths of the answer at which the hit rate (top-k accuracy) is measured. MRR is cut at the longest of all."""
+    recall_ks: Cutoffs = ()
+    """Lengths at which recall is measured; with one relevant item a query it is the hit rate."""
+    precision_ks: Cutoffs = ()
+    """Lengths at which precision is measured; with one relevant item a query it is the hit rate divided by k."""
+    map_ks: Cutoffs = (10,)
+    """Lengths at which the mean average precision is measured; here the reciprocal rank cut at k."""
     ndcg_ks: Cutoffs = (10,)
-    """Lengths of the answer at which NDCG is measured."""
-    slices: tuple[Slice, ...] = (("user_type",), ("history_length",))
+    """Lengths at which NDCG is measured."""
+    list_ks: Cutoffs = (10,)
+    """Lengths at which is measured what is recommended, right or wrong: coverage of the catalogue, diversity within an
+    answer (by the items' categories, where there are any), novelty in bits, average popularity in training events, and
+    the Gini index of how often each item is recommended."""
+    slices: tuple[Slice, ...] = (("user_type",), ("history_length",), ("item_popularity",))
     """Features by whose values the metrics are split up; several in one entry are crossed. `user_type` (known or new),
-    `history_length` (0, 1-4, 5-19, 20+ items) or any category of the event or its user."""
+    `history_length` (0, 1-4, 5-19, 20+ items), `item_popularity` (of the item that followed: head for the tenth of the
+    items with the most training events, mid for those down to the middle, tail for the rest, new for one without
+    training events) or any category of the event or its user."""
     min_slice_size: PositiveInt = 50
     """A slice with fewer queries is reported with its count only, and no threshold is checked on it. The whole
     set of queries is no slice."""
-    thresholds: Mapping[str, Threshold] = {"hit_rate@10": Threshold(max_drop=0.01, beat_popularity=True)}
-    """Metric name to what the candidate must reach there. Without any, every model is blessed."""
+    bootstrap_replicates: NonNegativeInt = 200
+    """Replicates of the bootstrap over users, from which the confidence intervals of the ranking metrics come; 0 for
+    none."""
+    confidence_level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """How likely a confidence interval is to hold the true value."""
+    baselines: BaselineSettings = BaselineSettings()
+    """The simple recommenders beside which models are shown."""
+    thresholds: Mapping[str, Threshold] = {
+        "hit_rate@10": Threshold(max_drop=0.01),
+        "ndcg@10": Threshold(beat_popularity=True),
+    }
+    """Metric name to what the candidate must reach there. Without any, every model is blessed. Popularity has to be
+    beaten in NDCG@10, because where there are no more than 10 items to recommend every model has the same hit rate."""
     exclude_seen: bool = True
-    """What the user had before the event is left out of the answer."""
+    """What the user had before the event is left out of the answer. If not, the models' scores of all items are ranked,
+    what the user had among them, which takes longer."""
     batch_size: PositiveInt = 256
     """Queries a request. Memory grows with it times the number of items."""
 
     @property
     def depth(self) -> int:
         """How many items each model is asked for."""
-        return max(*self.ks, *self.ndcg_ks)
+        return max(*self.ks, *self.recall_ks, *self.precision_ks, *self.map_ks, *self.ndcg_ks, *self.list_ks, 1)
 
-    def metrics(self) -> dict[str, tuple[str, int]]:
-        """Returns the metrics in the order of the report: name to kind ("hit_rate", "ndcg" or "mrr") and k."""
-        return {
-            **{f"hit_rate@{k}": ("hit_rate", k) for k in sorted(set(self.ks))},
-            **{f"ndcg@{k}": ("ndcg", k) for k in sorted(set(self.ndcg_ks))},
-            "mrr": ("mrr", self.depth),
+    @property
+    def headline(self) -> str:
+        """The ranking metric that stands for all where there is room for one: the first with a threshold, if any."""
+        names = self.ranking_metrics()
+        return next(name for name in (*self.thresholds, "hit_rate@10", *names) if name in names)
+
+    def ranking_metrics(self) -> dict[str, tuple[str, int]]:
+        """Returns the metrics of the relevant item's rank, in the order of the report: name to kind and k."""
+        cutoffs = {
+            "hit_rate": self.ks,
+            "recall": self.recall_ks,
+            "precision": self.precision_ks,
+            "map": self.map_ks,
+            "ndcg": self.ndcg_ks,
         }
+        return {**_named(cutoffs), "mrr": ("mrr", self.depth)}
+
+    def list_metrics(self) -> dict[str, tuple[str, int]]:
+        """Returns the metrics of what is recommended, likewise."""
+        return _named(dict.fromkeys(("coverage", "diversity", "novelty", "average_popularity", "gini"), self.list_ks))
 
     @model_validator(mode="after")
     def _thresholds_can_be_checked(self) -> EvaluatorSettings:
+        metrics = {**self.ranking_metrics(), **self.list_metrics()}
         for name, threshold in self.thresholds.items():
-            if name not in self.metrics():
-                raise ValueError(f"thresholds: {name!r} is not measured; there is {', '.join(self.metrics())}")
+            if name not in metrics:
+                raise ValueError(f"thresholds: {name!r} is not measured; there is {', '.join(metrics)}")
+            if metrics[name][0] in ("average_popularity", "gini"):
+                raise ValueError(f"thresholds: {name}: more of it is not better, so no threshold can be set on it")
             for columns in threshold.slices:
                 if columns not in self.slices:
                     raise ValueError(f"thresholds: {name}: {list(columns)} is not one of slices")
+            for rivals in threshold.rivals(self.baselines.names):
+                missing = sorted(set(rivals) - set(self.baselines.names))
+                if missing or not rivals:
+                    raise ValueError(
+                        f"thresholds: {name}: to be beaten, {', '.join(missing) or 'a baseline'} must be one of "
+                        f"baselines.names, which are {', '.join(self.baselines.names) or 'none'}"
+                    )
         return self
+
+
+def _named(cutoffs: Mapping[str, Cutoffs]) -> dict[str, tuple[str, int]]:
+    return {f"{kind}@{k}": (kind, k) for kind, ks in cutoffs.items() for k in sorted(set(ks))}

@@ -7,7 +7,7 @@ from typing import Any
 
 from tensorflow_model_analysis.proto import config_pb2, validation_result_pb2
 
-from components.evaluator.report import CANDIDATE, CHAMPION, OVERALL, POPULARITY, Check, Table
+from components.evaluator.report import CANDIDATE, CHAMPION, OVERALL, Check, Table
 from components.evaluator.settings import EvaluatorSettings, Threshold
 
 Columns = tuple[str, ...]
@@ -59,8 +59,8 @@ def check_thresholds(
 ) -> list[Check]:
     """Lists every condition with both its figures, overall and on each slice with enough queries.
 
-    TFMA decided on `min` and `max_drop`. Whether popularity is beaten is decided here, since TFMA compares with one
-    baseline only, which is the champion.
+    TFMA decided on `min` and `max_drop`. Whether baselines are beaten is decided here, since TFMA compares with one
+    model only, which is the champion.
 
     Args:
         table: all models' metrics.
@@ -73,11 +73,13 @@ def check_thresholds(
         for metric, threshold in settings.thresholds.items()
         for name, values in table[CANDIDATE].items()
         if metric in values and (name == OVERALL or set(columns[name]) in map(set, threshold.slices))
-        for check in _conditions(table, failures, metric, threshold, name)
+        for check in _conditions(table, failures, metric, threshold, name, settings.baselines.names)
     ]
 
 
-def _conditions(table: Table, failures: set[Failure], metric: str, threshold: Threshold, name: str) -> Iterator[Check]:
+def _conditions(
+    table: Table, failures: set[Failure], metric: str, threshold: Threshold, name: str, baselines: tuple[str, ...]
+) -> Iterator[Check]:
     figure = table[CANDIDATE][name][metric]
     if threshold.min is not None:
         yield Check(metric, name, figure, threshold.min, "min", (metric, name, "min") not in failures)
@@ -85,6 +87,7 @@ def _conditions(table: Table, failures: set[Failure], metric: str, threshold: Th
     if threshold.max_drop is not None and CHAMPION in table and (before := table[CHAMPION][name][metric]) > 0:
         bound = before * (1 - threshold.max_drop)
         yield Check(metric, name, figure, bound, CHAMPION, (metric, name, CHAMPION) not in failures)
-    if threshold.beat_popularity:
-        bound = table[POPULARITY][name][metric]
-        yield Check(metric, name, figure, bound, POPULARITY, figure > bound)
+    for rivals in threshold.rivals(baselines):
+        best = max(rivals, key=lambda rival: table[rival][name][metric])
+        bound = table[best][name][metric]
+        yield Check(metric, name, figure, bound, best, figure > bound)

@@ -18,12 +18,13 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.errors import InputError
-from components.examples import read_batches, read_columns, scalars, split_files
+from components.examples import ragged, read_batches, read_columns, scalars, split_files
 from components.indexer.servable import Index, Servable
 from components.indexer.settings import IndexerSettings
 from components.progress import progress
 
 MANIFEST = "recommender.json"
+TOWERS_MANIFEST = "towers.json"
 WARMUP = "tf_serving_warmup_requests"
 _BATCH = 4_096
 
@@ -74,15 +75,22 @@ def build_index(towers_dir: str, catalogue: str, interactions: str, stored_histo
     Raises:
         InputError: The catalogue has no items.
     """
+    context, user_features = read_context(towers_dir)
     item_ids, display, embedding, bias = embed_catalogue(towers_dir, catalogue)
     progress(f"{len(item_ids):,} items embedded; gathering histories")
-    events = read_columns(interactions, "train", {"user_id": bytes, "item_id": bytes, "timestamp": int})
+    types = {name: float if context[name] == "number" else bytes for name in user_features}
+    events = read_columns(interactions, "train", {"user_id": bytes, "item_id": bytes, "timestamp": int, **types})
     users, user = np.unique(scalars(events, "user_id"), return_inverse=True)
     names, name = np.unique(scalars(events, "item_id"), return_inverse=True)
     # Every item of the log has a row in the catalogue.
     row_of = {item: row for row, item in enumerate(item_ids)}
     item = np.array([row_of[n] for n in names], np.int64)[name]
-    values, splits = newest_distinct(user, item, scalars(events, "timestamp"), len(users), stored_history)
+    time = scalars(events, "timestamp")
+    values, splits = newest_distinct(user, item, time, len(users), stored_history)
+    # A later event overwrites what an earlier one of the same user left.
+    newest = np.zeros(len(users), np.int64)
+    order = np.lexsort((np.arange(len(user)), time))
+    newest[user[order]] = order
     return Index(
         item_ids=item_ids,
         display=display,
@@ -90,9 +98,31 @@ def build_index(towers_dir: str, catalogue: str, interactions: str, stored_histo
         bias=bias,
         popularity=np.bincount(item, minlength=len(item_ids)).astype(np.float32),
         user_ids=users,
+        user_context=context_examples({name: ragged(events, name) for name in user_features}, newest),
         history_values=values.astype(np.int32),
         history_splits=splits,
     )
+
+
+def read_context(towers_dir: str) -> tuple[dict[str, str], list[str]]:
+    """Features that the towers take as a request's context, with their types, and those of them that are the user's."""
+    with tf.io.gfile.GFile(os.path.join(towers_dir, "assets.extra", TOWERS_MANIFEST)) as file:
+        manifest = json.load(file)
+    return {feature["name"]: feature["type"] for feature in manifest["context"]}, manifest["user_features"]
+
+
+def context_examples(columns: dict[str, tuple[np.ndarray, np.ndarray]], rows: np.ndarray) -> np.ndarray:
+    """Serialized Examples [M] bytes of rows [M] of ragged columns; a row without values lacks the feature."""
+    result = np.full(len(rows), b"", object)
+    for place, row in enumerate(rows if columns else ()):
+        example = tf.train.Example()
+        for name, (values, offsets) in columns.items():
+            some = values[offsets[row] : offsets[row + 1]].tolist()
+            if some:
+                feature = example.features.feature[name]
+                (feature.bytes_list if isinstance(some[0], bytes) else feature.float_list).value.extend(some)
+        result[place] = example.SerializeToString(deterministic=True)
+    return result
 
 
 def embed_catalogue(towers_dir: str, catalogue: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -164,21 +194,26 @@ def fingerprint(towers_dir: str, index: Index, default_k: int) -> str:
             digest.update(asset.read())
     probe = index.item_ids[:8]
     query = tf.saved_model.load(towers_dir).signatures["query"]
-    histories = tf.constant([probe.tolist(), [b""] * len(probe)])
-    add("probe", query(user_id=tf.constant(["", ""]), history=histories)["embedding"].numpy())
+    answer = query(
+        user_id=tf.constant(index.user_ids[:1].tolist() * 2 or ["", ""]),
+        history=tf.constant([probe.tolist(), [b""] * len(probe)]),
+        context=tf.constant([index.user_context[:1].tolist() or [b""], [b""]]),
+    )
+    add("probe", answer["embedding"].numpy())
     return digest.hexdigest()
 
 
 def save_servable(towers_dir: str, index: Index, default_k: int, model_name: str, directory: str) -> dict[str, Any]:
     """Writes the SavedModel, its manifest and its warm-up requests to `directory`; returns the manifest."""
     towers = tf.saved_model.load(towers_dir)
+    context, _ = read_context(towers_dir)
     with tempfile.TemporaryDirectory() as scratch:
         files = {}
         for name, ids in (("items", index.item_ids), ("users", index.user_ids)):
             files[name] = os.path.join(scratch, f"{name}.txt")
             # Bytes as they are: ids hold no line breaks, and a newline after the last one would make an empty id.
             Path(files[name]).write_bytes(b"\n".join(ids.tolist()))
-        servable = Servable(towers, index, files["items"], files["users"], default_k)
+        servable = Servable(towers, index, files["items"], files["users"], default_k, context)
         tf.saved_model.save(servable, directory, signatures=servable.signatures())
     manifest = {
         "model_name": model_name,
@@ -188,16 +223,17 @@ def save_servable(towers_dir: str, index: Index, default_k: int, model_name: str
         "dim": int(index.embedding.shape[1]),
         "default_k": default_k,
         "max_k": servable.max_k,
+        "context": [{"name": name, "type": kind} for name, kind in context.items()],
     }
     extra = os.path.join(directory, "assets.extra")
     tf.io.gfile.makedirs(extra)
     with tf.io.gfile.GFile(os.path.join(extra, MANIFEST), "w") as file:
         json.dump(manifest, file, indent=2)
-    write_warmup(index, model_name, default_k, os.path.join(extra, WARMUP))
+    write_warmup(index, model_name, default_k, bool(context), os.path.join(extra, WARMUP))
     return manifest
 
 
-def write_warmup(index: Index, model_name: str, default_k: int, path: str) -> None:
+def write_warmup(index: Index, model_name: str, default_k: int, in_context: bool, path: str) -> None:
     """Writes a PredictionLog for each signature and kind of user, so that no real request meets a cold graph."""
     item, user = index.item_ids[:1].tolist(), index.user_ids[:1].tolist() or [b""]
     none = np.full((1, 0), b"", object)
@@ -212,6 +248,10 @@ def write_warmup(index: Index, model_name: str, default_k: int, path: str) -> No
         ("serving_default", {"examples": [tf.train.Example().SerializeToString()]}),
         ("describe", {"item_id": item}),
     ]
+    if in_context:
+        who = {"user_id": user, "history": none, "context": index.user_context[:1].tolist() or [b""]}
+        requests.append(("recommend_in_context", {**who, "exclude": none, "k": k}))
+        requests.append(("score_in_context", {**who, "candidates": [item]}))
     with tf.io.TFRecordWriter(path) as writer:
         for signature, inputs in requests:
             log = prediction_log_pb2.PredictionLog()

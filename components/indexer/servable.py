@@ -6,6 +6,7 @@ Every signature of the serving contract (docs/architecture.md) is a method of `S
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,8 @@ class Index:
     """[N] float32, training events of each item."""
     user_ids: np.ndarray
     """[U] bytes, unique: users of the training events."""
+    user_context: np.ndarray
+    """[U] bytes: serialized Examples of the users' features, as of their newest training event."""
     history_values: np.ndarray
     """[V] int32, rows of items: all users' stored histories, one after the other, newest first."""
     history_splits: np.ndarray
@@ -50,6 +53,8 @@ _K = tf.TensorSpec([], tf.int32, name="k")
 _USERS = _strings(None, name="user_id")
 _HISTORY = _strings(None, None, name="history")
 _EXCLUDE = _strings(None, None, name="exclude")
+_CANDIDATES = _strings(None, None, name="candidates")
+_CONTEXT = _strings(None, name="context")
 
 
 class Servable(tf.Module):
@@ -61,11 +66,21 @@ class Servable(tf.Module):
         item_file: A text file with the N item ids, one a line, in the order of `index`.
         user_file: The same of the U users.
         default_k: k of `by_user` and `serving_default`.
+        context: Features of a request's context and their types, none for towers that take no context.
     """
 
-    def __init__(self, towers: Any, index: Index, item_file: str, user_file: str, default_k: int) -> None:
+    def __init__(
+        self,
+        towers: Any,
+        index: Index,
+        item_file: str,
+        user_file: str,
+        default_k: int,
+        context: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
         self._towers = towers
+        self._context = context or {}
         self._items = _line_numbers(item_file)
         self._users = _line_numbers(user_file)
         self._item_ids = tf.Variable(index.item_ids.tolist(), trainable=False, name="item_ids", dtype=tf.string)
@@ -84,6 +99,9 @@ class Servable(tf.Module):
         self._history_splits = tf.Variable(
             np.append(index.history_splits, index.history_splits[-1]), trainable=False, name="history_splits"
         )
+        # The last row is of a user who is not known.
+        contexts = [*index.user_context.tolist(), b""]
+        self._user_context = tf.Variable(contexts, trainable=False, name="user_context", dtype=tf.string)
         self._num_items = len(index.item_ids)
         self._num_users = len(index.user_ids)
         self._default_k = default_k
@@ -94,7 +112,19 @@ class Servable(tf.Module):
         self, user_id: tf.Tensor, history: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """The k best items for each user, best first: `item_ids`, `scores` [B, k] and `source` [B]."""
-        scores, source, seen = self._score_all(user_id, history)
+        return self._recommend(user_id, history, exclude, tf.fill(tf.shape(user_id), ""), k)
+
+    @tf.function(input_signature=[_USERS, _HISTORY, _EXCLUDE, _CONTEXT, _K], autograph=False)
+    def recommend_in_context(
+        self, user_id: tf.Tensor, history: tf.Tensor, exclude: tf.Tensor, context: tf.Tensor, k: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """`recommend` with what is known of the moment: `context` [B] are serialized tf.Examples."""
+        return self._recommend(user_id, history, exclude, context, k)
+
+    def _recommend(
+        self, user_id: tf.Tensor, history: tf.Tensor, exclude: tf.Tensor, context: tf.Tensor, k: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        scores, source, seen = self._score_all(user_id, history, context)
         excluded = tf.concat([seen, self._items.lookup(exclude)], axis=1)
         item_ids, scores = self._top_k(scores, excluded, k)
         return {"item_ids": item_ids, "scores": scores, "source": source}
@@ -111,10 +141,22 @@ class Servable(tf.Module):
         item_ids, scores = self._top_k(scores, excluded, k)
         return {"item_ids": item_ids, "scores": scores, "known": known}
 
-    @tf.function(input_signature=[_USERS, _HISTORY, _strings(None, None, name="candidates")], autograph=False)
+    @tf.function(input_signature=[_USERS, _HISTORY, _CANDIDATES], autograph=False)
     def score(self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores [B, C] of the candidates as `recommend` would rank them, -inf for an item that the index lacks."""
-        scores, _, _ = self._score_all(user_id, history)
+        return self._score(user_id, history, candidates, tf.fill(tf.shape(user_id), ""))
+
+    @tf.function(input_signature=[_USERS, _HISTORY, _CANDIDATES, _CONTEXT], autograph=False)
+    def score_in_context(
+        self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor, context: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """`score` with what is known of the moment: `context` [B] are serialized tf.Examples."""
+        return self._score(user_id, history, candidates, context)
+
+    def _score(
+        self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor, context: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        scores, _, _ = self._score_all(user_id, history, context)
         row = self._items.lookup(candidates)
         picked = tf.gather(scores, tf.maximum(row, 0), batch_dims=1)
         return {"scores": tf.where(row >= 0, picked, -np.inf)}
@@ -128,7 +170,10 @@ class Servable(tf.Module):
 
     @tf.function(input_signature=[_strings(None, name="examples")], autograph=False)
     def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """`recommend` for serialized tf.Examples with `user_id`, `history` and `seen`, at the default k."""
+        """`recommend` for serialized tf.Examples, at the default k.
+
+        They have `user_id`, `history`, `seen` and the features of the context, all optional.
+        """
         parsed = tf.io.parse_example(
             examples,
             {
@@ -137,10 +182,11 @@ class Servable(tf.Module):
                 "seen": tf.io.VarLenFeature(tf.string),
             },
         )
-        answer = self.recommend(
+        answer = self._recommend(
             parsed["user_id"],
             tf.sparse.to_dense(parsed["history"], ""),
             tf.sparse.to_dense(parsed["seen"], ""),
+            examples,
             tf.constant(self._default_k),
         )
         return {name: answer[name] for name in ("item_ids", "scores")}
@@ -154,21 +200,28 @@ class Servable(tf.Module):
 
     def signatures(self) -> dict[str, Any]:
         """The signatures by name."""
-        names = ("recommend", "similar_items", "score", "by_user", "serving_default", "describe")
+        names = ["recommend", "similar_items", "score", "by_user", "serving_default", "describe"]
+        if self._context:
+            names += ["recommend_in_context", "score_in_context"]
         return {name: getattr(self, name) for name in names}
 
-    def _score_all(self, user_id: tf.Tensor, history: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _score_all(
+        self, user_id: tf.Tensor, history: tf.Tensor, context: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Scores of all items [B, N], their source [B], and rows of what was seen [B, S], -1 for padding."""
         requested = self._items.lookup(history)
         user = self._users.lookup(user_id)
         known = user >= 0
-        stored = self._stored_rows(tf.where(known, user, self._num_users))
+        user_row = tf.where(known, user, self._num_users)
+        stored = self._stored_rows(user_row)
         has_request = tf.reduce_any(requested >= 0, axis=1)
         stored_ids = tf.where(stored >= 0, tf.gather(self._item_ids, tf.maximum(stored, 0)), "")
         width = tf.maximum(tf.shape(history)[1], tf.shape(stored_ids)[1])
         chosen = tf.where(has_request[:, tf.newaxis], _widen(history, width), _widen(stored_ids, width))
 
-        query = self._towers.signatures["query"](user_id=user_id, history=chosen)["embedding"]
+        # What the request says of a feature counts more than what is stored.
+        contexts = tf.stack([tf.gather(self._user_context, user_row), context], axis=1)
+        query = self._towers.signatures["query"](user_id=user_id, history=chosen, context=contexts)["embedding"]
         scores = tf.matmul(query, self._embedding, transpose_b=True) + self._bias
         personal = known | has_request
         scores = tf.where(personal[:, tf.newaxis], scores, self._popularity)

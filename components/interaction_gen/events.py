@@ -1,8 +1,7 @@
 """From blocks of the log to clean, typed events: unusable rows are rejected with a reason, unwanted ones dropped."""
 
 import zlib
-from collections.abc import Iterator
-from typing import Optional
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +10,7 @@ import pyarrow.compute as pc
 from components.columns import as_numbers, as_text, as_times
 from components.interaction_gen.settings import InteractionSettings, Users
 from components.row_report import ROWS_OF_USERS, Report
-from components.rows import ORDER, Verdicts, check_text, place, read_features, read_ids, report_malformed
+from components.rows import ORDER, Verdicts, check_text, file_start, place, read_features, read_ids, report_malformed
 from components.tables import Block, TableFile
 
 EVALUATION = "#evaluation"
@@ -53,7 +52,8 @@ def clean(
     user = read_ids(block, columns.user_id, verdicts)
     item = read_ids(block, columns.item_id, verdicts)
     if columns.timestamp is None:
-        time = order
+        # The rows of an evaluation file are queries of one moment, after training: none is in another's history.
+        time = np.full(size, file_start(file)) if evaluation else order
     else:
         time, missing, bad = as_times(block.columns[columns.timestamp], unit, columns.timestamp)
         verdicts.reject(missing, f"{columns.timestamp} is missing")
@@ -70,7 +70,7 @@ def clean(
         "item_id": item,
         "timestamp": pa.array(time),
         ORDER: pa.array(order),
-        "weight": _weights(arrays.get("event"), settings, size),
+        "weight": pa.array(_weights(arrays, settings, size)),
         **arrays,
         **read_features(block, settings.features, verdicts),
         EVALUATION: pa.array(np.full(size, evaluation)),
@@ -128,12 +128,19 @@ def mixed(numbers: np.ndarray) -> np.ndarray:
     return bits ^ (bits >> np.uint64(31))
 
 
-def _weights(event: Optional[pa.Array], settings: InteractionSettings, size: int) -> pa.Array:
-    if event is None or not settings.event_weights:
-        return pa.array(np.ones(size, dtype=np.float32))
-    types = pa.array(list(settings.event_weights), pa.string())
-    weights = pa.array(list(settings.event_weights.values()), pa.float32())
-    return pc.fill_null(weights.take(pc.index_in(event, value_set=types)), 1.0)
+def _weights(arrays: Mapping[str, pa.Array], settings: InteractionSettings, size: int) -> np.ndarray:
+    """Returns float32 [n]: the weight of the event's type times that of the listed rating nearest to the event's."""
+    weight = np.ones(size, dtype=np.float32)
+    if settings.event_weights:
+        types = pa.array(list(settings.event_weights), pa.string())
+        weights = pa.array(list(settings.event_weights.values()), pa.float32())
+        weight *= pc.fill_null(weights.take(pc.index_in(arrays["event"], value_set=types)), 1.0).to_numpy()
+    if settings.rating_weights:
+        ratings, weights = np.array(sorted(settings.rating_weights.items()), dtype=np.float32).T
+        # `left`: a rating half-way between two belongs to the lower.
+        nearest = np.searchsorted((ratings[1:] + ratings[:-1]) / 2, arrays["rating"].to_numpy(), side="left")
+        weight *= weights[nearest]
+    return weight
 
 
 def _mask(array: pa.Array) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Point-in-time histories: for each event what its user had done strictly before, vectorised.
+"""Point-in-time histories: for each event what its user had done before, vectorised.
 
 All functions take one array entry an event, sorted by user, then time, then place in the log.
 """

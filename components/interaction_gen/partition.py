@@ -138,7 +138,8 @@ def examples(
         evaluation = _evaluation(table, user, settings, cut)
     training = ~evaluation & ~rare
     time, order = _numpy(table, "timestamp"), _numpy(table, ORDER)
-    start, end = past(user, time)
+    start, moment = past(user, time)
+    end = moment if settings.history.ties == "exclude" else np.arange(len(user))
     item = table["item_id"].combine_chunks().dictionary_encode()
     known = np.bincount(user, weights=training, minlength=1)[user] > 0
     following = next_same(user, item.indices.to_numpy(zero_copy_only=False))
@@ -160,8 +161,8 @@ def examples(
             yield arrays
 
     train_rows, eval_rows = np.flatnonzero(training), np.flatnonzero(evaluation)
-    moment = order[end]  # the place of the first event of this user at this time
-    train_rows = train_rows[np.lexsort((order[train_rows], mixed(moment[train_rows])))]
+    together = mixed(order[moment])  # the place of the first event of this user at this time
+    train_rows = train_rows[np.lexsort((order[train_rows], together[train_rows]))]
     eval_rows = eval_rows[np.lexsort((order[eval_rows], time[eval_rows]))]
     return {"train": slices(train_rows, False), "eval": slices(eval_rows, True)}
 

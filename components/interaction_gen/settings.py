@@ -9,6 +9,7 @@ from components.formats import Delimiter, Format
 
 _CONFIG = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 _Column = Annotated[str, Field(min_length=1)]
+_Weight = Annotated[float, Field(gt=0, le=1e6)]
 
 
 class Columns(BaseModel):
@@ -37,6 +38,9 @@ class History(BaseModel):
     """The newest items of the past, repetitions included, that `history` holds."""
     max_seen: int = Field(default=1000, ge=0, le=10_000)
     """The newest distinct items that `seen` holds in the evaluation split."""
+    ties: Literal["exclude", "log_order"] = "exclude"
+    """The user's other events at the very time of the event. exclude: none is in its history. log_order: those that
+    stand earlier in the log are, for logs whose clock is coarser than their order."""
 
 
 class Split(BaseModel):
@@ -90,8 +94,11 @@ class InteractionSettings(BaseModel):
     timestamp_unit: Literal["auto", "s", "ms", "us", "ns", "iso"] = "auto"
     """Unit of numeric timestamps, or iso for ISO 8601 text (UTC unless it has an offset). auto looks at the first rows.
     Parquet's own timestamps know their unit."""
-    event_weights: dict[str, Annotated[float, Field(gt=0, le=1e6)]] = Field(default_factory=dict)
+    event_weights: dict[str, _Weight] = Field(default_factory=dict)
     """Weight by type of event; events of other types are dropped. Without it all types are kept with weight 1."""
+    rating_weights: dict[Annotated[float, Field(allow_inf_nan=False)], _Weight] = Field(default_factory=dict)
+    """Weight by rating, multiplied with the one of the event's type. A rating that is not listed has the weight of the
+    nearest one that is, the lower of two. Without it ratings weigh nothing."""
     rating_range: Optional[tuple[float, float]] = None
     """Lowest and highest rating that make sense; the ExampleValidator stops the run at others."""
     min_rating: Optional[float] = None
@@ -120,8 +127,8 @@ class InteractionSettings(BaseModel):
     def _consistent(self) -> "InteractionSettings":
         if self.event_weights and self.columns.event is None:
             raise ValueError("event_weights needs columns.event")
-        for name, value in (("min_rating", self.min_rating), ("rating_range", self.rating_range)):
-            if value is not None and self.columns.rating is None:
+        for name in ("rating_weights", "min_rating", "rating_range"):
+            if getattr(self, name) not in (None, {}) and self.columns.rating is None:
                 raise ValueError(f"{name} needs columns.rating")
         if self.rating_range is not None and not self.rating_range[0] < self.rating_range[1]:
             raise ValueError("rating_range must be the lowest and the highest rating")

@@ -14,13 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from components.errors import InputError
-from pipeline.cli.options import DEFAULT_CONFIG, ConfigOption
+from pipeline.cli.options import DEFAULT_CONFIG, ConfigOption, OverridesOption, SetOption
 from pipeline.failures import explain
-
-SetOption = Annotated[
-    Optional[list[str]],
-    typer.Option("--set", help="Override a key of the config, such as model.dim=32. May be given several times."),
-]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,6 +29,7 @@ app = typer.Typer(
 @app.command(epilog="Example: recommender run --config configs/movielens_100k.yaml --set training.epochs=5")
 def run(
     config: ConfigOption = DEFAULT_CONFIG,
+    overrides_file: OverridesOption = None,
     overrides: SetOption = None,
     first: Annotated[
         Optional[str], typer.Option("--from", metavar="NODE", help="Run this node again and all that follows it.")
@@ -48,23 +44,37 @@ def run(
 
     if first and only:
         raise InputError("--from and --only exclude each other")
-    raise typer.Exit(run_config(load_config(config, tuple(overrides or ())), first, only))
+    raise typer.Exit(run_config(load_config(config, tuple(overrides or ()), overrides_file), first, only))
 
 
 @app.command(epilog="Example: recommender validate --config configs/movielens_100k.yaml")
-def validate(config: ConfigOption = DEFAULT_CONFIG, overrides: SetOption = None) -> None:
+def validate(
+    config: ConfigOption = DEFAULT_CONFIG, overrides_file: OverridesOption = None, overrides: SetOption = None
+) -> None:
     """Check a config, and the head of its data, within seconds."""
     from pipeline.config import load_config
     from pipeline.validate import validate as validate_config
 
     console = Console()
-    for finding in validate_config(load_config(config, tuple(overrides or ()))):
+    for finding in validate_config(load_config(config, tuple(overrides or ()), overrides_file)):
         console.print(f"[green]✓[/] {escape(finding)}", soft_wrap=True, highlight=False)
+
+
+@app.command(epilog="Example: recommender tune --set tuning.trials=50, then recommender run --overrides FILE")
+def tune(
+    config: ConfigOption = DEFAULT_CONFIG, overrides_file: OverridesOption = None, overrides: SetOption = None
+) -> None:
+    """Search the config's tuning.space for the best settings of model and training. Goes on where it was stopped."""
+    from pipeline.config import load_config
+    from pipeline.tuning import tune as tune_config
+
+    raise typer.Exit(tune_config(load_config(config, tuple(overrides or ()), overrides_file)))
 
 
 @app.command(epilog="Example: recommender demo --user 42")
 def demo(
     config: ConfigOption = DEFAULT_CONFIG,
+    overrides_file: OverridesOption = None,
     overrides: SetOption = None,
     user: Annotated[
         Optional[str], typer.Option(help="A user to ask for; by default one of the training users.")
@@ -74,7 +84,7 @@ def demo(
     from pipeline.config import load_config
     from pipeline.demo import demo as run_demo
 
-    raise typer.Exit(run_demo(load_config(config, tuple(overrides or ())), user))
+    raise typer.Exit(run_demo(load_config(config, tuple(overrides or ()), overrides_file), user))
 
 
 @app.command(epilog="Example: recommender doctor")
@@ -86,8 +96,9 @@ def doctor() -> None:
 
 
 def _register() -> None:
-    from pipeline.cli import serving
+    from pipeline.cli import evaluation, serving
 
+    app.command(epilog="Example: recommender evaluate --model 20260102030405 --out evaluation")(evaluation.evaluate)
     app.command(epilog="Example: recommender serve --config configs/movielens_100k.yaml --port 8500")(serving.serve)
     app.command(epilog='Example: recommender query --user 42 -k 5; recommender query --history "50,181,1"')(
         serving.query

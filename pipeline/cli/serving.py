@@ -112,6 +112,14 @@ def query(
         ),
     ] = None,
     exclude: ExcludeOption = None,
+    context: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="A feature of the request, the value in YAML, such as device=ios, age=30, tags=[a,b] or"
+            " timestamp=2026-01-31T20:15:00; a text that looks like a number in quotes: zip='\"90210\"'. Repeatable.",
+        ),
+    ] = None,
     k: CountOption = None,
     target: TargetOption = None,
     transport: TransportOption = "grpc",
@@ -122,8 +130,9 @@ def query(
     endpoint = _endpoint(config, target, model, transport)
     seen = parse_ids(history or (), "--history")
     excluded = parse_ids(exclude or (), "--exclude")
+    features = parse_context(context or ())
     with _client(endpoint) as client:
-        answer = client.recommend(user, seen, excluded, endpoint.default_k if k is None else k)
+        answer = client.recommend(user, seen, excluded, endpoint.default_k if k is None else k, features)
         if answer.items:
             _show(client, answer.items, _version(client, answer.version), endpoint.model)
         typer.echo(_explain(answer, user, seen))
@@ -174,6 +183,36 @@ def parse_ids(values: Sequence[str], option: str) -> list[str]:
             " quotes, its own quotes doubled"
         ) from None
     return [item for row in rows for item in row if item]
+
+
+def parse_context(values: Sequence[str]) -> dict[str, Any]:
+    """Reads features of a request from options that each hold `name=value`, the value in YAML.
+
+    Args:
+        values: such as `['device=ios', 'age=30']`.
+
+    Returns:
+        The features by name, such as `{'device': 'ios', 'age': 30}`.
+
+    Raises:
+        InputError: an option is no `name=value`, a value is no YAML, or a name is given twice.
+    """
+    import yaml
+
+    context: dict[str, Any] = {}
+    for option in values:
+        name, separator, value = option.partition("=")
+        if not separator or not name:
+            raise InputError(f"--context {option!r}: expected name=value, such as device=ios")
+        if name in context:
+            raise InputError(f"--context {option!r}: {name} is given twice; write several values as {name}=[a,b]")
+        try:
+            context[name] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that doesn't exist
+            raise InputError(
+                f"--context {option!r}: the value is not valid YAML: {' '.join(str(error).split())}"
+            ) from None
+    return context
 
 
 def _endpoint(config: Path, target: Optional[str], model: Optional[str], transport: str) -> _Endpoint:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from serving.client import context as request_context
 from serving.client import tensors
 from serving.client.errors import InvalidRequest, ServerError
 from serving.client.results import (
@@ -21,6 +22,7 @@ from serving.client.tensors import Tensor
 from serving.client.transport import ModelRef, Transport
 
 _MAX_K = (1 << 31) - 1
+_IN_CONTEXT = "recommend_in_context"
 _PORTS = {"grpc": 8500, "rest": 8501}
 
 
@@ -34,6 +36,8 @@ class Query:
     """Ids of the items that the user had to do with, newest first; replaces the history that the model has stored."""
     exclude: Sequence[str] = ()
     """Ids of items that must not be returned."""
+    context: Optional[Mapping[str, Any]] = None
+    """Features of the request by name, see `RecommenderClient.recommend`."""
 
 
 class RecommenderClient:
@@ -84,7 +88,12 @@ class RecommenderClient:
         self._transport = _open(transport, host, port)
 
     def recommend(
-        self, user_id: Optional[str] = None, history: Sequence[str] = (), exclude: Sequence[str] = (), k: int = 10
+        self,
+        user_id: Optional[str] = None,
+        history: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        k: int = 10,
+        context: Optional[Mapping[str, Any]] = None,
     ) -> RecommendationList:
         """Returns up to `k` items, best first.
 
@@ -97,11 +106,15 @@ class RecommenderClient:
             history: ids of items, newest first; replaces the stored history.
             exclude: ids of items that must not be returned.
             k: at least 1, at most the model's own limit.
+            context: features of the request and its user, by the names that the model was trained with: a text or a
+                number, a list of them, or None for a missing one; `timestamp` is a datetime (UTC unless it has an
+                offset) or whole microseconds since the epoch. The model ignores other names. Only for a model that
+                takes a context.
         """
-        return self.recommend_batch([Query(user_id, history, exclude)], k)[0]
+        return self.recommend_batch([Query(user_id, history, exclude, context)], k)[0]
 
     def recommend_batch(self, queries: Iterable[Query], k: int = 10) -> list[RecommendationList]:
-        """Returns one list for each query, in order, by one request."""
+        """Returns one list for each query, in order, by one request; they may differ in whether they have a context."""
         asked = list(queries)
         k = _checked_k(k)
         inputs = {
@@ -112,7 +125,12 @@ class RecommenderClient:
         }
         if not asked:
             return []
-        outputs, version = self._ask("recommend", inputs, {"item_ids": (len(asked), None), "source": (len(asked),)})
+        signature = "recommend"
+        contexts = [request_context.serialize({} if query.context is None else query.context) for query in asked]
+        if any(contexts):
+            signature = _IN_CONTEXT
+            inputs["context"] = Tensor("string", (len(asked),), contexts)
+        outputs, version = self._ask(signature, inputs, {"item_ids": (len(asked), None), "source": (len(asked),)})
         lists = self._ranked(outputs)
         sources = outputs["source"].values
         return [RecommendationList(items, str(source), version) for items, source in zip(lists, sources)]
@@ -186,7 +204,15 @@ class RecommenderClient:
     ) -> tuple[dict[str, Tensor], Optional[int]]:
         """Calls `signature` and checks that the answer has the contract's outputs and shapes (None: any size)."""
         wanted = [*expected, "scores"] if "item_ids" in expected else list(expected)
-        outputs, version = self._transport.predict(self._model, signature, inputs, wanted, self._timeout)
+        try:
+            outputs, version = self._transport.predict(self._model, signature, inputs, wanted, self._timeout)
+        except InvalidRequest as error:
+            if f'"{_IN_CONTEXT}" not found' in str(error):
+                raise InvalidRequest(
+                    f"model {self._model} at {self.target} takes no context (it has no signature {_IN_CONTEXT!r}): ask"
+                    " without one"
+                ) from None
+            raise
         for name, shape in expected.items():
             found = outputs[name].shape if name in outputs else None
             if found is None or len(found) != len(shape) or any(s not in (None, f) for s, f in zip(shape, found)):

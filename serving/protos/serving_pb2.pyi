@@ -1,14 +1,8 @@
 from collections.abc import Iterable as _Iterable
 from collections.abc import Mapping as _Mapping
-from typing import (
-    ClassVar as _ClassVar,
-)
-from typing import (
-    Optional as _Optional,
-)
-from typing import (
-    Union as _Union,
-)
+from typing import ClassVar as _ClassVar
+from typing import Optional as _Optional
+from typing import Union as _Union
 
 from google.protobuf import any_pb2 as _any_pb2
 from google.protobuf import descriptor as _descriptor
@@ -32,6 +26,53 @@ DT_UINT16: DataType
 DT_UINT32: DataType
 DT_UINT64: DataType
 DT_UINT8: DataType
+
+class BytesList(_message.Message):
+    __slots__ = ["value"]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    value: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, value: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class Example(_message.Message):
+    __slots__ = ["features"]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    features: Features
+    def __init__(self, features: _Optional[_Union[Features, _Mapping]] = ...) -> None: ...
+
+class Feature(_message.Message):
+    __slots__ = ["bytes_list", "float_list", "int64_list"]
+    BYTES_LIST_FIELD_NUMBER: _ClassVar[int]
+    FLOAT_LIST_FIELD_NUMBER: _ClassVar[int]
+    INT64_LIST_FIELD_NUMBER: _ClassVar[int]
+    bytes_list: BytesList
+    float_list: FloatList
+    int64_list: Int64List
+    def __init__(
+        self,
+        bytes_list: _Optional[_Union[BytesList, _Mapping]] = ...,
+        float_list: _Optional[_Union[FloatList, _Mapping]] = ...,
+        int64_list: _Optional[_Union[Int64List, _Mapping]] = ...,
+    ) -> None: ...
+
+class Features(_message.Message):
+    __slots__ = ["feature"]
+    class FeatureEntry(_message.Message):
+        __slots__ = ["key", "value"]
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Feature
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Feature, _Mapping]] = ...) -> None: ...
+
+    FEATURE_FIELD_NUMBER: _ClassVar[int]
+    feature: _containers.MessageMap[str, Feature]
+    def __init__(self, feature: _Optional[_Mapping[str, Feature]] = ...) -> None: ...
+
+class FloatList(_message.Message):
+    __slots__ = ["value"]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    value: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, value: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class GetModelMetadataRequest(_message.Message):
     __slots__ = ["metadata_field", "model_spec"]
@@ -78,6 +119,12 @@ class GetModelStatusResponse(_message.Message):
     def __init__(
         self, model_version_status: _Optional[_Iterable[_Union[ModelVersionStatus, _Mapping]]] = ...
     ) -> None: ...
+
+class Int64List(_message.Message):
+    __slots__ = ["value"]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    value: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, value: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ModelSpec(_message.Message):
     __slots__ = ["name", "signature_name", "version", "version_label"]

@@ -36,38 +36,46 @@ def write_examples(uri: Path, split: str, rows: Sequence[Row], shards: int = 1) 
                 writer.write(tf.train.Example(features=features).SerializeToString())
 
 
-def write_servable(path: Path, step: int = 1, max_k: int = 100, fingerprint: str = "f1") -> Path:
+def write_servable(path: Path, step: int = 1, max_k: int = 100, fingerprint: str = "f1", context: bool = False) -> Path:
     """Saves a servable whose best item is the one `step` places after the newest of the history, then the next…
 
-    Without a known history the first items come first. `history` and `exclude` are left out, the rest is padding.
+    Without a known history the first items come first. `history` and `exclude` are left out, the rest is padding; the
+    signature `score` leaves out nothing. With `context` there are signatures that take a query's features too: the
+    number `skip` goes to `step`, and a query without it or without the time 7 gets the first items.
     """
     import tensorflow as tf
+
+    def strings(name: str, *shape: None) -> tf.TensorSpec:
+        return tf.TensorSpec(shape, tf.string, name)
+
+    users, history, exclude = strings("user_id", None), strings("history", None, None), strings("exclude", None, None)
+    candidates, contexts, k = (
+        strings("candidates", None, None),
+        strings("context", None),
+        tf.TensorSpec([], tf.int32, "k"),
+    )
 
     class Model(tf.Module):
         def __init__(self) -> None:
             super().__init__()
             self.items = tf.constant(ITEMS)
 
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec([None], tf.string, "user_id"),
-                tf.TensorSpec([None, None], tf.string, "history"),
-                tf.TensorSpec([None, None], tf.string, "exclude"),
-                tf.TensorSpec([], tf.int32, "k"),
-            ]
-        )
-        def recommend(self, user_id, history, exclude, k):
-            with tf.control_dependencies([tf.debugging.assert_less_equal(k, max_k, "k is over max_k")]):
-                blank = tf.fill([tf.shape(user_id)[0], 1], "")
+        def scores(self, history, skip):
+            """Scores [B, 20] of all items, and whether the history's newest is known [B]."""
+            blank = tf.fill([tf.shape(history)[0], 1], "")
             newest = tf.concat([history, blank], axis=1)[:, :1]
             start = tf.argmax(tf.equal(newest, self.items), axis=1, output_type=tf.int32)
             known = tf.reduce_any(tf.equal(newest, self.items), axis=1)
-            start = tf.where(known, start + step, 0)
+            start = tf.where(known & (skip >= 0), start + step + skip, 0)
             places = tf.math.floormod(tf.range(len(ITEMS))[None, :] - start[:, None], len(ITEMS))
+            return -tf.cast(places, tf.float32), known
+
+        def best(self, history, exclude, k, skip):
+            with tf.control_dependencies([tf.debugging.assert_less_equal(k, max_k, "k is over max_k")]):
+                scores, known = self.scores(history, skip)
             gone = tf.reduce_any(tf.equal(tf.concat([history, exclude], 1)[:, :, None], self.items), axis=1)
-            scores = tf.where(gone, -float("inf"), -tf.cast(places, tf.float32))
             taken = tf.minimum(k, len(ITEMS))
-            scores, indices = tf.math.top_k(scores, taken)
+            scores, indices = tf.math.top_k(tf.where(gone, -float("inf"), scores), taken)
             ids = tf.where(tf.math.is_inf(scores), "", tf.gather(self.items, indices))
             return {
                 "item_ids": tf.pad(ids, [[0, 0], [0, k - taken]]),
@@ -75,9 +83,40 @@ def write_servable(path: Path, step: int = 1, max_k: int = 100, fingerprint: str
                 "source": tf.where(known, "history", "popular"),
             }
 
+        def picked(self, history, candidates, skip):
+            scores, _ = self.scores(history, skip)
+            same = tf.equal(candidates[:, :, None], self.items)
+            found = tf.reduce_max(tf.where(same, scores[:, None], -float("inf")), axis=2)
+            return {"scores": found}
+
+        @tf.function(input_signature=[users, history, exclude, k])
+        def recommend(self, user_id, history, exclude, k):
+            return self.best(history, exclude, k, tf.zeros_like(user_id, tf.int32))
+
+        @tf.function(input_signature=[users, history, candidates])
+        def score(self, user_id, history, candidates):
+            return self.picked(history, candidates, tf.zeros_like(user_id, tf.int32))
+
+        @tf.function(input_signature=[users, history, exclude, k, contexts])
+        def recommend_in_context(self, user_id, history, exclude, k, context):
+            return self.best(history, exclude, k, self.skip(context))
+
+        @tf.function(input_signature=[users, history, candidates, contexts])
+        def score_in_context(self, user_id, history, candidates, context):
+            return self.picked(history, candidates, self.skip(context))
+
+        def skip(self, context):
+            features = {"skip": tf.io.FixedLenFeature([], tf.float32, -1.0)}
+            features["timestamp"] = tf.io.FixedLenFeature([], tf.int64, 0)
+            parsed = tf.io.parse_example(context, features)
+            return tf.where(parsed["timestamp"] == 7, tf.cast(parsed["skip"], tf.int32), -1)
+
     model = Model()
-    tf.saved_model.save(model, str(path), signatures={"recommend": model.recommend})
-    description = {"fingerprint": fingerprint, "max_k": max_k}
+    names = ["recommend", "score", *(["recommend_in_context", "score_in_context"] if context else [])]
+    tf.saved_model.save(model, str(path), signatures={name: getattr(model, name) for name in names})
+    description: dict[str, Any] = {"fingerprint": fingerprint, "max_k": max_k}
+    if context:
+        description["context"] = [{"name": "skip", "type": "number"}, {"name": "timestamp", "type": "timestamp"}]
     (path / "assets.extra").mkdir()
     (path / "assets.extra" / "recommender.json").write_text(json.dumps(description))
     return path
@@ -88,8 +127,8 @@ def servable(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Gives the directory of a servable with the wanted properties; each is made once."""
     made: dict[tuple, Path] = {}
 
-    def make(step: int = 1, max_k: int = 100, fingerprint: str = "f1") -> Path:
-        key = (step, max_k, fingerprint)
+    def make(step: int = 1, max_k: int = 100, fingerprint: str = "f1", context: bool = False) -> Path:
+        key = (step, max_k, fingerprint, context)
         if key not in made:
             made[key] = write_servable(tmp_path_factory.mktemp("servable") / "model", *key)
         return made[key]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import standard_artifacts
 
 from components.errors import InputError
+from components.evaluator.baselines.settings import BaselineSettings
 from components.evaluator.component import Evaluator
 from components.evaluator.executor import Executor
 from components.evaluator.report import load_report
@@ -21,7 +23,19 @@ from tests.components.conftest import ITEMS, write_examples
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]  # TFMA takes seconds a run
 
-SETTINGS = EvaluatorSettings(ks=(1, 2, 5), ndcg_ks=(5,), thresholds={}, min_slice_size=5, batch_size=7)
+SETTINGS = EvaluatorSettings(
+    ks=(1, 2, 5),
+    ndcg_ks=(5,),
+    map_ks=(),
+    list_ks=(2,),
+    slices=(("user_type",), ("history_length",)),
+    thresholds={},
+    min_slice_size=5,
+    batch_size=1,  # 16 queries a chunk, so that there are several
+    bootstrap_replicates=20,
+)
+NEW_ITEMS = ["new0", "new1"]
+"""Items of the catalogue that training never saw."""
 
 
 def make_queries(count: int = 40) -> list[dict]:
@@ -33,11 +47,12 @@ def make_queries(count: int = 40) -> list[dict]:
         history = [] if number % 5 == 0 else [ITEMS[newest], ITEMS[(newest + 10) % 20]][: 1 + number % 2]
         queries.append(
             {
-                "user_id": f"u{number}",
+                "user_id": f"u{number // 2}",
                 "item_id": ITEMS[(newest + draw.choice([1, 1, 2, 3])) % 20],
                 "history": history,
                 "seen": history,
                 "user_type": "known" if number % 4 == 0 else "new",
+                "timestamp": 7,
             }
         )
     return queries
@@ -45,22 +60,40 @@ def make_queries(count: int = 40) -> list[dict]:
 
 def write_interactions(uri: Path, queries: list[dict], shards: int = 2) -> Path:
     """Training events such that i00 is the most popular item, then i01…; and the queries."""
-    train = [{"item_id": item} for place, item in enumerate(ITEMS) for _ in range(20 - place)]
+    train = [
+        {"user_id": f"t{count}", "item_id": item, "timestamp": place}
+        for place, item in enumerate(ITEMS)
+        for count in range(20 - place)
+    ]
     write_examples(uri, "train", train)
     write_examples(uri, "eval", queries, shards)
     return uri
 
 
-def expected_ranks(queries: list[dict], step: int, exclude_seen: bool = True) -> list[int]:
-    """What the tiny servable must answer, from its definition; 5 stands for missed."""
-    ranks = []
+def write_catalogue(uri: Path) -> Path:
+    """The items and two new ones; of two neighbours one is red and one is blue."""
+    items = [{"item_id": item, "colour": ("red", "blue")[number % 2]} for number, item in enumerate(ITEMS)]
+    write_examples(uri, "catalogue", [*({"item_id": item} for item in NEW_ITEMS), *items])
+    return uri
+
+
+def expected_answers(queries: list[dict], step: int, exclude_seen: bool = True) -> list[list[str]]:
+    """What the tiny servable must answer, from its definition; 5 items at most."""
+    answers = []
     for query in queries:
         history = query["history"]
         start = (ITEMS.index(history[0]) + step) % 20 if history else 0
-        gone = set(history) | (set(query["seen"]) if exclude_seen else set())
-        answer = [item for item in ITEMS[start:] + ITEMS[:start] if item not in gone][:5]
-        ranks.append(answer.index(query["item_id"]) if query["item_id"] in answer else 5)
-    return ranks
+        gone = {*history, *query["seen"]} if exclude_seen else set()
+        answers.append([item for item in ITEMS[start:] + ITEMS[:start] if item not in gone][:5])
+    return answers
+
+
+def expected_ranks(queries: list[dict], step: int, exclude_seen: bool = True) -> list[int]:
+    """Where it has the relevant items; 5 stands for missed."""
+    answers = expected_answers(queries, step, exclude_seen)
+    return [
+        answer.index(query["item_id"]) if query["item_id"] in answer else 5 for query, answer in zip(queries, answers)
+    ]
 
 
 class Run:
@@ -69,7 +102,9 @@ class Run:
     def __init__(self, root: Path, interactions: Path, models: dict[str, Path], settings: EvaluatorSettings):
         examples = standard_artifacts.Examples()
         examples.uri = str(interactions)
-        inputs: dict[str, Any] = {"examples": [examples]}
+        catalogue = standard_artifacts.Examples()
+        catalogue.uri = str(write_catalogue(root / "catalogue"))
+        inputs: dict[str, Any] = {"examples": [examples], "catalogue": [catalogue]}
         for number, (name, path) in enumerate(models.items()):
             artifact = standard_artifacts.Model()
             artifact.uri = str(root / name)
@@ -84,7 +119,8 @@ class Run:
             (root / name).mkdir()
         context = base_beam_executor.BaseBeamExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
         outputs = {"evaluation": [self.evaluation], "blessing": [self.blessing]}
-        Executor(context).Do(inputs, outputs, {"settings": settings.model_dump_json()})
+        properties = {"item_features": json.dumps(["colour"]), "settings": settings.model_dump_json()}
+        Executor(context).Do(inputs, outputs, properties)
         self.report = load_report(self.evaluation.uri)
         self.summary = self.evaluation.get_string_custom_property("summary")
 
@@ -138,6 +174,52 @@ def test_popularity_answers_the_most_frequent_items_that_were_not_seen(judged: R
     assert overall["mrr"] == _mean([1 / (rank + 1) if rank < 5 else 0 for rank in ranks])
 
 
+def test_what_is_recommended_is_measured(judged: Run) -> None:
+    answers = [answer[:2] for answer in expected_answers(make_queries(), step=1)]
+    events = {item: 20 - place for place, item in enumerate(ITEMS)}
+    overall = judged.report.metrics["candidate"]["overall"]
+    assert overall["coverage@2"] == len({item for answer in answers for item in answer}) / 22
+    assert overall["average_popularity@2"] == _mean([events[item] for answer in answers for item in answer])
+    bits = {item: -math.log2((events[item] + 1) / (210 + 22)) for item in ITEMS}
+    assert overall["novelty@2"] == _mean([bits[item] for answer in answers for item in answer])
+    colours = [{int(item[1:]) % 2 for item in answer} for answer in answers]
+    assert overall["diversity@2"] == _mean([len(colour) - 1 for colour in colours])
+    assert 0 < overall["gini@2"] < judged.report.metrics["popularity"]["overall"]["gini@2"] < 1
+
+
+def test_baselines_are_asked_the_same_queries(judged: Run) -> None:
+    names = ["candidate", "champion", *EvaluatorSettings().baselines.names]
+    assert list(judged.report.metrics) == names
+    counts = {
+        model: {name: values["count"] for name, values in slices.items()}
+        for model, slices in judged.report.metrics.items()
+    }
+    assert all(of_model == counts["candidate"] for of_model in counts.values())
+
+
+def test_intervals_surround_the_values(judged: Run) -> None:
+    for model, slices in judged.report.intervals.items():
+        for name, intervals in slices.items():
+            values = judged.report.metrics[model][name]
+            assert list(intervals) == [metric for metric in values if metric in SETTINGS.ranking_metrics()]
+            assert all(low <= values[metric] <= high for metric, (low, high) in intervals.items()), (model, name)
+    low, high = judged.report.intervals["candidate"]["overall"]["hit_rate@2"]
+    assert 0.05 < high - low < 0.5
+
+
+def test_leads_are_over_the_champion_and_the_best_baseline(judged: Run) -> None:
+    hits = {model: slices["overall"]["hit_rate@5"] for model, slices in judged.report.metrics.items()}
+    over_champion, over_best = judged.report.leads
+    assert judged.report.headline == "hit_rate@5"
+    assert over_champion.model == "champion"
+    assert hits[over_best.model] == max(
+        value for model, value in hits.items() if model not in ("candidate", "champion")
+    )
+    for lead in judged.report.leads:
+        assert lead.value == pytest.approx(hits["candidate"] - hits[lead.model])
+        assert lead.interval[0] <= lead.value <= lead.interval[1]
+
+
 def test_slices_have_their_own_figures_and_counts(judged: Run) -> None:
     queries = make_queries()
     ranks = expected_ranks(queries, step=1)
@@ -184,9 +266,24 @@ def test_the_artifacts_are_those_of_tfx(judged: Run) -> None:
 
 def test_rows_for_the_terminal(judged: Run) -> None:
     rows = dict(judged.report.rows())
-    assert list(rows) == ["count", "hit_rate@1", "hit_rate@2", "hit_rate@5", "ndcg@5", "mrr"]
-    assert list(rows["mrr"]) == ["candidate", "champion", "popularity"]
-    assert rows["count"] == {"candidate": 40, "champion": 40, "popularity": 40}
+    assert list(rows) == ["count", *SETTINGS.ranking_metrics(), *SETTINGS.list_metrics()]
+    assert list(rows["mrr"]) == list(rows["gini@2"]) == list(judged.report.metrics)
+    assert set(rows["count"].values()) == {40}
+
+
+def repeated_queries() -> list[dict]:
+    """Users who come back to the newest item of their history; the second has none and takes a popular item."""
+    draws = [["i07", "i03"], [], ["i02"]]
+    return [
+        {
+            "user_id": f"u{number}",
+            "item_id": [*history, "i00"][0],
+            "history": history,
+            "seen": history,
+            "user_type": "known" if number == 0 else "new",
+        }
+        for number, history in enumerate(draws)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -194,17 +291,16 @@ def first(tmp_path_factory: pytest.TempPathFactory, servable: Callable[..., Path
     """The first run: the champion artifact is empty. One shard has no query, what was seen may be recommended."""
     root = tmp_path_factory.mktemp("first")
     (root / "none").mkdir()
-    queries = make_queries(3)
-    for query in queries:
-        query["seen"] = [query["item_id"]]
     return Run(
         root,
-        write_interactions(root / "interactions", queries, shards=4),
-        {"model": servable(), "champion": root / "none"},
+        write_interactions(root / "interactions", repeated_queries(), shards=4),
+        {"model": servable(step=0, max_k=3, fingerprint="f0"), "champion": root / "none"},
         SETTINGS.model_copy(
             update={
                 "exclude_seen": False,
                 "slices": (("user_type",), ("user_type", "history_length")),
+                "bootstrap_replicates": 0,
+                "baselines": BaselineSettings(names=("popularity",)),
                 "thresholds": {"hit_rate@5": Threshold(max_drop=0.01, min=0.0, slices=(("user_type",),))},
             }
         ),
@@ -213,6 +309,8 @@ def first(tmp_path_factory: pytest.TempPathFactory, servable: Callable[..., Path
 
 def test_without_a_champion_nothing_is_compared_with_it(first: Run) -> None:
     assert list(first.report.metrics) == ["candidate", "popularity"]
+    assert first.report.leads == ()
+    assert first.report.intervals == {}
     assert [check.kind for check in first.report.checks] == ["min"]
     assert first.report.blessed
     assert [path.name for path in Path(first.blessing.uri).iterdir()] == ["BLESSED"]
@@ -221,15 +319,21 @@ def test_without_a_champion_nothing_is_compared_with_it(first: Run) -> None:
 
 
 def test_seen_items_may_be_recommended_if_asked_so(first: Run) -> None:
-    ranks = expected_ranks(make_queries(3), step=1, exclude_seen=False)
-    assert first.report.metrics["candidate"]["overall"]["hit_rate@5"] == _mean([rank < 5 for rank in ranks])
-    assert first.report.metrics["candidate"]["overall"]["hit_rate@5"] > 0
+    """The newest of the history is the model's first choice, and relevant; `recommend` would leave it out."""
+    queries = repeated_queries()
+    overall = first.report.metrics["candidate"]["overall"]
+    ranks = expected_ranks(queries, step=0, exclude_seen=False)
+    assert overall["hit_rate@1"] == _mean([rank < 1 for rank in ranks])
+    assert overall["hit_rate@1"] > 0
+    popular = [ITEMS.index(query["item_id"]) for query in queries]
+    hits = _mean([rank < 5 for rank in popular])
+    assert first.report.metrics["popularity"]["overall"]["hit_rate@5"] == hits
 
 
 def test_a_slice_with_too_few_queries_has_a_count_only_and_is_not_checked(first: Run) -> None:
     slices = first.report.metrics["candidate"]
     assert slices["user_type=new"] == {"count": 2}
-    assert slices["history_length=0, user_type=known"] == {"count": 1}
+    assert slices["history_length=1-4, user_type=known"] == {"count": 1}
     assert {check.slice for check in first.report.checks} == {"overall"}
 
 
@@ -265,10 +369,51 @@ def test_a_champion_of_another_kind(tmp_path: Path, servable: Callable[..., Path
         Run(tmp_path, write_interactions(tmp_path / "x", make_queries(1)), models, SETTINGS)
 
 
-def test_a_slice_by_a_feature_that_is_not_there(tmp_path: Path, servable: Callable[..., Path]) -> None:
-    settings = SETTINGS.model_copy(update={"slices": (("colour",),)})
-    with pytest.raises(InputError, match=r"no query has the feature 'colour'; remove it from evaluator\.slices"):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("colour", "no query has the feature 'colour'"), ("timestamp", "'timestamp' is no feature of one category")],
+)
+def test_a_slice_by_what_is_no_category(tmp_path: Path, servable: Callable[..., Path], name: str, message: str) -> None:
+    settings = SETTINGS.model_copy(update={"slices": ((name,),)})
+    with pytest.raises(InputError, match=message):
         Run(tmp_path, write_interactions(tmp_path / "x", make_queries(2)), {"model": servable()}, settings)
+
+
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_a_model_that_takes_the_querys_features_gets_them(
+    tmp_path: Path, servable: Callable[..., Path], exclude_seen: bool
+) -> None:
+    queries = make_queries(20)
+    for number, query in enumerate(queries):
+        query["skip"] = float(number % 3)
+    run = Run(
+        tmp_path,
+        write_interactions(tmp_path / "x", [*queries, {**queries[1], "timestamp": 8}]),
+        {"model": servable(step=0, fingerprint="c", context=True), "champion": servable()},
+        SETTINGS.model_copy(update={"exclude_seen": exclude_seen, "slices": (("item_popularity",),)}),
+    )
+    ranks = [expected_ranks([query], int(query["skip"]), exclude_seen)[0] for query in queries]
+    at_another_time = expected_ranks([{**queries[1], "history": [], "seen": queries[1]["seen"]}], 0, exclude_seen)
+    overall = run.report.metrics["candidate"]["overall"]
+    assert overall["mrr"] == _mean([1 / (rank + 1) if rank < 5 else 0 for rank in [*ranks, *at_another_time]])
+    without = expected_ranks([*queries, queries[1]], 1, exclude_seen)
+    assert run.report.metrics["champion"]["overall"]["hit_rate@5"] == _mean([rank < 5 for rank in without])
+    bands = {"head": range(2), "mid": range(2, 10), "tail": range(10, 20)}
+    labels = [ITEMS.index(query["item_id"]) for query in [*queries, queries[1]]]
+    assert {name: values["count"] for name, values in run.report.metrics["candidate"].items()} == {
+        "overall": 21,
+        **{f"item_popularity={band}": sum(label in places for label in labels) for band, places in bands.items()},
+    }
+
+
+def test_items_that_training_never_saw_are_missed_by_baselines_and_have_a_slice(
+    tmp_path: Path, servable: Callable[..., Path]
+) -> None:
+    queries = [{**query, "item_id": NEW_ITEMS[0]} for query in make_queries(6)]
+    settings = SETTINGS.model_copy(update={"slices": (("item_popularity",),)})
+    report = Run(tmp_path, write_interactions(tmp_path / "x", queries), {"model": servable()}, settings).report
+    assert report.slices() == ["overall", "item_popularity=new"]
+    assert {slices["item_popularity=new"]["mrr"] for slices in report.metrics.values()} == {0}
 
 
 def test_the_component_carries_its_settings_as_json() -> None:
@@ -276,7 +421,9 @@ def test_the_component_carries_its_settings_as_json() -> None:
 
     model = channel_utils.as_channel([standard_artifacts.Model()])
     examples = channel_utils.as_channel([standard_artifacts.Examples()])
-    node = Evaluator(examples=examples, model=model, settings=SETTINGS)
+    data = {"examples": examples, "catalogue": examples}
+    node = Evaluator(**data, model=model, item_features=["genres"], settings=SETTINGS)
+    assert json.loads(node.exec_properties["item_features"]) == ["genres"]
     assert EvaluatorSettings.model_validate(json.loads(node.exec_properties["settings"])) == SETTINGS
     assert set(node.outputs) == {"evaluation", "blessing"}
-    assert set(Evaluator(examples=examples, model=model, champion=model).inputs) == {"examples", "model", "champion"}
+    assert set(Evaluator(**data, model=model, champion=model).inputs) == {*data, "model", "champion"}

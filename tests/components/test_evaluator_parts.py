@@ -1,57 +1,179 @@
-"""The pure parts of the Evaluator: popularity, bands, thresholds, settings, report, the check of what is served."""
+"""The pure parts of the Evaluator: items, answers, bootstrap, bands, thresholds, settings, report."""
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pydantic
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
-from components.evaluator.popularity import Popularity
-from components.evaluator.report import Check, Report, load_report, save_report
+from components.evaluator.baselines.base import TrainingEvents
+from components.evaluator.bootstrap import interval, user_weights
+from components.evaluator.items import Items, load_items, read_items
+from components.evaluator.report import Check, Lead, Report, load_report, save_report
 from components.evaluator.settings import EvaluatorSettings, Threshold
+from tests.components.conftest import write_examples
 
 
-def ragged(lists: list[list[bytes]]) -> tuple[np.ndarray, np.ndarray]:
-    values = np.array([value for row in lists for value in row], dtype=object)
-    return values, np.cumsum([0, *map(len, lists)])
+def ids(*names: str) -> np.ndarray:
+    return np.array([name.encode() for name in names], dtype=object)
 
 
-def test_popularity_by_hand() -> None:
-    popularity = Popularity({b"c": 5, b"a": 9, b"b": 5, b"d": 1})  # a, b, c, d: of equals the smaller id is first
-    labels = np.array([b"a", b"c", b"c", b"d", b"b", b"new"], dtype=object)
-    history = ragged([[], [], [b"a", b"a"], [b"b"], [b"b"], []])
-    seen = ragged([[b"z"], [], [b"a"], [b"a", b"c"], [], [b"a"]])
-    assert popularity.label_ranks(labels, [history, seen], depth=10).tolist() == [0, 2, 1, 0, 10, 10]
-    assert popularity.label_ranks(labels, [history, seen], depth=1).tolist() == [0, 1, 1, 0, 1, 1]
+def training_events(item: list[int], names: np.ndarray) -> TrainingEvents:
+    rows = np.array(item, np.int32)
+    return TrainingEvents(np.zeros(len(rows), np.int32), rows, np.arange(len(rows)), names, 1)
 
 
-ids = st.sampled_from([b"a", b"b", b"c", b"d", b"e", b"unknown"])
+def test_items_are_the_trained_ones_and_then_the_rest_of_the_catalogue(tmp_path: Path) -> None:
+    catalogue = [
+        {"item_id": "new", "genres": ["x", "y", "x"], "country": "x"},
+        {"item_id": "b", "genres": ["y"]},
+        {"item_id": "a"},
+    ]
+    write_examples(tmp_path, "catalogue", catalogue)
+    items = read_items(str(tmp_path), ["genres", "country"], training_events([0, 0, 1], ids("a", "b")))
+    assert items.ids.tolist() == [b"a", b"b", b"new"]
+    assert items.events.tolist() == [2, 1, 0]
+    assert items.num_trained == 2
+    assert items.rows(np.array([[b"new", b""], [b"b", b"zzz"]], dtype=object)).tolist() == [[2, -1], [1, -1]]
+    assert items.features is not None
+    third = 1 / math.sqrt(3)  # the columns are genres x and y, country x: the same word in another feature is another
+    assert items.features.toarray().tolist() == [[0, 0, 0], [0, 1, 0], pytest.approx([third] * 3)]
+    items.save(str(tmp_path))
+    assert load_items(str(tmp_path)).rows(ids("new")).tolist() == [2]
+
+
+@pytest.mark.parametrize("names", [[], ["genres"]])
+def test_items_without_features(tmp_path: Path, names: list[str]) -> None:
+    write_examples(tmp_path, "catalogue", [{"item_id": "a"}])
+    assert read_items(str(tmp_path), names, training_events([0], ids("a"))).features is None
+
+
+def test_item_popularity_bands() -> None:
+    items = Items(np.arange(30), np.array([1] * 20 + [0] * 10), None)
+    rows = np.array([0, 1, 2, 9, 10, 19, 20, -1])
+    assert items.bands(rows).tolist() == [b"head", b"head", b"mid", b"mid", b"tail", b"tail", b"new", b"new"]
+
+
+class FakeBaseline:
+    """Scores an item by its row, and those in the history's first place higher."""
+
+    def __init__(self, scores: list[float]):
+        self._scores = np.array(scores, np.float32)
+
+    def scores(self, histories: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        return np.tile(self._scores, (len(histories[1]) - 1, 1))
+
+
+def ragged(*rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([row for of_query in rows for row in of_query], np.int32), np.cumsum([0, *map(len, rows)])
+
+
+def test_a_baselines_answer() -> None:
+    from components.evaluator.answers import answer
+
+    baseline = FakeBaseline([1, 3, 3, 2])
+    past = ragged([], [2], [3, 1, 0, 2])
+    assert answer(baseline, past, 2, True).tolist() == [[1, 2], [1, 3], [-1, -1]]
+    assert answer(baseline, past, 5, True).tolist() == [[1, 2, 3, 0, -1], [1, 3, 0, -1, -1], [-1] * 5]
+    assert answer(baseline, past, 2, False).tolist() == [[1, 2]] * 3
 
 
 @given(
-    st.lists(ids, max_size=30),
-    st.lists(st.tuples(ids, st.lists(ids, max_size=6), st.lists(ids, max_size=6)), max_size=8),
-    st.integers(1, 6),
+    st.lists(st.integers(0, 3), min_size=1, max_size=8),
+    st.lists(st.sets(st.integers(0, 7)), min_size=1, max_size=4),
+    st.integers(1, 10),
 )
-def test_popularity_ranks_as_a_built_answer_would(
-    train: list[bytes], queries: list[tuple[bytes, list[bytes], list[bytes]]], depth: int
-) -> None:
-    counts = Counter(item for item in train if item != b"unknown")
-    ranked = sorted(counts, key=lambda item: (-counts[item], item))
+@settings(max_examples=40, deadline=None)
+def test_a_baselines_answer_is_the_sorted_catalogue(scores: list[int], histories: list[set[int]], depth: int) -> None:
+    from components.evaluator.answers import answer
+
+    known = [[item for item in history if item < len(scores)] for history in histories]
+    ranked = sorted(range(len(scores)), key=lambda item: (-scores[item], item))
     expected = []
-    for label, history, seen in queries:
-        answer = [item for item in ranked if item not in history and item not in seen][:depth]
-        expected.append(answer.index(label) if label in answer else depth)
-    labels = np.array([label for label, _, _ in queries], dtype=object)
-    excluded = [ragged([history for _, history, _ in queries]), ragged([seen for _, _, seen in queries])]
-    assert Popularity(counts).label_ranks(labels, excluded, depth).tolist() == expected
+    for history in known:
+        left = [item for item in ranked if item not in history][:depth]
+        expected.append(left + [-1] * (depth - len(left)))
+    assert answer(FakeBaseline(list(map(float, scores))), ragged(*known), depth, True).tolist() == expected
+
+
+def test_distinct_keeps_the_first_of_each_known_item_in_its_order() -> None:
+    from components.evaluator.answers import distinct
+
+    query = np.array([0, 0, 2, 2, 0, 0, 2, 2])
+    rows = np.array([3, 1, 0, 5, 1, 2, 0, -1])
+    values, offsets = distinct(query, rows, num_queries=4, num_items=5)
+    assert values.tolist() == [3, 1, 2, 0]
+    assert offsets.tolist() == [0, 3, 3, 4, 4]
+
+
+def test_statistics_of_answers() -> None:
+    from components.evaluator.answers import Answers
+    from components.evaluator.extractor import statistics
+
+    features = sparse.csr_array(np.array([[1.0, 0], [0, 1.0], [1.0, 0]], np.float32))
+    items = Items(ids("a", "b", "c"), np.array([4, 2, 0]), features)
+    answers = Answers(np.array([0, 2, 9]), np.array([[0, 1, 2], [2, 0, -1], [-1, -1, -1]]))
+    settings = EvaluatorSettings(ks=(3,), ndcg_ks=(), map_ks=(), list_ks=(1, 2), thresholds={})
+    found = statistics(answers, np.array([[1, 2], [1, 0], [1, 5]], np.uint8), items, settings)
+    assert found.pop("rank_counts").tolist() == [[1, 0, 1, 1], [2, 0, 0, 5]]
+    assert found.pop("exposure@1").toarray().tolist() == [[1, 0, 1]]
+    assert found.pop("exposure@2").toarray().tolist() == [[2, 1, 1]]
+    bits = -np.log2(np.array([5, 3, 1]) / 9)
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "novelty@1": [pytest.approx(bits[0] + bits[2]), 2],
+        "novelty@2": [pytest.approx((bits[0] + bits[1]) / 2 + (bits[2] + bits[0]) / 2), 2],
+        "average_popularity@1": [4, 2],
+        "average_popularity@2": [3 + 2, 2],
+        "diversity@1": [0, 0],
+        "diversity@2": [1 + 0, 2],
+    }
+
+
+def test_a_users_queries_have_the_same_weights_whatever_they_come_with() -> None:
+    users = ids("u", "v", "u", "w")
+    weights = user_weights(users, 50)
+    assert weights.shape == (4, 51)
+    assert (weights[:, 0] == 1).all(), "the first column is the data as it is"
+    assert (weights[0] == weights[2]).all()
+    assert (weights[0] != weights[1]).any()
+    assert (user_weights(users[3:], 50) == weights[3:]).all()
+    assert (user_weights(users, 20) == weights[:, :21]).all()
+    assert user_weights(users, 0).tolist() == [[1]] * 4
+
+
+def test_weights_are_draws_from_poisson_1() -> None:
+    weights = user_weights(ids(*map(str, range(2000))), 200)[:, 1:].astype(int)
+    shares = np.bincount(weights.ravel(), minlength=5)[:5] / weights.size
+    assert shares.tolist() == pytest.approx([math.exp(-1) / math.factorial(n) for n in range(5)], abs=0.003)
+    # Neither users nor replicates resemble one another: correlations are of the size of chance.
+    assert np.abs(np.corrcoef(weights[:, :20], rowvar=False) - np.eye(20)).max() < 0.1
+    assert np.abs(np.corrcoef(weights[:20]) - np.eye(20)).max() < 0.35
+
+
+def test_an_interval() -> None:
+    replicates = np.array([*np.arange(101), math.nan])
+    assert interval(replicates, 0.9) == pytest.approx((5, 95))
+    assert interval(np.array([0.5, 0.5]), 0.95) == (0.5, 0.5)
+
+
+def test_intervals_hold_the_true_mean_as_often_as_they_say() -> None:
+    """Users with ten alike queries each: taking the queries for independent would be wrong by the root of ten."""
+    draw = np.random.default_rng(0)
+    held = 0
+    for trial in range(200):
+        hits = draw.random(100) < 0.3
+        weights = user_weights(ids(*(f"{trial} {user}" for user in range(100))), 200)[:, 1:]
+        low, high = interval(hits @ weights / weights.sum(axis=0), 0.9)
+        held += low <= 0.3 <= high
+    assert 0.83 < held / 200 < 0.96
 
 
 def test_history_bands() -> None:
@@ -62,13 +184,13 @@ def test_history_bands() -> None:
 
 
 def _check(settings: EvaluatorSettings, failures: set, **values: dict[str, float]) -> list[Check]:
-    """Checks thresholds on models with one slice besides the whole."""
+    """Checks thresholds on models with one slice besides the whole; the metrics all have the same values."""
     from components.evaluator.validation import check_thresholds
 
     table = {
         model: {
-            "overall": {"count": 100, "hit_rate@10": of_slice["overall"]},
-            "user_type=new": {"count": 60, "hit_rate@10": of_slice["new"]},
+            "overall": {"count": 100, "hit_rate@10": of_slice["overall"], "ndcg@10": of_slice["overall"]},
+            "user_type=new": {"count": 60, "hit_rate@10": of_slice["new"], "ndcg@10": of_slice["new"]},
         }
         for model, of_slice in values.items()
     }
@@ -85,7 +207,7 @@ def test_the_default_thresholds() -> None:
     )
     assert [str(check) for check in checks] == [
         "hit@10 0.2000 is below the champion's 0.2970 (less the drop allowed)",
-        "hit@10 0.2000 is not above popularity's 0.2000",
+        "NDCG@10 0.2000 is not above popularity's 0.2000",
     ]
     assert not any(check.passed for check in checks)
 
@@ -104,6 +226,31 @@ def test_thresholds_on_slices() -> None:
     ]
 
 
+def test_the_best_of_the_baselines_is_to_be_beaten() -> None:
+    values = {
+        "candidate": {"overall": 0.2, "new": 0.1},
+        "popularity": {"overall": 0.1, "new": 0.0},
+        "item_knn": {"overall": 0.15, "new": 0.05},
+        "ease": {"overall": 0.19, "new": 0.1},
+    }
+    named: dict = {"names": tuple(values)[1:]}
+
+    def verdicts(rivals: object) -> list[tuple[str, bool]]:
+        threshold = {"beat_baselines": rivals, "slices": [["user_type"]]}
+        settings = EvaluatorSettings.model_validate({"thresholds": {"hit_rate@10": threshold}, "baselines": named})
+        return [(str(check), check.passed) for check in _check(settings, set(), **values)]
+
+    assert verdicts(True) == [
+        ("hit@10 0.2000 is above ease's 0.1900", True),
+        ("hit@10 0.1000 is not above ease's 0.1000 where user_type=new", False),
+    ]
+    assert verdicts(["popularity", "item_knn"]) == [
+        ("hit@10 0.2000 is above item_knn's 0.1500", True),
+        ("hit@10 0.1000 is above item_knn's 0.0500 where user_type=new", True),
+    ]
+    assert verdicts(False) == []
+
+
 def test_a_champion_that_never_hits_can_not_be_fallen_behind() -> None:
     settings = EvaluatorSettings(thresholds={"hit_rate@10": Threshold(max_drop=0.0)})
     found = {"candidate": {"overall": 0.0, "new": 0.0}, "champion": {"overall": 0.0, "new": 0.0}}
@@ -111,15 +258,28 @@ def test_a_champion_that_never_hits_can_not_be_fallen_behind() -> None:
 
 
 def test_settings_name_the_metrics() -> None:
-    settings = EvaluatorSettings(ks=(5, 1), ndcg_ks=(20, 10), thresholds={})
-    assert settings.metrics() == {
+    settings = EvaluatorSettings(
+        ks=(5, 1), ndcg_ks=(20, 10), map_ks=(), recall_ks=(3,), precision_ks=(2, 2), list_ks=(30,), thresholds={}
+    )
+    assert settings.ranking_metrics() == {
         "hit_rate@1": ("hit_rate", 1),
         "hit_rate@5": ("hit_rate", 5),
+        "recall@3": ("recall", 3),
+        "precision@2": ("precision", 2),
         "ndcg@10": ("ndcg", 10),
         "ndcg@20": ("ndcg", 20),
-        "mrr": ("mrr", 20),
+        "mrr": ("mrr", 30),
     }
-    assert settings.depth == 20
+    kinds = ["coverage", "diversity", "novelty", "average_popularity", "gini"]
+    assert settings.list_metrics() == {f"{kind}@30": (kind, 30) for kind in kinds}
+    assert settings.depth == 30
+
+
+def test_the_headline_is_a_ranking_metric_with_a_threshold_if_there_is_one() -> None:
+    assert EvaluatorSettings().headline == "hit_rate@10"
+    assert EvaluatorSettings(ks=(3,), thresholds={}).headline == "hit_rate@3"
+    thresholds = {"coverage@10": Threshold(min=0.1), "mrr": Threshold(min=0.1)}
+    assert EvaluatorSettings(thresholds=thresholds).headline == "mrr"
 
 
 @pytest.mark.parametrize(
@@ -128,7 +288,18 @@ def test_settings_name_the_metrics() -> None:
         ({"ks": []}, "ks"),
         ({"ks": [0]}, "greater than 0"),
         ({"k": [1]}, "Extra inputs are not permitted"),
-        ({"ks": [5]}, r"thresholds: 'hit_rate@10' is not measured; there is hit_rate@5, ndcg@10, mrr"),
+        ({"ks": [5]}, r"thresholds: 'hit_rate@10' is not measured; there is hit_rate@5, map@10, ndcg@10, mrr"),
+        ({"thresholds": {"gini@10": {"min": 0.1}}}, "gini@10: more of it is not better"),
+        ({"thresholds": {"mrr": {"beat_baselines": ["bert"]}}}, "mrr: to be beaten, bert must be one of baselines.nam"),
+        ({"thresholds": {"mrr": {"beat_baselines": "ease"}}}, "beat_baselines"),
+        ({"thresholds": {"mrr": {"beat_baselines": []}}}, "to be beaten, a baseline must be one of"),
+        (
+            {"baselines": {"names": []}},
+            "ndcg@10: to be beaten, popularity must be one of baselines.names, which are none",
+        ),
+        ({"baselines": {"names": ["bert"]}}, "names"),
+        ({"bootstrap_replicates": -1}, "greater than or equal to 0"),
+        ({"confidence_level": 95}, "less than 1"),
         ({"thresholds": {"recall": {}}}, "'recall' is not measured"),
         ({"thresholds": {"mrr": {"max_drop": 1.5}}}, "less than 1"),
         ({"thresholds": {"mrr": {"slices": [["country"]]}}}, r"mrr: \['country'\] is not one of slices"),
@@ -142,21 +313,26 @@ def test_wrong_settings_are_named(settings: dict, message: str) -> None:
 
 def make_report(blessed: bool, champion: bool) -> Report:
     metrics = {"candidate": {"overall": {"count": 9, "hit_rate@10": 0.203, "mrr": 0.1}}}
-    metrics["popularity"] = {"overall": {"count": 9, "hit_rate@10": 0.074, "mrr": 0.02}}
     if champion:
         metrics["champion"] = {"overall": {"count": 9, "hit_rate@10": 0.201, "mrr": 0.1}}
+    metrics["popularity"] = {"overall": {"count": 9, "hit_rate@10": 0.074, "mrr": 0.02}}
+    metrics["item_knn"] = {"overall": {"count": 9, "hit_rate@10": 0.149, "mrr": 0.05}}
     checks = (Check("hit_rate@10", "overall", 0.203, 0.074, "popularity", True),)
     if not blessed:
         checks += (Check("mrr", "overall", 0.1, 0.5, "min", False),)
-    return Report(metrics, checks, blessed, {"candidate": 100}, True, 256, 50)
+    intervals = {"candidate": {"overall": {"hit_rate@10": (0.19, 0.21)}}}
+    leads = (Lead("item_knn", 0.054, (0.05, 0.06)),)
+    return Report(metrics, checks, blessed, "hit_rate@10", {"candidate": 100}, True, 256, 50, intervals, 0.9, leads)
 
 
 def test_summaries() -> None:
-    assert make_report(True, True).summary() == "hit@10 0.203 (popularity 0.074, champion 0.201) · blessed"
+    others = "(champion 0.201, popularity 0.074, item_knn 0.149)"
+    assert make_report(True, True).summary() == f"hit@10 0.203 {others} · blessed"
     assert (
         make_report(False, False).summary()
-        == "hit@10 0.203 (popularity 0.074) · not blessed: MRR 0.1000 is below 0.5000"
+        == "hit@10 0.203 (popularity 0.074, item_knn 0.149) · not blessed: MRR 0.1000 is below 0.5000"
     )
+    assert make_report(False, True).baselines == ("popularity", "item_knn")
 
 
 def test_a_report_survives_its_file(tmp_path: Path) -> None:
@@ -165,16 +341,19 @@ def test_a_report_survives_its_file(tmp_path: Path) -> None:
     assert load_report(str(tmp_path)) == report
 
 
-def test_reading_a_report_needs_no_tensorflow() -> None:
-    script = "import sys, components.evaluator.report; print('tensorflow' in sys.modules, 'apache_beam' in sys.modules)"
+def test_reading_a_report_and_the_settings_needs_no_heavy_package() -> None:
+    script = (
+        "import sys, components.evaluator.report, components.evaluator.settings\n"
+        "print(*(name in sys.modules for name in ('tensorflow', 'apache_beam', 'scipy')))"
+    )
     output = subprocess.run(
         [sys.executable, "-c", script], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
     )
-    assert output.stdout.split() == ["False", "False"]
+    assert output.stdout.split() == ["False"] * 3
 
 
 class FakeClient:
-    """Answers with the item after the newest of the history, and the one after that."""
+    """Answers with the item after the newest of the history, or `skip` places later, and the one after that."""
 
     def recommend_batch(self, queries, k: int):
         from serving.client.results import Recommendation, RecommendationList
@@ -182,6 +361,7 @@ class FakeClient:
         answers = []
         for query in queries:
             first = int(query.history[0][1:]) + 1 if query.history else 0
+            first += int(query.context.get("skip", [0])[0])
             ids = [item for item in (f"i{first:02}", f"i{first + 1:02}") if item not in query.exclude]
             answers.append(RecommendationList(tuple(Recommendation(item, 0.0) for item in ids[:k]), "history"))
         return answers
@@ -196,14 +376,15 @@ def test_served_metrics(tmp_path: Path) -> None:
         {"user_id": "b", "item_id": "i02", "history": ["i00"], "seen": []},  # rank 1
         {"user_id": "c", "item_id": "i02", "history": ["i00"], "seen": ["i01"]},  # rank 0: i01 is excluded
         {"user_id": "d", "item_id": "i09", "history": [], "seen": []},  # missed
+        {"user_id": "e", "item_id": "i05", "history": ["i00"], "seen": [], "skip": 3.0},  # rank 1
     ]
     write_examples(tmp_path, "eval", queries)
-    metrics = {"candidate": {"overall": {"count": 4, "hit_rate@1": 0.5, "ndcg@2": 0.6, "mrr": 0.625}}}
-    report = Report(metrics, (), True, {"candidate": 2}, True, 3, 50)
-    ranks = served_ranks(FakeClient(), str(tmp_path), report)
-    assert ranks.tolist() == [0, 1, 0, 2]
+    figures = {"count": 4, "hit_rate@1": 0.5, "ndcg@2": 0.6, "mrr": 0.625, "gini@1": 0.9}
+    report = Report({"candidate": {"overall": figures}}, (), True, "mrr", {"candidate": 2}, True, 3, 50)
+    ranks = served_ranks(FakeClient(), str(tmp_path), report, {"skip": float})
+    assert ranks.tolist() == [0, 1, 0, 2, 1]
     assert served_metrics(ranks, report) == {
-        "hit_rate@1": 2 / 4,
-        "ndcg@2": pytest.approx((1 + 1 / np.log2(3) + 1) / 4),
-        "mrr": (1 + 1 / 2 + 1) / 4,
+        "hit_rate@1": 2 / 5,
+        "ndcg@2": pytest.approx((1 + 1 / np.log2(3) + 1 + 1 / np.log2(3)) / 5),
+        "mrr": (1 + 1 / 2 + 1 + 1 / 2) / 5,
     }

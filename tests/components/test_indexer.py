@@ -41,8 +41,12 @@ def vectors() -> tuple[np.ndarray, np.ndarray]:
     return rng.normal(size=(len(ITEMS), DIM)).astype(np.float32), rng.normal(size=len(ITEMS)).astype(np.float32)
 
 
+SHIFTS = {("ann", 10): 5.0, ("ann", 30): 2.0, ("cleo", 7): -1.0}
+"""Of some events a feature of the user, `shift`; the newest event's counts."""
+
+
 class TinyTowers(tf.Module):
-    """Towers whose query is the mean of the embeddings of the known items of the history."""
+    """Towers whose query is the mean of the embeddings of the known items of the history, plus `shift`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,12 +57,22 @@ class TinyTowers(tf.Module):
         self.embedding = tf.Variable(embedding)
         self.bias = tf.Variable(bias)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string), tf.TensorSpec([None, None], tf.string)])
-    def query(self, user_id: tf.Tensor, history: tf.Tensor) -> dict[str, tf.Tensor]:
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string),
+            tf.TensorSpec([None, None], tf.string),
+            tf.TensorSpec([None, 2], tf.string),
+        ]
+    )
+    def query(self, user_id: tf.Tensor, history: tf.Tensor, context: tf.Tensor) -> dict[str, tf.Tensor]:
         row = self.table.lookup(history)
         known = tf.cast(row >= 0, tf.float32)[:, :, tf.newaxis]
         total = tf.reduce_sum(tf.gather(self.embedding, tf.maximum(row, 0)) * known, axis=1)
-        return {"embedding": tf.math.divide_no_nan(total, tf.reduce_sum(known, axis=1))}
+        spec = {"shift": tf.io.FixedLenFeature([], tf.float32, default_value=np.nan)}
+        shift = tf.reshape(tf.io.parse_example(tf.reshape(context, [-1]), spec)["shift"], [-1, 2])
+        shift = tf.where(tf.math.is_nan(shift[:, 1]), shift[:, 0], shift[:, 1])
+        shift = tf.where(tf.math.is_nan(shift), 0.0, shift)
+        return {"embedding": tf.math.divide_no_nan(total, tf.reduce_sum(known, axis=1)) + shift[:, tf.newaxis]}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def candidate(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -77,29 +91,43 @@ def write_examples(directory: Path, split: str, rows: list[dict[str, Any]]) -> s
                 feature = example.features.feature[name]
                 if isinstance(value, int):
                     feature.int64_list.value.append(value)
+                elif isinstance(value, float):
+                    feature.float_list.value.append(value)
                 else:
                     feature.bytes_list.value.append(value.encode())
             writer.write(example.SerializeToString())
     return str(directory)
 
 
+def write_towers(directory: Path, context: list[dict[str, str]], user_features: list[str]) -> str:
+    module = TinyTowers()
+    tf.saved_model.save(module, str(directory), signatures={"query": module.query, "candidate": module.candidate})
+    (directory / "assets.extra").mkdir()
+    manifest = {"context": context, "user_features": user_features}
+    (directory / "assets.extra" / "towers.json").write_text(json.dumps(manifest))
+    return str(directory)
+
+
 @pytest.fixture(scope="module")
 def towers(tmp_path_factory: pytest.TempPathFactory) -> str:
-    directory = str(tmp_path_factory.mktemp("towers"))
-    module = TinyTowers()
-    tf.saved_model.save(module, directory, signatures={"query": module.query, "candidate": module.candidate})
-    return directory
+    return write_towers(tmp_path_factory.mktemp("towers"), [], [])
 
 
 @pytest.fixture(scope="module")
 def index(towers: str, tmp_path_factory: pytest.TempPathFactory) -> Index:
-    data = tmp_path_factory.mktemp("data")
+    return make_index(towers, tmp_path_factory.mktemp("data"))
+
+
+def make_index(towers: str, data: Path) -> Index:
     catalogue = write_examples(
         data / "catalogue", "catalogue", [{"item_id": item, "display": f"Title {item}"} for item in ITEMS]
     )
-    log = write_examples(
-        data / "log", "train", [{"user_id": user, "item_id": item, "timestamp": time} for user, item, time in LOG]
-    )
+    rows = [
+        {"user_id": user, "item_id": item, "timestamp": time}
+        | ({"shift": SHIFTS[user, time]} if (user, time) in SHIFTS else {})
+        for user, item, time in LOG
+    ]
+    log = write_examples(data / "log", "train", rows)
     return build_index(towers, catalogue, log, stored_history=100)
 
 
@@ -232,6 +260,75 @@ def test_score_ranks_as_recommend_does(servable: Any) -> None:
     assert answer[1].tolist() == [3, 0, -np.inf]
 
 
+@pytest.fixture(scope="module")
+def in_context(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A servable whose towers take the context `shift`, stored of ann (2) and cleo (-1)."""
+    root = tmp_path_factory.mktemp("in_context")
+    towers = write_towers(root / "towers", [{"name": "shift", "type": "number"}], ["shift"])
+    directory = root / "servable" / "1"
+    manifest = save_servable(towers, make_index(towers, root), DEFAULT_K, "tiny", str(directory))
+    assert manifest["context"] == [{"name": "shift", "type": "number"}]
+    return tf.saved_model.load(str(directory))
+
+
+def shift_of(value: float | None) -> bytes:
+    example = tf.train.Example()
+    if value is not None:
+        example.features.feature["shift"].float_list.value.append(value)
+    return example.SerializeToString()
+
+
+def test_context_of_the_request_counts_more_than_what_is_stored(in_context: Any) -> None:
+    users = ["ann", "ann", "cleo", "bob, jr", "stranger", "stranger"]
+    answer = in_context.signatures["recommend_in_context"](
+        user_id=tf.constant(users),
+        history=strings([["f"]] * 6),
+        exclude=strings([[]] * 6),
+        context=tf.constant([shift_of(value) for value in (None, 7.0, None, None, 0.5, None)]),
+        k=tf.constant(1),
+    )
+    embedding, bias = vectors()
+    for row, shift in enumerate([2, 7, -1, 0, 0.5, 0]):
+        scores = embedding @ (embedding[5] + shift) + bias
+        left_out = {"f", *STORED.get(users[row], [])}
+        assert answer["scores"].numpy()[row, 0] == pytest.approx(
+            max(score for item, score in zip(ITEMS, scores) if item not in left_out), rel=1e-5
+        )
+
+
+def test_other_signatures_use_the_stored_context(in_context: Any) -> None:
+    embedding, bias = vectors()
+    expected = embedding[4] @ ((embedding[0] + embedding[1]) / 2 + 2) + bias[4]
+    score = in_context.signatures["score"](
+        user_id=tf.constant(["ann"]), history=strings([[]]), candidates=strings([["e🙂"]])
+    )["scores"].numpy()
+    assert score[0, 0] == pytest.approx(expected, rel=1e-5)
+    other = in_context.signatures["score_in_context"](
+        user_id=tf.constant(["ann"]),
+        history=strings([[]]),
+        candidates=strings([["e🙂"]]),
+        context=tf.constant([shift_of(4.0)]),
+    )["scores"].numpy()
+    assert other[0, 0] - score[0, 0] == pytest.approx(2 * embedding[4].sum(), rel=1e-4)
+    [ids], [scores], _ = recommend(in_context, ["ann"], [[]], [[]], 7)
+    assert scores[ids.index("e🙂")] == pytest.approx(expected, rel=1e-5)
+    example = tf.train.Example.FromString(shift_of(3.0))
+    example.features.feature["user_id"].bytes_list.value.append(b"ann")
+    answer = in_context.signatures["serving_default"](examples=tf.constant([example.SerializeToString()]))
+    asked = in_context.signatures["recommend_in_context"](
+        user_id=tf.constant(["ann"]),
+        history=strings([[]]),
+        exclude=strings([[]]),
+        context=tf.constant([shift_of(3.0)]),
+        k=tf.constant(DEFAULT_K),
+    )
+    assert answer["scores"].numpy() == pytest.approx(asked["scores"].numpy())
+
+
+def test_towers_without_context_have_no_such_signature(servable: Any) -> None:
+    assert not [name for name in servable.signatures if "context" in name]
+
+
 def test_by_user_and_serving_default_equal_recommend(servable: Any) -> None:
     users = ["ann", "stranger"]
     expected, _, _ = recommend(servable, users, [[], []], [[], []], DEFAULT_K)
@@ -297,12 +394,15 @@ def test_fingerprint_changes_with_what_decides_an_answer_and_only_then(towers: s
     bias[0] += 1e-3
     display = index.display.copy()
     display[0] = b"another"
+    context = index.user_context.copy()
+    context[0] = shift_of(1.0)
     others = [
+        fingerprint(towers, dataclasses.replace(index, user_context=context), DEFAULT_K),
         fingerprint(towers, dataclasses.replace(index, bias=bias), DEFAULT_K),
         fingerprint(towers, dataclasses.replace(index, display=display), DEFAULT_K),
         fingerprint(towers, index, DEFAULT_K + 1),
     ]
-    assert len({base, *others}) == 4
+    assert len({base, *others}) == 5
 
 
 def test_empty_catalogue_is_named(towers: str, tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ def brief(examples):
     return [(e["user_id"], e["item_id"], e["timestamp"], tuple(e["history"])) for e in examples]
 
 
+TIES = st.sampled_from(["exclude", "log_order"])
 LOG = st.lists(st.tuples(st.sampled_from("uvw"), st.sampled_from("abcd"), st.integers(0, 12)), min_size=1, max_size=40)
 
 
@@ -83,9 +84,9 @@ def test_the_cut_by_time_is_exact_and_keeps_the_files_order_in_ties(rows, fracti
 
 
 @settings(deadline=None, max_examples=60)
-@given(LOG, st.integers(1, 4), st.integers(1, 4), st.booleans())
-def test_training_examples_of_the_full_log_are_those_of_the_log_truncated_at_the_cut(rows, users, items, dedup):
-    options = {"min_user_events": users, "min_item_events": items, "deduplicate": dedup}
+@given(LOG, st.integers(1, 4), st.integers(1, 4), st.booleans(), TIES)
+def test_training_examples_of_the_full_log_are_those_of_the_log_truncated_at_the_cut(rows, users, items, dedup, ties):
+    options = {"min_user_events": users, "min_item_events": items, "deduplicate": dedup, "history": {"ties": ties}}
     full, _, cut = core(rows, **options)
     if cut is None:
         return
@@ -95,20 +96,18 @@ def test_training_examples_of_the_full_log_are_those_of_the_log_truncated_at_the
 
 
 @settings(deadline=None, max_examples=60)
-@given(LOG, st.sampled_from(["time", "leave_last_n", "hash"]))
-def test_no_history_holds_an_event_at_or_after_its_own_time(rows, method):
+@given(LOG, st.sampled_from(["time", "leave_last_n", "hash"]), TIES)
+def test_no_history_holds_an_event_at_or_after_its_own_place_in_time(rows, method, ties):
     named = [(user, f"{item}{k}", time) for k, (user, item, time) in enumerate(rows)]  # every event its own item
-    when = {item: (user, time) for user, item, time in named}
-    found, _, _ = core(named, split={"method": method, "eval_fraction": 0.3})
+    # Strictly earlier in time, or in the order of time and place in the log.
+    when = {row[1]: (row[0], (row[2], k if ties == "log_order" else 0)) for k, row in enumerate(named)}
+    newest_first = sorted(named, key=lambda row: (row[2], named.index(row)), reverse=True)
+    found, _, _ = core(named, split={"method": method, "eval_fraction": 0.3}, history={"ties": ties})
     for example in found["train"] + found["eval"]:
-        for item in example["history"] + example.get("seen", []):
-            user, time = when[item]
-            assert user == example["user_id"]
-            assert time < example["timestamp"]
-        earlier = [
-            item for item, (user, time) in when.items() if user == example["user_id"] and time < example["timestamp"]
-        ]
-        assert sorted(example["history"]) == sorted(earlier)
+        user, place = when[example["item_id"]]
+        earlier = [item for _, item, _ in newest_first if when[item][0] == user and when[item][1] < place]
+        assert example["history"] == earlier
+        assert example.get("seen", earlier) == earlier
     known = {example["user_id"] for example in found["train"]}
     assert all(example["user_type"] == ("known" if example["user_id"] in known else "new") for example in found["eval"])
     assert all("seen" not in example and "user_type" not in example for example in found["train"])
@@ -147,6 +146,43 @@ def test_the_split_by_hash_has_about_its_fraction_and_does_not_depend_on_other_r
     assert {e[:3] for e in brief(fewer["eval"])} == {e[:3] for e in brief(found["eval"]) if e[2] < 2000}
 
 
+def test_ties_in_the_order_of_the_log():
+    # b, c and a share their time, and the file has another user's row between them.
+    rows = [("u", "a", 1), ("u", "b", 2), ("v", "z", 2), ("u", "c", 2), ("u", "a", 2), ("u", "d", 3)]
+    options = {"split": {"method": "leave_last_n", "n": 2}}
+    found, _, _ = core(rows, **options)
+    assert brief(found["eval"]) == [("u", "a", 2, ("a",)), ("u", "d", 3, ("a", "c", "b", "a"))]
+    found, _, _ = core(rows, **options, history={"ties": "log_order"})
+    assert sorted(brief(found["train"])) == [
+        ("u", "a", 1, ()),
+        ("u", "b", 2, ("a",)),
+        ("u", "c", 2, ("b", "a")),
+        ("v", "z", 2, ()),
+    ]
+    assert brief(found["eval"]) == [("u", "a", 2, ("c", "b", "a")), ("u", "d", 3, ("a", "c", "b", "a"))]
+    assert [example["seen"] for example in found["eval"]] == [["c", "b", "a"], ["a", "c", "b"]]
+
+
+def test_weights_by_rating_are_those_of_the_nearest_listed_and_multiply_those_of_the_type():
+    ratings = [1, 2, 2.9, 3, 3.1, 5, 9]  # 3 is as near to 1 as to 5
+    columns = {
+        "user_id": pa.array(["u"] * 7),
+        "item_id": pa.array(list("abcdefg")),
+        "timestamp": pa.array(range(7), pa.int64()),
+        "kind": pa.array(["buy", "view"] * 3 + ["buy"]),
+        "stars": pa.array(ratings, pa.float64()),
+    }
+    options = {
+        "columns": {"event": "kind", "rating": "stars"},
+        "event_weights": {"view": 1, "buy": 10},
+        "rating_weights": {"5": 2, 1: 0.25},
+    }
+    config = InteractionSettings.model_validate(options)
+    assert InteractionSettings.model_validate_json(config.model_dump_json(exclude_defaults=True)) == config
+    events, _ = clean(tables.Block(np.arange(2, 9), columns), tables.TableFile("log.csv", "csv", 1, 0), config, "us", 0)
+    assert events["weight"].to_pylist() == [2.5, 0.25, 2.5, 0.25, 20, 2, 20]
+
+
 def test_duplicates_keep_the_first_and_need_the_same_time():
     rows = [("u", "a", 1), ("u", "a", 1), ("u", "a", 2), ("v", "a", 1)]
     found, report, _ = core(rows, split.Cut(9))
@@ -181,6 +217,10 @@ def test_partitions_are_stable_and_complete():
         ({"event_weights": {"buy": 1}}, "needs columns.event"),
         ({"event_weights": {"buy": -1}, "columns": {"event": "e"}}, "greater than 0"),
         ({"min_rating": 4}, "needs columns.rating"),
+        ({"rating_weights": {5: 1}}, "rating_weights needs columns.rating"),
+        ({"rating_weights": {5: 0}, "columns": {"rating": "r"}}, "greater than 0"),
+        ({"rating_weights": {"good": 1}, "columns": {"rating": "r"}}, "valid number"),
+        ({"history": {"ties": "file"}}, "'exclude' or 'log_order'"),
         ({"delimiter": "::"}, "one ASCII character"),
         ({"features": {"history": {"type": "number"}}}, "reserved"),
         ({"features": {"a b": {"type": "number"}}}, "letters, digits"),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from components.interaction_gen import partition
 from components.interaction_gen.settings import InteractionSettings
@@ -10,7 +11,8 @@ from components.row_report import Report
 from components.rows import ORDER
 
 
-def test_training_events_of_one_moment_stay_together_in_the_order_of_the_log():
+@pytest.mark.parametrize("ties", ["exclude", "log_order"])
+def test_training_events_of_one_moment_stay_together_in_the_order_of_the_log(ties):
     """Who sorts the shuffled examples by time, ties as they come, gets the order of the log back."""
     rng = np.random.default_rng(0)
     count = 200
@@ -22,7 +24,7 @@ def test_training_events_of_one_moment_stay_together_in_the_order_of_the_log():
             ORDER: np.arange(count),
         }
     )
-    settings = InteractionSettings()
+    settings = InteractionSettings.model_validate({"history": {"ties": ties}})
     ordered, _ = partition.ordered([table], settings)
     marked = partition.mark(ordered, settings, Cut(100))
     [columns] = partition.examples(marked, settings, Cut(100), None, Report())["train"]

@@ -1,9 +1,12 @@
-"""The ranking metrics as TFMA computes them."""
+"""The metrics as TFMA computes them."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from scipy import sparse
 from tensorflow_model_analysis.metrics import metric_types
 
 from components.evaluator.metrics import tfma_metrics
@@ -22,6 +25,7 @@ def _compute(metrics: list[metric_types.Metric], models: list[str], extracts: li
             (preprocessed,) = part.preprocessors[0].process(extract)
             inputs = metric_types.StandardMetricInputs(preprocessed)
             accumulators.append(part.combiner.add_input(part.combiner.create_accumulator(), inputs))
+        accumulators.append(part.combiner.create_accumulator())  # a worker that got nothing
         results.update(part.combiner.extract_output(part.combiner.merge_accumulators(accumulators)))
     for part in computations:
         if isinstance(part, metric_types.DerivedMetricComputation):
@@ -32,15 +36,19 @@ def _compute(metrics: list[metric_types.Metric], models: list[str], extracts: li
 
 METRICS = [
     tfma_metrics.QueryCount(),
-    tfma_metrics.HitRateAtK(k=1, name="hit_rate@1"),
-    tfma_metrics.HitRateAtK(k=3, name="hit_rate@3"),
-    tfma_metrics.NdcgAtK(k=3, name="ndcg@3"),
-    tfma_metrics.MrrAtK(k=3, name="mrr"),
+    tfma_metrics.RankingMetric(kind="hit_rate", k=1, name="hit_rate@1"),
+    tfma_metrics.RankingMetric(kind="hit_rate", k=3, name="hit_rate@3"),
+    tfma_metrics.RankingMetric(kind="ndcg", k=3, name="ndcg@3"),
+    tfma_metrics.RankingMetric(kind="mrr", k=3, name="mrr"),
 ]
 
 
+def _counts(ranks: list[int], weights: list[list[int]] | None = None) -> np.ndarray:
+    return rank_counts(np.array(ranks), 3, np.array(weights or [[1]] * len(ranks), np.uint8))
+
+
 def _extract(**ranks: list[int]) -> dict:
-    return {tfma_metrics.RANK_COUNTS_KEY: {name: rank_counts(np.array(values), 3) for name, values in ranks.items()}}
+    return {tfma_metrics.STATISTICS_KEY: {name: {"rank_counts": _counts(values)} for name, values in ranks.items()}}
 
 
 def test_two_models_share_extracts_but_not_results() -> None:
@@ -69,11 +77,37 @@ def test_one_model_of_several() -> None:
 
 
 def test_a_model_without_a_name() -> None:
-    found = _compute(METRICS, [], [{tfma_metrics.RANK_COUNTS_KEY: {"": rank_counts(np.array([0, 3]), 3)}}])
+    found = _compute(METRICS, [], [{tfma_metrics.STATISTICS_KEY: {"": {"rank_counts": _counts([0, 3])}}}])
     assert found["values"]["", "hit_rate@1"] == 1 / 2
 
 
-def test_k_beyond_the_answer_does_not_count_the_missed() -> None:
-    metrics = [tfma_metrics.HitRateAtK(k=100, name="hit_rate@100"), tfma_metrics.MrrAtK(k=100, name="mrr")]
-    found = _compute(metrics, ["candidate"], [_extract(candidate=[0, 3])])
-    assert found["values"] == {("candidate", "hit_rate@100"): 1 / 2, ("candidate", "mrr"): 1 / 2}
+def test_replicates_are_the_metrics_with_other_weights() -> None:
+    weights = [[1, 2, 0], [1, 0, 0], [1, 1, 0]]
+    extract = {tfma_metrics.STATISTICS_KEY: {"candidate": {"rank_counts": _counts([0, 3, 1], weights)}}}
+    metric = tfma_metrics.Replicates(gains=[("hit_rate", 1), ("mrr", 3)])
+    replicates = _compute([*METRICS, metric], ["candidate"], [extract, extract])
+    assert replicates["combiners"] == 1
+    assert replicates["values"]["candidate", "example_count"] == 6, "as it is, without weights"
+    assert replicates["values"]["candidate", "hit_rate@1"] == 1 / 3
+    expected = np.array([[2 / 3, math.nan], [(2 * 1 + 1 / 2) / 3, math.nan]])
+    np.testing.assert_allclose(replicates["values"]["candidate", "replicates"], expected)
+
+
+def test_metrics_of_lists() -> None:
+    def extract(total: float, count: int, times: list[int]) -> dict:
+        statistics = {"novelty@2": np.array([total, count]), "exposure@2": sparse.csr_array([times])}
+        return {tfma_metrics.STATISTICS_KEY: {"candidate": statistics}}
+
+    metrics = [
+        tfma_metrics.ListMean(name="novelty@2"),
+        tfma_metrics.ExposureMetric(kind="coverage", k=2, name="coverage@2"),
+        tfma_metrics.ExposureMetric(kind="gini", k=2, name="gini@2"),
+    ]
+    found = _compute(metrics, ["candidate"], [extract(7.0, 2, [0, 1, 0, 0]), extract(2.0, 1, [0, 0, 0, 3])])
+    assert found["values"] == {
+        ("candidate", "novelty@2"): 9 / 3,
+        ("candidate", "coverage@2"): 2 / 4,
+        ("candidate", "gini@2"): (1 * 1 + 3 * 3) / (4 * 4),
+    }
+    nothing = _compute(metrics[:1], ["candidate"], [extract(0.0, 0, [0])])
+    assert math.isnan(nothing["values"]["candidate", "novelty@2"])

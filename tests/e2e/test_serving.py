@@ -207,16 +207,17 @@ def test_both_transports_know_every_item_and_no_item_twice(server: Server, world
 @pytest.mark.smoke
 def test_served_metrics_are_the_evaluators(server: Server, first_run: Small) -> None:
     from benchmarks.served_metrics import TOLERANCE, served_metrics, served_ranks
+    from components.evaluator.servable import context_features
     from serving.client import RecommenderClient
 
     report = load_report(first_run.artifact("Evaluator", "evaluation").uri)
     interactions = first_run.artifact("InteractionGen", "examples").uri
     with RecommenderClient(server.target("grpc"), model=NAME, timeout=60) as client:
-        ranks = served_ranks(client, interactions, report)
+        ranks = served_ranks(client, interactions, report, context_features(str(versions(first_run.folder)[-1])))
     evaluated = report.metrics[CANDIDATE][OVERALL]
     assert len(ranks) == evaluated[COUNT] == 592
     served = served_metrics(ranks, report)
-    assert set(served) == {*(f"hit_rate@{k}" for k in (1, 5, 10, 50, 100)), "ndcg@10", "mrr"}
+    assert set(served) == {*(f"hit_rate@{k}" for k in (1, 5, 10, 50, 100)), "map@10", "ndcg@10", "mrr"}
     for name, value in served.items():
         assert value == pytest.approx(evaluated[name], abs=TOLERANCE), name
 

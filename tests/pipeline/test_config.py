@@ -77,6 +77,32 @@ def test_bad_overrides_are_named(tmp_path: Path, override: str, words: str) -> N
         load_config(config_file(tmp_path, MINIMAL), (override,))
 
 
+def test_a_file_of_overrides_goes_between_the_config_and_set(tmp_path: Path) -> None:
+    path = config_file(tmp_path, MINIMAL + "model: {dim: 8, dropout: 0.3}\nseed: 1\n")
+    other = tmp_path / "best.yaml"
+    other.write_text("model: {dim: 16, query_layers: [4, 2]}\ntraining: {epochs: 3}\nseed: 2\n")
+    config = load_config(path, ("seed=3",), other)
+    assert (config.model.dim, config.model.dropout, config.model.query_layers) == (16, 0.3, (4, 2))
+    assert (config.training.epochs, config.seed, config.data.interactions.path) == (3, 3, "log.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, r"best\.yaml: no such file; `recommender tune` writes one"),
+        ("- a\n", r"best\.yaml: expected keys and values"),
+        ("a: [\n", r"best\.yaml: not valid YAML"),
+        ("model: {dimm: 3}\n", r"(?s)config\.yaml with .*best\.yaml: the config is wrong:.*model\.dimm: unknown key"),
+        ("model: 3\n", r"(?s)best\.yaml: the config is wrong:.*model: "),
+    ],
+)
+def test_a_wrong_file_of_overrides_is_named(tmp_path: Path, text: str | None, words: str) -> None:
+    if text is not None:
+        (tmp_path / "best.yaml").write_text(text)
+    with pytest.raises(InputError, match=words):
+        load_config(config_file(tmp_path, MINIMAL), (), tmp_path / "best.yaml")
+
+
 def test_a_missing_file_is_named_with_those_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     with pytest.raises(InputError, match=r"nothing\.yaml: no such config file \(there are: .*movielens_100k\.yaml"):

@@ -42,7 +42,7 @@ class Runs:
         self.root = root
         self.text = ""
 
-    def __call__(self, text: str = "a", first: str | None = None, only: str | None = None) -> dict[str, str]:
+    def __call__(self, text: str = "a", **choice: str) -> dict[str, str]:
         """Runs it; returns states by node."""
         one = First(text=text)
         two = Second(source=one.outputs["out"])
@@ -51,7 +51,7 @@ class Runs:
         out = io.StringIO()
         try:
             results = run_pipeline(
-                pipeline, self.root / "metadata.sqlite", Terminal(Console(file=out, width=200)), first, only
+                pipeline, self.root / "metadata.sqlite", Terminal(Console(file=out, width=200)), **choice
             )
         finally:
             self.text = out.getvalue()
@@ -79,6 +79,12 @@ def test_from_runs_a_node_and_all_that_follows(runs: Runs) -> None:
 def test_only_runs_one_node_and_leaves_the_later_ones(runs: Runs) -> None:
     runs()
     assert runs(only="Second") == {"First": "cached", "Second": "done"}
+
+
+def test_before_runs_what_a_node_depends_on(runs: Runs) -> None:
+    assert runs(before="Third") == {"First": "done", "Second": "done"}
+    assert runs(before="Second") == {"First": "cached"}
+    assert runs() == {"First": "cached", "Second": "cached", "Third": "done"}
 
 
 def test_an_unknown_node_is_answered_with_the_known_ones(runs: Runs) -> None:

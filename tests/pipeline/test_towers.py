@@ -1,66 +1,141 @@
-"""The towers: what they pool, what they ignore, and what an unseen item gets."""
+"""The towers: what they pool, what they add, what they ignore, and what an unseen item or user gets."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from pipeline.preprocessing import UNKNOWN
-from pipeline.settings import ModelSettings
-from pipeline.towers import ItemFeatures, SideFeature, TwoTowerModel
+from pipeline.preprocessing import PADDING, QUERY_PREFIX, UNKNOWN
+from pipeline.settings import ModelSettings, TrainingSettings
+from pipeline.towers import ItemFeatures, SideFeature, TwoTowerModel, Vocabulary
 
-SETTINGS = ModelSettings(dim=4)
-FEATURES = (SideFeature("genres", is_number=False, vocabulary_size=3), SideFeature("year", is_number=True))
-ITEMS = ItemFeatures(
-    {"genres": np.array([[2, 3], [4, 0], [0, 0]], np.int32), "year": np.array([0.5, 0.0, -1.0], np.float32)}
+VOCABULARY = Vocabulary(
+    counts=np.array([5, 3, 2]),
+    item_features=ItemFeatures(
+        {"genres": np.array([[2, 3], [4, 0], [0, 0]], np.int32), "year": np.array([0.5, 0.0, -1.0], np.float32)}
+    ),
+    candidate_features=(SideFeature("genres", is_number=False, vocabulary_size=3), SideFeature("year", is_number=True)),
+    query_features=(SideFeature("device", is_number=False, vocabulary_size=2), SideFeature("age", is_number=True)),
+    num_users=2,
+    max_history=3,
 )
+DEVICE, AGE = QUERY_PREFIX + "device", QUERY_PREFIX + "age"
+SEED = tf.constant([1, 1], tf.int64)
+
+
+def two_towers(training: TrainingSettings | None = None, **settings: Any) -> TwoTowerModel:
+    """A built model of width 4."""
+    keras.utils.set_random_seed(1)
+    model = TwoTowerModel(ModelSettings(dim=4, **settings), training or TrainingSettings(), VOCABULARY, seed=1)
+    model.compute_loss({**requests([[2, 3, 0], [4, 0, 0]]), "item": tf.constant([4, 2]), "weight": tf.ones([2])})
+    return model
+
+
+def requests(history: list[list[int]], **others: list[Any]) -> dict[str, tf.Tensor]:
+    """Inputs of the query tower; without others the user and all features are unknown."""
+    count = len(history)
+    return {
+        "history": tf.reshape(tf.constant(history, tf.int32), [count, -1]),
+        "user": tf.constant(others.get("user", [UNKNOWN] * count)),
+        DEVICE: tf.constant(others.get("device", [[PADDING]] * count)),
+        AGE: tf.constant(others.get("age", [0.0] * count), tf.float32),
+    }
 
 
 @pytest.fixture
 def model() -> TwoTowerModel:
-    keras.utils.set_random_seed(1)
-    model = TwoTowerModel(SETTINGS, np.array([5, 3, 2]), ITEMS, FEATURES, max_history=3, full_softmax=True, l2=0.0)
-    model.compute_loss(_batch())
-    return model
-
-
-def _batch() -> dict[str, tf.Tensor]:
-    return {
-        "history": tf.constant([[2, 3, 0], [4, 0, 0]]),
-        "item": tf.constant([4, 2]),
-        "weight": tf.constant([1.0, 1.0]),
-    }
+    return two_towers()
 
 
 def test_query_is_the_recency_weighted_mean_of_the_history(model: TwoTowerModel) -> None:
     tower = model.query_tower
     tower._recency.assign(np.log([4.0, 2.0, 1.0]))
     table = tower._items.embeddings.numpy()
-    [query] = tower(tf.constant([[2, 4, 3]])).numpy()
+    [query] = tower(requests([[2, 4, 3]])).numpy()
     assert query == pytest.approx((4 * table[2] + 2 * table[4] + 1 * table[3]) / 7, rel=1e-5)
 
 
-def test_padding_and_unknown_items_do_not_count(model: TwoTowerModel) -> None:
-    tower = model.query_tower
-    tower._recency.assign(np.log([4.0, 2.0, 1.0]))
-    [alone, padded, with_unknown] = tower(tf.constant([[2, 3, 0], [2, 3, 0], [2, 3, UNKNOWN]])).numpy()
-    table = tower._items.embeddings.numpy()
-    assert alone == pytest.approx((4 * table[2] + 2 * table[3]) / 6, rel=1e-5)
-    assert np.array_equal(alone, padded)
-    assert np.array_equal(alone, with_unknown)
+@pytest.mark.parametrize("history", ["pooling", "attention"])
+def test_padding_and_unknown_items_do_not_count(history: str) -> None:
+    tower = two_towers(history=history).query_tower
+    rows = requests([[2, 3, 0], [2, 3, UNKNOWN]])
+    [padded, with_unknown] = tower(rows).numpy()
+    [alone] = tower(requests([[2, 3]])).numpy()
+    assert padded == pytest.approx(alone, rel=1e-5)
+    assert with_unknown == pytest.approx(alone, rel=1e-5)
 
 
-def test_empty_history_has_an_embedding_of_its_own(model: TwoTowerModel) -> None:
-    model.query_tower._nothing.assign([1.0, 2.0, 3.0, 4.0])
-    queries = model.query_tower(tf.zeros([2, 0], tf.int32)).numpy()
-    assert queries.tolist() == [[1, 2, 3, 4], [1, 2, 3, 4]]
+@pytest.mark.parametrize("history", ["pooling", "attention"])
+def test_empty_history_has_an_embedding_of_its_own(history: str) -> None:
+    tower = two_towers(history=history).query_tower
+    tower._nothing.assign([1.0, 2.0, 3.0, 4.0])
+    assert tower(requests([[], []])).numpy().tolist() == [[1, 2, 3, 4], [1, 2, 3, 4]]
+    assert tower(requests([[0, UNKNOWN, 0]])).numpy().tolist() == [[1, 2, 3, 4]]
+
+
+def test_with_attention_the_same_item_means_something_else_beside_another() -> None:
+    tower = two_towers(history="attention").query_tower
+    tower._recency.assign([0.0, -100.0, -100.0])  # nothing but the newest item's place counts
+    [beside_three, beside_four] = tower(requests([[2, 3], [2, 4]])).numpy()
+    assert not np.allclose(beside_three, beside_four, atol=1e-4)
+
+
+def test_user_and_features_are_added(model: TwoTowerModel) -> None:
+    tower = two_towers(user_id=True).query_tower
+    tower._features.directions["age"].assign([0.0, 1.0, 0.0, 0.0])
+    users, devices = tower._users.embeddings.numpy(), tower._features.tables[DEVICE[len(QUERY_PREFIX) :]]
+    [bare, full] = tower(requests([[2], [2]], user=[UNKNOWN, 3], device=[[0], [2]], age=[0.0, 2.0])).numpy()
+    expected = users[3] + devices.embeddings.numpy()[2] + [0, 2, 0, 0]
+    assert full - bare == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_query_that_is_nothing_but_its_user() -> None:
+    tower = two_towers(history="none", user_id=True).query_tower
+    [one, other] = tower(requests([[2], [4]], user=[2, 2])).numpy()
+    assert np.array_equal(one, other)
+    assert one == pytest.approx(tower._users.embeddings.numpy()[2])
+
+
+@pytest.mark.parametrize("rate", [0.25, 0.75])
+def test_training_leaves_out_as_much_as_the_settings_say(rate: float) -> None:
+    settings = {"history_dropout": rate, "id_dropout": rate, "feature_dropout": rate, "dropout": 0.0, "user_id": True}
+    tower = two_towers(**settings).query_tower
+    tower._items.embeddings.assign(np.outer([0, 0, 1, 1, 1], [1.0, 0, 0, 0]))
+    tower._users.embeddings.assign(np.outer(np.ones(4), [0, 1.0, 0, 0]))
+    tower._features.directions["age"].assign([0, 0, 1.0, 0])
+    queries = tower(requests([[2]] * 4_000, user=[2] * 4_000, age=[1.0] * 4_000), seed=SEED).numpy()
+    # Four standard deviations of a share of 4,000.
+    assert queries[:, :3].mean(axis=0) == pytest.approx([1 - rate] * 3, abs=4 * np.sqrt(rate * (1 - rate) / 4_000))
+    kept = queries[:, :3] > 0.5
+    assert np.corrcoef(kept.T) == pytest.approx(np.eye(3), abs=0.08)  # one is left out regardless of the others
+
+
+def test_noise_is_a_function_of_the_seed() -> None:
+    tower = two_towers(dropout=0.5).query_tower
+    rows = requests([[2, 3, 4]] * 8)
+    first, again = tower(rows, seed=SEED).numpy(), tower(rows, seed=SEED).numpy()
+    other = tower(rows, seed=tf.constant([1, 2], tf.int64)).numpy()
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_normalized_scores_are_cosines_over_the_temperature() -> None:
+    model = two_towers(normalize=True, temperature=0.5)
+    query = model.query_tower(requests([[2, 3], [4, 4]])).numpy()
+    embedding, _ = model.vocabulary_embeddings()
+    assert np.linalg.norm(query, axis=1) == pytest.approx([2, 2], rel=1e-5)
+    assert np.linalg.norm(embedding.numpy(), axis=1) == pytest.approx([1, 1, 1], rel=1e-5)
 
 
 def test_candidate_is_the_item_and_the_mean_of_its_features(model: TwoTowerModel) -> None:
     tower = model.candidate_tower
-    tower._directions["year"].assign([1.0, 0.0, 0.0, 2.0])
+    tower._features.directions["year"].assign([1.0, 0.0, 0.0, 2.0])
     embedding, bias = model.vocabulary_embeddings()
-    item, genre = tower._items.embeddings.numpy(), tower._tables["genres"].embeddings.numpy()
+    item, genre = tower._items.embeddings.numpy(), tower._features.tables["genres"].embeddings.numpy()
     assert embedding[0].numpy() == pytest.approx(
         item[2] + (genre[2] + genre[3]) / 2 + 0.5 * np.array([1, 0, 0, 2]), rel=1e-5
     )
@@ -68,30 +143,54 @@ def test_candidate_is_the_item_and_the_mean_of_its_features(model: TwoTowerModel
     assert bias.shape == [3]
 
 
+def test_without_ids_an_item_is_its_features() -> None:
+    tower = two_towers(item_id=False).candidate_tower
+    values = {"genres": tf.constant([[2, 3], [2, 3]]), "year": tf.constant([1.0, 1.0])}
+    embedding, _ = tower(tf.constant([2, 4]), values)
+    assert np.array_equal(embedding[0], embedding[1])
+
+
 def test_an_unseen_item_has_no_noise_and_the_least_bias(model: TwoTowerModel) -> None:
     tower = model.candidate_tower
     tower._bias.assign([9.0, 9.0, 0.5, -2.0, 1.0])
     values = {"genres": tf.constant([[4, 0]]), "year": tf.constant([0.0])}
     embedding, bias = tower(tf.constant([UNKNOWN]), values)
-    assert embedding[0].numpy() == pytest.approx(tower._tables["genres"].embeddings.numpy()[4])
+    assert embedding[0].numpy() == pytest.approx(tower._features.tables["genres"].embeddings.numpy()[4])
     assert float(bias[0]) == -2.0
 
 
-@pytest.mark.parametrize("full_softmax", [True, False])
-@pytest.mark.parametrize("shared", [True, False])
-def test_training_learns_what_follows_what(full_softmax: bool, shared: bool) -> None:
-    keras.utils.set_random_seed(1)
-    settings = ModelSettings(dim=8, shared_item_table=shared, dropout=0.0, history_dropout=0.0, query_layers=(8,))
-    model = TwoTowerModel(settings, np.array([4, 4, 4]), ITEMS, FEATURES, 3, full_softmax, l2=1e-6)
-    model.compile(optimizer=keras.optimizers.Adam(0.05))
+def test_without_a_bias_there_is_none_to_train() -> None:
+    model = two_towers(item_bias=False)
+    assert not [weight for weight in model.trainable_weights if "bias" in weight.name]
+    assert not model.vocabulary_embeddings()[1].numpy().any()
+
+
+@pytest.mark.parametrize(
+    ("training", "settings"),
+    [
+        ({"loss": "full"}, {}),
+        ({"loss": "in_batch"}, {"shared_item_table": True}),
+        ({"loss": "mixed", "uniform_negatives": 4}, {"query_layers": (8,), "candidate_layers": (8,)}),
+        ({"loss": "mixed", "uniform_negatives": 4, "hard_negatives": 2}, {"history": "attention"}),
+        ({"loss": "full", "mixed_precision": True}, {"normalize": True}),
+        ({"loss": "in_batch", "log_q": False, "optimizer": "lazy_adam"}, {"user_id": True}),
+    ],
+)
+def test_training_learns_what_follows_what(training: dict[str, Any], settings: dict[str, Any]) -> None:
+    from pipeline.optimizers import make_optimizer
+
+    chosen = TrainingSettings(learning_rate=0.05, **training)
+    model = two_towers(chosen, dropout=0.0, history_dropout=0.0, **settings)
+    model.compile(optimizer=make_optimizer(chosen))
     # After item 2 comes 3, after 3 comes 4, after 4 comes 2.
-    batch = {
-        "history": tf.constant([[2, 0, 0], [3, 0, 0], [4, 0, 0]]),
-        "item": tf.constant([3, 4, 2]),
-        "weight": tf.ones([3]),
-    }
-    data = tf.data.Dataset.from_tensors(batch).repeat(60)
-    model.fit(data, epochs=1, verbose=0)
+    rows = requests([[2, 0, 0], [3, 0, 0], [4, 0, 0]])
+    batch = {**rows, "item": tf.constant([3, 4, 2]), "weight": tf.ones([3])}
+    model.fit(tf.data.Dataset.from_tensors(batch).repeat(60), epochs=1, verbose=0)
     embedding, bias = model.vocabulary_embeddings()
-    scores = tf.matmul(model.query_tower(batch["history"]), embedding, transpose_b=True) + bias
+    scores = tf.matmul(model.query_tower(rows), embedding, transpose_b=True) + bias
     assert tf.argmax(scores, axis=1).numpy().tolist() == [1, 2, 0]
+
+
+def test_settings_that_leave_nothing_to_learn_from_are_refused() -> None:
+    with pytest.raises(ValueError, match="history none needs"):
+        ModelSettings(history="none")

@@ -14,21 +14,31 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
+from components.errors import InputError
 from components.examples import read_columns
 from pipeline import preprocessing, training
+from pipeline.checkpoint import Checkpoint
 from pipeline.preprocessing import FIRST
 from pipeline.settings import ModelSettings, TrainingSettings
+from pipeline.towers import ItemFeatures, TwoTowerModel, Vocabulary
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]  # Transform and training take half a minute
 
 ITEMS = [f"item {n}, é" for n in range(6)]
 NEW = "never bought"
+HOUR = 3_600_000_000
 FEATURES = {"genres": "categories", "title": "text", "year": "number"}
+QUERY_FEATURES = {"device": "category", "age": "number"}
 STRING = tf.io.FixedLenFeature([1], tf.string)
 EVENT_SPEC = {
+    "user_id": STRING,
     "item_id": STRING,
+    "device": tf.io.VarLenFeature(tf.string),
+    "age": tf.io.VarLenFeature(tf.float32),
     "history": tf.io.VarLenFeature(tf.string),
     "weight": tf.io.FixedLenFeature([1], tf.float32),
     "timestamp": tf.io.FixedLenFeature([1], tf.int64),
@@ -47,8 +57,11 @@ def events() -> list[dict[str, Any]]:
     for time in range(240):
         n = time % len(ITEMS)
         history = [ITEMS[n - 1], ITEMS[n - 2]][: time // 6 % 3]
-        rows.append({"item_id": [ITEMS[n]], "history": history, "weight": [1.0], "timestamp": [time]})
-    rows += [{"item_id": [ITEMS[0]], "history": [], "weight": [1.0], "timestamp": [240 + t]} for t in range(8)]
+        rows.append({"item_id": [ITEMS[n]], "history": history, "timestamp": [time * HOUR]})
+    rows += [{"item_id": [ITEMS[0]], "history": [], "timestamp": [(240 + t) * HOUR]} for t in range(8)]
+    for place, row in enumerate(rows):
+        row |= {"user_id": [f"user {place % 7}"], "weight": [1.0], "device": ["tv"], "age": [float(place % 2)]}
+    rows[0] |= {"device": [], "age": []}
     return rows
 
 
@@ -69,8 +82,10 @@ def items() -> list[dict[str, Any]]:
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What Transform leaves of both tables."""
     root = tmp_path_factory.mktemp("workspace")
-    _transform(events(), EVENT_SPEC, preprocessing.preprocess_interactions, {}, root / "events", "train")
-    config = {"features": FEATURES, "categories": 100, "text_tokens": 100}
+    sizes = {"categories": 100, "text_tokens": 100}
+    config = {"features": QUERY_FEATURES, "time_features": ["hour", "weekday"], "user_id": True, **sizes}
+    _transform(events(), EVENT_SPEC, preprocessing.preprocess_interactions, config, root / "events", "train")
+    config = {"features": FEATURES, **sizes}
     _transform(items(), ITEM_SPEC, preprocessing.preprocess_catalogue, config, root / "items", "catalogue")
     return root
 
@@ -93,14 +108,21 @@ def _transform(rows: Any, spec: Any, function: Any, config: Any, root: Path, spl
         )
 
 
-def fn_args(workspace: Path, output: Path, **training_settings: Any) -> SimpleNamespace:
+def fn_args(
+    workspace: Path, output: Path, model: dict[str, Any] | None = None, **training_settings: Any
+) -> SimpleNamespace:
     settings = {"epochs": 12, "patience": 12, "batch_size": 8, "learning_rate": 0.05, **training_settings}
+    model_settings = ModelSettings(**{"dim": 8, "dropout": 0.0, "history_dropout": 0.0, **(model or {})})
     return SimpleNamespace(
         custom_config={
             "seed": 1,
             "features": FEATURES,
+            "query_features": {name: QUERY_FEATURES[name] for name in model_settings.query_features},
+            "user_features": [name for name in model_settings.query_features if name == "age"],
             "max_history": 5,
-            "model": ModelSettings(dim=8, dropout=0.0, history_dropout=0.0).model_dump(mode="json"),
+            "hold_out": "latest",
+            "checkpoints": str(output / "checkpoints"),
+            "model": model_settings.model_dump(mode="json"),
             "training": TrainingSettings(**settings).model_dump(mode="json"),
         },
         transform_graph_path=str(workspace / "events" / "graph"),
@@ -132,7 +154,7 @@ def test_events_become_indices_in_the_order_of_time(workspace: Path) -> None:
     index = {item.decode(): FIRST + n for n, item in enumerate(vocabulary)}
     expected = events()
     assert read.item.tolist() == [index[row["item_id"][0]] for row in expected]
-    assert read.history.tolist() == [[index[row["history"][0]] if row["history"] else 0] for row in expected]
+    assert read.inputs["history"].tolist() == [[index[row["history"][0]] if row["history"] else 0] for row in expected]
 
 
 def test_side_features_are_tokens_categories_and_z_scores(workspace: Path) -> None:
@@ -164,13 +186,13 @@ def test_towers_ignore_padding_unknown_items_and_what_is_too_old(trained: Path) 
         [ITEMS[1], ITEMS[2], "", "", "", "", ""],
         ["", ITEMS[1], "", ITEMS[2], "", "", ""],
     ]
-    embedding = query(user_id=tf.constant(["", "x"]), history=tf.constant(same))["embedding"].numpy()
+    embedding = ask(query, same)
     assert embedding[0] == pytest.approx(embedding[1])
     long = [[ITEMS[1]] * 5 + [ITEMS[2]] * 2, [ITEMS[1]] * 5 + ["", ""]]
-    embedding = query(user_id=tf.constant(["", ""]), history=tf.constant(long))["embedding"].numpy()
+    embedding = ask(query, long)
     assert embedding[0] == pytest.approx(embedding[1])
     unknown = [["what is this"], [""]]
-    embedding = query(user_id=tf.constant(["", ""]), history=tf.constant(unknown))["embedding"].numpy()
+    embedding = ask(query, unknown)
     assert embedding[0] == pytest.approx(embedding[1])
 
 
@@ -189,18 +211,244 @@ def test_an_item_without_events_is_described_by_its_features(trained: Path) -> N
     assert answer["bias"].numpy()[0] == biases[:-1].min()
 
 
+def some_events(users: list[int], items: list[int], histories: list[list[int]] | None = None) -> training.Events:
+    """Events in the order of time; the histories are two wide."""
+    count = len(users)
+    history = np.array(histories if histories is not None else [[0, 0]] * count, np.int32).reshape(count, 2)
+    return training.Events(
+        np.arange(count), np.array(users), np.array(items, np.int32), np.ones(count, np.float32), {"history": history}
+    )
+
+
 def test_order_of_simultaneous_events_does_not_depend_on_the_order_of_the_file() -> None:
     rng = np.random.default_rng(0)
     some = training.Events(
-        rng.integers(0, 3, (200, 2)).astype(np.int32),
+        np.arange(200),
+        rng.integers(0, 3, 200),
         rng.integers(2, 4, 200).astype(np.int32),
         rng.choice([0.5, 1.0], 200).astype(np.float32),
+        {"history": rng.integers(0, 3, (200, 2)).astype(np.int32), "age": rng.random(200).astype(np.float32)},
     )
     shuffled = some.take(rng.permutation(200))
     first, second = (e.take(np.argsort(training.content_hash(e), kind="stable")) for e in (some, shuffled))
-    assert np.array_equal(first.history, second.history)
+    assert np.array_equal(first.inputs["history"], second.inputs["history"])
+    assert np.array_equal(first.inputs["age"], second.inputs["age"])
+    assert np.array_equal(first.user, second.user)
     assert np.array_equal(first.item, second.item)
     assert np.array_equal(first.weight, second.weight)
+
+
+@pytest.mark.parametrize(
+    ("hold_out", "fraction", "rows"),
+    [
+        ("latest", 0.3, [7, 8, 9]),
+        ("last_of_user", 0.3, [7, 8, 9]),
+        ("last_of_user", 0.2, [7, 9]),  # users 1 and 2 come first
+        ("latest", 0.01, [9]),
+    ],
+)
+def test_held_out_events(hold_out: str, fraction: float, rows: list[int]) -> None:
+    some = some_events([1, 2, 3, 1, 2, 3, 1, 2, 3, 1], [2] * 10)
+    settings = TrainingSettings(validation_fraction=fraction)
+    assert training.held_out(some, hold_out, settings).tolist() == rows
+
+
+def test_any_held_out_events_are_the_same_wherever_they_stand() -> None:
+    rng = np.random.default_rng(0)
+    some = some_events(rng.integers(0, 9, 50).tolist(), rng.integers(2, 99, 50).tolist())
+    settings = TrainingSettings(validation_fraction=0.2)
+    order = rng.permutation(50)
+    one = some.take(training.held_out(some, "any", settings))
+    other = some.take(order).take(training.held_out(some.take(order), "any", settings))
+    assert len(one) == 10
+    assert set(one.row.tolist()) == set(other.row.tolist())
+
+
+def test_other_items_are_all_of_the_user_but_the_event_itself() -> None:
+    # User 1 has the items 2, 3, 4, 5 in the order of time, user 2 has 6 alone.
+    log = some_events([1, 2, 1, 1, 1], [2, 6, 3, 4, 5])
+    others = training.with_other_items(log, log)
+    assert others.inputs["history"].tolist() == [[5, 4], [0, 0], [5, 4], [5, 3], [4, 3]]
+    # Of events that are held back only what is known counts.
+    held_back, known = log.take([2, 1]), log.take([0, 3])
+    assert training.with_other_items(held_back, known).inputs["history"].tolist() == [[4, 2], [0, 0]]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    events=st.lists(st.tuples(st.integers(0, 3), st.integers(2, 6)), min_size=1, max_size=30),
+    kept=st.lists(st.booleans(), min_size=30, max_size=30),
+)
+def test_other_items_equal_the_plain_loop(events: list[tuple[int, int]], kept: list[bool]) -> None:
+    log = some_events([user for user, _ in events], [item for _, item in events])
+    rows = [row for row in range(len(events)) if kept[row]] or [0]
+    found = training.with_other_items(log, log.take(rows)).inputs["history"].tolist()
+    for row, (user, _) in enumerate(events):
+        others = [events[other][1] for other in reversed(rows) if other != row and events[other][0] == user]
+        assert found[row] == [*others, 0, 0][:2]
+
+
+def test_batches_are_a_function_of_seed_and_epoch() -> None:
+    some = some_events([1] * 20, list(range(2, 22)))
+
+    def order(seed: int, epoch: int) -> list[int]:
+        return [item for batch in training.batches(some, 8, seed, epoch) for item in batch["item"].numpy().tolist()]
+
+    assert sorted(order(1, 0)) == list(range(2, 22))
+    assert order(1, 0) == order(1, 0)
+    assert order(1, 0) != order(1, 1)
+    assert order(1, 0) != order(2, 0)
+
+
+IN_CONTEXT = {"query_features": ("device", "age"), "time_features": ("hour", "weekday"), "user_id": True}
+
+
+@pytest.fixture(scope="module")
+def in_context(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The signature `query` of towers that take a context."""
+    output = tmp_path_factory.mktemp("in_context")
+    training.run_fn(fn_args(workspace, output, IN_CONTEXT, epochs=2))
+    manifest = json.loads((output / "model" / "assets.extra" / "towers.json").read_text())
+    assert manifest == {
+        "context": [
+            {"name": "device", "type": "category"},
+            {"name": "age", "type": "number"},
+            {"name": "timestamp", "type": "timestamp"},
+        ],
+        "user_features": ["age"],
+    }
+    towers = tf.saved_model.load(str(output / "model"))
+    return lambda contexts, users=None: ask(
+        towers.signatures["query"], [[ITEMS[1]]] * len(contexts), users=users, contexts=contexts
+    )
+
+
+def test_each_part_of_the_context_matters(in_context: Any) -> None:
+    contexts = [[b"", b""], [b"", context(device="tv")], [b"", context(age=1.0)], [b"", context(timestamp=13 * HOUR)]]
+    embeddings = in_context(contexts)
+    assert len({embedding.tobytes() for embedding in embeddings}) == 4
+    [stranger, known] = in_context(contexts[:1] * 2, users=["nobody", "user 3"])
+    assert stranger == pytest.approx(embeddings[0])
+    assert not np.allclose(known, stranger)
+
+
+def test_of_two_contexts_the_later_counts_feature_by_feature(in_context: Any) -> None:
+    both = [context(device="tv", age=1.0), context(age=0.0)]
+    [merged, swapped, expected] = in_context([both, both[::-1], [b"", context(device="tv", age=0.0)]])
+    assert merged == pytest.approx(expected)
+    assert not np.allclose(swapped, expected)
+
+
+def test_time_is_hour_and_weekday_in_utc(in_context: Any) -> None:
+    day = 24 * HOUR
+    [one, week_later, next_day] = in_context(
+        [[b"", context(timestamp=time)] for time in (5 * HOUR, 7 * day + 5 * HOUR + 59 * 60_000_000, day + 5 * HOUR)]
+    )
+    assert week_later == pytest.approx(one)
+    assert not np.allclose(next_day, one)
+
+
+def test_unknown_values_are_like_none(in_context: Any) -> None:
+    [bare, unknown] = in_context([[b"", b""], [b"", context(device="fridge")]])
+    assert unknown == pytest.approx(bare)
+
+
+def context(device: str | None = None, age: float | None = None, timestamp: int | None = None) -> bytes:
+    result = tf.train.Example()
+    if device is not None:
+        result.features.feature["device"].bytes_list.value.append(device.encode())
+    if age is not None:
+        result.features.feature["age"].float_list.value.append(age)
+    if timestamp is not None:
+        result.features.feature["timestamp"].int64_list.value.append(timestamp)
+    return result.SerializeToString()
+
+
+@pytest.mark.parametrize(("refit", "stop_after"), [(True, 2), (True, 5), (False, 2)])
+def test_a_stopped_training_goes_on_to_the_same_weights(
+    workspace: Path, tmp_path: Path, refit: bool, stop_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    args = fn_args(workspace, tmp_path, {"history_dropout": 0.3, "dropout": 0.3}, epochs=4, patience=9, refit=refit)
+    data = training.read_data(
+        args.examples, args.transform_graph_path, args.catalogue, args.catalogue_graph, args.custom_config
+    )
+
+    def weights(checkpoint: Checkpoint | None) -> list[np.ndarray]:
+        model, history = training.train(
+            data,
+            ModelSettings(**args.custom_config["model"]),
+            TrainingSettings(**args.custom_config["training"]),
+            1,
+            str(tmp_path / "logs"),
+            checkpoint,
+        )
+        assert len(history) == 4
+        return model.get_weights()
+
+    undisturbed = weights(None)
+    save, saved = Checkpoint.save, []
+
+    def killed(self: Checkpoint, *args: Any, **kwargs: Any) -> None:
+        save(self, *args, **kwargs)
+        saved.append(1)
+        if len(saved) == stop_after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        weights(Checkpoint(str(tmp_path / "state")))
+    monkeypatch.setattr(
+        Checkpoint, "save", lambda self, *args, **kwargs: saved.append(1) or save(self, *args, **kwargs)
+    )
+    resumed = weights(Checkpoint(str(tmp_path / "state")))
+    # As many passes as the undisturbed training, the stopped one among them.
+    best = training.best_epoch(Checkpoint(str(tmp_path / "state")).history, TrainingSettings())["epoch"]
+    assert len(saved) == 4 + (best if refit else 0)
+    for one, other in zip(undisturbed, resumed):
+        assert np.array_equal(one, other)
+
+
+def test_a_checkpoint_that_is_cut_short_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / "training.npz").write_bytes(b"PK\x03\x04 half of it")
+    assert Checkpoint(str(tmp_path)).history == []
+
+
+def test_no_checkpoint_is_left_behind(trained: Path) -> None:
+    assert not list((trained / "checkpoints").glob("*"))
+
+
+def test_a_diverged_training_says_so(workspace: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"training diverged: .* lower training.learning_rate \(now 1e\+38\)"):
+        training.run_fn(fn_args(workspace, tmp_path, learning_rate=1e38))
+    assert not (tmp_path / "model").exists()
+
+
+def test_scores_that_are_no_numbers_are_the_worst_ranks() -> None:
+    few = some_events([1, 1, 1], [2, 3, 4])
+    vocabulary = Vocabulary(np.array([1, 1, 1]), ItemFeatures({}), (), (), num_users=0, max_history=2)
+    model = TwoTowerModel(ModelSettings(dim=2), TrainingSettings(), vocabulary, seed=1)
+    model.vocabulary_embeddings()
+    model.candidate_tower._bias.assign([0.0, 0.0, np.nan, 2.0, 1.0])
+    model.query_tower({"history": few.inputs["history"]})
+    model.query_tower._nothing.assign([0.0, 0.0])
+    assert training.exact_ranks(model, few).tolist() == [3, 1, 2]
+
+
+def test_validation_calls_back_and_can_be_stopped(workspace: Path, tmp_path: Path) -> None:
+    args = fn_args(workspace, tmp_path)
+    data = training.read_data(
+        args.examples, args.transform_graph_path, args.catalogue, args.catalogue_graph, args.custom_config
+    )
+    model, settings = ModelSettings(dim=4), TrainingSettings(epochs=3, patience=3, batch_size=32)
+    seen: list[training.Epoch] = []
+    assert training.validate(data, model, settings, 1, seen.append) == seen
+    assert len(seen) == 3
+
+    def stop(epoch: training.Epoch) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        training.validate(data, model, settings, 1, stop)
 
 
 def test_training_is_repeatable(workspace: Path, trained: Path, tmp_path: Path) -> None:
@@ -226,23 +474,25 @@ def test_training_stops_early_and_keeps_the_best_epoch(workspace: Path, tmp_path
 
 
 @pytest.mark.parametrize("events_left", [1, 2])
-def test_so_few_events_still_train(events_left: int, tmp_path: Path) -> None:
-    few = training.Events(
-        np.zeros((events_left, 2), np.int32), np.full(events_left, FIRST, np.int32), np.ones(events_left, np.float32)
-    )
-    model, history = training.train(lambda: _tiny_model(), few, TrainingSettings(epochs=1), 1, str(tmp_path))
+@pytest.mark.parametrize("hold_out", ["latest", "last_of_user", "any"])
+def test_so_few_events_still_train(events_left: int, hold_out: str, tmp_path: Path) -> None:
+    few = some_events([1] * events_left, [FIRST] * events_left)
+    vocabulary = Vocabulary(np.array([1]), ItemFeatures({}), (), (), num_users=0, max_history=2)
+    data = training.TrainingData(few, vocabulary, hold_out)
+    model, history = training.train(data, ModelSettings(dim=2), TrainingSettings(epochs=1), 1, str(tmp_path))
     assert training.exact_ranks(model, few).tolist() == [0] * events_left
     assert len(history) == 1
 
 
-def _tiny_model() -> Any:
-    import tf_keras as keras
-
-    from pipeline.towers import ItemFeatures, TwoTowerModel
-
-    model = TwoTowerModel(ModelSettings(dim=2), np.array([1]), ItemFeatures({}), (), 2, False, 0.0)
-    model.compile(optimizer=keras.optimizers.Adam(0.01))
-    return model
+def ask(
+    query: Any, histories: list[list[str]], users: list[str] | None = None, contexts: list[list[bytes]] | None = None
+) -> np.ndarray:
+    """Embeddings [B, D] from the signature `query`."""
+    return query(
+        user_id=tf.constant(users or [""] * len(histories)),
+        history=tf.constant(histories),
+        context=tf.constant(contexts or [[b"", b""]] * len(histories)),
+    )["embedding"].numpy()
 
 
 def example(row: dict[str, Any]) -> bytes:
@@ -260,6 +510,5 @@ def rank(towers: Any, histories: list[list[str]]) -> tuple[list[str], np.ndarray
     answer = towers.signatures["candidate"](examples=tf.constant([example(row) for row in items()]))
     width = max(len(history) for history in histories)
     padded = [history + [""] * (width - len(history)) for history in histories]
-    query = towers.signatures["query"](user_id=tf.fill([len(histories)], ""), history=tf.constant(padded))["embedding"]
-    scores = query.numpy() @ answer["embedding"].numpy().T + answer["bias"].numpy()
+    scores = ask(towers.signatures["query"], padded) @ answer["embedding"].numpy().T + answer["bias"].numpy()
     return [item.decode() for item in answer["item_id"].numpy()], scores

@@ -7,11 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import datetime
 
 import pytest
 
 from components.errors import InputError
-from pipeline.cli.serving import parse_ids
+from pipeline.cli.serving import parse_context, parse_ids
 from serving.server.ports import free_port
 from serving.server.process import environment
 from tests.serving.conftest import MODEL
@@ -69,6 +70,14 @@ def test_query_unknown_user_says_so(server):
     assert "user who? is unknown to the model; these are the popular items" in ended.stdout
 
 
+def test_query_with_context(server, transport):
+    context = ("--context", "device=w", "--context", "age=30", "--context", "timestamp=1970-01-01T00:00:07")
+    ended = ask(server, "query", *context, "-k", "1", transport=transport)
+    assert ended.returncode == 0, ended.stderr
+    # Item w has popularity 1 of 20, and gets 5000 for the device, 30 for the age and 7 for the time.
+    assert [row[1::2] for row in rows(ended.stdout)] == [["w", "6038.0000"]]
+
+
 def test_query_with_everything_excluded(server):
     every = '1,2,3,4,5,6,7,8,9,10,"a,b","say ""hi""",two words,🎬,ä,x,y,z,v,w'
     ended = ask(server, "query", "--exclude", every)
@@ -92,6 +101,8 @@ def test_similar(server, transport):
         (("query", "--history", '"open'), "--history: "),
         (("query", "--transport", "soap"), "--transport soap: it is grpc or rest"),
         (("query", "--target", "no port"), "write it as host:port"),
+        (("query", "--context", "device=NO"), "device=False is a bool"),
+        (("query", "--context", "device=5"), "refused the request"),
     ],
 )
 def test_wrong_input_exits_with_2(server, arguments, text):
@@ -144,6 +155,35 @@ def test_query_imports_neither_tensorflow_nor_the_config():
 )
 def test_parse_ids(values, ids):
     assert parse_ids(values, "--history") == ids
+
+
+@pytest.mark.parametrize(
+    ("values", "context"),
+    [
+        ([], {}),
+        (["device=ios", "age=30", "ratio=0.5"], {"device": "ios", "age": 30, "ratio": 0.5}),
+        (["tags=[a, b]", 'zip="90210"', "q=a=b"], {"tags": ["a", "b"], "zip": "90210", "q": "a=b"}),
+        (["timestamp=2026-01-31T20:15:00"], {"timestamp": datetime(2026, 1, 31, 20, 15)}),
+        (["age="], {"age": None}),
+    ],
+)
+def test_parse_context(values, context):
+    assert parse_context(values) == context
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["device"], "'device': expected name=value"),
+        (["=ios"], "'=ios': expected name=value"),
+        (["a=1", "a=2"], r"a is given twice; write several values as a=\[a,b\]"),
+        (["a=[1"], "not valid YAML"),
+        (["timestamp=2026-02-31"], "not valid YAML: day is out of range"),
+    ],
+)
+def test_parse_context_refuses(values, message):
+    with pytest.raises(InputError, match=message):
+        parse_context(values)
 
 
 def test_parse_ids_with_an_open_quote():

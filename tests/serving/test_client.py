@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 import pytest
 
@@ -71,6 +72,39 @@ def test_batch_of_uneven_queries(client):
     alone = [client.recommend(q.user_id, q.history, q.exclude, k=3) for q in queries]
     assert answers == alone
     assert client.recommend_batch([], k=3) == []
+
+
+def test_context_reaches_the_model(client):
+    context = {"age": 30.5, "timestamp": datetime(1970, 1, 1, 0, 0, 7), "tags": ["x", "y"], "unheard_of": 1}
+    answer = client.recommend("ann", k=3, context=context)
+    # Item 1 is the newest: 3 has 998, x at place 15 has 985, y at 16 has 984; all get 30.5 + 7, x and y 100 more.
+    assert [(item.item_id, item.score) for item in answer] == [("x", 1122.5), ("y", 1121.5), ("3", 1035.5)]
+    assert answer.source == "user"
+    assert client.recommend(k=1, context={"device": "🎬"}).item_ids == ["🎬"]
+    assert client.recommend(exclude=["🎬"], k=1, context={"device": "🎬"}).item_ids == ["1"]
+
+
+def test_each_query_of_a_batch_has_its_own_context(client):
+    queries = [Query("ann"), Query("ann", context={"device": "w"}), Query("ann", context={})]
+    answers = client.recommend_batch(queries, k=1)
+    assert [answer.item_ids for answer in answers] == [["3"], ["w"], ["3"]]
+
+
+@pytest.mark.parametrize("context", [None, {}, {"device": None, "tags": []}])
+def test_without_context_recommend_is_asked(client, context, monkeypatch):
+    monkeypatch.setattr("serving.client.client._IN_CONTEXT", "absent")
+    assert client.recommend("ann", k=1, context=context).item_ids == ["3"]
+
+
+def test_model_without_context_says_so(client, monkeypatch):
+    monkeypatch.setattr("serving.client.client._IN_CONTEXT", "absent")
+    with pytest.raises(InvalidRequest, match=r"'tiny' at .* takes no context .*'absent'.*: ask without one"):
+        client.recommend("ann", context={"age": 30})
+
+
+def test_model_refuses_a_context_of_another_type(client):
+    with pytest.raises(InvalidRequest, match=r"refused the request: .*device"):
+        client.recommend("ann", context={"device": 5})
 
 
 def test_similar_items(client):
@@ -179,6 +213,8 @@ def test_model_refuses(client):
         ({"history": [50]}, "history: 50 is a int"),
         ({"exclude": [None]}, "exclude: None"),
         ({"exclude": 3}, "exclude=3"),
+        ({"context": "ios"}, "context='ios': it is a dict"),
+        ({"context": []}, r"context=\[\]: it is a dict"),
     ],
 )
 def test_wrong_arguments_are_refused_before_sending(client, arguments, message):

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.smoke
 
 def originals():
     """Message name to the original's descriptor."""
+    from tensorflow.core.example import example_pb2, feature_pb2
     from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2
     from tensorflow.core.protobuf import meta_graph_pb2
     from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2, status_pb2
@@ -38,6 +39,12 @@ def originals():
         get_model_status_pb2.GetModelStatusResponse,
         get_model_status_pb2.ModelVersionStatus,
         status_pb2.StatusProto,
+        feature_pb2.BytesList,
+        feature_pb2.FloatList,
+        feature_pb2.Int64List,
+        feature_pb2.Feature,
+        feature_pb2.Features,
+        example_pb2.Example,
     ]
     return {message.DESCRIPTOR.name: message.DESCRIPTOR for message in messages}
 

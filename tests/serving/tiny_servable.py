@@ -47,6 +47,9 @@ def build(
     The score of item i for somebody with a history is `version * 1000 - |i - newest|`, newest being the place of the
     history's first item; for anybody else it is `version * 1000 + 20 - i`.
 
+    A context adds its `age` and the seconds of its `timestamp` to all scores, 100 to those of its `tags` and 5000 to
+    that of its `device`, which both hold items.
+
     Args:
         path: where it goes.
         version: shows in the scores and in the titles, so that a test can tell which version answered.
@@ -104,6 +107,24 @@ def build(
         @tf.function(input_signature=[_strings(1), _strings(2), _strings(2), tf.TensorSpec([], tf.int32)])
         def recommend(self, user_id, history, exclude, k):
             scores, origin, seen = self.score_all(user_id, history)
+            return {**self.top(scores, tf.concat([seen, self.items.lookup(exclude)], 1), k), "source": origin}
+
+        @tf.function(input_signature=[_strings(1), _strings(2), _strings(2), tf.TensorSpec([], tf.int32), _strings(1)])
+        def recommend_in_context(self, user_id, history, exclude, k, context):
+            features = tf.io.parse_example(
+                context,
+                {
+                    "device": tf.io.FixedLenFeature([], tf.string, ""),
+                    "age": tf.io.FixedLenFeature([], tf.float32, 0.0),
+                    "timestamp": tf.io.FixedLenFeature([], tf.int64, 0),
+                    "tags": tf.io.RaggedFeature(tf.string),
+                },
+            )
+            scores, origin, seen = self.score_all(user_id, history)
+            seconds = tf.cast(features["timestamp"], tf.float32) / 1e6
+            tagged = tf.reduce_any(features["tags"].to_tensor()[:, :, tf.newaxis] == self.ids, axis=1)
+            scores += (features["age"] + seconds)[:, tf.newaxis] + 100 * tf.cast(tagged, tf.float32)
+            scores += 5000 * tf.cast(features["device"][:, tf.newaxis] == self.ids, tf.float32)
             return {**self.top(scores, tf.concat([seen, self.items.lookup(exclude)], 1), k), "source": origin}
 
         @tf.function(input_signature=[_strings(1), _strings(2), tf.TensorSpec([], tf.int32)])
@@ -164,7 +185,18 @@ def build(
             return {"late": last - end}
 
     tiny = Tiny()
-    names = ("recommend", "similar_items", "score", "by_user", "serving_default", "describe", "echo", "double", "slow")
+    names = (
+        "recommend",
+        "recommend_in_context",
+        "similar_items",
+        "score",
+        "by_user",
+        "serving_default",
+        "describe",
+        "echo",
+        "double",
+        "slow",
+    )
     tf.saved_model.save(tiny, path, signatures={name: getattr(tiny, name) for name in names})
     os.makedirs(os.path.join(path, "assets.extra"), exist_ok=True)
     manifest = {"num_items": len(ITEMS), "default_k": DEFAULT_K, "max_k": MAX_K}

@@ -1,8 +1,8 @@
-"""Our ranking metrics as TFMA metrics.
+"""Our metrics as TFMA metrics.
 
-All metrics of a model derive from one histogram of ranks, which one combiner adds up, so a further metric costs next
-to nothing. The histograms come from `components.evaluator.extractor`. Class names differ from those that TFMA itself
-registers (such as `NDCG`), because TFMA looks there first.
+The extracts carry, for each model, statistics that add up (`components.evaluator.extractor.statistics`). One combiner
+adds up each, and any number of metrics derive from it, so a further metric costs next to nothing. Class names differ
+from those that TFMA itself registers (such as `NDCG`), because TFMA looks there first.
 """
 
 from __future__ import annotations
@@ -14,31 +14,42 @@ import apache_beam as beam
 import numpy as np
 from tensorflow_model_analysis.metrics import metric_types
 
-from components.evaluator.metrics import hit_rate, mrr, ndcg
+from components.evaluator.metrics import EXPOSURE_METRICS, GAINS
 
-RANK_COUNTS_KEY = "rank_counts"
-"""Key of an extract: model name to [depth + 1] counts of ranks (see `ranks.rank_counts`)."""
-
-
-class HitRateAtK(metric_types.Metric):
-    """Hit rate at `k`; see `hit_rate`."""
-
-    def __init__(self, k: int, name: str):
-        super().__init__(_computations_of(hit_rate.hit_rate), k=k, name=name)
+STATISTICS_KEY = "statistics"
+"""Key of an extract: model name to name of the statistic to its value."""
+RANK_COUNTS = "rank_counts"
+"""The statistic [R + 1, depth + 1] of ranks: as they are, and in R replicates (see `ranks.rank_counts`)."""
+REPLICATES = "replicates"
+"""Name of the metric [M, R] that holds the M ranking metrics in each replicate."""
 
 
-class NdcgAtK(metric_types.Metric):
-    """NDCG at `k`; see `ndcg`."""
+class RankingMetric(metric_types.Metric):
+    """A metric of the rank of the relevant item: a kind in `GAINS`, cut at `k`."""
 
-    def __init__(self, k: int, name: str):
-        super().__init__(_computations_of(ndcg.ndcg), k=k, name=name)
+    def __init__(self, kind: str, k: int, name: str):
+        super().__init__(_ranking_computations, kind=kind, k=k, name=name)
 
 
-class MrrAtK(metric_types.Metric):
-    """Mean reciprocal rank at `k`; see `mrr`."""
+class Replicates(metric_types.Metric):
+    """The ranking metrics `gains`, pairs of kind and k, in each replicate of the bootstrap."""
 
-    def __init__(self, k: int, name: str):
-        super().__init__(_computations_of(mrr.reciprocal_rank), k=k, name=name)
+    def __init__(self, gains: list[tuple[str, int]], name: str = REPLICATES):
+        super().__init__(_replicate_computations, gains=gains, name=name)
+
+
+class ListMean(metric_types.Metric):
+    """A mean over queries, from a statistic of the metric's own name: [2], sum and count."""
+
+    def __init__(self, name: str):
+        super().__init__(_mean_computations, name=name)
+
+
+class ExposureMetric(metric_types.Metric):
+    """A metric, coverage or gini, of how often each item of the catalogue is among the first `k`."""
+
+    def __init__(self, kind: str, k: int, name: str):
+        super().__init__(_exposure_computations, kind=kind, k=k, name=name)
 
 
 class QueryCount(metric_types.Metric):
@@ -48,76 +59,120 @@ class QueryCount(metric_types.Metric):
         super().__init__(_count_computations, name=name)
 
 
-def _computations_of(gains: Callable[[np.ndarray, int], np.ndarray]) -> Callable[..., metric_types.MetricComputations]:
-    """Returns the function that TFMA calls for the computations of a metric that is the mean of `gains(ranks, k)`."""
+def exposure(k: int) -> str:
+    """Returns the name of the statistic [1, N], sparse: how often each item is among the first `k`."""
+    return f"exposure@{k}"
 
-    def computations(
-        k: int, name: str, model_names: list[str] | None = None, example_weighted: bool = False
-    ) -> metric_types.MetricComputations:
-        def mean(counts: np.ndarray) -> float:
-            return float(counts @ gains(np.arange(len(counts)), min(k, len(counts) - 1)) / counts.sum())
 
-        return _derived(name, mean, model_names, example_weighted)
+def mean_gain(counts: np.ndarray, kind: str, k: int) -> np.ndarray:
+    """Returns a ranking metric for each of W histograms of ranks [W, depth + 1]; NaN where a histogram is empty.
 
-    return computations
+    k is at most the depth.
+    """
+    total = counts.sum(axis=1)
+    gains = counts @ GAINS[kind](np.arange(counts.shape[1]), k)
+    return np.divide(gains, total, out=np.full(len(counts), np.nan), where=total > 0)
+
+
+def _ranking_computations(
+    kind: str, k: int, name: str, model_names: list[str] | None = None, example_weighted: bool = False
+) -> metric_types.MetricComputations:
+    return _derived(
+        name, RANK_COUNTS, lambda counts: float(mean_gain(counts[:1], kind, k)[0]), model_names, example_weighted
+    )
+
+
+def _replicate_computations(
+    gains: list[tuple[str, int]],
+    name: str,
+    model_names: list[str] | None = None,
+    example_weighted: bool = False,
+) -> metric_types.MetricComputations:
+    def replicates(counts: np.ndarray) -> np.ndarray:
+        return np.stack([mean_gain(counts[1:], kind, k) for kind, k in gains])
+
+    return _derived(name, RANK_COUNTS, replicates, model_names, example_weighted)
+
+
+def _mean_computations(
+    name: str, model_names: list[str] | None = None, example_weighted: bool = False
+) -> metric_types.MetricComputations:
+    def mean(statistic: np.ndarray) -> float:
+        total, count = statistic.tolist()
+        return total / count if count else float("nan")
+
+    return _derived(name, name, mean, model_names, example_weighted)
+
+
+def _exposure_computations(
+    kind: str, k: int, name: str, model_names: list[str] | None = None, example_weighted: bool = False
+) -> metric_types.MetricComputations:
+    return _derived(
+        name, exposure(k), lambda times: EXPOSURE_METRICS[kind](times.toarray().ravel()), model_names, example_weighted
+    )
 
 
 def _count_computations(
     name: str, model_names: list[str] | None = None, example_weighted: bool = False
 ) -> metric_types.MetricComputations:
-    return _derived(name, lambda counts: float(counts.sum()), model_names, example_weighted)
+    return _derived(name, RANK_COUNTS, lambda counts: float(counts[0].sum()), model_names, example_weighted)
 
 
 def _derived(
-    name: str, function: Callable[[np.ndarray], float], model_names: list[str] | None, example_weighted: bool
+    name: str,
+    statistic: str,
+    function: Callable[[Any], Any],
+    model_names: list[str] | None,
+    example_weighted: bool,
 ) -> metric_types.MetricComputations:
-    """Returns, for each model, its histogram (TFMA computes it once, however often it is named) and what follows."""
+    """Returns, for each model, its statistic (TFMA adds it up once, however often it is named) and what follows."""
     computations: metric_types.MetricComputations = []
     for model_name in model_names or [""]:
         # TFMA keeps a metric whose name starts with an underscore out of its results.
-        counts_key = metric_types.MetricKey("_rank_counts", model_name=model_name)
+        statistic_key = metric_types.MetricKey(f"_{statistic}", model_name=model_name)
         key = metric_types.MetricKey(name, model_name=model_name, example_weighted=example_weighted)
 
         def result(
             metrics: dict[metric_types.MetricKey, Any],
-            counts_key: metric_types.MetricKey = counts_key,
+            statistic_key: metric_types.MetricKey = statistic_key,
             key: metric_types.MetricKey = key,
-        ) -> dict[metric_types.MetricKey, float]:
-            return {key: function(metrics[counts_key])}
+        ) -> dict[metric_types.MetricKey, Any]:
+            return {key: function(metrics[statistic_key])}
 
         computations += [
             metric_types.MetricComputation(
-                keys=[counts_key],
+                keys=[statistic_key],
                 preprocessors=[
                     metric_types.StandardMetricInputsPreprocessor(
-                        include_filter={RANK_COUNTS_KEY: {}}, include_default_inputs=False
+                        include_filter={STATISTICS_KEY: {}}, include_default_inputs=False
                     )
                 ],
-                combiner=RankCountsCombiner(counts_key),
+                combiner=StatisticCombiner(statistic_key, statistic),
             ),
             metric_types.DerivedMetricComputation(keys=[key], result=result),
         ]
     return computations
 
 
-class RankCountsCombiner(beam.CombineFn):
-    """Adds up a model's histograms of ranks, all [depth + 1]."""
+class StatisticCombiner(beam.CombineFn):
+    """Adds up one statistic of one model: arrays of one shape, dense or sparse."""
 
-    def __init__(self, key: metric_types.MetricKey):
+    def __init__(self, key: metric_types.MetricKey, statistic: str):
         self._key = key
+        self._statistic = statistic
 
-    def create_accumulator(self) -> np.ndarray:
-        """Returns what adds nothing to a histogram of any depth."""
-        return np.zeros(1, np.int64)
+    def create_accumulator(self) -> Any:
+        """Returns what adds nothing to an array of any shape."""
+        return 0
 
-    def add_input(self, accumulator: np.ndarray, element: metric_types.StandardMetricInputs) -> np.ndarray:
-        """Adds the histogram of one extract."""
-        return accumulator + element[RANK_COUNTS_KEY][self._key.model_name]
+    def add_input(self, accumulator: Any, element: metric_types.StandardMetricInputs) -> Any:
+        """Adds the statistic of one extract."""
+        return element[STATISTICS_KEY][self._key.model_name][self._statistic] + accumulator
 
-    def merge_accumulators(self, accumulators: Iterable[np.ndarray]) -> np.ndarray:
-        """Adds up histograms."""
-        return sum(accumulators, self.create_accumulator())
+    def merge_accumulators(self, accumulators: Iterable[Any]) -> Any:
+        """Adds up statistics."""
+        return sum(accumulators)
 
-    def extract_output(self, accumulator: np.ndarray) -> dict[metric_types.MetricKey, np.ndarray]:
-        """Returns the histogram under the model's private key."""
+    def extract_output(self, accumulator: Any) -> dict[metric_types.MetricKey, Any]:
+        """Returns the statistic under the model's private key."""
         return {self._key: accumulator}

@@ -1,0 +1,58 @@
+"""What the newest runs of a pipeline made, and from what, by its MLMD database."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from ml_metadata.metadata_store import metadata_store
+from ml_metadata.proto import metadata_store_pb2
+from tfx.orchestration import metadata
+
+Artifact = metadata_store_pb2.Artifact
+Execution = metadata_store_pb2.Execution
+
+_DONE = (Execution.COMPLETE, Execution.CACHED)
+
+
+class Lineage:
+    """The executions of a pipeline and their artifacts.
+
+    Args:
+        metadata_path: The MLMD database; the process ends with a message where there is none.
+    """
+
+    def __init__(self, metadata_path: Path) -> None:
+        if not metadata_path.exists():
+            sys.exit(f"{metadata_path}: there is none: run the pipeline first, `recommender run`")
+        self._path = metadata_path
+        self._store = metadata_store.MetadataStore(metadata.sqlite_metadata_connection_config(str(metadata_path)))
+
+    def newest(self, component: str) -> Any:
+        """The newest Execution of a component that has ended well or came from the cache, by its import path."""
+        executions = [e for e in self._store.get_executions_by_type(component) if e.last_known_state in _DONE]
+        if not executions:
+            sys.exit(f"{self._path}: no {component.rpartition('.')[2]} has ended: run the pipeline first")
+        return max(executions, key=lambda execution: execution.id)
+
+    def inputs(self, execution: Any) -> dict[str, Any]:
+        """Its input Artifacts by key."""
+        return self._artifacts(execution, metadata_store_pb2.Event.INPUT)
+
+    def outputs(self, execution: Any) -> dict[str, Any]:
+        """Its output Artifacts by key."""
+        return self._artifacts(execution, metadata_store_pb2.Event.OUTPUT)
+
+    def maker(self, artifact: Any) -> Any:
+        """The Execution that made the Artifact, which later ones may have taken from the cache."""
+        events = self._store.get_events_by_artifact_ids([artifact.id])
+        made_by = min(event.execution_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT)
+        return self._store.get_executions_by_id([made_by])[0]
+
+    def _artifacts(self, execution: Any, kind: int) -> dict[str, Any]:
+        return {
+            event.path.steps[0].key: self._store.get_artifacts_by_id([event.artifact_id])[0]
+            for event in self._store.get_events_by_execution_ids([execution.id])
+            if event.type == kind
+        }

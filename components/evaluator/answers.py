@@ -1,0 +1,156 @@
+"""Asks the models and the baselines the same queries, and keeps of the answers what metrics need."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from components import examples
+from components.evaluator import baselines
+from components.evaluator.baselines.base import Baseline, Ragged
+from components.evaluator.items import load_items
+from components.evaluator.metrics.ranks import label_ranks
+from components.evaluator.servable import Servable
+from components.progress import progress
+
+QUERY_FEATURES: examples.Features = {"user_id": bytes, "item_id": bytes, "history": bytes, "seen": bytes}
+_UNKNOWN = -2
+"""Row of a relevant item that no answer can have; -1 is the padding of answers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class JudgedModel:
+    """A model that takes part in the evaluation."""
+
+    path: str
+    """Directory of the SavedModel."""
+    depth: int
+    """How many items it is asked for."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What a model answered to B queries."""
+
+    ranks: np.ndarray
+    """[B] int64, of the relevant items, from 0; the depth of the evaluation, or more, where it was missed."""
+    rows: np.ndarray
+    """[B, K] int32, the first recommended items; -1 for padding and for what is no item of the catalogue."""
+
+    def take(self, queries: np.ndarray) -> Answers:
+        """Returns the answers to some of the queries, by their numbers."""
+        return Answers(self.ranks[queries], self.rows[queries])
+
+
+class Models:
+    """The models and baselines, loaded, and the items that they recommend."""
+
+    def __init__(self, models: Mapping[str, JudgedModel], fitted: str, depth: int, kept: int, exclude_seen: bool):
+        """Loads them.
+
+        Args:
+            models: name to model.
+            fitted: directory with the saved items and baselines.
+            depth: how many items the baselines answer with.
+            kept: how many recommended items are kept of each answer (K).
+            exclude_seen: whether what the user had is left out of the answers.
+        """
+        self.items = load_items(fitted)
+        self._baselines = baselines.load(fitted)
+        candidates = None if exclude_seen else self.items.ids
+        self._servables = {name: Servable(model.path, model.depth, candidates) for name, model in models.items()}
+        self._depth = depth
+        self._kept = kept
+        self._exclude_seen = exclude_seen
+        self._asked = 0
+
+    def ask(self, batch: examples.Columns, size: int) -> dict[str, Answers]:
+        """Asks all of them.
+
+        Args:
+            batch: queries with the `QUERY_FEATURES` and the features of the context.
+            size: how many queries go into one request.
+
+        Returns:
+            The answers by model and baseline.
+        """
+        requests = [self._ask(batch.slice(start, size)) for start in range(0, batch.num_rows, size)]
+        self._asked += batch.num_rows
+        progress(f"{self._asked:,} queries answered")
+        return {
+            name: Answers(
+                np.concatenate([answers[name].ranks for answers in requests]),
+                np.concatenate([answers[name].rows for answers in requests]),
+            )
+            for name in requests[0]
+        }
+
+    def _ask(self, batch: examples.Columns) -> dict[str, Answers]:
+        labels = examples.scalars(batch, "item_id")
+        answers = {}
+        for name, servable in self._servables.items():
+            ids = servable.answer(batch)
+            ranks = label_ranks(ids, labels)
+            ranks[ranks == ids.shape[1]] = self._depth  # the model may answer fewer items than are asked of others
+            answers[name] = Answers(ranks, self.items.rows(ids[:, : self._kept]))
+
+        label_rows = self.items.rows(labels)
+        label_rows[label_rows < 0] = _UNKNOWN
+        past = self._past(batch)
+        for name, baseline in self._baselines.items():
+            rows = answer(baseline, past, self._depth, self._exclude_seen)
+            answers[name] = Answers(label_ranks(rows, label_rows), rows[:, : self._kept])
+        return answers
+
+    def _past(self, batch: examples.Columns) -> Ragged:
+        """All that each user had, newest first, as the baselines want it: `seen` goes further back than `history`."""
+        row_of = self.items.rows
+        (recent, recent_offsets), (seen, seen_offsets) = (examples.ragged(batch, name) for name in ("history", "seen"))
+        query = np.concatenate([_row_numbers(recent_offsets), _row_numbers(seen_offsets)])
+        return distinct(query, np.concatenate([row_of(recent), row_of(seen)]), batch.num_rows, self.items.num_trained)
+
+
+def answer(baseline: Baseline, past: Ragged, depth: int, exclude_seen: bool) -> np.ndarray:
+    """Returns the baseline's best items for B histories, [B, depth] int32 rows, best first; padding is -1.
+
+    Args:
+        baseline: whom to ask.
+        past: the histories: distinct rows of items, newest first.
+        depth: how many items are wanted.
+        exclude_seen: whether the items of the history are left out.
+    """
+    scores = baseline.scores(past)
+    values, offsets = past
+    if exclude_seen:
+        scores[_row_numbers(offsets), values] = -np.inf
+    # Of equal scores TensorFlow takes the smaller row, which is the more popular item.
+    best, rows = (part.numpy() for part in tf.math.top_k(scores, min(depth, scores.shape[1])))
+    rows = np.where(np.isneginf(best), -1, rows)
+    return np.pad(rows, [(0, 0), (0, depth - rows.shape[1])], constant_values=-1)
+
+
+def distinct(query: np.ndarray, rows: np.ndarray, num_queries: int, num_items: int) -> Ragged:
+    """Gathers each query's items, each once, where it comes first.
+
+    Args:
+        query: [V] int, from 0 to `num_queries` - 1: whose item it is.
+        rows: [V] int rows of items; those outside 0 to `num_items` - 1 are left out.
+        num_queries: B.
+        num_items: N.
+
+    Returns:
+        Rows of all queries one after the other, and offsets [B + 1].
+    """
+    known = np.flatnonzero((rows >= 0) & (rows < num_items))
+    _, first = np.unique(query[known] * num_items + rows[known], return_index=True)
+    kept = known[first]
+    kept = kept[np.lexsort((kept, query[kept]))]
+    counts = np.bincount(query[kept], minlength=num_queries)
+    return rows[kept], np.concatenate([[0], np.cumsum(counts)])
+
+
+def _row_numbers(offsets: np.ndarray) -> np.ndarray:
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))

@@ -1,0 +1,111 @@
+"""Simple recommenders that a model must beat: fitted to the training events, asked the queries that the model is asked.
+
+The config imports this package for its settings, so NumPy and SciPy are imported where they are needed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.errors import InputError
+from components.evaluator.baselines.settings import NAMES, BaselineSettings
+from components.progress import progress
+
+if TYPE_CHECKING:
+    from components.evaluator.baselines.base import Baseline, TrainingEvents
+
+__all__ = ["NAMES", "BaselineSettings", "fit", "load", "read_training_events", "save"]
+
+
+def fit(settings: BaselineSettings, events: TrainingEvents) -> dict[str, Baseline]:
+    """Fits the baselines, in the order of `settings.names`.
+
+    Raises:
+        InputError: one needs a package that is not installed.
+    """
+    kinds = _kinds()
+    fitted: dict[str, Baseline] = {}
+    for name in settings.names:
+        progress(f"fitting the baseline {name}")
+        fitted[name] = kinds[name].fit(settings, events)
+    return fitted
+
+
+def save(baselines: dict[str, Baseline], directory: str) -> None:
+    """Writes baselines to a local directory, each into a folder of its name and an array into a file."""
+    import numpy as np
+    from scipy import sparse
+
+    for name, baseline in baselines.items():
+        folder = Path(directory, name)
+        folder.mkdir(parents=True)
+        for field, array in vars(baseline).items():
+            if sparse.issparse(array):
+                sparse.save_npz(folder / f"{field}.npz", array, compressed=False)
+            else:
+                np.save(folder / f"{field}.npy", array)
+
+
+def load(directory: str) -> dict[str, Baseline]:
+    """Reads what `save` wrote, in the order of `NAMES`.
+
+    Dense arrays stay on the disk until they are used, and processes share them.
+    """
+    import numpy as np
+    from scipy import sparse
+
+    baselines = {}
+    for name, kind in _kinds().items():
+        arrays = {
+            file.stem: sparse.load_npz(file) if file.suffix == ".npz" else np.asarray(np.load(file, mmap_mode="r"))
+            for file in Path(directory, name).glob("*")
+        }
+        if arrays:
+            baselines[name] = kind(**arrays)
+    return baselines
+
+
+def read_training_events(uri: str) -> TrainingEvents:
+    """Reads the split `train` of the Interactions artifact at `uri`.
+
+    Events of the same time come in a fixed order that has nothing to do with the items: files don't keep the log's.
+
+    Raises:
+        InputError: there are no training events.
+    """
+    import numpy as np
+
+    from components.evaluator.baselines.base import TrainingEvents
+    from components.examples import read_columns, scalars
+    from components.interaction_gen.events import mixed
+
+    table = read_columns(uri, "train", {"user_id": bytes, "item_id": bytes, "timestamp": int})
+    if not table.num_rows:
+        raise InputError(f"{uri}: no training events, so there is nothing to fit the baselines to")
+    users, user = np.unique(scalars(table, "user_id"), return_inverse=True)
+    ids, item = np.unique(scalars(table, "item_id"), return_inverse=True)
+    timestamp = scalars(table, "timestamp")
+
+    ranked = np.argsort(-np.bincount(item), kind="stable")
+    row = np.empty(len(ids), np.int32)
+    row[ranked] = np.arange(len(ids))
+    order = np.lexsort((mixed(user * len(ids) + item), timestamp))
+    return TrainingEvents(user[order].astype(np.int32), row[item][order], timestamp[order], ids[ranked], len(users))
+
+
+def _kinds() -> dict[str, type[Baseline]]:
+    from components.evaluator.baselines.ease import Ease
+    from components.evaluator.baselines.ials import Ials
+    from components.evaluator.baselines.item_knn import ItemKnn
+    from components.evaluator.baselines.markov import Markov
+    from components.evaluator.baselines.popularity import Popularity, RecentPopularity
+
+    return {
+        "popularity": Popularity,
+        "recent_popularity": RecentPopularity,
+        "item_knn": ItemKnn,
+        "ease": Ease,
+        "markov": Markov,
+        "ials": Ials,
+    }

@@ -1,0 +1,40 @@
+"""Popularity, of all time and of late: the same scores for every query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from components.evaluator.baselines.base import Ragged, TrainingEvents
+from components.evaluator.baselines.settings import BaselineSettings
+
+_MICROSECONDS_A_DAY = 86_400e6
+
+
+@dataclass(frozen=True)
+class Popularity:
+    """The items with the most training events."""
+
+    popularity: np.ndarray
+    """[N] float32."""
+
+    @classmethod
+    def fit(cls, settings: BaselineSettings, events: TrainingEvents) -> Popularity:
+        """Counts the events of each item."""
+        return cls(events.popularity())
+
+    def scores(self, histories: Ragged) -> np.ndarray:
+        """See `Baseline.scores`."""
+        return np.tile(self.popularity, (len(histories[1]) - 1, 1))
+
+
+class RecentPopularity(Popularity):
+    """The items with the most training events where an event counts the less the older it is."""
+
+    @classmethod
+    def fit(cls, settings: BaselineSettings, events: TrainingEvents) -> RecentPopularity:
+        """Adds up 2^(-age / half-life) over the events of each item; the age is that at the last event of all."""
+        age = (events.timestamp.max() - events.timestamp) / _MICROSECONDS_A_DAY
+        weight = np.exp2(-age / settings.recent_half_life_days)
+        return cls(np.bincount(events.item, weight, minlength=events.num_items).astype(np.float32))

@@ -1,0 +1,88 @@
+"""Saves a training after each pass, so that a killed one goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+from typing import Any
+
+import numpy as np
+import tf_keras as keras
+
+from components.progress import progress
+
+_FILE = "training.npz"
+
+
+class Checkpoint:
+    """The last finished pass of one training, in a directory of its own.
+
+    Weights, the optimizer's variables and the passes so far are one file, replaced by rename. A training that goes on
+    from there comes to the same weights as one that was never killed, because the order and the noise of a pass are
+    functions of the seed and the pass. Made anew it reads what is there.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self.history: list[dict[str, Any]] = []
+        """The passes of the training that is validated."""
+        self.refit = 0
+        """Passes of the training on all events that follows."""
+        self.best_weights: list[np.ndarray] | None = None
+        """Weights after the best pass, where they were saved."""
+        self._arrays: dict[str, np.ndarray] = {}
+        try:
+            with np.load(os.path.join(directory, _FILE)) as file:
+                arrays = {name: file[name] for name in file.files}
+            state = json.loads(str(arrays["state"]))
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            progress(f"the checkpoint in {directory} can't be read ({error}): training from the start")
+            return
+        self._arrays = arrays
+        self.history, self.refit = state["history"], state["refit"]
+        self.best_weights = self._named("best") or None
+        passes = f"{self.refit} on all events" if self.refit else str(len(self.history))
+        progress(f"going on after {passes} passes of a training that was stopped")
+
+    def apply(self, model: keras.Model) -> None:
+        """Puts the saved weights and the optimizer's variables into `model`, which must be built alike."""
+        model.set_weights(self._named("weight"))
+        for variable, value in zip(_optimizer_variables(model), self._named("optimizer")):
+            variable.assign(value)
+
+    def save(
+        self, model: keras.Model, history: list[dict[str, Any]], refit: int = 0, best: list[np.ndarray] | None = None
+    ) -> None:
+        """Writes the state of `model`, which must be built and compiled.
+
+        Args:
+            model: After the last pass.
+            history: The passes of the training that is validated.
+            refit: Passes of the training on all events, if it is that one.
+            best: Weights after the best pass, where they will be wanted.
+        """
+        variables = [variable.numpy() for variable in _optimizer_variables(model)]
+        arrays = {"state": np.array(json.dumps({"history": history, "refit": refit}))}
+        for name, values in (("weight", model.get_weights()), ("optimizer", variables), ("best", best or [])):
+            arrays |= {f"{name}_{number:04d}": value for number, value in enumerate(values)}
+        os.makedirs(self._directory, exist_ok=True)
+        temporary = os.path.join(self._directory, f"{_FILE}.{os.getpid()}")
+        with open(temporary, "wb") as file:
+            np.savez(file, **arrays)
+        os.replace(temporary, os.path.join(self._directory, _FILE))
+
+    def remove(self) -> None:
+        """Removes the directory: the training is done."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _named(self, name: str) -> list[np.ndarray]:
+        return [self._arrays[key] for key in sorted(self._arrays) if key.startswith(f"{name}_")]
+
+
+def _optimizer_variables(model: keras.Model) -> list[Any]:
+    model.optimizer.build(model.trainable_variables)
+    return list(model.optimizer.variables)

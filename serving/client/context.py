@@ -1,0 +1,90 @@
+"""A request's features (context) as a serialized tf.Example, without TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta, timezone
+from numbers import Integral, Real
+from typing import Any
+
+from serving.client.errors import InvalidRequest
+from serving.protos import serving_pb2
+
+TIMESTAMP = "timestamp"
+"""The context's own time of the request: the one feature of whole numbers."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_FLOAT32_MAX = (2 - 2**-23) * 2.0**127
+
+
+def serialize(context: Mapping[str, Any]) -> bytes:
+    """Writes the context as a tf.Example.
+
+    Args:
+        context: the features by name, as `RecommenderClient.recommend` describes them.
+
+    Returns:
+        The serialized Example; empty if no feature has a value.
+
+    Raises:
+        InvalidRequest: a value that no feature can have.
+    """
+    if not isinstance(context, Mapping):
+        raise InvalidRequest(f"context={context!r}: it is a dict of features by name, such as {{'device': 'ios'}}")
+    example = serving_pb2.Example()
+    for name, value in context.items():
+        if not isinstance(name, str) or not _bytes("the name", name):
+            raise InvalidRequest(f"context: {name!r} is no name of a feature")
+        values = _values(value)
+        if values:
+            feature = example.features.feature[name]
+            if name == TIMESTAMP:
+                feature.int64_list.value.append(_microseconds(values))
+            elif isinstance(values[0], (str, bytes)):
+                feature.bytes_list.value.extend(_bytes(name, v) for v in values)
+            else:
+                feature.float_list.value.extend(_float(name, v) for v in values)
+    # Maps have no order of their own: the same context gives the same bytes.
+    return example.SerializeToString(deterministic=True)
+
+
+def _values(value: Any) -> list[Any]:
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        return [] if value is None else [value]
+    return list(value)
+
+
+def _microseconds(values: list[Any]) -> int:
+    value = values[0]
+    if len(values) == 1 and isinstance(value, datetime):
+        # Without an offset it is UTC, as in the log.
+        return ((value if value.tzinfo else value.replace(tzinfo=timezone.utc)) - _EPOCH) // timedelta(microseconds=1)
+    if len(values) == 1 and isinstance(value, Integral) and not isinstance(value, bool) and abs(int(value)) < 1 << 63:
+        return int(value)
+    raise InvalidRequest(
+        f"context: {TIMESTAMP}={value!r}: it is one time, as a datetime or as whole microseconds since the epoch"
+    )
+
+
+def _bytes(name: str, value: Any) -> bytes:
+    if not isinstance(value, (str, bytes)):
+        raise _wrong_type(name, value)
+    try:
+        return value if isinstance(value, bytes) else value.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"context: {name}={value!r} can't be written as UTF-8") from None
+
+
+def _float(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise _wrong_type(name, value)
+    if not -_FLOAT32_MAX <= value <= _FLOAT32_MAX:  # type: ignore[operator]  # neither is a NaN
+        raise InvalidRequest(f"context: {name}={value!r} is no number that a model can read; leave a missing one out")
+    return float(value)
+
+
+def _wrong_type(name: str, value: Any) -> InvalidRequest:
+    kind = type(value).__name__
+    return InvalidRequest(
+        f"context: {name}={value!r} is a {kind}: a feature is a text, a number, or a list of texts or of numbers"
+    )

@@ -1,0 +1,143 @@
+"""The parts of the benchmarks that decide what their tables say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import quality, training
+from benchmarks.quality import Variant
+from components.errors import InputError
+
+RECIPE = "configs/movielens_100k.yaml"
+TEST = {"candidate": {"count": 20.0, "hit_rate@10": 0.2, "ndcg@10": 0.1}, "ease": {"count": 20.0, "hit_rate@10": 0.15}}
+
+
+def write_queries(folder: Path, queries: list[tuple[str, list[str]]]) -> str:
+    """Examples with the item that followed and what was seen."""
+    import tensorflow as tf
+
+    def feature(values: list[str]) -> tf.train.Feature:
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode() for value in values]))
+
+    (folder / "Split-eval").mkdir()
+    with tf.io.TFRecordWriter(str(folder / "Split-eval" / "examples-0.gz"), "GZIP") as writer:
+        for item, seen in queries:
+            features = {"user_id": feature(["u"]), "item_id": feature([item]), "seen": feature(seen)}
+            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    return str(folder)
+
+
+def test_hit_rate_at_10(tmp_path):
+    items = np.array([f"{i}".encode() for i in range(14)])
+    scores = -np.arange(14.0)
+    scores[[10, 11]] = scores[9]  # 9, 10, 11 are equal: 9 is the tenth
+    queries = [
+        ("9", []),  # a hit at the last place
+        ("10", []),  # equal to it, but later: the eleventh
+        ("10", ["0"]),  # one better item was seen: the tenth
+        ("11", ["0"]),
+        ("13", [f"{i}" for i in range(13)]),  # all others seen
+        ("3", ["3"]),  # seen itself: can't be found
+    ]
+    found = training.hit_rate_at_10(
+        lambda records, batch: np.tile(scores, (len(records), 1)), items, write_queries(tmp_path, queries)
+    )
+    assert found == 3 / 6
+
+
+def test_no_run_yet(tmp_path):
+    with pytest.raises(SystemExit, match="run the pipeline first"):
+        training.newest_training(tmp_path / "metadata.sqlite")
+    assert not list(tmp_path.iterdir())
+
+
+def test_spread():
+    assert quality.spread([0.1, 0.2, 0.3]) == "0.2000 (0.1000–0.3000)"
+    assert quality.spread([7, 9], "{:.0f}") == "8 (7–9)"
+    assert quality.spread([0.5]) == "0.5000"
+    assert quality.spread([0.5, None]) == quality.spread([]) == ""
+
+
+def test_table():
+    result = {"validation": {"hit@10": 0.3, "ndcg@10": 0.2}, "epochs": 4, "seconds": 12.3, "test": TEST}
+    untested = {**result, "test": None}
+    text = quality.table({Variant("chosen", (), True): [result], Variant("less", (), False): [untested]})
+    assert text.splitlines() == [
+        "One seed; 20 test queries.",
+        "",
+        "|  | validation hit@10 | validation NDCG@10 | hit@10 | hit@100 | NDCG@10 | epochs | Trainer, s |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| chosen | 0.3000 | 0.2000 | 0.2000 |  | 0.1000 | 4 | 12 |",
+        "| less | 0.3000 | 0.2000 |  |  |  | 4 | 12 |",
+        "| ease |  |  | 0.1500 |  |  |  |  |",
+    ]
+
+
+def test_our_ablations_are_right():
+    """Each changes settings that there are; nothing runs."""
+    from pipeline.config import load_config
+
+    recipe = load_config(RECIPE)
+    variants = quality.read_ablations("benchmarks/ablations.yaml", recipe.name, ["seed=1"], test=False)
+    assert len({load_config(RECIPE, variant.overrides).model_dump_json() for variant in variants}) == len(variants)
+    assert all(variant.overrides[0] == "seed=1" for variant in variants)
+
+
+@pytest.mark.parametrize("content", ["other: {a: {}}", "movielens_100k: [a]", "movielens_100k: {a: b}", "- a", "{", ""])
+def test_wrong_ablations(tmp_path, content):
+    file = tmp_path / "ablations.yaml"
+    file.write_text(content)
+    with pytest.raises(InputError, match="no ablations of movielens_100k"):
+        quality.read_ablations(file, "movielens_100k", [], test=False)
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """The runs that `measure` makes, as (overrides, whole)."""
+    made = []
+    monkeypatch.setattr(quality, "_run", lambda recipe, overrides, whole: made.append((overrides, whole)))
+    monkeypatch.setattr(
+        quality, "_read_result", lambda config, test: {"seed": config.seed, "test": TEST if test else None}
+    )
+    return made
+
+
+def test_measured_once(runs, tmp_path):
+    chosen, less = Variant("chosen", (), True), Variant("less", ("training.log_q=false",), False)
+    first = quality.measure(RECIPE, tmp_path, [chosen, less], [7, 8])
+    assert [result["seed"] for result in first[less]] == [7, 8]
+    assert [whole for _, whole in runs] == [True, True, False, False]
+    places = [next(o for o in overrides if o.startswith("serving.base_path=")) for overrides, _ in runs]
+    assert len(set(places)) == 4
+    assert {f"output={tmp_path}", "seed=7"} < set(runs[0][0])
+
+    runs.clear()
+    assert quality.measure(RECIPE, tmp_path, [chosen, less], [7, 8]) == first
+    assert not runs
+    # Only what is new is run: another seed, and the test queries of an ablation that has only been trained.
+    quality.measure(RECIPE, tmp_path, [chosen, Variant("less", less.overrides, True)], [8, 9])
+    assert [(overrides[-3], whole) for overrides, whole in runs] == [
+        ("seed=9", True),
+        ("seed=8", True),
+        ("seed=9", True),
+    ]
+
+
+def test_all_overrides_are_checked_before_anything_runs(runs, tmp_path):
+    with pytest.raises(InputError, match="no_such_key"):
+        quality.measure(RECIPE, tmp_path, [Variant("a", (), True), Variant("b", ("model.no_such_key=1",), True)], [1])
+    assert not runs
+
+
+def test_killed_runs_keep_what_was_measured(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        quality, "_run", lambda recipe, overrides, whole: "seed=2" in overrides and pytest.exit("killed")
+    )
+    with pytest.raises(pytest.exit.Exception):
+        quality.measure(RECIPE, tmp_path, [Variant("a", (), True)], [1, 2])
+    (kept,) = json.loads((tmp_path / "quality.json").read_text()).values()
+    assert kept["seed"] == 1
