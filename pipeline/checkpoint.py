@@ -30,8 +30,6 @@ class Checkpoint:
         """The passes of the training that is validated."""
         self.refit = 0
         """Passes of the training on all events that follows."""
-        self.best_weights: list[np.ndarray] | None = None
-        """Weights after the best pass, where they were saved."""
         self._arrays: dict[str, np.ndarray] = {}
         try:
             with np.load(os.path.join(directory, _FILE)) as file:
@@ -44,18 +42,21 @@ class Checkpoint:
             return
         self._arrays = arrays
         self.history, self.refit = state["history"], state["refit"]
-        self.best_weights = self._named("best") or None
         passes = f"{self.refit} on all events" if self.refit else str(len(self.history))
         progress(f"going on after {passes} passes of a training that was stopped")
 
     def apply(self, model: keras.Model) -> None:
         """Puts the saved weights and the optimizer's variables into `model`, which must be built alike."""
-        model.set_weights(self._named("weight"))
-        for variable, value in zip(_optimizer_variables(model), self._named("optimizer")):
+        model.set_weights(self.others("weight"))
+        for variable, value in zip(_optimizer_variables(model), self.others("optimizer")):
             variable.assign(value)
 
+    def others(self, name: str) -> list[np.ndarray]:
+        """What was saved as `name` beside weights and variables; empty if nothing was."""
+        return [self._arrays[key] for key in sorted(self._arrays) if key.startswith(f"{name}_")]
+
     def save(
-        self, model: keras.Model, history: list[dict[str, Any]], refit: int = 0, best: list[np.ndarray] | None = None
+        self, model: keras.Model, history: list[dict[str, Any]], refit: int = 0, **others: list[np.ndarray]
     ) -> None:
         """Writes the state of `model`, which must be built and compiled.
 
@@ -63,11 +64,11 @@ class Checkpoint:
             model: After the last pass.
             history: The passes of the training that is validated.
             refit: Passes of the training on all events, if it is that one.
-            best: Weights after the best pass, where they will be wanted.
+            others: Further arrays by name.
         """
         variables = [variable.numpy() for variable in _optimizer_variables(model)]
         arrays = {"state": np.array(json.dumps({"history": history, "refit": refit}))}
-        for name, values in (("weight", model.get_weights()), ("optimizer", variables), ("best", best or [])):
+        for name, values in {"weight": model.get_weights(), "optimizer": variables, **others}.items():
             arrays |= {f"{name}_{number:04d}": value for number, value in enumerate(values)}
         os.makedirs(self._directory, exist_ok=True)
         temporary = os.path.join(self._directory, f"{_FILE}.{os.getpid()}")
@@ -78,9 +79,6 @@ class Checkpoint:
     def remove(self) -> None:
         """Removes the directory: the training is done."""
         shutil.rmtree(self._directory, ignore_errors=True)
-
-    def _named(self, name: str) -> list[np.ndarray]:
-        return [self._arrays[key] for key in sorted(self._arrays) if key.startswith(f"{name}_")]
 
 
 def _optimizer_variables(model: keras.Model) -> list[Any]:

@@ -114,7 +114,7 @@ def export_towers(
     """Writes the towers' SavedModel to `directory`.
 
     Args:
-        model: Trained.
+        model: Trained; it can't be trained any further.
         graph: Transform's output for events.
         catalogue_graph: Transform's output for items.
         vocabulary: What the model was made for.
@@ -122,6 +122,7 @@ def export_towers(
         user_features: Those of them that belong to the user.
         directory: Where to.
     """
+    model.query_tower.fold()
     towers = Towers(model, graph, catalogue_graph, vocabulary, context)
     tf.saved_model.save(towers, directory, signatures={"query": towers.query, "candidate": towers.candidate})
     manifest = {"context": [{"name": n, "type": t} for n, t in context.items()], "user_features": user_features}

@@ -30,6 +30,9 @@ class ModelSettings(Settings):
     history_dropout: float = Field(0.2, ge=0, lt=1)
     """Share of a history's items that a training step leaves out, so that no single item decides."""
 
+    history_features: bool = True
+    """Whether the side features of the history's items count too."""
+
     attention_heads: int = Field(2, ge=1)
     """Heads of the self-attention."""
 
@@ -121,6 +124,10 @@ class TrainingSettings(Settings):
 
     l2: float = Field(0.02, ge=0)
     """Weight of the squared norm of the embeddings of a batch; the fewer events users have, the more of it."""
+
+    average: float = Field(0.6, ge=0, lt=1)
+    """The model is the exponential moving average of the weights after each pass, in which the average before has this
+    weight: less noise from the last steps. 0: the last pass alone."""
 
     epochs: int = Field(20, ge=1)
     """Most passes over the training events."""

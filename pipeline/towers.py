@@ -155,6 +155,27 @@ class _SelfAttention(keras.layers.Layer):
         return value + self._project(self._widen(self._norms[1](value)))
 
 
+class HistoryItems(keras.layers.Layer):
+    """Items of histories [B, H] int to embeddings [B, H, D]: an item's own and, if wanted, those of its side features.
+
+    Every call embeds the features of the whole vocabulary, which histories have most of.
+    """
+
+    def __init__(self, items: keras.layers.Embedding, vocabulary: Vocabulary, settings: ModelSettings) -> None:
+        super().__init__(name="history_items")
+        self._items = items
+        features = vocabulary.candidate_features if settings.history_features else ()
+        self._features = FeatureEmbedding(features, "history_", settings.dim) if features else None
+        self._values = {name: tf.constant(value) for name, value in vocabulary.item_features.values.items()}
+
+    def call(self, history: tf.Tensor) -> tf.Tensor:
+        """Embeds `history`."""
+        items = self._items(history)
+        if self._features is not None:
+            items += tf.gather(tf.pad(self._features(self._values), [[FIRST, 0], [0, 0]]), history)
+        return items
+
+
 class QueryTower(keras.layers.Layer):
     """A request to its embedding [B, D] float32.
 
@@ -166,8 +187,9 @@ class QueryTower(keras.layers.Layer):
     def __init__(self, items: keras.layers.Embedding, vocabulary: Vocabulary, settings: ModelSettings) -> None:
         super().__init__(name="query_tower")
         dim = settings.dim
-        self._items = items
+        self._items: Any = HistoryItems(items, vocabulary, settings)
         self._settings = settings
+        self._num_items = vocabulary.num_items
         self._max_history = vocabulary.max_history
         self._attention = _SelfAttention(settings.attention_heads, dim) if settings.history == "attention" else None
         self._users = _table("users", vocabulary.num_users + FIRST, dim) if settings.user_id else None
@@ -215,6 +237,11 @@ class QueryTower(keras.layers.Layer):
             kept = ~_dropped(tf.shape(query), settings.dropout, seed, 3)
             query *= tf.cast(kept, tf.float32) / (1 - settings.dropout)
         return query
+
+    def fold(self) -> None:
+        """Makes one plain table of all that the history's items are embedded from, for serving; ends the training."""
+        table = self._items(tf.range(self._num_items + FIRST)).numpy()
+        self._items = keras.layers.Embedding(*table.shape, weights=[table], name="history_items")
 
     def _pool(self, history: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
         if self._settings.history == "none":

@@ -182,14 +182,18 @@ def train(
     if settings.refit and len(data.events) > 1:
         epochs = int(best_epoch(history, settings)["epoch"])
         model = _compiled(data, model_settings, settings, seed)
+        average = _Average(settings.average)
         done = checkpoint.refit if checkpoint else 0
         if checkpoint and done:
             checkpoint.apply(model)
+            average = _Average(settings.average, checkpoint.others("average"), done)
         events = with_other_items(data.events, data.events) if settings.histories == "others" else data.events
         for epoch, loss, _ in _epochs(model, events, settings, seed, done, epochs):
             progress(f"refit on all events: epoch {epoch} of {epochs}, loss {loss:.3f}")
+            average.add(model)
             if checkpoint:
-                checkpoint.save(model, history, refit=epoch)
+                checkpoint.save(model, history, refit=epoch, average=average.weights)
+        average.apply(model)
     return model, history
 
 
@@ -275,7 +279,7 @@ def _fit_until_best(
     """Trains on all events but those held back, until the metric on these has not been better for `patience` passes.
 
     Returns:
-        The model, with the weights of the best pass if there is no refit to follow, and all passes.
+        The model, with the average after the best pass if there is no refit to follow, and all passes.
     """
     rows = held_out(data.events, data.hold_out, settings)
     kept = np.ones(len(data.events), bool)
@@ -286,31 +290,62 @@ def _fit_until_best(
         queries, events = with_other_items(queries, events), with_other_items(events, events)
     model = _compiled(data, model_settings, settings, seed)
     history: list[Epoch] = []
-    best_weights = None
+    average = _Average(settings.average)
+    best: list[np.ndarray] = []
     if checkpoint and checkpoint.history:
-        history, best_weights = checkpoint.history, checkpoint.best_weights
+        history = checkpoint.history
         if not checkpoint.refit:
             checkpoint.apply(model)
+            average = _Average(settings.average, checkpoint.others("average"), len(history))
+            best = checkpoint.others("best")
     last = len(history) if _finished(history, settings) else settings.epochs
     if len(history) < last:
         progress(f"epoch {len(history) + 1} of at most {settings.epochs}")
     for epoch, loss, seconds in _epochs(model, events, settings, seed, len(history), last):
+        average.add(model)
+        trained = [weight.numpy() for weight in model.trainable_weights]
+        average.apply(model)
         metrics = ranking_metrics(exact_ranks(model, queries))
+        _assign(model, trained)
         history.append({"epoch": epoch, "loss": loss, "seconds": round(seconds, 3), **metrics})
         progress(
             f"epoch {epoch} of at most {settings.epochs}: loss {loss:.3f}, "
             f"validation hit@10 {metrics['hit@10']:.4f}, NDCG@10 {metrics['ndcg@10']:.4f}"
         )
         if not settings.refit and best_epoch(history, settings) is history[-1]:
-            best_weights = model.get_weights()
+            best = average.weights
         if checkpoint:
-            checkpoint.save(model, history, best=best_weights)
+            checkpoint.save(model, history, average=average.weights, best=best)
         on_epoch(history[-1])
         if _finished(history, settings):
             break
-    if best_weights is not None:
-        model.set_weights(best_weights)
+    _assign(model, best)
     return model, history
+
+
+class _Average:
+    """Exponential moving average of a model's weights over the passes, without bias to the first."""
+
+    def __init__(self, decay: float, weights: list[np.ndarray] | None = None, passes: int = 0) -> None:
+        self.weights = weights or []
+        self._decay = decay
+        self._passes = passes
+
+    def add(self, model: TwoTowerModel) -> None:
+        """Takes in the weights after one more pass."""
+        current = [weight.numpy() for weight in model.trainable_weights]
+        self._passes += 1
+        kept = self._decay * (1 - self._decay ** (self._passes - 1)) / (1 - self._decay**self._passes)
+        self.weights = [kept * old + (1 - kept) * new for old, new in zip(self.weights or current, current)]
+
+    def apply(self, model: TwoTowerModel) -> None:
+        """Gives the model the average."""
+        _assign(model, self.weights)
+
+
+def _assign(model: TwoTowerModel, weights: list[np.ndarray]) -> None:
+    for weight, value in zip(model.trainable_weights, weights):
+        weight.assign(value)
 
 
 def _finished(history: list[Epoch], settings: TrainingSettings) -> bool:

@@ -28,9 +28,10 @@ SEED = tf.constant([1, 1], tf.int64)
 
 
 def two_towers(training: TrainingSettings | None = None, **settings: Any) -> TwoTowerModel:
-    """A built model of width 4."""
+    """A built model of width 4, by default without side features in the history."""
     keras.utils.set_random_seed(1)
-    model = TwoTowerModel(ModelSettings(dim=4, **settings), training or TrainingSettings(), VOCABULARY, seed=1)
+    settings = {"dim": 4, "history_features": False, **settings}
+    model = TwoTowerModel(ModelSettings(**settings), training or TrainingSettings(), VOCABULARY, seed=1)
     model.compute_loss({**requests([[2, 3, 0], [4, 0, 0]]), "item": tf.constant([4, 2]), "weight": tf.ones([2])})
     return model
 
@@ -46,6 +47,11 @@ def requests(history: list[list[int]], **others: list[Any]) -> dict[str, tf.Tens
     }
 
 
+def item_table(tower: Any) -> tf.Variable:
+    """The query tower's table of items."""
+    return tower._items._items.embeddings
+
+
 @pytest.fixture
 def model() -> TwoTowerModel:
     return two_towers()
@@ -54,7 +60,7 @@ def model() -> TwoTowerModel:
 def test_query_is_the_recency_weighted_mean_of_the_history(model: TwoTowerModel) -> None:
     tower = model.query_tower
     tower._recency.assign(np.log([4.0, 2.0, 1.0]))
-    table = tower._items.embeddings.numpy()
+    table = item_table(tower).numpy()
     [query] = tower(requests([[2, 4, 3]])).numpy()
     assert query == pytest.approx((4 * table[2] + 2 * table[4] + 1 * table[3]) / 7, rel=1e-5)
 
@@ -84,6 +90,22 @@ def test_with_attention_the_same_item_means_something_else_beside_another() -> N
     assert not np.allclose(beside_three, beside_four, atol=1e-4)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_items_of_the_history_are_described_by_their_features_too(shared: bool) -> None:
+    model = two_towers(history_features=True, shared_item_table=shared)
+    tower = model.query_tower
+    genres = tower._items._features.tables["genres"].embeddings.numpy()
+    tower._items._features.directions["year"].assign([0.0, 0.0, 1.0, 0.0])
+    rows = requests([[3, 0, 0], [2, 4, 0], [0, 0, 0], [UNKNOWN, 0, 0]])
+    before = tower(rows).numpy()
+    assert before[0] == pytest.approx(item_table(tower).numpy()[3] + genres[4], rel=1e-5)
+    candidates = model.vocabulary_embeddings()[0].numpy()
+    tower.fold()
+    assert tower(rows).numpy() == pytest.approx(before, rel=1e-5)
+    assert [weight.shape for weight in tower.weights if "history" in weight.name] == [[5, 4]]
+    assert np.array_equal(model.vocabulary_embeddings()[0], candidates)
+
+
 def test_user_and_features_are_added(model: TwoTowerModel) -> None:
     tower = two_towers(user_id=True).query_tower
     tower._features.directions["age"].assign([0.0, 1.0, 0.0, 0.0])
@@ -104,7 +126,7 @@ def test_a_query_that_is_nothing_but_its_user() -> None:
 def test_training_leaves_out_as_much_as_the_settings_say(rate: float) -> None:
     settings = {"history_dropout": rate, "id_dropout": rate, "feature_dropout": rate, "dropout": 0.0, "user_id": True}
     tower = two_towers(**settings).query_tower
-    tower._items.embeddings.assign(np.outer([0, 0, 1, 1, 1], [1.0, 0, 0, 0]))
+    item_table(tower).assign(np.outer([0, 0, 1, 1, 1], [1.0, 0, 0, 0]))
     tower._users.embeddings.assign(np.outer(np.ones(4), [0, 1.0, 0, 0]))
     tower._features.directions["age"].assign([0, 0, 1.0, 0])
     queries = tower(requests([[2]] * 4_000, user=[2] * 4_000, age=[1.0] * 4_000), seed=SEED).numpy()

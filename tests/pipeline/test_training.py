@@ -408,6 +408,19 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
         assert np.array_equal(one, other)
 
 
+@pytest.mark.parametrize(
+    ("passes", "expected"), [(1, 10.0), (2, (0.5 * 10 + 20) / 1.5), (3, (0.25 * 10 + 0.5 * 20 + 60) / 1.75)]
+)
+def test_the_average_is_exponential_and_unbiased(passes: int, expected: float) -> None:
+    weight = tf.Variable(0.0)
+    average = training._Average(0.5)
+    for value in (10.0, 20.0, 60.0)[:passes]:
+        weight.assign(value)
+        average.add(SimpleNamespace(trainable_weights=[weight]))
+    average.apply(SimpleNamespace(trainable_weights=[weight]))
+    assert float(weight) == pytest.approx(expected)
+
+
 def test_a_checkpoint_that_is_cut_short_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "training.npz").write_bytes(b"PK\x03\x04 half of it")
     assert Checkpoint(str(tmp_path)).history == []
