@@ -13,6 +13,9 @@ import tf_keras as keras
 
 from components.progress import progress
 
+State = tuple[list[np.ndarray], list[np.ndarray]]
+"""A model's weights and its optimizer's variables."""
+
 _FILE = "training.npz"
 
 
@@ -47,9 +50,7 @@ class Checkpoint:
 
     def apply(self, model: keras.Model) -> None:
         """Puts the saved weights and the optimizer's variables into `model`, which must be built alike."""
-        model.set_weights(self.others("weight"))
-        for variable, value in zip(_optimizer_variables(model), self.others("optimizer")):
-            variable.assign(value)
+        set_state(model, (self.others("weight"), self.others("optimizer")))
 
     def others(self, name: str) -> list[np.ndarray]:
         """What was saved as `name` beside weights and variables; empty if nothing was."""
@@ -66,9 +67,9 @@ class Checkpoint:
             refit: Passes of the training on all events, if it is that one.
             others: Further arrays by name.
         """
-        variables = [variable.numpy() for variable in _optimizer_variables(model)]
+        weights, variables = get_state(model)
         arrays = {"state": np.array(json.dumps({"history": history, "refit": refit}))}
-        for name, values in {"weight": model.get_weights(), "optimizer": variables, **others}.items():
+        for name, values in {"weight": weights, "optimizer": variables, **others}.items():
             arrays |= {f"{name}_{number:04d}": value for number, value in enumerate(values)}
         os.makedirs(self._directory, exist_ok=True)
         temporary = os.path.join(self._directory, f"{_FILE}.{os.getpid()}")
@@ -79,6 +80,19 @@ class Checkpoint:
     def remove(self) -> None:
         """Removes the directory: the training is done."""
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def get_state(model: keras.Model) -> State:
+    """A copy of the state of `model`, which must be built and compiled."""
+    return model.get_weights(), [variable.numpy() for variable in _optimizer_variables(model)]
+
+
+def set_state(model: keras.Model, state: State) -> None:
+    """Puts a state into `model`, which must be built alike."""
+    weights, variables = state
+    model.set_weights(weights)
+    for variable, value in zip(_optimizer_variables(model), variables):
+        variable.assign(value)
 
 
 def _optimizer_variables(model: keras.Model) -> list[Any]:

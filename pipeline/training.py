@@ -24,7 +24,7 @@ from components.errors import InputError
 from components.examples import ragged, read_columns, scalars
 from components.progress import progress
 from components.trainer.component import TRAINING_REPORT
-from pipeline.checkpoint import Checkpoint
+from pipeline.checkpoint import Checkpoint, get_state, set_state
 from pipeline.export import TIMESTAMP, export_towers
 from pipeline.optimizers import make_optimizer
 from pipeline.preprocessing import (
@@ -178,10 +178,13 @@ def train(
                 tf.summary.scalar(name, epoch[name])
         writer.flush()
 
-    model, history = _fit_until_best(data, model_settings, settings, seed, log, checkpoint)
+    model = _compiled(data, model_settings, settings, seed)
+    beginning = get_state(model)
+    history = _fit_until_best(model, data, settings, seed, log, checkpoint)
     if settings.refit and len(data.events) > 1:
         epochs = int(best_epoch(history, settings)["epoch"])
-        model = _compiled(data, model_settings, settings, seed)
+        # The same model again, for its steps are compiled already.
+        set_state(model, beginning)
         average = _Average(settings.average)
         done = checkpoint.refit if checkpoint else 0
         if checkpoint and done:
@@ -205,7 +208,7 @@ def validate(
     on_epoch: Callable[[Epoch], None],
 ) -> list[Epoch]:
     """Trains once with early stopping on events held back, calling `on_epoch` after each pass; it may raise to stop."""
-    return _fit_until_best(data, model_settings, settings, seed, on_epoch, None)[1]
+    return _fit_until_best(_compiled(data, model_settings, settings, seed), data, settings, seed, on_epoch, None)
 
 
 def best_epoch(history: list[Epoch], settings: TrainingSettings) -> Epoch:
@@ -269,17 +272,19 @@ def with_other_items(events: Events, known: Events) -> Events:
 
 
 def _fit_until_best(
+    model: TwoTowerModel,
     data: TrainingData,
-    model_settings: ModelSettings,
     settings: TrainingSettings,
     seed: int,
     on_epoch: Callable[[Epoch], None],
     checkpoint: Checkpoint | None,
-) -> tuple[TwoTowerModel, list[Epoch]]:
+) -> list[Epoch]:
     """Trains on all events but those held back, until the metric on these has not been better for `patience` passes.
 
+    The model ends with the average after the best pass if there is no refit to follow.
+
     Returns:
-        The model, with the average after the best pass if there is no refit to follow, and all passes.
+        All passes.
     """
     rows = held_out(data.events, data.hold_out, settings)
     kept = np.ones(len(data.events), bool)
@@ -288,7 +293,6 @@ def _fit_until_best(
     events, queries = data.events.take(kept), data.events.take(rows[asked])
     if settings.histories == "others":
         queries, events = with_other_items(queries, events), with_other_items(events, events)
-    model = _compiled(data, model_settings, settings, seed)
     history: list[Epoch] = []
     average = _Average(settings.average)
     best: list[np.ndarray] = []
@@ -320,7 +324,7 @@ def _fit_until_best(
         if _finished(history, settings):
             break
     _assign(model, best)
-    return model, history
+    return history
 
 
 class _Average:

@@ -51,7 +51,7 @@ class Executor(base_executor.BaseExecutor):
         manifest = save_servable(
             towers_dir,
             index,
-            settings.default_k,
+            settings,
             exec_properties["model_name"],
             path_utils.serving_model_dir(output.uri),
         )
@@ -171,13 +171,13 @@ def newest_distinct(
     return item[kept], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
-def fingerprint(towers_dir: str, index: Index, default_k: int) -> str:
+def fingerprint(towers_dir: str, index: Index, settings: IndexerSettings) -> str:
     """A digest of all that decides an answer, so that equal models are known as equal.
 
     The files of a SavedModel differ from one export to the next even where nothing else does, so what is digested is
     the index, the towers' weights and vocabularies, and a probe of the query tower, which tells graphs apart.
     """
-    digest = hashlib.sha256(f"default_k={default_k}".encode())
+    digest = hashlib.sha256(settings.model_dump_json().encode())
 
     def add(name: str, array: np.ndarray) -> None:
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -203,7 +203,9 @@ def fingerprint(towers_dir: str, index: Index, default_k: int) -> str:
     return digest.hexdigest()
 
 
-def save_servable(towers_dir: str, index: Index, default_k: int, model_name: str, directory: str) -> dict[str, Any]:
+def save_servable(
+    towers_dir: str, index: Index, settings: IndexerSettings, model_name: str, directory: str
+) -> dict[str, Any]:
     """Writes the SavedModel, its manifest and its warm-up requests to `directory`; returns the manifest."""
     towers = tf.saved_model.load(towers_dir)
     context, _ = read_context(towers_dir)
@@ -213,15 +215,15 @@ def save_servable(towers_dir: str, index: Index, default_k: int, model_name: str
             files[name] = os.path.join(scratch, f"{name}.txt")
             # Bytes as they are: ids hold no line breaks, and a newline after the last one would make an empty id.
             Path(files[name]).write_bytes(b"\n".join(ids.tolist()))
-        servable = Servable(towers, index, files["items"], files["users"], default_k, context)
+        servable = Servable(towers, index, files["items"], files["users"], settings, context)
         tf.saved_model.save(servable, directory, signatures=servable.signatures())
     manifest = {
         "model_name": model_name,
-        "fingerprint": fingerprint(towers_dir, index, default_k),
+        "fingerprint": fingerprint(towers_dir, index, settings),
         "num_items": len(index.item_ids),
         "num_users": len(index.user_ids),
         "dim": int(index.embedding.shape[1]),
-        "default_k": default_k,
+        "default_k": settings.default_k,
         "max_k": servable.max_k,
         "context": [{"name": name, "type": kind} for name, kind in context.items()],
     }
@@ -229,7 +231,7 @@ def save_servable(towers_dir: str, index: Index, default_k: int, model_name: str
     tf.io.gfile.makedirs(extra)
     with tf.io.gfile.GFile(os.path.join(extra, MANIFEST), "w") as file:
         json.dump(manifest, file, indent=2)
-    write_warmup(index, model_name, default_k, bool(context), os.path.join(extra, WARMUP))
+    write_warmup(index, model_name, settings.default_k, bool(context), os.path.join(extra, WARMUP))
     return manifest
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from components.indexer.settings import IndexerSettings
+
 MINIMUM_MAX_K = 1_000
 """Every servable takes a k of up to this, or of up to its number of items."""
 
@@ -65,7 +67,7 @@ class Servable(tf.Module):
         index: What it is asked about.
         item_file: A text file with the N item ids, one a line, in the order of `index`.
         user_file: The same of the U users.
-        default_k: k of `by_user` and `serving_default`.
+        settings: `default_k` and `cold_start`.
         context: Features of a request's context and their types, none for towers that take no context.
     """
 
@@ -75,7 +77,7 @@ class Servable(tf.Module):
         index: Index,
         item_file: str,
         user_file: str,
-        default_k: int,
+        settings: IndexerSettings,
         context: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
@@ -104,7 +106,8 @@ class Servable(tf.Module):
         self._user_context = tf.Variable(contexts, trainable=False, name="user_context", dtype=tf.string)
         self._num_items = len(index.item_ids)
         self._num_users = len(index.user_ids)
-        self._default_k = default_k
+        self._default_k = settings.default_k
+        self._cold_start = settings.cold_start
         self.max_k = max(self._num_items, MINIMUM_MAX_K)
 
     @tf.function(input_signature=[_USERS, _HISTORY, _EXCLUDE, _K], autograph=False)
@@ -223,8 +226,8 @@ class Servable(tf.Module):
         contexts = tf.stack([tf.gather(self._user_context, user_row), context], axis=1)
         query = self._towers.signatures["query"](user_id=user_id, history=chosen, context=contexts)["embedding"]
         scores = tf.matmul(query, self._embedding, transpose_b=True) + self._bias
-        personal = known | has_request
-        scores = tf.where(personal[:, tf.newaxis], scores, self._popularity)
+        if self._cold_start == "popularity":
+            scores = tf.where((known | has_request)[:, tf.newaxis], scores, self._popularity)
         source = tf.where(known, "user", tf.where(has_request, "history", "popular"))
         return scores, source, tf.concat([requested, stored], axis=1)
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from components.errors import InputError
 from components.indexer.executor import build_index, fingerprint, newest_distinct, save_servable
 from components.indexer.servable import Index
+from components.indexer.settings import IndexerSettings
 
 DIM = 3
 ITEMS = ["a", "b", 'c, "quoted"', "d e", "e🙂", "f", "g"]
@@ -34,6 +35,7 @@ LOG = [
     ("cleo", 'c, "quoted"', 7),
 ]
 DEFAULT_K = 4
+SETTINGS = IndexerSettings(default_k=DEFAULT_K)
 
 
 def vectors() -> tuple[np.ndarray, np.ndarray]:
@@ -134,7 +136,7 @@ def make_index(towers: str, data: Path) -> Index:
 @pytest.fixture(scope="module")
 def servable_dir(towers: str, index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("servable") / "1"
-    save_servable(towers, index, DEFAULT_K, "tiny", str(directory))
+    save_servable(towers, index, SETTINGS, "tiny", str(directory))
     return directory
 
 
@@ -266,7 +268,7 @@ def in_context(tmp_path_factory: pytest.TempPathFactory) -> Any:
     root = tmp_path_factory.mktemp("in_context")
     towers = write_towers(root / "towers", [{"name": "shift", "type": "number"}], ["shift"])
     directory = root / "servable" / "1"
-    manifest = save_servable(towers, make_index(towers, root), DEFAULT_K, "tiny", str(directory))
+    manifest = save_servable(towers, make_index(towers, root), SETTINGS, "tiny", str(directory))
     assert manifest["context"] == [{"name": "shift", "type": "number"}]
     return tf.saved_model.load(str(directory))
 
@@ -323,6 +325,23 @@ def test_other_signatures_use_the_stored_context(in_context: Any) -> None:
         k=tf.constant(DEFAULT_K),
     )
     assert answer["scores"].numpy() == pytest.approx(asked["scores"].numpy())
+
+
+def test_a_cold_start_by_the_model(towers: str, index: Index, tmp_path: Path) -> None:
+    settings = IndexerSettings(default_k=DEFAULT_K, cold_start="model")
+    save_servable(towers, index, settings, "tiny", str(tmp_path / "1"))
+    servable = tf.saved_model.load(str(tmp_path / "1"))
+    users, histories = ["stranger", "", "ann"], [[], ["unknown"], []]
+    ids, scores, sources = recommend(servable, users, histories, [["a"], [], []], 7)
+    assert sources == ["popular", "popular", "user"]
+    # An empty history is the query 0, so the biases alone decide.
+    _, bias = vectors()
+    best = [ITEMS[row] for row in np.argsort(-bias)]
+    assert ids[0] == [item for item in best if item != "a"] + [""]
+    assert ids[1] == best
+    assert scores[1] == pytest.approx(np.sort(bias)[::-1])
+    expected, _, _ = reference("ann", [], [], 7)
+    assert ids[2] == expected
 
 
 def test_towers_without_context_have_no_such_signature(servable: Any) -> None:
@@ -388,8 +407,8 @@ assert not {{"tensorflow_recommenders", "tensorflow_transform", "tensorflow_text
 def test_fingerprint_changes_with_what_decides_an_answer_and_only_then(towers: str, index: Index) -> None:
     import dataclasses
 
-    base = fingerprint(towers, index, DEFAULT_K)
-    assert fingerprint(towers, dataclasses.replace(index), DEFAULT_K) == base
+    base = fingerprint(towers, index, SETTINGS)
+    assert fingerprint(towers, dataclasses.replace(index), SETTINGS) == base
     bias = index.bias.copy()
     bias[0] += 1e-3
     display = index.display.copy()
@@ -397,12 +416,13 @@ def test_fingerprint_changes_with_what_decides_an_answer_and_only_then(towers: s
     context = index.user_context.copy()
     context[0] = shift_of(1.0)
     others = [
-        fingerprint(towers, dataclasses.replace(index, user_context=context), DEFAULT_K),
-        fingerprint(towers, dataclasses.replace(index, bias=bias), DEFAULT_K),
-        fingerprint(towers, dataclasses.replace(index, display=display), DEFAULT_K),
-        fingerprint(towers, index, DEFAULT_K + 1),
+        fingerprint(towers, dataclasses.replace(index, user_context=context), SETTINGS),
+        fingerprint(towers, dataclasses.replace(index, bias=bias), SETTINGS),
+        fingerprint(towers, dataclasses.replace(index, display=display), SETTINGS),
+        fingerprint(towers, index, IndexerSettings(default_k=DEFAULT_K + 1)),
+        fingerprint(towers, index, IndexerSettings(default_k=DEFAULT_K, cold_start="model")),
     ]
-    assert len({base, *others}) == 5
+    assert len({base, *others}) == 6
 
 
 def test_empty_catalogue_is_named(towers: str, tmp_path: Path) -> None:
