@@ -11,20 +11,17 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from ml_metadata.metadata_store import metadata_store
-from ml_metadata.proto import metadata_store_pb2
-from tfx.orchestration import metadata
 
+from benchmarks.lineage import Lineage
 from components import examples
+from components.context import read_contexts
 from components.evaluator.answers import QUERY_FEATURES
 from components.evaluator.metrics import GAINS
 from components.evaluator.metrics.ranks import label_ranks
 from components.evaluator.report import CANDIDATE, COUNT, OVERALL, Report, load_report
-from components.evaluator.servable import context_features, query_contexts
+from components.evaluator.servable import context_features
 from components.versions import model_dir, newest
 from pipeline.config import load_config
 from serving.client.client import Query, RecommenderClient
@@ -52,7 +49,7 @@ def served_ranks(
             users = [user.decode() for user in examples.scalars(batch, "user_id")]
             histories = _lists(batch, "history")
             seen = _lists(batch, "seen")
-            contexts = query_contexts(batch, context)
+            contexts = read_contexts(batch, context)
             answers = client.recommend_batch(map(Query, users, histories, seen, contexts), k=depth)
             item_ids = np.full((len(users), depth), "", dtype=object)
             for row, answer in enumerate(answers):
@@ -78,49 +75,19 @@ def _lists(batch: examples.Columns, name: str) -> list[list[str]]:
     return [[value.decode() for value in values[start:stop]] for start, stop in zip(offsets, offsets[1:])]
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """The newest evaluation of a pipeline, by its lineage."""
-
-    evaluation: str
-    """URI of the ModelEvaluation."""
-    interactions: str
-    """URI of the Examples that it asked for."""
-    fingerprint: str
-    """Of the model that it judged."""
-
-
-def newest_evaluation(metadata_path: Path) -> Evaluated:
-    """Follows the newest evaluation in the MLMD database back to what it was made from."""
-    store = metadata_store.MetadataStore(metadata.sqlite_metadata_connection_config(str(metadata_path)))
-    evaluation = max(store.get_artifacts_by_type("ModelEvaluation"), key=lambda artifact: artifact.id)
-    [made_by] = {
-        event.execution_id
-        for event in store.get_events_by_artifact_ids([evaluation.id])
-        if event.type == metadata_store_pb2.Event.OUTPUT
-        and store.get_executions_by_id([event.execution_id])[0].last_known_state
-        == metadata_store_pb2.Execution.COMPLETE
-    }
-    inputs = {
-        event.path.steps[0].key: store.get_artifacts_by_id([event.artifact_id])[0]
-        for event in store.get_events_by_execution_ids([made_by])
-        if event.type == metadata_store_pb2.Event.INPUT
-    }
-    fingerprint = inputs["model"].custom_properties["fingerprint"].string_value
-    return Evaluated(evaluation.uri, inputs["examples"].uri, fingerprint)
-
-
 def main() -> int:
     """Prints both tables side by side; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="configs/movielens_100k.yaml", help="config of a pipeline that has pushed")
     config = load_config(parser.parse_args().config)
 
-    evaluated = newest_evaluation(config.output / config.name / "metadata.sqlite")
+    lineage = Lineage(config.output / config.name / "metadata.sqlite")
+    execution = lineage.newest("components.evaluator.component.Evaluator")
+    judged = lineage.inputs(execution)
     version = newest(model_dir(config.serving.base_path, config.name))
-    if version is None or version.fingerprint != evaluated.fingerprint:
+    if version is None or version.fingerprint != judged["model"].custom_properties["fingerprint"].string_value:
         raise SystemExit("the newest version is not the model of the newest evaluation: run the pipeline first")
-    report = load_report(evaluated.evaluation)
+    report = load_report(lineage.outputs(execution)["evaluation"].uri)
     if not report.exclude_seen:
         raise SystemExit("the newest evaluation ranks what users had too (exclude_seen: false), which no answer holds")
     with (
@@ -128,7 +95,7 @@ def main() -> int:
         RecommenderClient(server.grpc_target, model=config.name, timeout=60) as client,
     ):
         started = time.monotonic()
-        ranks = served_ranks(client, evaluated.interactions, report, context_features(str(version.path)))
+        ranks = served_ranks(client, judged["examples"].uri, report, context_features(str(version.path)))
         seconds = time.monotonic() - started
 
     expected = report.metrics[CANDIDATE][OVERALL]

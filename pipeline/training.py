@@ -21,6 +21,7 @@ import tensorflow_transform as tft
 import tf_keras as keras
 
 from components.errors import InputError
+from components.evaluator.metrics import hit_rate, ndcg
 from components.examples import ragged, read_columns, scalars
 from components.progress import progress
 from components.trainer.component import TRAINING_REPORT
@@ -419,8 +420,8 @@ def exact_ranks(model: TwoTowerModel, events: Events, batch_size: int = 1024) ->
 def ranking_metrics(rank: np.ndarray) -> dict[str, float]:
     """Hit rate and NDCG at 10 of ranks [N] int, 0 the best."""
     return {
-        "hit@10": float(np.mean(rank < 10)),
-        "ndcg@10": float(np.mean(np.where(rank < 10, 1 / np.log2(rank + 2.0), 0))),
+        "hit@10": float(hit_rate(rank, 10).mean()),
+        "ndcg@10": float(ndcg(rank, 10).mean()),
     }
 
 

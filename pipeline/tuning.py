@@ -35,10 +35,7 @@ from pipeline.settings import ModelSettings, TrainingSettings
 from pipeline.terminal import Terminal, listening
 from pipeline.tuning_settings import Dimension, check_value, is_whole
 
-Epoch = Mapping[str, float]
-"""`epoch` (from 1), `loss`, `hit@10` and `ndcg@10`."""
-
-OnEpoch = Callable[[Epoch], None]
+OnEpoch = Callable[[Mapping[str, float]], None]
 """Called after each epoch; what it raises ends the training."""
 
 Train = Callable[[ModelSettings, TrainingSettings, OnEpoch], object]
@@ -230,7 +227,7 @@ def _make_trial(
     best: dict[str, float] = {}
     pruned = ""
 
-    def on_epoch(epoch: Epoch) -> None:
+    def on_epoch(epoch: Mapping[str, float]) -> None:
         if interrupts:
             raise KeyboardInterrupt
         if not math.isfinite(epoch["loss"]):

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from components import examples, versions
+from components import context, examples, versions
 from components.errors import InputError
 
 _CONTEXT = "_in_context"
 """What a signature's name ends in that also takes the query's features."""
-_CONTEXT_TYPES = {"number": float, "timestamp": int}
-"""Python type of a feature of the context by its type in `recommender.json`; bytes for the others."""
 
 
 def check_servable(path: str, name: str, exclude_seen: bool) -> None:
@@ -51,8 +48,7 @@ def served_depth(path: str, depth: int) -> int:
 
 def context_features(path: str) -> examples.Features:
     """Returns the features of a query that the servable at `path` takes beside user and history, and their types."""
-    listed = versions.describe(path).get("context", [])
-    return {feature["name"]: _CONTEXT_TYPES.get(feature["type"], bytes) for feature in listed}
+    return context.feature_types(versions.describe(path).get("context", []))
 
 
 class Servable:
@@ -84,8 +80,9 @@ class Servable:
             "history": _strings(examples.padded(batch, "history")),
         }
         if self._context:
-            rows = query_contexts(batch, self._context)
-            query["context"] = _strings(np.array([_serialize(row, self._context) for row in rows], dtype=object))
+            rows = context.read_contexts(batch, self._context)
+            serialized = [context.serialize(row, self._context) for row in rows]
+            query["context"] = _strings(np.array(serialized, dtype=object))
         if self._candidates is None:
             query["exclude"] = _strings(examples.padded(batch, "seen"))
             return self._signature(**query, k=tf.constant(self._depth))["item_ids"].numpy()
@@ -97,28 +94,9 @@ class Servable:
         return tf.where(tf.math.is_inf(scores), "", tf.gather(self._candidates, places)).numpy()
 
 
-def query_contexts(batch: examples.Columns, features: examples.Features) -> list[dict[str, list[Any]]]:
-    """Returns the features of each of B rows by name, as lists; without those that a row hasn't."""
-    columns = {name: examples.ragged(batch, name) for name in features}
-    rows = [
-        {name: values[offsets[row] : offsets[row + 1]].tolist() for name, (values, offsets) in columns.items()}
-        for row in range(batch.num_rows)
-    ]
-    return [{name: values for name, values in row.items() if values} for row in rows]
-
-
-def _serialize(context: dict[str, list[Any]], features: examples.Features) -> bytes:
-    example = tf.train.Example()
-    for name, values in context.items():
-        feature = example.features.feature[name]
-        kind = {bytes: feature.bytes_list, int: feature.int64_list, float: feature.float_list}[features[name]]
-        kind.value.extend(values)
-    return example.SerializeToString()
-
-
 def _strings(values: np.ndarray) -> tf.Tensor:
     return tf.constant(values, tf.string, values.shape)  # the shape, because one without elements has lost its own
 
 
-def _signature(exclude_seen: bool, context: examples.Features) -> str:
-    return ("recommend" if exclude_seen else "score") + (_CONTEXT if context else "")
+def _signature(exclude_seen: bool, features: examples.Features) -> str:
+    return ("recommend" if exclude_seen else "score") + (_CONTEXT if features else "")

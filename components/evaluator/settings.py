@@ -45,9 +45,9 @@ class EvaluatorSettings(BaseModel):
 
     ks: Annotated[Cutoffs, Field(min_length=1)] = (1, 5, 10, 50, 100)
     """Lengths of the answer at which the hit rate (top-k accuracy) is measured. MRR is cut at the longest of all."""
-    recall_ks: Cutoffs = ()
+    recall_ks: Cutoffs = (10,)
     """Lengths at which recall is measured; with one relevant item a query it is the hit rate."""
-    precision_ks: Cutoffs = ()
+    precision_ks: Cutoffs = (10,)
     """Lengths at which precision is measured; with one relevant item a query it is the hit rate divided by k."""
     map_ks: Cutoffs = (10,)
     """Lengths at which the mean average precision is measured; here the reciprocal rank cut at k."""

@@ -17,8 +17,9 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from components import context
 from components.errors import InputError
-from components.examples import ragged, read_batches, read_columns, scalars, split_files
+from components.examples import read_batches, read_columns, scalars, split_files
 from components.indexer.servable import Index, Servable
 from components.indexer.settings import IndexerSettings
 from components.progress import progress
@@ -75,11 +76,14 @@ def build_index(towers_dir: str, catalogue: str, interactions: str, stored_histo
     Raises:
         InputError: The catalogue has no items.
     """
-    context, user_features = read_context(towers_dir)
+    manifest = read_manifest(towers_dir)
+    types = context.feature_types(manifest["context"])
+    user_features = {name: types[name] for name in manifest["user_features"]}
     item_ids, display, embedding, bias = embed_catalogue(towers_dir, catalogue)
     progress(f"{len(item_ids):,} items embedded; gathering histories")
-    types = {name: float if context[name] == "number" else bytes for name in user_features}
-    events = read_columns(interactions, "train", {"user_id": bytes, "item_id": bytes, "timestamp": int, **types})
+    events = read_columns(
+        interactions, "train", {"user_id": bytes, "item_id": bytes, "timestamp": int, **user_features}
+    )
     users, user = np.unique(scalars(events, "user_id"), return_inverse=True)
     names, name = np.unique(scalars(events, "item_id"), return_inverse=True)
     # Every item of the log has a row in the catalogue.
@@ -98,31 +102,19 @@ def build_index(towers_dir: str, catalogue: str, interactions: str, stored_histo
         bias=bias,
         popularity=np.bincount(item, minlength=len(item_ids)).astype(np.float32),
         user_ids=users,
-        user_context=context_examples({name: ragged(events, name) for name in user_features}, newest),
+        user_context=np.array(
+            [context.serialize(row, user_features) for row in context.read_contexts(events, user_features, newest)],
+            dtype=object,
+        ),
         history_values=values.astype(np.int32),
         history_splits=splits,
     )
 
 
-def read_context(towers_dir: str) -> tuple[dict[str, str], list[str]]:
-    """Features that the towers take as a request's context, with their types, and those of them that are the user's."""
+def read_manifest(towers_dir: str) -> dict[str, Any]:
+    """What the Trainer noted: `context`, features that a request brings, and `user_features`, the user's among them."""
     with tf.io.gfile.GFile(os.path.join(towers_dir, "assets.extra", TOWERS_MANIFEST)) as file:
-        manifest = json.load(file)
-    return {feature["name"]: feature["type"] for feature in manifest["context"]}, manifest["user_features"]
-
-
-def context_examples(columns: dict[str, tuple[np.ndarray, np.ndarray]], rows: np.ndarray) -> np.ndarray:
-    """Serialized Examples [M] bytes of rows [M] of ragged columns; a row without values lacks the feature."""
-    result = np.full(len(rows), b"", object)
-    for place, row in enumerate(rows if columns else ()):
-        example = tf.train.Example()
-        for name, (values, offsets) in columns.items():
-            some = values[offsets[row] : offsets[row + 1]].tolist()
-            if some:
-                feature = example.features.feature[name]
-                (feature.bytes_list if isinstance(some[0], bytes) else feature.float_list).value.extend(some)
-        result[place] = example.SerializeToString(deterministic=True)
-    return result
+        return json.load(file)
 
 
 def embed_catalogue(towers_dir: str, catalogue: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -208,14 +200,14 @@ def save_servable(
 ) -> dict[str, Any]:
     """Writes the SavedModel, its manifest and its warm-up requests to `directory`; returns the manifest."""
     towers = tf.saved_model.load(towers_dir)
-    context, _ = read_context(towers_dir)
+    listed = read_manifest(towers_dir)["context"]
     with tempfile.TemporaryDirectory() as scratch:
         files = {}
         for name, ids in (("items", index.item_ids), ("users", index.user_ids)):
             files[name] = os.path.join(scratch, f"{name}.txt")
             # Bytes as they are: ids hold no line breaks, and a newline after the last one would make an empty id.
             Path(files[name]).write_bytes(b"\n".join(ids.tolist()))
-        servable = Servable(towers, index, files["items"], files["users"], settings, context)
+        servable = Servable(towers, index, files["items"], files["users"], settings, in_context=bool(listed))
         tf.saved_model.save(servable, directory, signatures=servable.signatures())
     manifest = {
         "model_name": model_name,
@@ -225,13 +217,13 @@ def save_servable(
         "dim": int(index.embedding.shape[1]),
         "default_k": settings.default_k,
         "max_k": servable.max_k,
-        "context": [{"name": name, "type": kind} for name, kind in context.items()],
+        "context": listed,
     }
     extra = os.path.join(directory, "assets.extra")
     tf.io.gfile.makedirs(extra)
     with tf.io.gfile.GFile(os.path.join(extra, MANIFEST), "w") as file:
         json.dump(manifest, file, indent=2)
-    write_warmup(index, model_name, settings.default_k, bool(context), os.path.join(extra, WARMUP))
+    write_warmup(index, model_name, settings.default_k, bool(listed), os.path.join(extra, WARMUP))
     return manifest
 
 

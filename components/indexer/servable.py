@@ -6,7 +6,6 @@ Every signature of the serving contract (docs/architecture.md) is a method of `S
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +67,7 @@ class Servable(tf.Module):
         item_file: A text file with the N item ids, one a line, in the order of `index`.
         user_file: The same of the U users.
         settings: `default_k` and `cold_start`.
-        context: Features of a request's context and their types, none for towers that take no context.
+        in_context: Whether the towers take a request's context.
     """
 
     def __init__(
@@ -78,11 +77,11 @@ class Servable(tf.Module):
         item_file: str,
         user_file: str,
         settings: IndexerSettings,
-        context: Mapping[str, str] | None = None,
+        in_context: bool,
     ) -> None:
         super().__init__()
         self._towers = towers
-        self._context = context or {}
+        self._in_context = in_context
         self._items = _line_numbers(item_file)
         self._users = _line_numbers(user_file)
         self._item_ids = tf.Variable(index.item_ids.tolist(), trainable=False, name="item_ids", dtype=tf.string)
@@ -204,7 +203,7 @@ class Servable(tf.Module):
     def signatures(self) -> dict[str, Any]:
         """The signatures by name."""
         names = ["recommend", "similar_items", "score", "by_user", "serving_default", "describe"]
-        if self._context:
+        if self._in_context:
             names += ["recommend_in_context", "score_in_context"]
         return {name: getattr(self, name) for name in names}
 

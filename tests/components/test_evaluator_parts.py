@@ -121,7 +121,9 @@ def test_statistics_of_answers() -> None:
     features = sparse.csr_array(np.array([[1.0, 0], [0, 1.0], [1.0, 0]], np.float32))
     items = Items(ids("a", "b", "c"), np.array([4, 2, 0]), features)
     answers = Answers(np.array([0, 2, 9]), np.array([[0, 1, 2], [2, 0, -1], [-1, -1, -1]]))
-    settings = EvaluatorSettings(ks=(3,), ndcg_ks=(), map_ks=(), list_ks=(1, 2), thresholds={})
+    settings = EvaluatorSettings(
+        ks=(3,), ndcg_ks=(), map_ks=(), recall_ks=(), precision_ks=(), list_ks=(1, 2), thresholds={}
+    )
     found = statistics(answers, np.array([[1, 2], [1, 0], [1, 5]], np.uint8), items, settings)
     assert found.pop("rank_counts").tolist() == [[1, 0, 1, 1], [2, 0, 0, 5]]
     assert found.pop("exposure@1").toarray().tolist() == [[1, 0, 1]]
@@ -288,7 +290,7 @@ def test_the_headline_is_a_ranking_metric_with_a_threshold_if_there_is_one() -> 
         ({"ks": []}, "ks"),
         ({"ks": [0]}, "greater than 0"),
         ({"k": [1]}, "Extra inputs are not permitted"),
-        ({"ks": [5]}, r"thresholds: 'hit_rate@10' is not measured; there is hit_rate@5, map@10, ndcg@10, mrr"),
+        ({"ks": [5]}, r"thresholds: 'hit_rate@10' is not measured; there is hit_rate@5, recall@10, precision@10, map@10, ndcg@10, mrr"),
         ({"thresholds": {"gini@10": {"min": 0.1}}}, "gini@10: more of it is not better"),
         ({"thresholds": {"mrr": {"beat_baselines": ["bert"]}}}, "mrr: to be beaten, bert must be one of baselines.nam"),
         ({"thresholds": {"mrr": {"beat_baselines": "ease"}}}, "beat_baselines"),

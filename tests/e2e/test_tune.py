@@ -44,7 +44,7 @@ def test_interrupted_tune_says_so_and_goes_on(small: Small, cli: Callable[..., E
         for text in process.stdout:
             if text.startswith("✓ trial 1 "):
                 break
-        time.sleep(0.5)
+        time.sleep(0.5)  # so that it is in the midst of the next trial
         os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
         stdout, stderr = process.communicate(timeout=60)
     finally:
