@@ -290,7 +290,10 @@ def test_the_headline_is_a_ranking_metric_with_a_threshold_if_there_is_one() -> 
         ({"ks": []}, "ks"),
         ({"ks": [0]}, "greater than 0"),
         ({"k": [1]}, "Extra inputs are not permitted"),
-        ({"ks": [5]}, r"thresholds: 'hit_rate@10' is not measured; there is hit_rate@5, recall@10, precision@10, map@10, ndcg@10, mrr"),
+        (
+            {"ks": [5]},
+            r"'hit_rate@10' is not measured; there is hit_rate@5, recall@10, precision@10, map@10, ndcg@10, mrr",
+        ),
         ({"thresholds": {"gini@10": {"min": 0.1}}}, "gini@10: more of it is not better"),
         ({"thresholds": {"mrr": {"beat_baselines": ["bert"]}}}, "mrr: to be beaten, bert must be one of baselines.nam"),
         ({"thresholds": {"mrr": {"beat_baselines": "ease"}}}, "beat_baselines"),
