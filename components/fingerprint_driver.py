@@ -1,18 +1,12 @@
 """The driver that lets TFX's cache notice changed input files: their digest becomes an exec property."""
 
-import hashlib
 import json
 from typing import Any
 
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
 from tfx.orchestration.portable import data_types
 
 from components.drivers import ExecPropertiesDriver
-from components.errors import InputError
-from components.tables import TableFile, find_files
-
-_CHUNK_BYTES = 1 << 22
+from components.tables import digest, find_files
 
 
 class FingerprintDriver(ExecPropertiesDriver):
@@ -49,23 +43,6 @@ def fingerprint(exec_properties: dict[str, Any]) -> str:
         for what, (path, file_format) in inputs.items()
         if path
     )
-
-
-def digest(files: list[TableFile]) -> str:
-    """Returns a digest of the files' content, in hexadecimal."""
-    total = hashlib.blake2b(digest_size=16)
-    for file in files:
-        content = hashlib.blake2b(digest_size=16)
-        try:
-            with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as source:
-                while chunk := source.read(_CHUNK_BYTES):
-                    content.update(chunk)
-        except IsADirectoryError:
-            raise InputError(f"{file.path} is a folder: name the files in it, such as {file.path}/*.csv") from None
-        except OSError as error:
-            raise InputError(f"{file.path} can't be read: {error}") from error
-        total.update(content.digest())
-    return total.hexdigest()
 
 
 _WORDS = {"input": "input", "users": "users", "eval": "evaluation data"}

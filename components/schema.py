@@ -1,12 +1,8 @@
 """The schemas of the examples, made from the settings: what ExampleValidator holds the data to and Transform parses."""
 
-import hashlib
-import os
-import uuid
 from collections.abc import Mapping
 from typing import Optional
 
-from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from components.catalogue_gen.settings import CatalogueSettings
@@ -55,25 +51,6 @@ def catalogue_schema(settings: CatalogueSettings) -> schema_pb2.Schema:
 def stats_features(schema: schema_pb2.Schema) -> list[str]:
     """Returns the features that StatisticsGen should look at: all but the long ones that are derived from others."""
     return [feature.name for feature in schema.feature if feature.name not in _DERIVED]
-
-
-def write_schema(schema: schema_pb2.Schema, folder: str) -> str:
-    """Writes the schema for ImportSchemaGen and returns its path, whose name is a digest of the content.
-
-    A changed schema so has another path, which is what the cache of ImportSchemaGen goes by. The file appears whole or
-    not at all.
-    """
-    from tfx.dsl.io import fileio  # seconds; making a schema needs none of it
-
-    text = text_format.MessageToString(schema)
-    path = os.path.join(folder, f"schema-{hashlib.sha256(text.encode()).hexdigest()[:16]}.pbtxt")
-    if not fileio.exists(path):
-        fileio.makedirs(folder)
-        temporary = f"{path}.{uuid.uuid4().hex}"
-        with fileio.open(temporary, "w") as target:
-            target.write(text)
-        fileio.rename(temporary, path, overwrite=True)
-    return path
 
 
 def _required(schema: schema_pb2.Schema, name: str, kind: "schema_pb2.FeatureType.ValueType") -> schema_pb2.Feature:

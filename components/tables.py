@@ -8,6 +8,7 @@ import codecs
 import contextlib
 import csv
 import difflib
+import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ _END = "\ufdd1"
 _BLOCK_BYTES = 8 << 20
 _LONGEST_VALUE = 64 << 20
 _BATCH_ROWS = 1 << 17
+_CHUNK_BYTES = 1 << 22
 _HEADER_BYTES = 1 << 20
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 _SUFFIXES = {
@@ -115,6 +117,23 @@ def find_files(pattern: str, file_format: Format, what: str, first_number: int =
     if not files:
         raise InputError(f"{what}: there is no file {pattern}")
     return files
+
+
+def digest(files: list[TableFile]) -> str:
+    """Returns a digest of the files' content, in hexadecimal."""
+    total = hashlib.blake2b(digest_size=16)
+    for file in files:
+        content = hashlib.blake2b(digest_size=16)
+        try:
+            with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as source:
+                while chunk := source.read(_CHUNK_BYTES):
+                    content.update(chunk)
+        except IsADirectoryError:
+            raise InputError(f"{file.path} is a folder: name the files in it, such as {file.path}/*.csv") from None
+        except OSError as error:
+            raise InputError(f"{file.path} can't be read: {error}") from error
+        total.update(content.digest())
+    return total.hexdigest()
 
 
 def check_columns(file: TableFile, columns: Sequence[str], delimiter: str) -> None:

@@ -17,13 +17,15 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from components.errors import InputError
 
-_SAVED_MODEL = "saved_model.pb"
-_DESCRIPTION = Path("assets.extra", "recommender.json")
+SAVED_MODEL = "saved_model.pb"
+DESCRIPTION = Path("assets.extra", "recommender.json")
+RELEASE = Path("assets.extra", "release.json")
 _UNFINISHED = ".publish-"
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # with one slash too: all that is left of gs://bucket as a Path
 
@@ -55,19 +57,26 @@ def model_dir(base_path: str | os.PathLike[str], model_name: str) -> Path:
     return Path(base_path, model_name)
 
 
-def describe(servable: str | os.PathLike[str]) -> dict:
+def describe(servable: str | os.PathLike[str]) -> dict[str, Any]:
     """Returns what the Indexer wrote about a servable (`assets.extra/recommender.json`); empty without that file.
 
     Raises:
         InputError: the file is damaged.
     """
-    path = Path(servable, _DESCRIPTION)
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise InputError(f"{path}: damaged: {error}; remove that version") from error
+    return _read(Path(servable, DESCRIPTION))
+
+
+def release(version: str | os.PathLike[str]) -> dict[str, Any]:
+    """Returns what the Pusher wrote about a version (`assets.extra/release.json`): where it comes from, how good it is.
+
+    Empty for a version that came some other way. Keys: `time` (ISO 8601, UTC), `fingerprint`, `blessed`, `checks`
+    (sentences), `metrics` (the Evaluator's, over all queries), and `lineage` (`pipeline`, `run`, `config` and `code`,
+    `data`, `parent`: the version that served, `artifacts`: ids by name).
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    return _read(Path(version, RELEASE))
 
 
 def fingerprint(servable: str | os.PathLike[str]) -> str:
@@ -87,7 +96,7 @@ def list_versions(directory: str | os.PathLike[str]) -> list[Version]:
     return [
         Version(number, path, fingerprint(path))
         for number, path in sorted(_numbered(Path(directory)))
-        if (path / _SAVED_MODEL).is_file()
+        if (path / SAVED_MODEL).is_file()
     ]
 
 
@@ -120,7 +129,9 @@ def check_writable(directory: str | os.PathLike[str]) -> None:
         raise InputError(f"{directory}: can't be written: {_reason(error)} ({existing})") from error
 
 
-def publish(source: str | os.PathLike[str], directory: str | os.PathLike[str]) -> Version:
+def publish(
+    source: str | os.PathLike[str], directory: str | os.PathLike[str], about: Mapping[str, Any] | None = None
+) -> Version:
     """Makes a servable the newest version of a model, at once or not at all.
 
     The files are copied to a hidden sibling, flushed to disk and then renamed. Publishers take turns by a lock on the
@@ -129,16 +140,17 @@ def publish(source: str | os.PathLike[str], directory: str | os.PathLike[str]) -
     Args:
         source: directory of a SavedModel.
         directory: `<base path>/<model>`; made if missing.
+        about: what `release` is to return.
 
     Returns:
-        The new version. Its number is the time in UTC as YYYYMMDDHHMMSS, or one more than the newest number there.
+        The new version, see `next_number`.
 
     Raises:
         InputError: `source` is no SavedModel, or `directory` can't be written; nothing is left behind.
     """
     source, directory = Path(source), Path(directory)
-    if not (source / _SAVED_MODEL).is_file():
-        raise InputError(f"{source}: no SavedModel to publish ({_SAVED_MODEL} is missing)")
+    if not (source / SAVED_MODEL).is_file():
+        raise InputError(f"{source}: no SavedModel to publish ({SAVED_MODEL} is missing)")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with _locked(directory):
@@ -147,7 +159,9 @@ def publish(source: str | os.PathLike[str], directory: str | os.PathLike[str]) -
             unfinished = directory / f"{_UNFINISHED}{uuid.uuid4().hex}"
             try:
                 _copy(source, unfinished)
-                number = max([_now(), *(number + 1 for number, _ in _numbered(directory))])
+                if about is not None:
+                    _write(unfinished / RELEASE, json.dumps(about, indent=2, ensure_ascii=False))
+                number = next_number(number for number, _ in _numbered(directory))
                 target = directory / str(number)
                 unfinished.rename(target)
             except BaseException:
@@ -160,6 +174,27 @@ def publish(source: str | os.PathLike[str], directory: str | os.PathLike[str]) -
             "free space or mend the permissions, then run again"
         ) from error
     return Version(number, target, fingerprint(target))
+
+
+def next_number(numbers: Iterable[int]) -> int:
+    """Returns the number of a new version: the time in UTC as YYYYMMDDHHMMSS, or one more than the newest there."""
+    return max([_now(), *(number + 1 for number in numbers)])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise InputError(f"{path}: damaged: {error}; remove that version") from error
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, "utf-8")
+    _flush(path)
+    _flush(path.parent)
 
 
 def _numbered(directory: Path) -> Iterator[tuple[int, Path]]:

@@ -1,1 +1,1 @@
-"""The room of what runs the pipeline on Kubeflow Pipelines. Nothing is in it yet."""
+"""The pipeline on Kubeflow Pipelines: compiled, submitted, and each node run in its container."""

@@ -21,6 +21,7 @@ from components.features import Feature
 from components.indexer.settings import IndexerSettings
 from components.interaction_gen.settings import InteractionSettings, Users
 from components.servable_validator.settings import ServableValidatorSettings
+from pipeline.kubeflow_settings import KubeflowSettings
 from pipeline.settings import ModelSettings, Settings, TrainingSettings
 from pipeline.tuning_settings import TuningSettings
 
@@ -93,6 +94,22 @@ class DataConfig(Settings):
     """The items."""
 
 
+class TlsConfig(Settings):
+    """TLS to the model servers; all are paths of PEM files."""
+
+    ca: Optional[str] = None
+    """The authorities to trust; by default gRPC's own."""
+
+    certificate: Optional[str] = None
+    """The certificate that promotion shows, if the servers ask for one."""
+
+    key: Optional[str] = None
+    """Its private key."""
+
+    server_name: Optional[str] = None
+    """The name in the servers' certificates, if it isn't their host."""
+
+
 class ServingConfig(IndexerSettings):
     """Where versions are pushed, where they are served, and what the servable answers."""
 
@@ -107,6 +124,17 @@ class ServingConfig(IndexerSettings):
 
     rest_port: int = Field(8501, ge=0, le=65535)
     """Port of REST; 0 picks a free one."""
+
+    replicas: tuple[str, ...] = ()
+    """`host:port` of gRPC of every server of the model, which promotion changes all or none; `dns:///name:port` stands
+    for all addresses of a name. By default the one at `host` and `port`."""
+
+    tls: Optional[TlsConfig] = None
+    """How promotion reaches servers that speak TLS."""
+
+    retain: Optional[int] = Field(None, ge=1)
+    """How many versions are kept: when a new one is pushed, the oldest are deleted, but none that models.config names,
+    nor the newest. null keeps all."""
 
     def settings(self) -> IndexerSettings:
         """The part that is the Indexer's own."""
@@ -159,6 +187,9 @@ class Config(Settings):
 
     beam: BeamConfig = BeamConfig()
     """Beam."""
+
+    kubeflow: KubeflowSettings = KubeflowSettings()
+    """The pipeline on Kubeflow Pipelines."""
 
     def query_features(self) -> dict[str, str]:
         """The query tower's features and their types."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
+import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow_data_validation as tfdv
 from tfx.components import StatisticsGen, Transform
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.orchestration import metadata
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import transform_pb2
 
@@ -20,10 +23,13 @@ from components.evaluator.component import Evaluator
 from components.example_validator.component import ExampleValidator
 from components.indexer.component import Indexer
 from components.interaction_gen.component import InteractionGen
+from components.promoter.component import Promoter
 from components.pusher.component import Pusher
-from components.schema import catalogue_schema, interaction_schema, stats_features, write_schema
+from components.schema import catalogue_schema, interaction_schema, stats_features
+from components.schema_gen.component import ImportSchemaGen
 from components.servable_validator.component import ServableValidator
 from components.trainer.component import Trainer
+from pipeline import __version__
 from pipeline.config import Config
 
 
@@ -31,24 +37,33 @@ from pipeline.config import Config
 class Paths:
     """Where a run reads and writes; the runner binds them."""
 
-    root: Path
-    """Artifacts, metadata, logs and schemas of this pipeline."""
-    base_path: Path
+    artifacts: str
+    """The artifacts' root, a directory or a URI."""
+    base_path: str
     """Versions are pushed to `<base_path>/<model name>/<version>`."""
     interactions: str
     users: str
     catalogue: str
     evaluation: str
     """Files of evaluation events, where the config gives them."""
+    checkpoints: str
+    """A directory where the Trainer saves each pass; empty: it doesn't."""
+    metadata: Path | None = None
+    """The MLMD database; None where the platform has its own."""
 
-    @property
-    def metadata(self) -> Path:
-        """The MLMD database."""
-        return self.root / "metadata.sqlite"
 
+def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, RuntimeParameter] | None = None) -> Pipeline:
+    """The whole way from a log and a catalogue to a pushed version.
 
-def create_pipeline(config: Config, paths: Paths) -> Pipeline:
-    """The whole way from a log and a catalogue to a pushed version."""
+    Args:
+        config: The config.
+        paths: Where things are.
+        parameters: What is known at run time only, on platforms that can do that: any of `interactions_path`,
+            `users_path`, `catalogue_path`, `cutoff`, `epochs` and `base_path`, instead of what config and paths say;
+            with `promote_label` and `promote_approved` a last node promotes what was pushed.
+    """
+    given = dict(parameters or {})
+    base_path = given.get("base_path", paths.base_path)
     log = config.data.interactions.settings()
     if paths.evaluation:
         log = log.model_copy(update={"split": log.split.model_copy(update={"eval_path": paths.evaluation})})
@@ -57,17 +72,23 @@ def create_pipeline(config: Config, paths: Paths) -> Pipeline:
     query_types = config.query_features()
     vocabularies = {"categories": config.model.categories, "text_tokens": config.model.text_tokens}
     code = _code_digest()
-    schemas = str(paths.root / "schemas")
 
     # Reads, checks, filters and splits the log, and gives each event the history before it.
     interactions = InteractionGen(
-        input_path=paths.interactions, users_path=paths.users, cutoff=config.data.interactions.cutoff, settings=log
+        input_path=given.get("interactions_path", paths.interactions),
+        users_path=given.get("users_path", paths.users),
+        cutoff=given.get("cutoff", config.data.interactions.cutoff),
+        settings=log,
     )
     # One row an item, also for items that only the log knows.
-    catalogue = CatalogueGen(interactions=interactions.outputs["examples"], input_path=paths.catalogue, settings=items)
+    catalogue = CatalogueGen(
+        interactions=interactions.outputs["examples"],
+        input_path=given.get("catalogue_path", paths.catalogue),
+        settings=items,
+    )
     # The schema is what the config says, not what today's data looks like.
     log_schema = interaction_schema(log)
-    schema = ImportSchemaGen(schema_file=write_schema(log_schema, schemas))
+    schema = ImportSchemaGen(log_schema)
     statistics = StatisticsGen(
         examples=interactions.outputs["examples"],
         stats_options=tfdv.StatsOptions(feature_allowlist=stats_features(log_schema)),
@@ -90,9 +111,7 @@ def create_pipeline(config: Config, paths: Paths) -> Pipeline:
         },
     )
     transform.add_upstream_node(validator)
-    catalogue_schemas = ImportSchemaGen(schema_file=write_schema(catalogue_schema(items), schemas)).with_id(
-        "CatalogueSchemaGen"
-    )
+    catalogue_schemas = ImportSchemaGen(catalogue_schema(items)).with_id("CatalogueSchemaGen")
     # Vocabularies and scales of the side features.
     catalogue_transform = Transform(
         examples=catalogue.outputs["examples"],
@@ -117,10 +136,11 @@ def create_pipeline(config: Config, paths: Paths) -> Pipeline:
             "user_features": [name for name in query_types if log.users and name in log.users.features],
             "max_history": log.history.max_length,
             "hold_out": _HOLD_OUT[log.split.method],
-            "checkpoints": str(paths.root / "checkpoints"),
+            "checkpoints": paths.checkpoints,
             "model": config.model.model_dump(mode="json"),
             "training": config.training.model_dump(mode="json"),
         },
+        epochs=given.get("epochs"),
     )
     # Towers, catalogue and stored histories to one SavedModel.
     indexer = Indexer(
@@ -131,7 +151,7 @@ def create_pipeline(config: Config, paths: Paths) -> Pipeline:
         settings=config.serving.settings(),
     )
     # The version that the candidate would replace.
-    champion = Champion(model=indexer.outputs["model"], base_path=str(paths.base_path), model_name=config.name)
+    champion = Champion(model=indexer.outputs["model"], base_path=base_path, model_name=config.name)
     # Candidate, champion and baseline on the same point-in-time queries; blesses or not.
     evaluator = Evaluator(
         examples=interactions.outputs["examples"],
@@ -150,13 +170,34 @@ def create_pipeline(config: Config, paths: Paths) -> Pipeline:
         model=indexer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=servable_validator.outputs["blessing"],
-        base_path=str(paths.base_path),
+        evaluation=evaluator.outputs["evaluation"],
+        champion=champion.outputs["champion"],
+        examples=interactions.outputs["examples"],
+        base_path=base_path,
         model_name=config.name,
+        origin={
+            "config": hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:12],
+            "code": _code_version(),
+        },
+        retain=config.serving.retain,
     )
+    promoters = []
+    if config.kubeflow.promote is not None and "promote_label" in given:
+        # Moves a label to the version, if the run is approved.
+        promoters.append(
+            Promoter(
+                pushed_model=pusher.outputs["pushed_model"],
+                base_path=base_path,
+                model_name=config.name,
+                label=given["promote_label"],
+                approved=given["promote_approved"],
+                replicas=config.kubeflow.promote.replicas,
+            )
+        )
     return Pipeline(
         pipeline_name=config.name,
-        pipeline_root=str(paths.root / "artifacts"),
-        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(paths.metadata)),
+        pipeline_root=paths.artifacts,
+        metadata_connection_config=paths.metadata and metadata.sqlite_metadata_connection_config(str(paths.metadata)),
         components=[
             interactions,
             catalogue,
@@ -172,6 +213,7 @@ def create_pipeline(config: Config, paths: Paths) -> Pipeline:
             evaluator,
             servable_validator,
             pusher,
+            *promoters,
         ],
         enable_cache=config.cache,
         beam_pipeline_args=_beam_args(config.beam.pipeline_args),
@@ -184,14 +226,27 @@ def _beam_args(configured: tuple[str, ...]) -> list[str]:
     A runner in this process has no use for it, but without such an option TFX packs itself up before every node.
     """
     setup_file = Path(__file__).parents[1] / "setup.py"
-    brought = any(
-        re.match(r"--(setup_file|requirements_file|extra_packages?|sdk_container_image)\b", a) for a in configured
-    )
+    brought = any(WORKERS_CODE.match(argument) for argument in configured)
     return list(configured) if brought or not setup_file.exists() else [*configured, f"--setup_file={setup_file}"]
 
 
+WORKERS_CODE = re.compile(r"--(setup_file|requirements_file|extra_packages?|sdk_container_image)\b")
+"""Options by which Beam's workers get the project's code."""
+
 _HOLD_OUT = {"time": "latest", "leave_last_n": "last_of_user", "hash": "any", "files": "any"}
 """What is held back of the training events for validation, so that it is to them as the evaluation is to all."""
+
+
+def _code_version() -> str:
+    """The package's version, and the commit where this is a git checkout."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return __version__
+    described = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    with contextlib.suppress(OSError):
+        commit = subprocess.run(described, capture_output=True, text=True, check=False).stdout.strip()
+        return f"{__version__} {commit}".rstrip()
+    return __version__
 
 
 def _code_digest() -> str:

@@ -118,15 +118,18 @@ def prepare(config: Config, root: Path, terminal: Terminal) -> tuple[Pipeline, P
     from pipeline.pipeline import Paths, create_pipeline
 
     terminal.pause()
+    database = root / "metadata.sqlite"
     paths = Paths(
-        root=root,
-        base_path=config.serving.base_path.absolute(),
+        artifacts=str(root / "artifacts"),
+        base_path=str(config.serving.base_path.absolute()),
         interactions=data.interactions,
         users=data.users,
         catalogue=data.catalogue,
         evaluation=data.evaluation,
+        checkpoints=str(root / "checkpoints"),
+        metadata=database,
     )
-    return create_pipeline(config, paths), paths.metadata
+    return create_pipeline(config, paths), database
 
 
 def _blessed(artifact: object) -> bool:

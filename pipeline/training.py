@@ -85,6 +85,8 @@ def run_fn(fn_args: Any) -> None:
     config = fn_args.custom_config
     model_settings = ModelSettings.model_validate(config["model"])
     settings = TrainingSettings.model_validate(config["training"])
+    if "epochs" in config:
+        settings = settings.model_copy(update={"epochs": config["epochs"]})
     data = read_data(fn_args.examples, fn_args.transform_graph_path, fn_args.catalogue, fn_args.catalogue_graph, config)
     checkpoint = None
     if settings.checkpoints and config.get("checkpoints"):

@@ -59,6 +59,10 @@ TRACKS = (
     Track("1.16", (2, 28), ((3, 10),), ("--python-version=3.10", "--python-platform=x86_64-manylinux_2_28")),
 )
 
+# Lock files of the images in kubeflow/image/ and the extras in them; the versions are those of the newest track.
+IMAGES = {"image": ("pipeline", "ials"), "client": ("client",)}
+IMAGE_ARGS = ("--python-version=3.12", "--python-platform=x86_64-manylinux_2_40")
+
 
 class SetupError(Exception):
     """The machine lacks something; the message is one line with the fix."""
@@ -441,17 +445,21 @@ def set_up(venv: pathlib.Path, wanted: Optional[str], environ: dict[str, str]) -
 
 
 def compile_locks(venv: pathlib.Path, upgrade: bool, environ: dict[str, str]) -> None:
-    """Writes the lock files of all tracks from setup.py's extras; keeps the versions in them unless `upgrade`."""
+    """Writes the lock files of tracks and images from setup.py's extras; keeps their versions unless `upgrade`."""
     with _locked(venv) as lock_fd:
         uv = _bootstrap_uv(venv, environ, lock_fd)
         environ = {**_uv_environ(venv, environ), "UV_CUSTOM_COMPILE_COMMAND": "make lock"}
-        for track in TRACKS:
-            _say(f"compiling {track.lock.name}")
-            extras = ["--extra=pipeline", "--extra=ials", "--extra=dev"]
-            inputs = ["setup.py", *extras, f"--constraint=requirements/tfx-{track.name}.in"]
-            form = ["--quiet", "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--no-annotate"]
-            output = [f"--output-file=requirements/{track.lock.name}", *(["--upgrade"] if upgrade else [])]
-            command = [uv, "pip", "compile", *inputs, *track.compile_args, *form, *output, "--no-python-downloads"]
+        form = ["--quiet", "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--no-annotate"]
+        locks: list[tuple[pathlib.Path, tuple[str, ...], str, tuple[str, ...]]] = [
+            (track.lock, ("pipeline", "ials", "dev"), f"tfx-{track.name}.in", track.compile_args) for track in TRACKS
+        ]
+        for name, extras in IMAGES.items():
+            locks.append((ROOT / "requirements" / f"{name}.txt", extras, TRACKS[0].lock.name, IMAGE_ARGS))
+        for lock, extras, constraint, arguments in locks:
+            _say(f"compiling {lock.name}")
+            inputs = ["setup.py", *(f"--extra={extra}" for extra in extras), f"--constraint=requirements/{constraint}"]
+            output = [f"--output-file=requirements/{lock.name}", *(["--upgrade"] if upgrade else [])]
+            command = [uv, "pip", "compile", *inputs, *arguments, *form, *output, "--no-python-downloads"]
             _run(command, environ, lock_fd)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import quality, training
+from benchmarks import quality, serving, serving_load, training
 from benchmarks.quality import Variant
 from components.errors import InputError
 
@@ -141,3 +141,37 @@ def test_killed_runs_keep_what_was_measured(runs, tmp_path, monkeypatch):
         quality.measure(RECIPE, tmp_path, [Variant("a", (), True)], [1, 2])
     (kept,) = json.loads((tmp_path / "quality.json").read_text()).values()
     assert kept["seed"] == 1
+
+
+def test_serving_table():
+    def result(kind: str, clients: int, p50: float, qps: float) -> serving.Result:
+        return {"items": 5, "kind": kind, "clients": clients, "p50_ms": p50, "p99_ms": 2 * p50, "qps": qps}
+
+    results = [
+        result("direct", 1, 1.0, 1000),
+        result("grpc", 1, 1.5, 600),
+        result("fastapi", 1, 4.0, 200),
+        result("direct", 32, 10.0, 1200),
+        result("grpc", 32, 30.0, 900),
+        result("fastapi", 32, 60.0, 300),
+    ]
+    assert serving.table(results, {"grpc": 512.4, "fastapi": 700.0}).splitlines() == [
+        "| p50 / p99 ms, QPS | 1 clients | 32 clients | memory, MB |",
+        "| --- | ---: | ---: | ---: |",
+        "| direct | 1.00 / 2.00, 1,000 | 10.00 / 20.00, 1,200 |  |",
+        "| grpc | 1.50 / 3.00, 600 | 30.00 / 60.00, 900 | 512 |",
+        "| fastapi | 4.00 / 8.00, 200 | 60.00 / 120.00, 300 | 700 |",
+        "",
+        "gRPC p50 at 1 clients: +0.50 ms over the direct call",
+        "QPS at 32 clients: grpc 3.00 times fastapi",
+    ]
+
+
+def test_serving_queries():
+    """The same for every kind of server, of users and items that there are."""
+    queries = serving_load.queries(100)
+    assert queries == serving_load.queries(100)
+    known, strangers = queries[::2], queries[1::2]
+    assert all(user and not history for user, history in known)
+    assert all(not user and len(history) == serving_load.HISTORY for user, history in strangers)
+    assert {item for _, history in strangers for item in history} <= {serving_load.item_id(row) for row in range(100)}

@@ -1,9 +1,10 @@
 """CatalogueGen's TFX component: the node of the pipeline that reads the catalogue."""
 
-from typing import Optional
+from typing import Optional, Union
 
 from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.orchestration import data_types
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
@@ -39,7 +40,12 @@ class CatalogueGen(base_beam_component.BaseBeamComponent):
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
     DRIVER_CLASS = FingerprintDriver
 
-    def __init__(self, interactions: types.BaseChannel, settings: CatalogueSettings, input_path: Optional[str] = None):
+    def __init__(
+        self,
+        interactions: types.BaseChannel,
+        settings: CatalogueSettings,
+        input_path: Optional[Union[str, data_types.RuntimeParameter]] = None,
+    ):
         """Constructs the node.
 
         Args:

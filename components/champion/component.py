@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Union
+
 from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
+from tfx.orchestration import data_types
 from tfx.types import component_spec, standard_artifacts
 
 from components.champion import driver, executor
@@ -23,7 +26,7 @@ class ChampionSpec(component_spec.ComponentSpec):
 
 
 class Champion(base_component.BaseComponent):
-    """Copies the newest served version that is not the candidate itself.
+    """Copies the version that serves: the one that was promoted, else the newest that is not the candidate itself.
 
     It looks at the serving base path instead of at past runs, as a Resolver node would: what serves counts, whoever put
     it there, and Kubeflow Pipelines, which has no resolvers, runs it too. Its cache is valid as long as the champion
@@ -38,12 +41,12 @@ class Champion(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
     DRIVER_CLASS = driver.Driver
 
-    def __init__(self, model: types.BaseChannel, base_path: str, model_name: str):
+    def __init__(self, model: types.BaseChannel, base_path: Union[str, data_types.RuntimeParameter], model_name: str):
         """Makes the node.
 
         Args:
             model: the candidate, a servable.
-            base_path: directory that holds `<model name>/<version>`.
+            base_path: directory, or URI in an object store, that holds `<model name>/<version>`.
             model_name: the model.
         """
         super().__init__(

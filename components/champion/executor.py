@@ -8,8 +8,8 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from components import versions
-from components.champion.champion import copy_champion, find_champion
+from components import object_store, versions
+from components.champion.champion import Version, copy_champion, find_champion
 
 _Artifacts = dict[str, list[types.Artifact]]
 
@@ -30,7 +30,7 @@ class Executor(base_executor.BaseExecutor):
         output.set_string_custom_property("version", str(champion.number))
         output.set_string_custom_property("fingerprint", champion.fingerprint)
 
-    def _champion(self, candidate_uri: str, exec_properties: dict[str, Any]) -> versions.Version | None:
+    def _champion(self, candidate_uri: str, exec_properties: dict[str, Any]) -> Version | None:
         base_path, model_name = exec_properties["base_path"], exec_properties["model_name"]
         version = exec_properties.get("champion_version")
         if version is None:
@@ -38,5 +38,8 @@ class Executor(base_executor.BaseExecutor):
         if not version:
             return None
         # The driver's find, not a newer one, since the cache will remember it as the answer to that.
-        path = versions.model_dir(base_path, model_name) / version
-        return versions.Version(int(version), path, exec_properties["champion_fingerprint"])
+        number, fingerprint = int(version), exec_properties["champion_fingerprint"]
+        if object_store.is_uri(base_path):
+            uri = f"{object_store.model_dir(base_path, model_name)}/{version}"
+            return object_store.Version(number, uri, fingerprint)
+        return versions.Version(number, versions.model_dir(base_path, model_name) / version, fingerprint)

@@ -236,6 +236,7 @@ def write_warmup(index: Index, model_name: str, default_k: int, in_context: bool
         ("recommend", {"user_id": user, "history": none, "exclude": none, "k": k}),
         ("recommend", {"user_id": [b""], "history": [item], "exclude": [item], "k": k}),
         ("recommend", {"user_id": [b""], "history": none, "exclude": none, "k": k}),
+        ("recommend_examples", {"examples": [tf.train.Example().SerializeToString()]}),
         ("similar_items", {"item_id": item, "exclude": none, "k": k}),
         ("score", {"user_id": user, "history": none, "candidates": [item]}),
         ("by_user", {"user_id": user}),

@@ -16,6 +16,9 @@ from components.indexer.settings import IndexerSettings
 
 MINIMUM_MAX_K = 1_000
 """Every servable takes a k of up to this, or of up to its number of items."""
+_BLOCK = 128
+_BLOCKS_FROM = 8_192
+"""From so many items on the best are looked for in blocks, see `_best`."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,16 @@ class Servable(tf.Module):
         self._users = _line_numbers(user_file)
         self._item_ids = tf.Variable(index.item_ids.tolist(), trainable=False, name="item_ids", dtype=tf.string)
         self._display = tf.Variable(index.display.tolist(), trainable=False, name="display", dtype=tf.string)
-        self._embedding = tf.Variable(index.embedding, trainable=False, name="embedding")
-        self._bias = tf.Variable(index.bias, trainable=False, name="bias")
-        norm = np.linalg.norm(index.embedding, axis=1, keepdims=True)
-        self._direction = tf.Variable(index.embedding / np.maximum(norm, 1e-12), trainable=False, name="direction")
-        self._popularity = tf.Variable(index.popularity, trainable=False, name="popularity")
+        self._num_items = len(index.item_ids)
+        self._num_rows = self._num_items
+        if self._num_items >= _BLOCKS_FROM:
+            self._num_rows += -self._num_items % _BLOCK  # rows of no item, which `_top_k` leaves out
+        # One product with [embedding, 1, 0] gives the scores, one with [0, 0, 1] the popularity.
+        table = np.concatenate([index.embedding, index.bias[:, np.newaxis], index.popularity[:, np.newaxis]], axis=1)
+        table = np.pad(table, [[0, self._num_rows - self._num_items], [0, 0]])
+        self._table = tf.Variable(table, trainable=False, name="items")
+        length = np.maximum(np.linalg.norm(table[:, :-2], axis=1), 1e-12)
+        self._inverse_length = tf.Variable(1 / length, trainable=False, name="inverse_length")
         # A gather needs one row at least; no user has the row of an empty table.
         self._history_values = tf.Variable(
             index.history_values if len(index.history_values) else np.zeros(1, np.int32),
@@ -103,7 +111,6 @@ class Servable(tf.Module):
         # The last row is of a user who is not known.
         contexts = [*index.user_context.tolist(), b""]
         self._user_context = tf.Variable(contexts, trainable=False, name="user_context", dtype=tf.string)
-        self._num_items = len(index.item_ids)
         self._num_users = len(index.user_ids)
         self._default_k = settings.default_k
         self._cold_start = settings.cold_start
@@ -114,14 +121,14 @@ class Servable(tf.Module):
         self, user_id: tf.Tensor, history: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """The k best items for each user, best first: `item_ids`, `scores` [B, k] and `source` [B]."""
-        return self._recommend(user_id, history, exclude, tf.fill(tf.shape(user_id), ""), k)
+        return self._recommend(user_id, history, exclude, tf.fill(tf.shape(user_id), ""), self._checked(k))
 
     @tf.function(input_signature=[_USERS, _HISTORY, _EXCLUDE, _CONTEXT, _K], autograph=False)
     def recommend_in_context(
         self, user_id: tf.Tensor, history: tf.Tensor, exclude: tf.Tensor, context: tf.Tensor, k: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """`recommend` with what is known of the moment: `context` [B] are serialized tf.Examples."""
-        return self._recommend(user_id, history, exclude, context, k)
+        return self._recommend(user_id, history, exclude, context, self._checked(k))
 
     def _recommend(
         self, user_id: tf.Tensor, history: tf.Tensor, exclude: tf.Tensor, context: tf.Tensor, k: tf.Tensor
@@ -131,16 +138,50 @@ class Servable(tf.Module):
         item_ids, scores = self._top_k(scores, excluded, k)
         return {"item_ids": item_ids, "scores": scores, "source": source}
 
+    @tf.function(input_signature=[_strings(None, name="examples")], autograph=False)
+    def recommend_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """`recommend` for requests that share a batch: one serialized tf.Example a row, each with its own k.
+
+        They have `user_id`, `history` (newest first), `exclude`, `k` (int64) and the features of the context, all
+        optional. The answer is as wide as the largest k; what is beyond a row's own k is padding. A k that `recommend`
+        would refuse must not cost the other rows their answers: its row is padding, and its `source` is empty.
+        """
+        parsed = tf.io.parse_example(
+            examples,
+            {
+                "user_id": tf.io.FixedLenFeature([], tf.string, default_value=""),
+                "history": tf.io.VarLenFeature(tf.string),
+                "exclude": tf.io.VarLenFeature(tf.string),
+                "k": tf.io.FixedLenFeature([], tf.int64, default_value=self._default_k),
+            },
+        )
+        accepted = (parsed["k"] >= 1) & (parsed["k"] <= self.max_k)
+        k = tf.cast(tf.where(accepted, parsed["k"], 0), tf.int32)
+        answer = self._recommend(
+            parsed["user_id"],
+            tf.sparse.to_dense(parsed["history"], ""),
+            tf.sparse.to_dense(parsed["exclude"], ""),
+            examples,
+            tf.reduce_max(tf.concat([k, [0]], axis=0)),
+        )
+        wanted = tf.range(tf.shape(answer["scores"])[1]) < k[:, tf.newaxis]
+        return {
+            "item_ids": tf.where(wanted, answer["item_ids"], ""),
+            "scores": tf.where(wanted, answer["scores"], -np.inf),
+            "source": tf.where(accepted, answer["source"], ""),
+        }
+
     @tf.function(input_signature=[_strings(None, name="item_id"), _EXCLUDE, _K], autograph=False)
     def similar_items(self, item_id: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
         """The k items whose embeddings point most nearly the same way (cosine), the item itself left out."""
         row = self._items.lookup(item_id)
         known = row >= 0
-        direction = tf.gather(self._direction, tf.maximum(row, 0))
-        scores = tf.matmul(direction, self._direction, transpose_b=True)
+        start = tf.maximum(row, 0)
+        embedding = tf.gather(self._table, start)[:, :-2] * tf.gather(self._inverse_length, start)[:, tf.newaxis]
+        scores = tf.matmul(tf.pad(embedding, [[0, 0], [0, 2]]), self._table, transpose_b=True) * self._inverse_length
         scores = tf.where(known[:, tf.newaxis], scores, -np.inf)
         excluded = tf.concat([row[:, tf.newaxis], self._items.lookup(exclude)], axis=1)
-        item_ids, scores = self._top_k(scores, excluded, k)
+        item_ids, scores = self._top_k(scores, excluded, self._checked(k))
         return {"item_ids": item_ids, "scores": scores, "known": known}
 
     @tf.function(input_signature=[_USERS, _HISTORY, _CANDIDATES], autograph=False)
@@ -202,7 +243,7 @@ class Servable(tf.Module):
 
     def signatures(self) -> dict[str, Any]:
         """The signatures by name."""
-        names = ["recommend", "similar_items", "score", "by_user", "serving_default", "describe"]
+        names = ["recommend", "recommend_examples", "similar_items", "score", "by_user", "serving_default", "describe"]
         if self._in_context:
             names += ["recommend_in_context", "score_in_context"]
         return {name: getattr(self, name) for name in names}
@@ -210,7 +251,7 @@ class Servable(tf.Module):
     def _score_all(
         self, user_id: tf.Tensor, history: tf.Tensor, context: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Scores of all items [B, N], their source [B], and rows of what was seen [B, S], -1 for padding."""
+        """Scores of all rows [B, R], their source [B], and rows of what was seen [B, S], -1 for padding."""
         requested = self._items.lookup(history)
         user = self._users.lookup(user_id)
         known = user >= 0
@@ -224,9 +265,10 @@ class Servable(tf.Module):
         # What the request says of a feature counts more than what is stored.
         contexts = tf.stack([tf.gather(self._user_context, user_row), context], axis=1)
         query = self._towers.signatures["query"](user_id=user_id, history=chosen, context=contexts)["embedding"]
-        scores = tf.matmul(query, self._embedding, transpose_b=True) + self._bias
-        if self._cold_start == "popularity":
-            scores = tf.where((known | has_request)[:, tf.newaxis], scores, self._popularity)
+        personal = tf.ones_like(known) if self._cold_start == "model" else known | has_request
+        weight = tf.cast(personal, tf.float32)[:, tf.newaxis]
+        query = tf.where(personal[:, tf.newaxis], query, 0.0)
+        scores = tf.matmul(tf.concat([query, weight, 1 - weight], axis=1), self._table, transpose_b=True)
         source = tf.where(known, "user", tf.where(has_request, "history", "popular"))
         return scores, source, tf.concat([requested, stored], axis=1)
 
@@ -239,22 +281,44 @@ class Servable(tf.Module):
         rows = tf.gather(self._history_values, tf.where(present, start[:, tf.newaxis] + place, 0))
         return tf.where(present, tf.cast(rows, tf.int64), -1)
 
-    def _top_k(self, scores: tf.Tensor, excluded: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Ids and scores [B, k] of the best of `scores` [B, N] without the rows `excluded` [B, X], -1 for none."""
+    def _checked(self, k: tf.Tensor) -> tf.Tensor:
+        """`k`, if it is one that the contract allows."""
         with tf.control_dependencies(
             [
                 tf.debugging.assert_greater_equal(k, 1, "k must be at least 1"),
                 tf.debugging.assert_less_equal(k, self.max_k, f"k must be at most {self.max_k}"),
             ]
         ):
-            count = tf.minimum(k, self._num_items)
+            return tf.identity(k)
+
+    def _top_k(self, scores: tf.Tensor, excluded: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Ids and scores [B, k] of the best of `scores` [B, R] without the rows `excluded` [B, X], -1 for none."""
+        if self._num_rows > self._num_items:
+            spare = tf.range(self._num_items, self._num_rows, dtype=tf.int64)[tf.newaxis]
+            excluded = tf.concat([excluded, tf.repeat(spare, tf.shape(scores)[0], axis=0)], axis=1)
+        count = tf.minimum(k, self._num_items)
         place = tf.where(excluded >= 0)
         cells = tf.stack([place[:, 0], tf.gather_nd(excluded, place)], axis=1)
         scores = tf.tensor_scatter_nd_update(scores, cells, tf.fill([tf.shape(cells)[0]], -np.inf))
-        scores, rows = tf.math.top_k(scores, count)
+        scores, rows = _best(scores, count) if self._num_items >= _BLOCKS_FROM else tf.math.top_k(scores, count)
         item_ids = tf.where(tf.math.is_inf(scores), "", tf.gather(self._item_ids, rows))
         padding = [[0, 0], [0, k - count]]
         return tf.pad(item_ids, padding, constant_values=""), tf.pad(scores, padding, constant_values=-np.inf)
+
+
+def _best(scores: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """`tf.math.top_k` of `scores` [B, R], R a multiple of `_BLOCK`, in a fraction of its time.
+
+    The `count` best lie in the `count` blocks with the highest maxima, also where scores are equal: who is in another
+    block has a better one, or an equal one that comes earlier, in each of these.
+    """
+    blocks = tf.reshape(scores, [-1, scores.shape[1] // _BLOCK, _BLOCK])
+    _, best = tf.math.top_k(tf.reduce_max(blocks, axis=2), tf.minimum(count, blocks.shape[1]))
+    best = tf.sort(best, axis=1)  # of equal scores the earliest counts
+    scores, place = tf.math.top_k(
+        tf.reshape(tf.gather(blocks, best, batch_dims=1), [tf.shape(best)[0], tf.shape(best)[1] * _BLOCK]), count
+    )
+    return scores, tf.gather(best, place // _BLOCK, batch_dims=1) * _BLOCK + place % _BLOCK
 
 
 def _line_numbers(file: str) -> tf.lookup.StaticHashTable:

@@ -16,7 +16,7 @@ from components.interaction_gen.settings import InteractionSettings
 class RejectedRows(artifact.Artifact):
     """rejected.csv with the first rows that couldn't be used (source, row, reason, line), report.json with counts."""
 
-    TYPE_NAME = "RejectedRows"
+    TYPE_NAME = "recommender.RejectedRows"  # of the form that Kubeflow Pipelines wants
 
 
 class InteractionGenSpec(types.ComponentSpec):
@@ -52,7 +52,7 @@ class InteractionGen(base_beam_component.BaseBeamComponent):
         self,
         input_path: Union[str, data_types.RuntimeParameter],
         settings: InteractionSettings,
-        users_path: Optional[str] = None,
+        users_path: Optional[Union[str, data_types.RuntimeParameter]] = None,
         cutoff: Union[str, data_types.RuntimeParameter] = "",
     ):
         """Constructs the node.

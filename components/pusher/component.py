@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import Optional, Union
+
 from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
+from tfx.orchestration import data_types
 from tfx.types import component_spec, standard_artifacts
 
 from components.pusher import driver, executor
@@ -15,12 +20,17 @@ class PusherSpec(component_spec.ComponentSpec):
     PARAMETERS = {  # noqa: RUF012 - TFX's way
         "base_path": component_spec.ExecutionParameter(type=str),
         "model_name": component_spec.ExecutionParameter(type=str),
+        "origin": component_spec.ExecutionParameter(type=str),
+        "retain": component_spec.ExecutionParameter(type=int, optional=True),
         "asked_at": component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {  # noqa: RUF012
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "model_blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
         "infra_blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
+        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "champion": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
     }
     OUTPUTS = {"pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel)}  # noqa: RUF012
 
@@ -30,7 +40,8 @@ class Pusher(base_component.BaseComponent):
 
     TFX's own Pusher copies into place, so that a server may see half a model, and pushes the same model again and
     again. This one pushes nothing when the newest version already gives the same answers. It always runs, also where
-    nothing else changed, because the base path may have.
+    nothing else changed, because the base path may have. The version says itself how good it is and where it comes
+    from: see `components.versions.release`.
 
     Outputs:
         pushed_model: custom properties `pushed` (0 or 1), `version` (that serves this model, also when it was there
@@ -46,8 +57,13 @@ class Pusher(base_component.BaseComponent):
         model: types.BaseChannel,
         model_blessing: types.BaseChannel,
         infra_blessing: types.BaseChannel,
-        base_path: str,
+        evaluation: types.BaseChannel,
+        champion: types.BaseChannel,
+        examples: types.BaseChannel,
+        base_path: Union[str, data_types.RuntimeParameter],
         model_name: str,
+        origin: Mapping[str, str],
+        retain: Optional[int] = None,
     ):
         """Makes the node.
 
@@ -55,16 +71,26 @@ class Pusher(base_component.BaseComponent):
             model: the candidate, a servable.
             model_blessing: the Evaluator's verdict.
             infra_blessing: the ServableValidator's verdict.
-            base_path: directory that holds `<model name>/<version>`; made if missing.
+            evaluation: the Evaluator's figures.
+            champion: what the candidate was held against.
+            examples: the interactions.
+            base_path: directory that holds `<model name>/<version>`, made if missing, or a URI of an object store.
             model_name: the model.
+            origin: what else the version's lineage is to say, such as the code's version.
+            retain: how many versions are kept, see `serving.promotion.prune`; None keeps all.
         """
         super().__init__(
             spec=PusherSpec(
                 model=model,
                 model_blessing=model_blessing,
                 infra_blessing=infra_blessing,
+                evaluation=evaluation,
+                champion=champion,
+                examples=examples,
                 base_path=base_path,
                 model_name=model_name,
+                origin=json.dumps(dict(origin)),
+                retain=retain,
                 pushed_model=types.Channel(type=standard_artifacts.PushedModel),
             )
         )

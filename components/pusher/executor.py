@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 from typing import Any
 
 from tfx import types
@@ -10,8 +12,10 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components import versions
+from components import object_store, versions
+from components.evaluator.report import CANDIDATE, OVERALL, load_report
 from components.progress import progress
+from serving.promotion import prune
 
 _Artifacts = dict[str, list[types.Artifact]]
 
@@ -23,22 +27,27 @@ class Executor(base_executor.BaseExecutor):
         """Publishes; see `components.pusher.component.Pusher` for inputs and outputs."""
         model = artifact_utils.get_single_instance(input_dict["model"])
         pushed_model = artifact_utils.get_single_instance(output_dict["pushed_model"])
-        directory = versions.model_dir(exec_properties["base_path"], exec_properties["model_name"])
+        remote = object_store.is_uri(exec_properties["base_path"])
+        store: Any = object_store if remote else versions
+        directory = store.model_dir(exec_properties["base_path"], exec_properties["model_name"])
         servable = path_utils.serving_model_path(model.uri)
 
-        version: versions.Version | None = None
+        version: Any = None
         pushed = False
         reason = _refusal(input_dict)
         if not reason:
-            version = versions.newest(directory)
+            version = store.newest(directory)
             fingerprint = versions.fingerprint(servable)
             if version and fingerprint and version.fingerprint == fingerprint:
                 reason = f"nothing new: version {version.number} already serves this model"
             else:
                 progress(f"publishing to {directory}")
-                version = versions.publish(servable, directory)
+                version = store.publish(servable, directory, self._about(input_dict, exec_properties, fingerprint))
                 pushed = True
                 reason = f"version {version.number} is published"
+                if exec_properties.get("retain") and not remote:
+                    removed = prune(directory.parent, directory.name, int(exec_properties["retain"]))
+                    reason += f"; {len(removed)} old removed" if removed else ""
 
         pushed_model.set_string_custom_property(
             "summary", f"{reason} · {version.path}" if pushed and version else reason
@@ -48,6 +57,27 @@ class Executor(base_executor.BaseExecutor):
         if version:
             pushed_model.set_string_custom_property("version", str(version.number))
             pushed_model.set_string_custom_property("pushed_destination", str(version.path))
+
+    def _about(self, input_dict: _Artifacts, exec_properties: dict[str, Any], fingerprint: str) -> dict[str, Any]:
+        """What the version says of itself, see `components.versions.release`."""
+        artifacts = {name: artifact_utils.get_single_instance(found) for name, found in input_dict.items()}
+        report = load_report(artifacts["evaluation"].uri)
+        context = self._context
+        return {
+            "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "fingerprint": fingerprint,
+            "blessed": True,
+            "checks": [str(check) for check in report.checks],
+            "metrics": dict(report.metrics[CANDIDATE][OVERALL]),
+            "lineage": {
+                "pipeline": context.pipeline_info.id if context and context.pipeline_info else "",
+                "run": context.pipeline_run_id if context and context.pipeline_run_id else "",
+                **json.loads(exec_properties["origin"]),
+                "data": artifacts["examples"].get_string_custom_property("summary"),
+                "parent": artifacts["champion"].get_string_custom_property("version"),
+                "artifacts": {name: artifact.id for name, artifact in sorted(artifacts.items())},
+            },
+        }
 
 
 def _refusal(input_dict: _Artifacts) -> str:

@@ -6,18 +6,16 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional, Union
 
 from components.servable_validator.sample import Sample
 from serving.client import (
     InvalidRequest,
     Query,
     Recommendation,
-    RecommendationList,
     RecommenderClient,
-    SimilarItems,
     Tensor,
 )
+from serving.promotion.probe import list_faults
 
 _K = 10
 _UNKNOWN_USER = "\u2063no such user\u2063"
@@ -97,31 +95,6 @@ def measure(client: RecommenderClient, sample: Sample, num_requests: int) -> Lat
         times.append(1000 * (time.perf_counter() - started))
     times.sort()
     return Latency(p50=times[len(times) // 2], p99=times[math.ceil(0.99 * len(times)) - 1])
-
-
-def list_faults(
-    answer: Union[RecommendationList, SimilarItems],
-    k: int,
-    forbidden: Sequence[str] = (),
-    source: Optional[str] = None,
-) -> list[str]:
-    """Says what is wrong with one list: too long, an item twice or forbidden, scores not falling, wrong source."""
-    ids, scores = answer.item_ids, [item.score for item in answer]
-    faults = []
-    if len(ids) > k:
-        faults.append(f"{len(ids)} items where k was {k}")
-    if len(set(ids)) < len(ids):
-        faults.append(f"item {next(i for i in ids if ids.count(i) > 1)!r} twice")
-    wrong = set(ids) & set(forbidden)
-    if wrong:
-        faults.append(f"item {min(wrong)!r}, which was seen or excluded")
-    if any(not math.isfinite(score) for score in scores):
-        faults.append("an item whose score is not a number")
-    elif any(after > before for before, after in zip(scores, scores[1:])):
-        faults.append("scores that are not sorted")
-    if source is not None and isinstance(answer, RecommendationList) and answer.source != source:
-        faults.append(f"source {answer.source!r}, not {source!r}")
-    return faults
 
 
 def _signatures(client: RecommenderClient) -> Iterator[str]:

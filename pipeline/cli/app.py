@@ -96,10 +96,27 @@ def doctor() -> None:
 
 
 def _register() -> None:
-    from pipeline.cli import evaluation, serving
+    from pipeline.cli import evaluation, kubeflow, promotion, serving
 
     app.command(epilog="Example: recommender evaluate --model 20260102030405 --out evaluation")(evaluation.evaluate)
-    app.command(epilog="Example: recommender serve --config configs/movielens_100k.yaml --port 8500")(serving.serve)
+    app.command("compile", epilog="Example: recommender compile --config configs/my.yaml --out pipeline.yaml")(
+        kubeflow.compile_config
+    )
+    app.command(
+        epilog='Example: recommender submit --param epochs=5 --wait; recommender submit --schedule "0 3 * * *"'
+    )(kubeflow.submit)
+    app.command(epilog="Example: recommender trigger --config configs/movielens_100k.yaml")(kubeflow.trigger)
+    app.command(
+        epilog="Example: recommender serve --config configs/movielens_100k.yaml --port 8500 -- --enable_batching=true"
+    )(serving.serve)
+    app.command(epilog="Example: recommender versions --json")(promotion.versions)
+    app.command(epilog="Example: recommender promote 20260102030405 --label stable --why 'better by 4 %'")(
+        promotion.promote
+    )
+    app.command(epilog="Example: recommender rollback --why 'complaints'")(promotion.rollback)
+    app.command(epilog="Example: recommender retire 20260102030405")(promotion.retire)
+    app.command(epilog="Example: recommender history")(promotion.history)
+    app.add_typer(promotion.canary_app, name="canary")
     app.command(epilog='Example: recommender query --user 42 -k 5; recommender query --history "50,181,1"')(
         serving.query
     )

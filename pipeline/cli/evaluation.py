@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from components.errors import InputError
 from pipeline.cli.options import DEFAULT_CONFIG, ConfigOption, OverridesOption, SetOption
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
 
 
 def evaluate(
@@ -16,6 +20,7 @@ def evaluate(
         Optional[str],
         typer.Option(metavar="VERSION|DIR", help="A pushed version's number or a SavedModel; by default the newest."),
     ] = None,
+    label: Annotated[Optional[str], typer.Option(help="The version with this label, such as stable.")] = None,
     out: Annotated[Optional[Path], typer.Option(metavar="DIR", help="Keep metrics.json and TFMA's files here.")] = None,
     overrides_file: OverridesOption = None,
     overrides: SetOption = None,
@@ -24,4 +29,22 @@ def evaluate(
     from pipeline.config import load_config
     from pipeline.evaluate import evaluate as evaluate_model
 
-    raise typer.Exit(evaluate_model(load_config(config, tuple(overrides or ()), overrides_file), model, out))
+    if model and label:
+        raise InputError("--model and --label exclude each other")
+    loaded = load_config(config, tuple(overrides or ()), overrides_file)
+    if label:
+        model = str(_labelled(loaded, label))
+    raise typer.Exit(evaluate_model(loaded, model, out))
+
+
+def _labelled(config: Config, label: str) -> int:
+    from serving.promotion import WrongPromotion, files
+
+    try:
+        found = files.aspired(files.read_config(config.serving.base_path), config.name)
+    except WrongPromotion as error:
+        raise InputError(str(error)) from None
+    labels = found.labels if found else {}
+    if label not in labels:
+        raise InputError(f"--label {label}: no version has it (there are: {', '.join(sorted(labels)) or 'none'})")
+    return labels[label]

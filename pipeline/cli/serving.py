@@ -41,6 +41,10 @@ TargetOption = Annotated[
     Optional[str], typer.Option(help="host:port of the model server; by default as the config says.")
 ]
 ModelOption = Annotated[Optional[str], typer.Option(help="The model's name; by default the config's.")]
+LabelOption = Annotated[
+    Optional[str],
+    typer.Option(help="Ask the version with this label, such as stable; by default the newest that is loaded."),
+]
 TransportOption = Annotated[str, typer.Option(help="grpc or rest.")]
 ExcludeOption = Annotated[
     Optional[list[str]],
@@ -55,6 +59,7 @@ class _Endpoint:
 
     target: str
     model: str
+    label: Optional[str]
     transport: str
     default_k: int
 
@@ -68,12 +73,16 @@ def serve(
     port: Annotated[Optional[int], typer.Option(help="gRPC port; 0 picks a free one.", min=0, max=65535)] = None,
     rest_port: Annotated[Optional[int], typer.Option(help="REST port; 0 picks a free one.", min=0, max=65535)] = None,
     host: Annotated[Optional[str], typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = None,
+    flags: Annotated[
+        Optional[list[str]], typer.Argument(metavar="[-- FLAGS]", help="More flags for the model server, after --.")
+    ] = None,
 ) -> None:
-    """Serve the newest version, and each newer one as it is pushed, until Ctrl-C.
+    """Serve a model until Ctrl-C: what was promoted, or before any promotion the newest version as it is pushed.
 
     Runs tensorflow_model_server where one is on the PATH, else the embedded model server.
     """
     from components.versions import model_dir, newest
+    from serving.promotion import WrongPromotion, files
     from serving.server.ports import free_port
     from serving.server.process import EMBEDDED, command, environment, find_model_server
 
@@ -87,18 +96,28 @@ def serve(
     version = newest(versions)
     if version is None:
         raise InputError(f"{versions}: no version of {name} to serve; make one with `recommender run`")
+    try:
+        promoted = files.aspired(files.read_config(base_path), name)
+    except WrongPromotion as error:
+        raise InputError(str(error)) from None
     binary = find_model_server() or EMBEDDED
     if binary != EMBEDDED:
         port, rest_port = port or free_port(), rest_port or free_port()
         if host not in ("0.0.0.0", "::"):
             typer.echo(f"note: tensorflow_model_server listens on all addresses, not only on {host}")
-    arguments = command(base_path, name, port=port, rest_port=rest_port, host=host, binary=binary)
-    typer.echo(f"serving {name} version {version.number} from {versions} by {_server_name(binary)}")
+    config_file = files.config_path(base_path) if promoted else None
+    arguments = command(
+        base_path, name, port=port, rest_port=rest_port, host=host, binary=binary, config_file=config_file
+    )
+    what = f"version {version.number}"
+    if promoted and promoted.labels:
+        what = ", ".join(f"{label} version {number}" for label, number in sorted(promoted.labels.items()))
+    typer.echo(f"serving {name} {what} from {versions} by {_server_name(binary)}")
     typer.echo(f"gRPC on {host}:{port or '(a free port)'}, REST on {host}:{rest_port or '(a free port)'}; Ctrl-C stops")
     typer.echo(f"ask with: recommender query --user ID{_target_hint(port, settings.port)}")
     sys.stdout.flush()
     # The server takes this process's place, so that signals and the exit code are its own.
-    os.execvpe(arguments[0], arguments, environment())
+    os.execvpe(arguments[0], [*arguments, *(flags or ())], environment())
 
 
 def query(
@@ -124,10 +143,11 @@ def query(
     target: TargetOption = None,
     transport: TransportOption = "grpc",
     model: ModelOption = None,
+    label: LabelOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Ask a running model server for recommendations."""
-    endpoint = _endpoint(config, target, model, transport)
+    endpoint = _endpoint(config, target, model, label, transport)
     seen = parse_ids(history or (), "--history")
     excluded = parse_ids(exclude or (), "--exclude")
     features = parse_context(context or ())
@@ -145,10 +165,11 @@ def similar(
     target: TargetOption = None,
     transport: TransportOption = "grpc",
     model: ModelOption = None,
+    label: LabelOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Ask a running model server for items similar to one."""
-    endpoint = _endpoint(config, target, model, transport)
+    endpoint = _endpoint(config, target, model, label, transport)
     excluded = parse_ids(exclude or (), "--exclude")
     with _client(endpoint) as client:
         answer = client.similar_items(item, excluded, endpoint.default_k if k is None else k)
@@ -215,16 +236,18 @@ def parse_context(values: Sequence[str]) -> dict[str, Any]:
     return context
 
 
-def _endpoint(config: Path, target: Optional[str], model: Optional[str], transport: str) -> _Endpoint:
+def _endpoint(
+    config: Path, target: Optional[str], model: Optional[str], label: Optional[str], transport: str
+) -> _Endpoint:
     if transport not in ("grpc", "rest"):
         raise InputError(f"--transport {transport}: it is grpc or rest")
     if target and model:
-        return _Endpoint(target, model, transport, _DEFAULT_K)
+        return _Endpoint(target, model, label, transport, _DEFAULT_K)
     loaded = _load(config)
     serving = loaded.serving
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(serving.host, serving.host)
     port = serving.port if transport == "grpc" else serving.rest_port
-    return _Endpoint(target or f"{host}:{port}", model or loaded.name, transport, serving.default_k)
+    return _Endpoint(target or f"{host}:{port}", model or loaded.name, label, transport, serving.default_k)
 
 
 def _load(config: Path) -> Config:
@@ -237,7 +260,9 @@ def _load(config: Path) -> Config:
 def _client(endpoint: _Endpoint) -> Iterator[RecommenderClient]:
     """A client whose errors end the command with one line and the right exit code."""
     try:
-        with RecommenderClient(endpoint.target, model=endpoint.model, transport=endpoint.transport) as client:
+        with RecommenderClient(
+            endpoint.target, model=endpoint.model, label=endpoint.label, transport=endpoint.transport
+        ) as client:
             yield client
     except InvalidRequest as error:
         raise InputError(str(error)) from None
@@ -252,7 +277,7 @@ def _fail(message: str) -> None:
     raise typer.Exit(1)
 
 
-def _show(client: RecommenderClient, items: Sequence[Recommendation], version: Any, model: str) -> None:
+def _show(client: RecommenderClient, items: Sequence[Recommendation], version: int, model: str) -> None:
     table = Table(title=f"{escape(model)} version {version}", title_justify="left")
     table.add_column("rank", justify="right")
     table.add_column("id", overflow="fold")
@@ -264,11 +289,9 @@ def _show(client: RecommenderClient, items: Sequence[Recommendation], version: A
     Console(highlight=False).print(table)
 
 
-def _version(client: RecommenderClient, version: Optional[int]) -> Any:
-    """The version that answered; REST doesn't tell, then it is the newest that serves."""
-    if version is not None:
-        return version
-    return next((status.version for status in client.status() if status.available), "unknown")
+def _version(client: RecommenderClient, version: Optional[int]) -> int:
+    """The version that answered; REST doesn't tell, then it is the one that would answer now."""
+    return client.metadata().version if version is None else version
 
 
 def _explain(answer: RecommendationList, user: Optional[str], history: Sequence[str]) -> str:

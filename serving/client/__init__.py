@@ -1,7 +1,11 @@
 """The client of a served recommender: no TensorFlow, light to import, Python 3.9 and newer."""
 
-from serving.client.client import Query, RecommenderClient
+from serving.client.aio import AsyncRecommenderClient
+from serving.client.calls import Query
+from serving.client.client import RecommenderClient
+from serving.client.engine import Attempt, Interceptor
 from serving.client.errors import (
+    CircuitOpen,
     DeadlineExceeded,
     InvalidRequest,
     ModelNotFound,
@@ -9,6 +13,8 @@ from serving.client.errors import (
     ServerError,
     ServerUnavailable,
 )
+from serving.client.metrics import Histogram, Metrics, Snapshot
+from serving.client.policies import Breaker, Hedge, Retry, Tls
 from serving.client.results import (
     ItemDescription,
     ModelMetadata,
@@ -20,11 +26,21 @@ from serving.client.results import (
     VersionStatus,
 )
 from serving.client.tensors import Tensor
+from serving.client.traffic import FileFallback, Traffic, TrafficFile
 
 __all__ = [
+    "AsyncRecommenderClient",
+    "Attempt",
+    "Breaker",
+    "CircuitOpen",
     "DeadlineExceeded",
+    "FileFallback",
+    "Hedge",
+    "Histogram",
+    "Interceptor",
     "InvalidRequest",
     "ItemDescription",
+    "Metrics",
     "ModelMetadata",
     "ModelNotFound",
     "Query",
@@ -32,11 +48,16 @@ __all__ = [
     "RecommendationList",
     "RecommenderClient",
     "RecommenderError",
+    "Retry",
     "ServerError",
     "ServerUnavailable",
     "Signature",
     "SimilarItems",
+    "Snapshot",
     "Tensor",
     "TensorSpec",
+    "Tls",
+    "Traffic",
+    "TrafficFile",
     "VersionStatus",
 ]

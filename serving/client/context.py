@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from numbers import Integral, Real
 from typing import Any
@@ -29,6 +29,31 @@ def serialize(context: Mapping[str, Any]) -> bytes:
     Raises:
         InvalidRequest: a value that no feature can have.
     """
+    example = _example(context)
+    # Maps have no order of their own: the same context gives the same bytes.
+    return example.SerializeToString(deterministic=True)
+
+
+def serialize_query(
+    user_id: str, history: Sequence[str], exclude: Sequence[str], context: Mapping[str, Any], k: int
+) -> bytes:
+    """Writes a whole query as a tf.Example: the context's features, and `user_id`, `history`, `exclude` and `k`.
+
+    Raises:
+        InvalidRequest: a value that no feature can have.
+    """
+    example = _example(context)
+    feature = example.features.feature
+    for name in ("user_id", "history", "exclude", "k"):
+        feature[name].Clear()  # a context can't be in their way
+    for name, ids in (("user_id", [user_id] if user_id else []), ("history", history), ("exclude", exclude)):
+        if ids:  # an empty list is no missing one to TensorFlow
+            feature[name].bytes_list.value.extend(item.encode() for item in ids)
+    feature["k"].int64_list.value.append(k)
+    return example.SerializeToString(deterministic=True)
+
+
+def _example(context: Mapping[str, Any]) -> serving_pb2.Example:
     if not isinstance(context, Mapping):
         raise InvalidRequest(f"context={context!r}: it is a dict of features by name, such as {{'device': 'ios'}}")
     example = serving_pb2.Example()
@@ -44,8 +69,7 @@ def serialize(context: Mapping[str, Any]) -> bytes:
                 feature.bytes_list.value.extend(_bytes(name, v) for v in values)
             else:
                 feature.float_list.value.extend(_float(name, v) for v in values)
-    # Maps have no order of their own: the same context gives the same bytes.
-    return example.SerializeToString(deterministic=True)
+    return example
 
 
 def _values(value: Any) -> list[Any]:

@@ -9,6 +9,10 @@ class ServerUnavailable(RecommenderError):
     """Nothing answers at the target, or the server is shutting down. Trying again later may help."""
 
 
+class CircuitOpen(ServerUnavailable):
+    """The server has failed so often that it is left alone for a while; nothing was sent."""
+
+
 class DeadlineExceeded(RecommenderError):
     """No answer within the timeout. Trying again, or a longer timeout, may help."""
 
@@ -23,3 +27,7 @@ class InvalidRequest(RecommenderError, ValueError):
 
 class ServerError(RecommenderError):
     """The server failed inside, or what answers isn't a model server that serves a recommender."""
+
+
+FAILURES = (ServerUnavailable, DeadlineExceeded, ServerError)
+"""The server's fault, or the network's; with a right request."""

@@ -1,18 +1,23 @@
-"""gRPC to TensorFlow Serving's PredictionService and ModelService, with messages of our own (no TensorFlow)."""
+"""gRPC to TensorFlow Serving's PredictionService and ModelService, with messages of our own (no TensorFlow).
+
+gRPC's own retries and hedging are not used: the client's are the same over REST, know the replicas and are counted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+import asyncio
+import json
+from typing import Any, Callable, Union
 
 import grpc
+import grpc.aio
 from google.protobuf.message import DecodeError
 
 from serving.client import tensors, transport
 from serving.client.errors import RecommenderError, ServerError
+from serving.client.policies import Connection
 from serving.client.results import ModelMetadata, Signature, TensorSpec, VersionStatus
-from serving.client.tensors import Tensor
-from serving.client.transport import ModelRef
+from serving.client.transport import Answer, Message, Metadata, ModelRef, Predict, Request, Status
 from serving.protos import serving_pb2
 
 _OPTIONS = [
@@ -21,97 +26,183 @@ _OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2000),  # a server that comes back is found within seconds
     ("grpc.use_local_subchannel_pool", 1),  # one client's back-off must not hold up another
+    # A name that stands for several addresses is asked at all of them in turn.
+    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
 ]
+_METHODS: dict[type, tuple[str, Any]] = {
+    Predict: ("PredictionService/Predict", serving_pb2.PredictResponse),
+    Metadata: ("PredictionService/GetModelMetadata", serving_pb2.GetModelMetadataResponse),
+    Status: ("ModelService/GetModelStatus", serving_pb2.GetModelStatusResponse),
+}
+_KEEPALIVE_TIMEOUT_MS = 10_000
 
 
-class GrpcTransport:
-    """The gRPC transport; thread-safe."""
+def encode(request: Request) -> bytes:
+    """The request's message, serialized.
 
-    def __init__(self, host: str, port: int):
+    Raises:
+        InvalidRequest: an input's values are not of its dtype.
+    """
+    if isinstance(request, Predict):
+        message: Any = serving_pb2.PredictRequest(output_filter=request.outputs)
+        message.model_spec.signature_name = request.method
+        for name, tensor in request.inputs.items():
+            tensors.to_proto(tensor, message.inputs[name])
+    elif isinstance(request, Status):
+        message = serving_pb2.GetModelStatusRequest()
+    else:
+        message = serving_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    _fill_spec(message.model_spec, request.model)
+    return message.SerializeToString()
+
+
+class _Channel:
+    """What the blocking and the asyncio channel have in common; `api` is `grpc` or `grpc.aio`."""
+
+    def __init__(self, api: Any, host: str, port: int, connection: Connection):
         self._target = f"{host}:{port}"
-        local = host in ("localhost", "::1", "[::1]") or host.startswith("127.")
-        options = [*_OPTIONS, ("grpc.enable_http_proxy", 0)] if local else _OPTIONS
-        self._channel = grpc.insecure_channel(self._target, options=options)
-        self._predict = self._method("PredictionService/Predict", serving_pb2.PredictResponse)
-        self._metadata = self._method("PredictionService/GetModelMetadata", serving_pb2.GetModelMetadataResponse)
-        self._status = self._method("ModelService/GetModelStatus", serving_pb2.GetModelStatusResponse)
+        options: list[tuple[str, Any]] = list(_OPTIONS)
+        if host in ("localhost", "::1", "[::1]") or host.startswith("127."):
+            options.append(("grpc.enable_http_proxy", 0))
+        if connection.keepalive is not None:
+            options += [
+                ("grpc.keepalive_time_ms", int(1000 * connection.keepalive)),
+                ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+                ("grpc.http2.ping_timeout_ms", _KEEPALIVE_TIMEOUT_MS),  # of newer versions, a minute by default
+                ("grpc.http2.max_pings_without_data", 0),
+            ]
+        compression = grpc.Compression.Gzip if connection.compression else None
+        tls = connection.tls
+        if tls is None:
+            self._channel = api.insecure_channel(self._target, options=options, compression=compression)
+        else:
+            if tls.server_name is not None:
+                options.append(("grpc.ssl_target_name_override", tls.server_name))
+            credentials = grpc.ssl_channel_credentials(tls.read("ca"), tls.read("key"), tls.read("certificate"))
+            self._channel = api.secure_channel(self._target, credentials, options=options, compression=compression)
+        self._methods = {
+            kind: self._channel.unary_unary(f"/tensorflow.serving.{path}", bytes, answer.FromString)
+            for kind, (path, answer) in _METHODS.items()
+        }
 
-    def predict(
-        self, model: ModelRef, signature: str, inputs: Mapping[str, Tensor], outputs: Sequence[str], timeout: float
-    ) -> tuple[dict[str, Tensor], Optional[int]]:
-        """See `Transport`."""
-        request = serving_pb2.PredictRequest(output_filter=outputs)
-        _fill_spec(request.model_spec, model)
-        request.model_spec.signature_name = signature
-        for name, tensor in inputs.items():
-            tensors.to_proto(tensor, request.inputs[name])
-        answer = self._call(self._predict, request, model, timeout)
-        spec = answer.model_spec
-        version = spec.version.value if spec.HasField("version") else None
-        return {name: tensors.from_proto(proto) for name, proto in answer.outputs.items()}, version
+    def _call(self, message: Message) -> Callable[..., Any]:
+        return self._methods[type(message.request)]
 
-    def status(self, model: ModelRef, timeout: float) -> list[VersionStatus]:
-        """See `Transport`."""
-        request = serving_pb2.GetModelStatusRequest()
-        _fill_spec(request.model_spec, model)
-        states = serving_pb2.ModelVersionStatus.State
-        return [
-            VersionStatus(
-                version=s.version,
-                state=states.Name(s.state) if s.state in states.values() else str(s.state),
-                error_code=s.status.error_code,
-                error_message=s.status.error_message,
-            )
-            for s in self._call(self._status, request, model, timeout).model_version_status
-        ]
+    def _error(self, error: Any, message: Message) -> RecommenderError:
+        kind, detail = error.code().name, error.details() or ""
+        if kind == "DEADLINE_EXCEEDED":
+            return transport.deadline_exceeded(self._target, message.timeout)
+        if "RST_STREAM" in detail:
+            return transport.unavailable(self._target, detail)
+        if kind == "UNIMPLEMENTED" or "deserializing response" in detail or "http2" in detail.lower():
+            return transport.not_a_model_server(self._target, detail, "gRPC port")
+        return transport.from_status(kind, detail, self._target, message.request.model)
 
-    def metadata(self, model: ModelRef, timeout: float) -> ModelMetadata:
+
+class BlockingTransport(_Channel):
+    """The blocking gRPC transport; thread-safe."""
+
+    def __init__(self, host: str, port: int, connection: Connection):
+        super().__init__(grpc, host, port, connection)
+
+    def send(self, message: Message) -> Answer:
         """See `Transport`."""
-        request = serving_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-        _fill_spec(request.model_spec, model)
-        answer = self._call(self._metadata, request, model, timeout)
         try:
-            # The Any names TensorFlow Serving's own message; ours reads the same bytes.
-            found = serving_pb2.SignatureDefMap.FromString(answer.metadata["signature_def"].value)
-        except DecodeError as error:
-            raise ServerError(f"{self._target} answered metadata that can't be read: {error}") from error
-        return ModelMetadata(
-            name=answer.model_spec.name,
-            version=answer.model_spec.version.value,
-            signatures={
-                name: Signature(
-                    inputs={k: _tensor_spec(v) for k, v in s.inputs.items()},
-                    outputs={k: _tensor_spec(v) for k, v in s.outputs.items()},
-                )
-                for name, s in found.signature_def.items()
-            },
-        )
+            answer = self._call(message)(message.wire, timeout=message.timeout, metadata=_metadata(message))
+        except grpc.RpcError as error:
+            raise self._error(error, message) from None
+        except ValueError:  # gRPC's word for a closed channel
+            raise transport.closed() from None
+        return _decode(message.request, answer, self._target)
+
+    def start(self, message: Message, done: Callable[[Union[Answer, RecommenderError]], None]) -> transport.Pending:
+        """See `Transport`."""
+        method: Any = self._call(message)
+        try:
+            call = method.future(message.wire, timeout=message.timeout, metadata=_metadata(message))
+        except ValueError:
+            raise transport.closed() from None
+
+        def finish(_: Any) -> None:
+            try:
+                done(_decode(message.request, call.result(), self._target))
+            except grpc.RpcError as error:
+                done(self._error(error, message))
+            except RecommenderError as error:
+                done(error)
+            except grpc.FutureCancelledError:
+                pass
+
+        call.add_done_callback(finish)
+        return call
 
     def close(self) -> None:
         """See `Transport`."""
         self._channel.close()
 
-    def _method(self, path: str, answer: Any) -> Any:
-        def serialize(message: Any) -> bytes:
-            return message.SerializeToString()
 
-        return self._channel.unary_unary(f"/tensorflow.serving.{path}", serialize, answer.FromString)
+class AsyncioTransport(_Channel):
+    """The asyncio gRPC transport, of the event loop in which it is made."""
 
-    def _call(self, method: Any, request: Any, model: ModelRef, timeout: float) -> Any:
+    def __init__(self, host: str, port: int, connection: Connection):
+        super().__init__(grpc.aio, host, port, connection)
+        self._closed = False
+
+    async def send(self, message: Message) -> Answer:
+        """See `AsyncTransport`."""
         try:
-            return method(request, timeout=timeout)
+            answer = await self._call(message)(message.wire, timeout=message.timeout, metadata=_metadata(message))
         except grpc.RpcError as error:
-            raise self._error(error, model, timeout) from None
-        except ValueError as error:  # gRPC's word for a closed channel
-            raise RecommenderError(f"the client is closed: {error}") from None
+            raise self._error(error, message) from None
+        except asyncio.CancelledError:
+            if self._closed:  # which cancels what is under way, but not whoever awaits it
+                raise transport.closed() from None
+            raise
+        return _decode(message.request, answer, self._target)
 
-    def _error(self, error: Any, model: ModelRef, timeout: float) -> RecommenderError:
-        kind, detail = error.code().name, error.details() or ""
-        if kind == "DEADLINE_EXCEEDED":
-            return transport.deadline_exceeded(self._target, timeout)
-        if kind == "UNIMPLEMENTED" or "deserializing response" in detail or "http2" in detail.lower():
-            return transport.not_a_model_server(self._target, detail, "gRPC port")
-        return transport.from_status(kind, detail, self._target, model)
+    async def close(self) -> None:
+        """See `AsyncTransport`."""
+        self._closed = True
+        await self._channel.close()
+
+
+def _metadata(message: Message) -> tuple[tuple[str, str], ...]:
+    return tuple(message.metadata.items())
+
+
+def _decode(request: Request, answer: Any, target: str) -> Answer:
+    """Reads the answer's message; ServerError if it contradicts itself."""
+    if isinstance(request, Predict):
+        spec = answer.model_spec
+        version = spec.version.value if spec.HasField("version") else None
+        return Answer({name: tensors.from_proto(proto) for name, proto in answer.outputs.items()}, version)
+    if isinstance(request, Status):
+        states = serving_pb2.ModelVersionStatus.State
+        return Answer(
+            [
+                VersionStatus(
+                    version=s.version,
+                    state=states.Name(s.state) if s.state in states.values() else str(s.state),
+                    error_code=s.status.error_code,
+                    error_message=s.status.error_message,
+                )
+                for s in answer.model_version_status
+            ]
+        )
+    try:
+        # The Any names TensorFlow Serving's own message; ours reads the same bytes.
+        found = serving_pb2.SignatureDefMap.FromString(answer.metadata["signature_def"].value)
+    except DecodeError as error:
+        raise ServerError(f"{target} answered metadata that can't be read: {error}") from error
+    version = answer.model_spec.version.value
+    signatures = {
+        name: Signature(
+            inputs={k: _tensor_spec(v) for k, v in s.inputs.items()},
+            outputs={k: _tensor_spec(v) for k, v in s.outputs.items()},
+        )
+        for name, s in found.signature_def.items()
+    }
+    return Answer(ModelMetadata(answer.model_spec.name, version, signatures), version)
 
 
 def _fill_spec(spec: Any, model: ModelRef) -> None:

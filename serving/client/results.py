@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Optional
+
+from serving.client.errors import RecommenderError
 
 
 @dataclass(frozen=True)
@@ -21,9 +23,19 @@ class RecommendationList:
 
     items: tuple[Recommendation, ...]
     source: str
-    """What the list was made from: `user` (a known user), `history` (the request's) or `popular` (neither helped)."""
+    """What the list was made from: `user` (a known user), `history` (the request's), `popular` (neither helped), or
+    `fallback` (the client's own list, because no server answered; its scores are 0)."""
     version: Optional[int] = None
     """The model's version that answered; None over REST, whose answers do not tell."""
+    label: Optional[str] = None
+    """The label that was asked, if it was by label: the canary's, or the client's own."""
+    error: Optional[RecommenderError] = field(default=None, compare=False)
+    """Why the list is the fall-back one."""
+
+    @property
+    def fallback(self) -> bool:
+        """Whether no server answered, and the items are the client's fall-back list."""
+        return self.error is not None
 
     @property
     def item_ids(self) -> list[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Optional, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Callable, Optional, Protocol, Union
 
 from serving.client.errors import (
     DeadlineExceeded,
@@ -32,21 +32,82 @@ class ModelRef:
         return f"{self.name!r} label {self.label!r}" if self.label is not None else repr(self.name)
 
 
+@dataclass(frozen=True)
+class Predict:
+    """Asks for the `outputs` (all if empty) of a signature; answered by tensors by name."""
+
+    model: ModelRef
+    method: str
+    """The signature."""
+    inputs: Mapping[str, Tensor]
+    outputs: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Status:
+    """Asks for the states of the model's versions."""
+
+    model: ModelRef
+    method: str = "status"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Asks for the model's signatures."""
+
+    model: ModelRef
+    method: str = "metadata"
+
+
+Request = Union[Predict, Status, Metadata]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the server said, and the version that did, if known."""
+
+    value: Union[dict[str, Tensor], list[VersionStatus], ModelMetadata]
+    version: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Message:
+    """A request with its form on the wire, which a transport's `encode` makes once for all attempts."""
+
+    request: Request
+    wire: Any
+    timeout: float
+    """Seconds."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class Pending(Protocol):
+    """A request under way; a `concurrent.futures.Future`, and gRPC's, are such."""
+
+    def cancel(self) -> Any:
+        """Gives it up, so that neither side goes on working on it."""
+
+
 class Transport(Protocol):
-    """Carries requests to the server; raises only `RecommenderError`s; every call ends within `timeout` seconds."""
+    """Carries messages to one server; raises only `RecommenderError`s; every call ends within its timeout."""
 
-    def predict(
-        self, model: ModelRef, signature: str, inputs: Mapping[str, Tensor], outputs: Sequence[str], timeout: float
-    ) -> tuple[dict[str, Tensor], Optional[int]]:
-        """Returns the `outputs` (all if empty) of the signature and the version that answered, if known."""
+    def send(self, message: Message) -> Answer:
+        """Sends, and waits for the answer."""
 
-    def status(self, model: ModelRef, timeout: float) -> list[VersionStatus]:
-        """Returns the states of the model's versions."""
-
-    def metadata(self, model: ModelRef, timeout: float) -> ModelMetadata:
-        """Returns the model's signatures."""
+    def start(self, message: Message, done: Callable[[Union[Answer, RecommenderError]], None]) -> Pending:
+        """Sends; `done` is called with the answer or the error, from another thread."""
 
     def close(self) -> None:
+        """Closes the connections."""
+
+
+class AsyncTransport(Protocol):
+    """As `Transport`, for asyncio; cancelling `send` cancels the request."""
+
+    async def send(self, message: Message) -> Answer:
+        """Sends, and waits for the answer."""
+
+    async def close(self) -> None:
         """Closes the connections."""
 
 
@@ -55,14 +116,19 @@ def unavailable(target: str, detail: str) -> ServerUnavailable:
     return ServerUnavailable(f"no model server at {target}: {detail}")
 
 
-def deadline_exceeded(target: str, timeout: float) -> DeadlineExceeded:
+def deadline_exceeded(target: str, seconds: float) -> DeadlineExceeded:
     """Nobody answers in time."""
-    return DeadlineExceeded(f"no answer from {target} within {timeout:g} s: give it more time or see what it is doing")
+    return DeadlineExceeded(f"no answer from {target} within {seconds:g} s: give it more time or see what it is doing")
 
 
 def not_a_model_server(target: str, detail: str, hint: str) -> ServerError:
     """Somebody else answers."""
     return ServerError(f"what answers at {target} isn't TensorFlow Serving's {hint}: {detail}")
+
+
+def closed() -> RecommenderError:
+    """The client was closed."""
+    return RecommenderError("the client is closed")
 
 
 def from_status(kind: str, detail: str, target: str, model: ModelRef) -> RecommenderError:
@@ -72,6 +138,8 @@ def from_status(kind: str, detail: str, target: str, model: ModelRef) -> Recomme
     too_large = kind == "RESOURCE_EXHAUSTED" and "larger than max" in detail
     if too_large or kind in ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "OUT_OF_RANGE"):
         return InvalidRequest(f"{target} refused the request: {detail}")
-    if kind == "UNAVAILABLE":
+    if kind in ("UNAVAILABLE", "CANCELLED"):  # who cancels is a server that stops: we don't wait for what we cancel
         return unavailable(target, detail)
+    if kind in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+        return ServerError(f"{target} doesn't accept who asks (see the client's metadata and tls): {detail}")
     return ServerError(f"{target} failed with {kind}: {detail}")

@@ -6,6 +6,8 @@ import sys
 # Before TensorFlow and gRPC are imported, which read these once; who sets them keeps them.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+# oneDNN's own allocator never gives memory back: without this a swap would leave the size of two models for ever.
+os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 
 if __name__ == "__main__":
     import warnings

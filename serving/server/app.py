@@ -1,4 +1,4 @@
-"""The server process: claim the ports, load the first version, open the ports, serve until SIGTERM, drain."""
+"""The server process: claim the ports, load the first versions, open the ports, serve until SIGTERM, drain."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Optional
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
 
+from serving.server import ports, settings
+from serving.server.core import ServerCore
 from serving.server.flags import Flags, parse
+from serving.server.settings import SettingsError
+from serving.server.status import StatusError
 
 _LOGGER = logging.getLogger("serving.server")
 _MAX_REQUEST_BYTES = 64 << 20
@@ -27,22 +33,32 @@ class _PortError(Exception):
     """A port can't be bound; the message names it and its flag."""
 
 
+@dataclass
+class _Settings:
+    """What the flags' files say."""
+
+    models: Any
+    batching: Any
+    credentials: Any
+    metrics_path: Optional[str]
+
+
 def main(argv: Sequence[str]) -> int:
-    """Runs the server; returns the exit code: 0 after SIGTERM or SIGINT, 2 if arguments or ports are wrong."""
+    """Runs the server; returns the exit code: 0 after SIGTERM or SIGINT, 2 if arguments, files or ports are wrong."""
     flags = parse(argv)
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     _LOGGER.addHandler(handler)
     _LOGGER.setLevel(logging.INFO)
     _LOGGER.propagate = False
-    stop = threading.Event()
+    stop, at_once = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, _stopper(stop, at_once))
     if flags.exit_with_stdin:
         threading.Thread(target=_stop_at_end_of_stdin, args=(stop,), daemon=True).start()
     try:
-        return _serve(flags, stop)
-    except _PortError as error:
+        return _serve(flags, _read_settings(flags), stop, at_once)
+    except (_PortError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 2
 
@@ -68,104 +84,214 @@ def _stderr_held_back() -> Iterator[None]:
             os.close(stderr)
 
 
-def _serve(flags: Flags, stop: threading.Event) -> int:
+def _serve(flags: Flags, found: _Settings, stop: threading.Event, at_once: threading.Event) -> int:
     # The ports are claimed first, so that one in use is told at once, and opened last.
     rest_socket = None if flags.rest_api_port is None else _bind(flags.host, flags.rest_api_port, "--rest_api_port")
     if flags.port:
         _bind(flags.host, flags.port, "--port").close()  # gRPC can't take over a bound socket
-
-    with _stderr_held_back():
-        import tensorflow as tf
-
-        from serving.server.core import ServerCore
-        from serving.server.grpc_service import GrpcServer
-        from serving.server.rest import RestServer
-        from serving.server.servable import Servable, SessionOptions
-        from serving.server.versions import VersionManager
-
-    tf.get_logger().setLevel(logging.ERROR)
-    gc.collect()
-    gc.freeze()  # what was imported stays: no later collection has to walk through it
-    options = SessionOptions(flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism)
-    grpc_server: Optional[GrpcServer] = None
+    if flags.grpc_socket_path:
+        _clear(flags.grpc_socket_path)
+    grpc_server: Any = None
 
     def update_health() -> None:
         if grpc_server is not None:
             grpc_server.update_health()
 
-    versions = VersionManager(
-        flags.model_name,
-        os.path.abspath(flags.model_base_path),
-        load=lambda path: Servable(path, options),
+    core = ServerCore(
+        _loader(flags, found.batching),
         poll_seconds=flags.file_system_poll_wait_seconds,
-        on_change=update_health,
+        load_threads=flags.num_load_threads,
+        unload_threads=flags.num_unload_threads,
+        max_load_retries=flags.max_num_load_retries,
+        load_retry_seconds=flags.load_retry_interval_micros / 1e6,
+        labels_before_versions=flags.allow_version_labels_for_unavailable_models,
+        on_serving=update_health,
     )
-    core = ServerCore({flags.model_name: versions})
-    versions.start()
-    _wait_for_first_version(versions, flags, stop)
+    try:
+        core.apply(found.models)
+    except StatusError as error:
+        raise SettingsError(
+            f"{flags.model_config_file or '--model_base_path'}: {_with_advice(error.message)}"
+        ) from None
+
+    with _stderr_held_back():
+        import tensorflow as tf
+
+        from serving.server.grpc_service import GrpcServer
+        from serving.server.rest import RestServer
+
+    tf.get_logger().setLevel(logging.ERROR)
+    gc.collect()
+    gc.freeze()  # what was imported stays: no later collection has to walk through it
+    core.start()
+    _wait_for_first_versions(core, flags, stop)
     if stop.is_set():
         return 0
+    if flags.model_config_file and flags.model_config_file_poll_wait_seconds:
+        threading.Thread(target=_follow_config_file, args=(flags, core, stop), name="config", daemon=True).start()
     try:
-        grpc_server = GrpcServer(core, flags.host, flags.port, flags.grpc_max_threads, _MAX_REQUEST_BYTES)
+        grpc_server = GrpcServer(
+            core,
+            host=flags.host,
+            port=None if flags.grpc_socket_path and not flags.port else flags.port,
+            socket_path=flags.grpc_socket_path or None,
+            credentials=found.credentials,
+            max_threads=flags.grpc_max_threads,
+            max_message_bytes=_MAX_REQUEST_BYTES,
+            options=flags.grpc_channel_arguments,
+        )
     except OSError as error:
         raise _PortError(f"port {flags.port} (--port) can't be opened on {flags.host}: {error}") from None
     grpc_server.start()
     rest_server = None
     if rest_socket is not None:
         rest_server = RestServer(
-            core, rest_socket, flags.rest_api_num_threads, flags.rest_api_timeout_in_ms / 1000, _MAX_REQUEST_BYTES
+            core,
+            rest_socket,
+            flags.rest_api_num_threads,
+            flags.rest_api_timeout_in_ms / 1000,
+            _MAX_REQUEST_BYTES,
+            metrics_path=found.metrics_path,
+            cors=flags.rest_api_enable_cors_support,
         )
         try:
             rest_server.start()
         except OSError as error:  # another server claimed the port while both were loading
             raise _PortError(f"port {flags.rest_api_port} (--rest_api_port) can't be opened: {error}") from None
-    version = versions.current_version
     print(
-        f"ready model={shlex.quote(flags.model_name)} version={'none' if version is None else version}"
-        f" host={flags.host} port={grpc_server.port} rest_api_port={rest_server.port if rest_server else 'none'}",
+        f"ready{_models_line(core)} host={flags.host} port={_or_none(grpc_server.port)}"
+        f" rest_api_port={_or_none(None if rest_server is None else rest_server.port)}",
         flush=True,
     )
     stop.wait()
     _LOGGER.info("stopping: no new requests, those that run may end")
-    stopping = [threading.Thread(target=s.stop, args=(_GRACE_SECONDS,)) for s in (grpc_server, rest_server) if s]
+    servers = [server for server in (grpc_server, rest_server) if server]
+    stopping = [threading.Thread(target=server.stop, args=(_GRACE_SECONDS,), daemon=True) for server in servers]
     for thread in stopping:
         thread.start()
-    for thread in stopping:
-        thread.join()
-    versions.stop(_UNLOAD_SECONDS)
+    while any(thread.is_alive() for thread in stopping) and not at_once.wait(0.02):
+        pass
+    core.stop(0 if at_once.is_set() else _UNLOAD_SECONDS)
     _LOGGER.info("stopped")
     return 0
 
 
-def _wait_for_first_version(versions: Any, flags: Flags, stop: threading.Event) -> None:
-    """Waits until a version serves or the first look found only damaged ones; says what it waits for."""
+def _read_settings(flags: Flags) -> _Settings:
+    batching = None
+    if flags.enable_batching:
+        batching = settings.batching_parameters(flags.batching_parameters_file)
+    return _Settings(
+        models=settings.model_config(flags.model_config_file)
+        if flags.model_config_file
+        else settings.single_model(flags.model_name, flags.model_base_path),
+        batching=batching,
+        credentials=settings.server_credentials(flags.ssl_config_file) if flags.ssl_config_file else None,
+        metrics_path=settings.metrics_path(flags.monitoring_config_file) if flags.monitoring_config_file else None,
+    )
+
+
+def _loader(flags: Flags, batching: Any) -> Callable[[str], Any]:
+    """What loads a version's folder."""
+
+    def load(path: str) -> Any:
+        from serving.server.servable import Servable, SessionOptions
+
+        options = SessionOptions(
+            flags.tensorflow_intra_op_parallelism or flags.tensorflow_session_parallelism,
+            flags.tensorflow_inter_op_parallelism or flags.tensorflow_session_parallelism,
+        )
+        own = batching
+        if own is not None and flags.enable_per_model_batching_parameters:
+            own = settings.model_batching_parameters(path, own)
+        return Servable(path, options, warm_up=flags.enable_model_warmup, batching=own)
+
+    return load
+
+
+def _wait_for_first_versions(core: ServerCore, flags: Flags, stop: threading.Event) -> None:
+    """Waits until each model serves or the first look found only damaged versions; says what it waits for."""
+    names = [manager.name for manager in core.models()]
+    started = time.monotonic()
     said = False
-    waited, step = 0.0, 0.05
-    while not versions.wait(step) and not stop.is_set():
-        waited += step
-        if not said and waited >= 1.0 and not versions.states():
+    while not core.wait(names, 0.05) and not stop.is_set():
+        waited = time.monotonic() - started
+        empty = [manager for manager in core.models() if not manager.states()]
+        if not said and waited >= 1.0:
             said = True
-            _LOGGER.info(
-                "no version of model %s in %s yet: the ports open when there is one, or after %g s",
-                versions.name,
-                versions.base_path,
-                flags.first_version_wait_seconds,
-            )
-        if waited >= flags.first_version_wait_seconds and not versions.states():
+            for manager in empty:
+                _LOGGER.info(
+                    "no version of model %s in %s yet: the ports open when there is one, or after %g s",
+                    manager.name,
+                    manager.base_path,
+                    flags.first_version_wait_seconds,
+                )
+        if waited >= flags.first_version_wait_seconds and core.wait([], 0):
             break
-    if versions.current_version is None and not stop.is_set():
-        _LOGGER.info("no version of model %s can be served: requests get NOT_FOUND until there is one", versions.name)
+    for manager in core.models():
+        if manager.current_version is None and not stop.is_set():
+            _LOGGER.info(
+                "no version of model %s can be served: requests get NOT_FOUND until there is one", manager.name
+            )
+
+
+def _follow_config_file(flags: Flags, core: ServerCore, stop: threading.Event) -> None:
+    """Takes on what the file says, again and again; one that can't be used is told once and changes nothing."""
+    told = ""
+    while not stop.wait(flags.model_config_file_poll_wait_seconds):
+        try:
+            core.apply(settings.model_config(flags.model_config_file))
+            told = ""
+        except (SettingsError, StatusError) as error:
+            if str(error) != told:
+                told = str(error)
+                _LOGGER.error("%s changes nothing: %s", flags.model_config_file, told)
+
+
+def _models_line(core: ServerCore) -> str:
+    return "".join(
+        f" model={shlex.quote(manager.name)} version={_or_none(manager.current_version)}" for manager in core.models()
+    )
+
+
+def _or_none(number: Optional[int]) -> str:
+    return "none" if number is None else str(number)
+
+
+def _with_advice(message: str) -> str:
+    if "assign label" in message:
+        return f"{message}; start with --allow_version_labels_for_unavailable_models"
+    return message
 
 
 def _bind(host: str, port: int, flag: str) -> Any:
-    from serving.server.ports import bind
-
     try:
-        return bind(host, port)
+        return ports.bind(host, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise _PortError(f"port {port} ({flag}) is in use on {host}: stop its owner or name another port") from None
         raise _PortError(f"port {port} ({flag}) can't be opened on {host}: {error.strerror or error}") from None
+
+
+def _clear(path: str) -> None:
+    try:
+        ports.clear_unix_socket(path)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise _PortError(f"{path} (--grpc_socket_path) is in use: stop its owner or name another path") from None
+        raise _PortError(f"{path} (--grpc_socket_path) can't be opened: {error.strerror or error}") from None
+
+
+def _stopper(stop: threading.Event, at_once: threading.Event) -> Callable[[int, Any], None]:
+    """A handler for one signal: the first drains, a second one of its kind ends the drain."""
+
+    def handle(*_: Any) -> None:
+        if handled:
+            at_once.set()
+        handled.append(True)
+        stop.set()
+
+    handled: list[bool] = []
+    return handle
 
 
 def _stop_at_end_of_stdin(stop: threading.Event) -> None:

@@ -6,7 +6,8 @@ import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional
+from importlib import metadata
+from typing import Optional, Union
 
 _CPUS = os.cpu_count() or 1
 
@@ -18,14 +19,31 @@ class Flags:
     port: int
     rest_api_port: Optional[int]
     host: str
-    model_name: str
-    model_base_path: str
-    file_system_poll_wait_seconds: float
-    tensorflow_intra_op_parallelism: int
-    tensorflow_inter_op_parallelism: int
+    grpc_socket_path: str
     grpc_max_threads: int
+    grpc_channel_arguments: list[tuple[str, Union[int, str]]]
+    ssl_config_file: str
     rest_api_num_threads: int
     rest_api_timeout_in_ms: int
+    rest_api_enable_cors_support: bool
+    monitoring_config_file: str
+    model_name: str
+    model_base_path: str
+    model_config_file: str
+    model_config_file_poll_wait_seconds: float
+    allow_version_labels_for_unavailable_models: bool
+    file_system_poll_wait_seconds: float
+    max_num_load_retries: int
+    load_retry_interval_micros: int
+    num_load_threads: int
+    num_unload_threads: int
+    enable_model_warmup: bool
+    enable_batching: bool
+    batching_parameters_file: str
+    enable_per_model_batching_parameters: bool
+    tensorflow_session_parallelism: int
+    tensorflow_intra_op_parallelism: int
+    tensorflow_inter_op_parallelism: int
     first_version_wait_seconds: float
     exit_with_stdin: bool
 
@@ -34,28 +52,71 @@ def parse(argv: Sequence[str]) -> Flags:
     """Reads the arguments; prints the usage and exits with 2 if they are wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m serving.server",
-        description="Serves the newest version of a SavedModel over gRPC and REST, as tensorflow_model_server does.",
+        description="Serves the versions of SavedModels over gRPC and REST, as tensorflow_model_server does.",
         epilog="Example: python -m serving.server --port=8500 --rest_api_port=8501 --model_name=movielens-100k"
         " --model_base_path=output/serving/movielens-100k",
         allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,  # leaves the lines of --version alone
     )
     add = parser.add_argument
+
+    def switch(name: str, default: bool, text: str) -> None:
+        shown = f"{text} (default: {str(default).lower()})"
+        add(name, type=_boolean, nargs="?", const=True, default=default, metavar="true|false", help=shown)
+
+    add("--version", action="version", version=_version(), help="print the versions of server and TensorFlow")
     add("--port", type=_port, default=8500, help="gRPC port; 0 picks a free one, see the ready line (default: 8500)")
     add("--rest_api_port", type=_port, help="REST port; 0 picks a free one; no REST API without this flag")
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all (default: 127.0.0.1)")
-    add("--model_name", default="default", help="the model's name in requests")
-    add("--model_base_path", required=True, help="folder whose numeric subfolders are the model's versions")
+    add("--grpc_socket_path", default="", help="UNIX socket for gRPC; with --port=0 the only way in for gRPC")
+    add("--grpc_max_threads", type=_positive, default=4 * _CPUS, help="gRPC requests at the same time (default: 4/CPU)")
+    add(
+        "--grpc_channel_arguments",
+        type=_channel_arguments,
+        default=[],
+        help="options of the gRPC server, such as grpc.max_connection_age_ms=2000, with commas between them",
+    )
+    add("--ssl_config_file", default="", help="file with an SSLConfig: gRPC over TLS")
+    add("--rest_api_num_threads", type=_positive, default=4 * _CPUS, help="REST requests at once (default: 4/CPU)")
+    add("--rest_api_timeout_in_ms", type=_positive, default=30_000, help="time for a REST request (default: 30000)")
+    switch("--rest_api_enable_cors_support", False, "answer browsers from other origins")
+    add("--monitoring_config_file", default="", help="file with a MonitoringConfig: metrics on the REST port")
+    add("--model_name", default="default", help="the model's name in requests; not with --model_config_file")
+    add("--model_base_path", default="", help="folder whose numeric subfolders are the model's versions")
+    add("--model_config_file", default="", help="file with a ModelServerConfig: several models, policies, labels")
+    add(
+        "--model_config_file_poll_wait_seconds",
+        type=_not_negative,
+        default=0.0,
+        help="seconds between two looks at that file; 0 looks once (default: 0)",
+    )
+    switch(
+        "--allow_version_labels_for_unavailable_models", False, "a new label may point to a version that isn't loaded"
+    )
     add(
         "--file_system_poll_wait_seconds",
         type=_not_negative,
         default=1.0,
         help="seconds between two looks for a new version; 0 looks once (default: 1)",
     )
+    add("--max_num_load_retries", type=_count, default=5, help="further attempts after a failed load (default: 5)")
+    add(
+        "--load_retry_interval_micros",
+        type=int,
+        default=60_000_000,
+        help="microseconds between two attempts; below 0: no waiting (default: a minute)",
+    )
+    add("--num_load_threads", type=_count, default=0, help="loads at the same time; 0: one (default: 0)")
+    add("--num_unload_threads", type=_count, default=0, help="unloads at the same time; 0: one (default: 0)")
+    switch("--enable_model_warmup", True, "run a version's warm-up requests before it serves")
+    switch("--enable_batching", False, "answer requests in batches")
+    add("--batching_parameters_file", default="", help="file with BatchingParameters")
+    switch("--enable_per_model_batching_parameters", False, "batch by the batching_params.pbtxt of each version")
+    add("--tensorflow_session_parallelism", type=_count, default=0, help="sets both that follow; 0: TensorFlow chooses")
     add("--tensorflow_intra_op_parallelism", type=_count, default=0, help="threads of one op; 0: TensorFlow chooses")
     add("--tensorflow_inter_op_parallelism", type=_count, default=0, help="ops at the same time; 0: TensorFlow chooses")
-    add("--grpc_max_threads", type=_positive, default=4 * _CPUS, help="gRPC requests at the same time (default: 4/CPU)")
-    add("--rest_api_num_threads", type=_positive, default=4 * _CPUS, help="REST requests at once (default: 4/CPU)")
-    add("--rest_api_timeout_in_ms", type=_positive, default=30_000, help="time for a REST request (default: 30000)")
+    switch("--flush_filesystem_caches", True, "no effect here")
+    switch("--enable_grpc_healthcheck_service", True, "no effect here: it is always on")
     add(
         "--first_version_wait_seconds",
         type=_not_negative,
@@ -67,12 +128,62 @@ def parse(argv: Sequence[str]) -> Flags:
         action="store_true",
         help="stop when standard input is closed, so that a parent that dies leaves nothing; the embedded server's own",
     )
-    flags = Flags(**vars(parser.parse_args(argv)))
+    values = vars(parser.parse_args(argv))
+    for name in ("flush_filesystem_caches", "enable_grpc_healthcheck_service"):
+        del values[name]
+    flags = Flags(**values)
+    _check(flags, parser)
+    return flags
+
+
+def _check(flags: Flags, parser: argparse.ArgumentParser) -> None:
     if flags.port and flags.port == flags.rest_api_port:
         parser.error(f"--port and --rest_api_port are both {flags.port}")
     if not flags.model_name:
         parser.error("--model_name is empty")
-    return flags
+    if not flags.model_base_path and not flags.model_config_file:
+        parser.error("--model_base_path or --model_config_file is required")
+    if flags.batching_parameters_file and not flags.enable_batching:
+        parser.error("--batching_parameters_file counts only with --enable_batching")
+    if (
+        flags.tensorflow_session_parallelism
+        and flags.tensorflow_intra_op_parallelism
+        and flags.tensorflow_inter_op_parallelism
+    ):
+        parser.error(
+            "--tensorflow_session_parallelism can't be combined with --tensorflow_intra_op_parallelism and"
+            " --tensorflow_inter_op_parallelism"
+        )
+
+
+def _version() -> str:
+    def installed(*names: str) -> str:
+        for name in names:
+            try:
+                return metadata.version(name)
+            except metadata.PackageNotFoundError:
+                continue
+        return "unknown"
+
+    own, library = installed("recommender-pipeline"), installed("tensorflow", "tensorflow-cpu")
+    return f"TensorFlow ModelServer: embedded server of recommender-pipeline {own}\nTensorFlow Library: {library}"
+
+
+def _boolean(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text} is neither true nor false")
+    return text == "true"
+
+
+def _channel_arguments(text: str) -> list[tuple[str, Union[int, str]]]:
+    found: list[tuple[str, Union[int, str]]] = []
+    for argument in filter(None, text.split(",")):
+        key, equals, value = argument.partition("=")
+        if not equals or not key:
+            raise argparse.ArgumentTypeError(f"{argument} is not of the form key=value")
+        number = value.lstrip("-")
+        found.append((key, int(value) if number.isascii() and number.isdigit() else value))
+    return found
 
 
 def _port(text: str) -> int:
@@ -90,7 +201,10 @@ def _not_negative(text: str) -> float:
 
 
 def _count(text: str) -> int:
-    return int(_not_negative(text))
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return number
 
 
 def _positive(text: str) -> int:

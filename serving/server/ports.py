@@ -1,8 +1,12 @@
-"""TCP ports: claim one without listening yet, find a free one."""
+"""TCP ports and UNIX sockets: claim one without listening yet, find a free one."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import socket
+import stat
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -22,6 +26,28 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def clear_unix_socket(path: str) -> None:
+    """Makes sure that a UNIX socket can be bound; removes one that a dead server has left.
+
+    Raises:
+        OSError: EADDRINUSE, somebody listens there; EEXIST, it is another kind of file; or it can't be bound.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise FileExistsError(errno.EEXIST, "there is a file that is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        else:
+            raise OSError(errno.EADDRINUSE, "in use")
+        probe.bind(path)  # says what is wrong with the folder or the path's length
+    os.unlink(path)
 
 
 def free_port() -> int:

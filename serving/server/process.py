@@ -25,6 +25,7 @@ REAL_SERVER = "tensorflow_model_server"
 _READY = re.compile(r"^ready .* port=(\d+) rest_api_port=(\d+)$", re.MULTILINE)
 _REAL_SERVER_LOAD_FAILED = "did not become available"  # and then tensorflow_model_server ends
 _POLL_SECONDS = 0.05
+_POLL_CONFIG = 10  # seconds after which a server that missed a reload reads models.config
 _STOP_SECONDS = 15.0
 _LOG_TAIL = 2000  # characters of the log that an error shows
 
@@ -50,8 +51,9 @@ def command(
     rest_port: int,
     host: str = "127.0.0.1",
     binary: str = EMBEDDED,
+    config_file: Optional[Path] = None,
 ) -> list[str]:
-    """The command line that serves the newest version under `base_path` as `model_name`.
+    """The command line that serves the newest version under `base_path` as `model_name`, or what a config file says.
 
     Args:
         base_path: versions lie in `<base_path>/<model_name>/<version>`.
@@ -60,14 +62,19 @@ def command(
         rest_port: REST port.
         host: address to listen on (the real server listens on all of them, whatever is said here).
         binary: path of a tensorflow_model_server, or `EMBEDDED`.
+        config_file: a models.config, which then decides about models and versions.
     """
-    flags = [
-        f"--port={port}",
-        f"--rest_api_port={rest_port}",
-        f"--model_name={model_name}",
-        f"--model_base_path={os.path.abspath(os.path.join(base_path, model_name))}",
-        "--file_system_poll_wait_seconds=1",
-    ]
+    flags = [f"--port={port}", f"--rest_api_port={rest_port}", "--file_system_poll_wait_seconds=1"]
+    if config_file is None:
+        path = os.path.abspath(os.path.join(base_path, model_name))
+        flags += [f"--model_name={model_name}", f"--model_base_path={path}"]
+    else:
+        flags += [
+            f"--model_config_file={config_file.absolute()}",
+            f"--model_config_file_poll_wait_seconds={_POLL_CONFIG}",
+        ]
+    # Else a start with labels is refused: they are checked before anything is loaded.
+    flags.append("--allow_version_labels_for_unavailable_models=true")
     if binary == EMBEDDED:
         return [sys.executable, "-m", "serving.server", f"--host={host}", *flags]
     return [binary, *flags]

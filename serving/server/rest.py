@@ -1,22 +1,29 @@
-"""The REST side: predict, status and metadata as TensorFlow Serving's HTTP API, a WSGI application on waitress."""
+"""The REST side: TensorFlow Serving's HTTP API and Prometheus' page, a WSGI application on waitress."""
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
 import logging
 import re
+import resource
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Iterable
 from typing import Any, Callable, Optional
 from urllib.parse import unquote
 
 import grpc
 import waitress
-from tensorflow_serving.apis import model_pb2
+from tensorflow_serving.apis import classification_pb2, model_pb2, regression_pb2
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.utilities import RequestEntityTooLarge, RequestHeaderFieldsTooLarge
 
-from serving.server import json_tensor, tensors
+from serving.server import inference, json_tensor, metrics, tensors
 from serving.server.core import ServerCore
 from serving.server.servable import DEFAULT_SIGNATURE
 from serving.server.status import StatusError, http_status, invalid, not_found
@@ -24,11 +31,28 @@ from serving.server.versions import VersionState
 
 _LOGGER = logging.getLogger("serving.server")
 _TARGET = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
-_PREDICT = re.compile(rf"/v1/models/(?P<name>[^/:]+){_TARGET}:(?P<method>classify|regress|predict)", re.IGNORECASE)
+# TensorFlow Serving takes the path in letters of any case, but not the method.
+_RUN = re.compile(rf"(?i:/v1/models/(?P<name>[^/:]+){_TARGET}):(?P<method>classify|regress|predict)")
 _READ = re.compile(rf"/v1/models(?:/(?P<name>[^/:]+))?{_TARGET}(?:/(?P<part>metadata))?", re.IGNORECASE)
+_ORIGIN = re.compile("^https?://[^/]*", re.IGNORECASE)
 _MAX_VERSION = (1 << 63) - 1
 
-StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+_MAX_CONNECTIONS = 4096
+_IDLE_SECONDS = 120  # how long a connection may say nothing, or take to send a request
+_MAX_HEADER_BYTES = 64 << 10
+_MAX_SKIPPED_BYTES = 1 << 30  # of a body that is too long
+_ZIPPED_FROM = 1024  # bytes of an answer
+_LARGE_BODY = 1 << 20
+"""Bytes of JSON from which requests are read one at a time: numbers take twenty times as much memory as their text."""
+
+Headers = list[tuple[str, str]]
+StartResponse = Callable[[str, Headers], Any]
+
+_CORS: Headers = [
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Allow-Methods", "POST, GET"),
+    ("Access-Control-Allow-Headers", "Content-Type"),
+]
 
 
 class RestServer:
@@ -39,20 +63,34 @@ class RestServer:
         listener: a bound socket; see `ports.bind`.
         threads: requests that run at the same time; more wait.
         timeout: seconds that a request may run.
-        max_body_bytes: longest request.
+        max_body_bytes: longest request, before and after it is unzipped.
+        metrics_path: where Prometheus finds the metrics; None: nowhere.
+        cors: answer as pages of other origins need it.
     """
 
-    def __init__(self, core: ServerCore, listener: socket.socket, threads: int, timeout: float, max_body_bytes: int):
+    def __init__(
+        self,
+        core: ServerCore,
+        listener: socket.socket,
+        threads: int,
+        timeout: float,
+        max_body_bytes: int,
+        metrics_path: Optional[str] = None,
+        cors: bool = False,
+    ):
         self.port: int = listener.getsockname()[1]
-        self._application = _Application(core, timeout)
+        self._application = _Application(core, timeout, max_body_bytes, metrics_path, cors)
         self._settings = {
             "sockets": [listener],
             "threads": threads,
             "max_request_body_size": max_body_bytes,
+            "max_request_header_size": _MAX_HEADER_BYTES,
             "ident": None,
             "clear_untrusted_proxy_headers": True,
             "asyncore_use_poll": True,  # select can't do more than 1,024 connections
-            "connection_limit": 4096,
+            "connection_limit": _connection_limit(),
+            "channel_timeout": _IDLE_SECONDS,
+            "cleanup_interval": max(1, _IDLE_SECONDS // 4),
         }
         self._server: Any = None
 
@@ -60,6 +98,7 @@ class RestServer:
         """Starts to answer."""
         logging.getLogger("waitress").setLevel(logging.CRITICAL)  # it warns whenever a request has to wait
         self._server = waitress.create_server(self._application, **self._settings)
+        self._server.channel_class = _Channel
         threading.Thread(target=self._server.run, name="rest", daemon=True).start()
 
     def stop(self, grace: float) -> None:
@@ -83,53 +122,146 @@ class RestServer:
             server.trigger.pull_trigger(close_what_is_idle)
 
 
+class _Parser(HTTPRequestParser):
+    """Reads past a body that is too long, so that a client that sends it all before it listens gets its answer."""
+
+    expect_continue: bool
+    error: Any
+    _left = 0
+
+    def received(self, data: bytes) -> int:
+        if self._left:
+            skipped = min(len(data), self._left)
+            self._left -= skipped
+            self.completed = not self._left
+            return skipped
+        consumed: int = super().received(data)
+        if isinstance(self.error, RequestEntityTooLarge) and not self.chunked:
+            if self.expect_continue:
+                self.expect_continue = False  # it listens already
+            else:
+                self._left = min(self.content_length, _MAX_SKIPPED_BYTES)
+                self.completed = False
+        if self.chunked and len(self.body_rcv.control_line) + len(self.body_rcv.trailer) > _MAX_HEADER_BYTES:
+            self.error = RequestHeaderFieldsTooLarge("the lines between chunks are too long")
+            self.completed = True
+        return consumed
+
+
+class _Channel(HTTPChannel):
+    """A connection that can't be held open for ever by sending a byte now and then."""
+
+    parser_class = _Parser
+    last_activity: float
+    _began = 0.0
+
+    def received(self, data: bytes) -> bool:
+        if self.request is None:
+            self._began = self.last_activity
+        self.last_activity = self._began  # what follows of a request doesn't count
+        done: bool = super().received(data)
+        return done
+
+
 class _Application:
     """The WSGI application."""
 
-    def __init__(self, core: ServerCore, timeout: float):
+    def __init__(self, core: ServerCore, timeout: float, max_body_bytes: int, metrics_path: Optional[str], cors: bool):
         self._core = core
         self._timeout = timeout
+        self._max_body_bytes = max_body_bytes
+        self._metrics_path = metrics_path
+        self._cors = cors
+        self._large = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         method = environ["REQUEST_METHOD"]
-        path = environ.get("REQUEST_URI", environ["PATH_INFO"]).partition("?")[0]
+        path = _ORIGIN.sub("", environ["REQUEST_URI"]).partition("?")[0]
+        if path == self._metrics_path:
+            status, headers, body = "200 OK", [("Content-Type", "text/plain")], metrics.page()
+        else:
+            status, headers, body = self._answer(method, path, environ)
+        if len(body) >= _ZIPPED_FROM and _accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")):
+            headers = [*headers, ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
+            body = gzip.compress(body, compresslevel=1)
+        start_response(status, [*headers, ("Content-Length", str(len(body)))])
+        return [] if method == "HEAD" else [body]
+
+    def _answer(self, method: str, path: str, environ: dict[str, Any]) -> tuple[str, Headers, bytes]:
+        """Status line, headers and body for a request of the API."""
+        started = time.perf_counter()
+        headers: Headers = [("Content-Type", "application/json"), *(_CORS if self._cors else [])]
+        pattern = {"POST": _RUN, "GET": _READ}.get(method)
+        match = pattern.fullmatch(path) if pattern else None
+        found = match.groupdict() if match else {}
+        code, body = grpc.StatusCode.OK, b""
         try:
-            status, body = "200 OK", self._answer(method, path, environ)
+            if not path.lower().startswith("/v1/"):
+                raise not_found(f"Not found: {path}")
+            if method == "OPTIONS":  # what a browser asks before it lets a page of another origin ask
+                if not re.search("https?://", environ.get("HTTP_ORIGIN", "")):
+                    raise StatusError(grpc.StatusCode.FAILED_PRECONDITION, "Origin header is missing in CORS preflight")
+            elif match is None:
+                raise invalid(f"Malformed request: {method} {path}")
+            elif method == "POST":
+                body = self._run(_spec(match), found["method"], environ)
+            else:
+                body = self._read(_spec(match), found["part"] is not None)
         except StatusError as error:
-            status, body = http_status(error.code), _error(error.message)
+            code, body = error.code, _error(error.message)
         except Exception as error:
             _LOGGER.exception("a request failed")
-            status, body = http_status(grpc.StatusCode.INTERNAL), _error(f"{type(error).__name__}: {error}")
-        start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
-        return [body]
+            code, body = grpc.StatusCode.INTERNAL, _error(f"{type(error).__name__}: {error}")
+        metrics.answered(
+            _decoded(found.get("name")), code.name, found.get("method") or "", "REST", time.perf_counter() - started
+        )
+        return http_status(code), headers, body
 
-    def _answer(self, method: str, path: str, environ: dict[str, Any]) -> bytes:
-        if not path.lower().startswith("/v1/"):
-            raise not_found(f"Not found: {path}")
-        pattern = {"POST": _PREDICT, "GET": _READ}.get(method)
-        match = pattern.fullmatch(path) if pattern else None
-        if match is None:
-            raise invalid(f"Malformed request: {method} {path}")
-        spec = _spec(match)
-        if method == "POST":
-            if match["method"].lower() != "predict":
-                raise StatusError(grpc.StatusCode.UNIMPLEMENTED, f"{match['method']} is not served by this server")
-            return self._predict(spec, environ["wsgi.input"].read())
-        if not spec.name:
-            raise invalid("Missing model name in request.")
-        return self._metadata(spec) if match["part"] else _status_json(self._core.states(spec))
-
-    def _predict(self, spec: model_pb2.ModelSpec, body: bytes) -> bytes:
+    def _run(self, spec: model_pb2.ModelSpec, method: str, environ: dict[str, Any]) -> bytes:
         deadline = time.monotonic() + self._timeout
-        document = json_tensor.parse(body)
+        body = self._body(environ)
+        with self._large if len(body) >= _LARGE_BODY else contextlib.nullcontext():
+            return self._run_document(spec, method, json_tensor.parse(body), deadline)
+
+    def _run_document(self, spec: model_pb2.ModelSpec, method: str, document: dict[str, Any], deadline: float) -> bytes:
         spec.signature_name = _utf8(document.get("signature_name", ""))
+        if method == "predict":
+            return self._predict(spec, document, deadline)
+        source = json_tensor.examples_of(document)
+        left = deadline - time.monotonic()
+        if method == "classify":
+            request: Any = classification_pb2.ClassificationRequest(model_spec=spec, input=source)
+            return json_tensor.dumps_classes(inference.classify(self._core, request, left).result)
+        request = regression_pb2.RegressionRequest(model_spec=spec, input=source)
+        return json_tensor.dumps_values(inference.regress(self._core, request, left).result)
+
+    def _predict(self, spec: model_pb2.ModelSpec, document: dict[str, Any], deadline: float) -> bytes:
         with self._core.acquire(spec) as (_, servable):
             name = spec.signature_name or DEFAULT_SIGNATURE
             if name not in servable.signatures:
                 raise invalid(f'Serving signature name: "{name}" not found in signature def')
             form, inputs = json_tensor.inputs_of(document, servable.signatures[name].inputs)
-            outputs = servable.run(name, inputs, timeout=deadline - time.monotonic())
+            outputs = inference.run(servable, spec, "Predict", inputs, (), deadline - time.monotonic())
         return json_tensor.dumps(outputs, form)
+
+    def _read(self, spec: model_pb2.ModelSpec, metadata: bool) -> bytes:
+        if not spec.name:
+            raise invalid("Missing model name in request.")
+        return self._metadata(spec) if metadata else _status_json(self._core.states(spec))
+
+    def _body(self, environ: dict[str, Any]) -> bytes:
+        stream = environ["wsgi.input"]
+        if "gzip" not in environ.get("HTTP_CONTENT_ENCODING", "").lower():
+            body: bytes = stream.read()
+            return body
+        try:
+            with gzip.GzipFile(fileobj=stream) as unzipped:
+                body = unzipped.read(self._max_body_bytes + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise invalid(f"Failed to uncompress the gzipped body: {error}") from None
+        if len(body) > self._max_body_bytes:
+            raise invalid(f"Failed to uncompress the gzipped body: longer than {self._max_body_bytes} bytes")
+        return body
 
     def _metadata(self, spec: model_pb2.ModelSpec) -> bytes:
         with self._core.acquire(spec) as (version, servable):
@@ -146,8 +278,26 @@ class _Application:
         )
 
 
+def _connection_limit() -> int:
+    """Most connections, after the process has got leave for as many files as that takes, where it is to be had."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * _MAX_CONNECTIONS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return _MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else min(_MAX_CONNECTIONS, soft // 2)
+
+
+def _accepts_gzip(header: str) -> bool:
+    for part in header.lower().split(","):
+        coding, _, quality = part.partition(";")
+        if coding.strip() == "gzip":
+            return not re.fullmatch(r"q=0(\.0*)?", quality.strip())
+    return False
+
+
 def _spec(match: re.Match[str]) -> model_pb2.ModelSpec:
-    spec = model_pb2.ModelSpec(name=_utf8(unquote(match["name"] or "")))
+    spec = model_pb2.ModelSpec(name=_decoded(match["name"]))
     version: Optional[str] = match["version"]
     if version is not None:
         digits = version.lstrip("0") or "0"
@@ -155,8 +305,13 @@ def _spec(match: re.Match[str]) -> model_pb2.ModelSpec:
             raise invalid(f"Failed to convert version: {version} to numeric.")
         spec.version.value = int(digits)
     elif match["label"] is not None:
-        spec.version_label = _utf8(unquote(match["label"]))
+        spec.version_label = _decoded(match["label"])
     return spec
+
+
+def _decoded(part: Optional[str]) -> str:
+    """A part of the path without its percent signs."""
+    return _utf8(unquote(part or ""))
 
 
 def _utf8(text: str) -> str:
@@ -200,8 +355,9 @@ def _tensor_json(info: Any) -> dict[str, Any]:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, indent=1).encode()
+    """As protobuf prints messages."""
+    return json.dumps(value, ensure_ascii=False, indent=1).encode() + b"\n"
 
 
 def _error(message: str) -> bytes:
-    return json.dumps({"error": message}, ensure_ascii=False).encode("utf-8", "replace")
+    return json.dumps({"error": message}, ensure_ascii=False, indent=4).encode("utf-8", "replace")

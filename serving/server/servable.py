@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -14,12 +16,17 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow.python.client import pywrap_tf_session
 
-from serving.server import tensors
+from serving.protos.server_config_pb2 import BatchingParameters
+from serving.server import metrics, tensors
+from serving.server.batching import Batcher
 from serving.server.status import StatusError, code_of, invalid
 
+_LOGGER = logging.getLogger("serving.server")
 WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 _MAX_WARMUP_REQUESTS = 1000  # TensorFlow Serving's limit
 DEFAULT_SIGNATURE = "serving_default"
+_QUICK_SECONDS = 0.001
+_LOOPS = {"Enter", "StatelessWhile", "While"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,8 @@ class Servable:
     Args:
         path: the version's folder, with `saved_model.pb` in it.
         options: threads of the session.
+        warm_up: whether to run the recorded requests, so that the first real one isn't slow.
+        batching: how requests share a run; None, each has its own.
 
     Raises:
         OSError: there is no SavedModel.
@@ -55,7 +64,13 @@ class Servable:
         StatusError: its warm-up requests fail.
     """
 
-    def __init__(self, path: str, options: SessionOptions):
+    def __init__(
+        self,
+        path: str,
+        options: SessionOptions,
+        warm_up: bool = True,
+        batching: Optional[BatchingParameters] = None,
+    ):
         graph = tf.Graph()
         config = tf.compat.v1.ConfigProto(
             intra_op_parallelism_threads=options.intra_op_parallelism,
@@ -73,8 +88,16 @@ class Servable:
                 self.signatures[name].CopyFrom(signature)
             self._inputs = {name: self._bind_inputs(signature) for name, signature in self.signatures.items()}
             self._outputs: dict[tuple[str, tuple[str, ...]], tuple[list[str], list[Any]]] = {}
+            self._batcher: Optional[Batcher] = None
+            graphs = [meta_graph.graph_def.node, *(f.node_def for f in meta_graph.graph_def.library.function)]
+            self._loops = any(node.op in _LOOPS for nodes in graphs for node in nodes)
+            self._quick: set[tuple[str, int]] = set()
             self._session._extend_graph()
-            self._warm_up(os.path.join(path, WARMUP_FILE))
+            if warm_up and os.path.exists(os.path.join(path, WARMUP_FILE)):
+                self._warm_up(path)
+            if batching is not None:
+                self._batcher = Batcher(batching)
+                self._warn_of_scalars(path)
         except BaseException:
             self.close()
             raise
@@ -105,22 +128,43 @@ class Servable:
             raise StatusError(grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
         feeds = self._feeds(self._inputs[name], inputs)
         names, fetches = self._fetches(name, tuple(output_filter))
-        options = None
-        if timeout is not None:
-            if timeout <= 0:
-                raise StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
-            milliseconds = max(1, int(min(timeout, 1e9) * 1000))
-            run_options = tf.compat.v1.RunOptions(timeout_in_ms=milliseconds)
-            options = pywrap_tf_session.TF_NewBufferFromString(run_options.SerializeToString())
+        if self._batcher is None:
+            return dict(zip(names, self._run(name, feeds, fetches, timeout)))
+
+        def run(arrays: Sequence[np.ndarray], left: Optional[float]) -> list[np.ndarray]:
+            return self._run(name, dict(zip(feeds, arrays)), fetches, left)
+
+        return dict(zip(names, self._batcher.run((name, *names), list(feeds.values()), run, timeout)))
+
+    def _run(
+        self, name: str, feeds: Mapping[Any, np.ndarray], fetches: Sequence[Any], timeout: Optional[float]
+    ) -> list[np.ndarray]:
+        if timeout is not None and timeout <= 0:
+            raise StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+        # Waking TensorFlow's threads costs as much as a small model. This thread can do the work itself where the last
+        # request of that size was done before a deadline could have mattered: TensorFlow cancels only its own threads.
+        kind = name, sum(array.size for array in feeds.values()).bit_length()
+        run_options = tf.compat.v1.RunOptions()
+        if kind in self._quick:
+            run_options.inter_op_thread_pool = -1
+        elif timeout is not None:
+            run_options.timeout_in_ms = max(1, int(min(timeout, 1e9) * 1000))
+        options = pywrap_tf_session.TF_NewBufferFromString(run_options.SerializeToString())
+        started = time.perf_counter()
         try:
             # Session.run without its handling of nested fetches and feeds, which costs more than a small model.
-            results = self._session._call_tf_sessionrun(options, feeds, fetches, [], None)
+            results: list[np.ndarray] = self._session._call_tf_sessionrun(options, feeds, fetches, [], None)
         except tf.errors.OpError as error:
             raise StatusError(code_of(error.error_code), str(error.message)) from None
+        except UnicodeDecodeError as error:  # of TensorFlow's message, which quotes the request
+            raise invalid(error.object.decode("utf-8", "replace")) from None
         finally:
-            if options is not None:
-                pywrap_tf_session.TF_DeleteBuffer(options)
-        return dict(zip(names, results))
+            pywrap_tf_session.TF_DeleteBuffer(options)
+            if self._loops or time.perf_counter() - started > _QUICK_SECONDS:
+                self._quick.discard(kind)
+            else:
+                self._quick.add(kind)
+        return results
 
     def close(self) -> None:
         """Frees the model's memory; no request may be running."""
@@ -143,8 +187,8 @@ class Servable:
         if inputs.keys() != expected.keys():
             raise invalid(_wrong_inputs(set(inputs), set(expected)))
         feeds = {}
-        for name, array in inputs.items():
-            wanted = expected[name]
+        for name, wanted in expected.items():
+            array = inputs[name]
             if array.dtype != tensors.numpy_type(wanted.dtype):
                 sent = "string" if array.dtype == np.object_ else array.dtype.name
                 raise invalid(f'Input "{name}" must be {tensors.dtype_name(wanted.dtype)} but {sent} was sent')
@@ -178,19 +222,33 @@ class Servable:
         return found
 
     def _warm_up(self, path: str) -> None:
-        """Runs the recorded requests, so that the first real one isn't slow; one that fails is a broken model."""
-        if not os.path.exists(path):
-            return
+        """Runs the recorded requests; one that fails is a broken model."""
         from tensorflow_serving.apis import prediction_log_pb2
 
-        records = tf.data.TFRecordDataset(path).take(_MAX_WARMUP_REQUESTS).as_numpy_iterator()
-        for index, record in enumerate(records):
-            request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-            inputs = {alias: tensors.to_array(proto, alias) for alias, proto in request.inputs.items()}
-            try:
-                self.run(request.model_spec.signature_name, inputs, request.output_filter)
-            except StatusError as error:
-                raise StatusError(error.code, f"warm-up request {index} failed: {error.message}") from None
+        started = time.perf_counter()
+        count, status = 0, "UNKNOWN"
+        try:
+            records = tf.data.TFRecordDataset(os.path.join(path, WARMUP_FILE)).take(_MAX_WARMUP_REQUESTS)
+            for record in records.as_numpy_iterator():
+                request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+                self.run(request.model_spec.signature_name, tensors.to_arrays(request.inputs), request.output_filter)
+                count += 1
+            status = "OK"
+        except StatusError as error:
+            status = error.code.name
+            raise StatusError(error.code, f"warm-up request {count} failed: {error.message}") from None
+        finally:
+            metrics.warmed_up(path, status, count, time.perf_counter() - started)
+
+    def _warn_of_scalars(self, path: str) -> None:
+        names = [name for name, inputs in self._inputs.items() if any(i.shape == () for i in inputs.values())]
+        if names:
+            _LOGGER.warning(
+                "%s: %s take scalars: here requests with equal ones share a batch, tensorflow_model_server refuses"
+                " them when batching is on; recommend_examples takes its k by the row",
+                path,
+                ", ".join(sorted(names)),
+            )
 
 
 def _wrong_inputs(sent: set[str], expected: set[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from serving.server.status import invalid
 
-_MAX_SHORT_FORM = 1 << 24
-"""Most elements that TensorProto's short form (few values, large shape) may blow up to: a request of a hundred bytes
+MAX_RANK = 32  # NumPy 1's
+_MAX_SHORT_FORMS = 64 << 20
+"""Most bytes that the short forms (few values, large shape) of a request may blow up to: a request of a hundred bytes
 must not make the server allocate gigabytes."""
 
 _TYPES: dict[int, tuple[Any, str]] = {
@@ -54,40 +56,68 @@ def numpy_type(dtype: int) -> Any:
     return _TYPES[dtype][0]
 
 
-def to_array(proto: tensor_pb2.TensorProto, alias: str) -> np.ndarray:
-    """Reads a TensorProto.
-
-    Args:
-        proto: the message, its values in the typed field or in `tensor_content`.
-        alias: the input's name, for the message.
+def to_arrays(protos: Mapping[str, tensor_pb2.TensorProto]) -> dict[str, np.ndarray]:
+    """Reads a request's TensorProtos, by input name.
 
     Returns:
-        Array of the message's dtype and shape; byte strings as objects.
+        Arrays of the messages' dtypes and shapes; byte strings as objects.
 
     Raises:
-        StatusError: INVALID_ARGUMENT, the message contradicts itself.
+        StatusError: INVALID_ARGUMENT, a message contradicts itself, or they would blow up.
     """
-    numpy = numpy_type(proto.dtype)
+    arrays, blown_up = {}, 0
+    for alias, proto in protos.items():
+        try:
+            values, shape, dtype = _parse(proto)
+            missing = math.prod(shape) - len(values)
+            fill: Any = values[-1] if len(values) else (b"" if dtype.hasobject else 0)
+            if missing:
+                # TensorFlow keeps a copy of a string for each element.
+                blown_up += missing * (24 + len(fill) if dtype.hasobject else dtype.itemsize)
+            if missing < 0 or blown_up > _MAX_SHORT_FORMS:
+                raise ValueError(f"{len(values)} values for shape {shape}")
+            arrays[alias] = _filled(values, missing, fill, dtype).reshape(shape)
+        except (ValueError, OverflowError) as error:
+            raise invalid(f"tensor parsing error: {alias}: {error}") from None
+    return arrays
+
+
+def to_array(proto: tensor_pb2.TensorProto, alias: str) -> np.ndarray:
+    """Reads one TensorProto; see `to_arrays`."""
+    return to_arrays({alias: proto})[alias]
+
+
+def _parse(proto: tensor_pb2.TensorProto) -> tuple[Any, list[int], np.dtype]:
+    """The values that a message holds, its shape and its type."""
+    dtype = np.dtype(numpy_type(proto.dtype))
+    if proto.tensor_shape.unknown_rank:
+        raise ValueError("a tensor without shape")
+    if len(proto.tensor_shape.dim) > MAX_RANK:
+        raise ValueError(f"a tensor of {len(proto.tensor_shape.dim)} dimensions")
     shape = [dim.size for dim in proto.tensor_shape.dim]
-    if proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
-        raise invalid(f"tensor parsing error: {alias}: shape {shape} is not a shape")
-    size = math.prod(shape)
-    if proto.tensor_content and numpy is not np.object_:
-        if len(proto.tensor_content) != size * np.dtype(numpy).itemsize:
-            raise invalid(f"tensor parsing error: {alias}: {len(proto.tensor_content)} bytes for shape {shape}")
-        return np.frombuffer(proto.tensor_content, numpy).reshape(shape)
-    values = list(getattr(proto, _TYPES[proto.dtype][1]))
-    if len(values) > size or (len(values) < size and size > _MAX_SHORT_FORM):
-        raise invalid(f"tensor parsing error: {alias}: {len(values)} values for shape {shape}")
-    if len(values) < size:
-        last: Any = values[-1] if values else (b"" if numpy is np.object_ else 0)
-        values += [last] * (size - len(values))
-    try:
-        array = np.empty(size, numpy)
-        array[:] = values
-    except OverflowError as error:
-        raise invalid(f"tensor parsing error: {alias}: {error}") from None
-    return array.reshape(shape)
+    if any(size < 0 for size in shape):
+        raise ValueError(f"shape {shape} is not a shape")
+    if not proto.tensor_content or dtype.hasobject:
+        return getattr(proto, _TYPES[proto.dtype][1]), shape, dtype
+    size = math.prod(shape) * dtype.itemsize
+    if len(proto.tensor_content) != size:
+        raise ValueError(f"{len(proto.tensor_content)} bytes for shape {shape}")
+    return np.frombuffer(proto.tensor_content, dtype), shape, dtype
+
+
+def _filled(values: Any, missing: int, fill: Any, dtype: np.dtype) -> np.ndarray:
+    """The values as an array, and so many more that are missing."""
+    if isinstance(values, np.ndarray):
+        return values
+    array = np.empty(len(values) + missing, dtype)
+    array[: len(values)] = list(values)
+    array[len(values) :] = fill
+    return array
+
+
+def type_name(array: np.ndarray) -> str:
+    """Name of an array's DataType, such as `DT_FLOAT`."""
+    return enum_name(_DTYPES.get(array.dtype, types_pb2.DT_INVALID))
 
 
 def to_proto(array: np.ndarray, proto: tensor_pb2.TensorProto) -> None:

@@ -12,6 +12,7 @@ from components.champion.champion import copy_champion, find_champion
 from components.champion.executor import Executor
 from components.errors import InputError
 from components.versions import Version, publish
+from serving.promotion import Promoter
 from tests.components.nodes import make_model, node_states
 
 
@@ -37,6 +38,22 @@ def test_the_champion_is_the_newest_version_that_is_not_the_candidate(candidate:
     old = publish(make_model(tmp_path / "old", "old") / "Format-Serving", base / "m")
     publish(candidate / "Format-Serving", base / "m")
     assert find_champion(str(candidate), str(base), "m") == old
+
+
+def test_the_champion_is_what_was_promoted(candidate: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    old, other, new = (
+        publish(make_model(tmp_path / name, name) / "Format-Serving", base / "m") for name in ("old", "other", "new")
+    )
+    promoter = Promoter(base, "m", [])
+    promoter.promote(old.number, "stable")
+    promoter.promote(other.number, "canary")
+    assert find_champion(str(candidate), str(base), "m") == old
+    promoter.promote(new.number, "stable")
+    assert find_champion(str(candidate), str(base), "m") == other, "that is the candidate itself"
+    (base / "models.config").write_text("nonsense")
+    with pytest.raises(InputError, match=r"not a models\.config"):
+        find_champion(str(candidate), str(base), "m")
 
 
 def test_without_a_champion_the_artifact_stays_empty(candidate: Path, tmp_path: Path) -> None:

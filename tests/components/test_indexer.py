@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.errors import InputError
+from components.indexer import servable as servable_module
 from components.indexer.executor import build_index, fingerprint, newest_distinct, save_servable
 from components.indexer.servable import Index
 from components.indexer.settings import IndexerSettings
@@ -205,6 +206,80 @@ def test_recommend_equals_the_reference(servable: Any, queries: list[tuple[str, 
         assert sources[row] == source
 
 
+def example_of(query: tuple[str, list[str], list[str]], k: int | None) -> bytes:
+    user, history, exclude = query
+    example = tf.train.Example()
+    for name, values in (("user_id", [user]), ("history", history), ("exclude", exclude)):
+        example.features.feature[name].bytes_list.value.extend(value.encode() for value in values)
+    if k is not None:
+        example.features.feature["k"].int64_list.value.append(k)
+    return example.SerializeToString()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.lists(st.tuples(any_query, st.none() | st.integers(-2, 12) | st.just(1_000) | st.just(1_001)), max_size=5)
+)
+def test_recommend_examples_gives_each_row_its_own_k(
+    servable: Any, rows: list[tuple[tuple[str, list[str], list[str]], int | None]]
+) -> None:
+    examples = tf.constant([example_of(*row) for row in rows], tf.string)
+    answer = servable.signatures["recommend_examples"](examples=examples)
+    counts = [DEFAULT_K if k is None else k if 1 <= k <= 1_000 else 0 for _, k in rows]
+    width = max(counts, default=0)
+    assert answer["item_ids"].shape == answer["scores"].shape == (len(rows), width)
+    for row, ((query, _), count) in enumerate(zip(rows, counts)):
+        expected_ids, expected_scores, source = reference(*query, count)
+        padding = width - count
+        assert [item.decode() for item in answer["item_ids"][row].numpy()] == expected_ids + [""] * padding
+        assert answer["scores"][row].numpy() == pytest.approx(expected_scores + [-np.inf] * padding, rel=1e-5, abs=1e-6)
+        assert answer["source"][row].numpy().decode() == (source if count else "")
+
+
+def test_a_request_without_anything_gets_the_popular_items(servable: Any) -> None:
+    answer = servable.signatures["recommend_examples"](examples=tf.constant([b""]))
+    expected_ids, _, source = reference("", [], [], DEFAULT_K)
+    assert [item.decode() for item in answer["item_ids"][0].numpy()] == expected_ids
+    assert answer["source"].numpy() == [source.encode()]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    scores=st.lists(st.lists(st.sampled_from([-np.inf, -1.0, 0.0, 1.0, 2.0]), min_size=12, max_size=12), max_size=3),
+    count=st.integers(0, 12),
+)
+def test_the_best_of_blocks_are_the_best(scores: list[list[float]], count: int) -> None:
+    """Also of equal scores: the earlier row comes first, as without blocks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(servable_module, "_BLOCK", 3)
+        found, rows = servable_module._best(tf.constant(scores, tf.float32, [len(scores), 12]), tf.constant(count))
+    for line, own_scores, own_rows in zip(scores, found.numpy().tolist(), rows.numpy().tolist()):
+        expected = sorted(range(12), key=lambda row: (-line[row], row))[:count]
+        assert own_rows == expected
+        assert own_scores == [line[row] for row in expected]
+
+
+def test_a_large_catalogue_is_answered_like_a_small_one(
+    servable: Any, towers: str, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servable_module, "_BLOCKS_FROM", 5)
+    monkeypatch.setattr(servable_module, "_BLOCK", 3)  # the 7 items fill 3 blocks but for 2 rows
+    save_servable(towers, index, SETTINGS, "tiny", str(tmp_path / "1"))
+    large = tf.saved_model.load(str(tmp_path / "1"))
+    users = [*STORED, "stranger", "stranger", ""]
+    histories, excludes = [[], ["f"], [], ["d e", "a"], [], []], [["g"], [], ITEMS, ["b"], ["a"], []]
+    for k in (1, 3, 7, 9):
+        ids, scores, sources = recommend(servable, users, histories, excludes, k)
+        other_ids, other_scores, other_sources = recommend(large, users, histories, excludes, k)
+        assert (other_ids, other_sources) == (ids, sources)
+        assert other_scores == pytest.approx(scores, rel=1e-6)
+        inputs = {"item_id": tf.constant(["a", "g", "no"]), "exclude": strings([["b"], [], []]), "k": tf.constant(k)}
+        similar, other = (model.signatures["similar_items"](**inputs) for model in (servable, large))
+        for name in ("item_ids", "known"):
+            assert other[name].numpy().tolist() == similar[name].numpy().tolist()
+        assert other["scores"].numpy() == pytest.approx(similar["scores"].numpy(), rel=1e-6)
+
+
 def test_stored_histories_are_newest_first_and_distinct(index: Index) -> None:
     for row, user in enumerate(index.user_ids):
         start, end = index.history_splits[row : row + 2]
@@ -325,6 +400,8 @@ def test_other_signatures_use_the_stored_context(in_context: Any) -> None:
         k=tf.constant(DEFAULT_K),
     )
     assert answer["scores"].numpy() == pytest.approx(asked["scores"].numpy())
+    batched = in_context.signatures["recommend_examples"](examples=tf.constant([example.SerializeToString()] * 2))
+    assert batched["scores"].numpy() == pytest.approx(np.repeat(asked["scores"].numpy(), 2, axis=0))
 
 
 def test_a_cold_start_by_the_model(towers: str, index: Index, tmp_path: Path) -> None:

@@ -42,7 +42,6 @@ def run(folder, rating_range=(1, 5)):
     """Runs the nodes; returns by node the state ("COMPLETE" or "CACHED") and the summary of the newest run."""
     import tensorflow_data_validation as tfdv
     from ml_metadata.proto import metadata_store_pb2
-    from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
     from tfx.components.statistics_gen.component import StatisticsGen
     from tfx.orchestration import metadata, pipeline
     from tfx.orchestration.local import local_dag_runner
@@ -52,7 +51,8 @@ def run(folder, rating_range=(1, 5)):
     from components.example_validator.component import ExampleValidator
     from components.interaction_gen.component import InteractionGen
     from components.interaction_gen.settings import InteractionSettings
-    from components.schema import interaction_schema, stats_features, write_schema
+    from components.schema import interaction_schema, stats_features
+    from components.schema_gen.component import ImportSchemaGen
 
     settings = InteractionSettings.model_validate({"columns": {"rating": "rating"}, "rating_range": rating_range})
     schema = interaction_schema(settings)
@@ -65,7 +65,7 @@ def run(folder, rating_range=(1, 5)):
     statistics = StatisticsGen(
         interactions.outputs["examples"], stats_options=tfdv.StatsOptions(feature_allowlist=stats_features(schema))
     )
-    imported = ImportSchemaGen(write_schema(schema, str(folder / "schema")))
+    imported = ImportSchemaGen(schema)
     validator = ExampleValidator(statistics.outputs["statistics"], imported.outputs["schema"])
     config = metadata.sqlite_metadata_connection_config(str(folder / "metadata.sqlite"))
     local_dag_runner.LocalDagRunner().run(

@@ -1,8 +1,10 @@
-"""Pusher: blessings, versions, nothing twice, never from the cache."""
+"""Pusher: blessings, versions and what they say of themselves, nothing twice, never from the cache."""
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ from tfx.types import standard_artifacts
 
 from components import versions
 from components.errors import InputError
+from components.evaluator.report import Check, Report, save_report
 from components.pusher.executor import Executor
+from serving.promotion import Promoter
 from tests.components.nodes import make_model, node_states
 
 
@@ -20,18 +24,52 @@ def model(tmp_path: Path) -> Path:
     return make_model(tmp_path / "model", "new")
 
 
-def push(model_uri: Path, base: Path, model_blessed: int = 1, infra_blessed: int = 1) -> Any:
-    model, pushed = standard_artifacts.Model(), standard_artifacts.PushedModel()
-    model_blessing, infra_blessing = standard_artifacts.ModelBlessing(), standard_artifacts.InfraBlessing()
-    model.uri = str(model_uri)
-    model_blessing.set_int_custom_property("blessed", model_blessed)
-    infra_blessing.set_int_custom_property("blessed", infra_blessed)
-    inputs = {"model": [model], "model_blessing": [model_blessing], "infra_blessing": [infra_blessing]}
-    Executor().Do(inputs, {"pushed_model": [pushed]}, {"base_path": str(base), "model_name": "m"})
-    return pushed
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Evaluator's artifact."""
+    path = tmp_path_factory.mktemp("evaluation")
+    metrics = {
+        "candidate": {"overall": {"hit_rate@10": 0.25, "count": 4.0}, "a=x": {"hit_rate@10": 0.5}},
+        "popularity": {"overall": {"hit_rate@10": 0.125, "count": 4.0}},
+    }
+    checks = (Check("hit_rate@10", "overall", 0.25, 0.125, "popularity", True),)
+    save_report(Report(metrics, checks, True, "hit_rate@10", {}, True, 1, 1), str(path))
+    return path
 
 
-def test_a_blessed_model_becomes_the_newest_version(model: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def push(evaluation: Path) -> Callable[..., Any]:
+    """Runs the executor; returns its output artifact."""
+
+    def run(
+        model_uri: Path, base: Path, model_blessed: int = 1, infra_blessed: int = 1, champion: str = "", **options: Any
+    ) -> Any:
+        artifacts = {
+            "model": standard_artifacts.Model(),
+            "model_blessing": standard_artifacts.ModelBlessing(),
+            "infra_blessing": standard_artifacts.InfraBlessing(),
+            "evaluation": standard_artifacts.ModelEvaluation(),
+            "champion": standard_artifacts.Model(),
+            "examples": standard_artifacts.Examples(),
+        }
+        for number, artifact in enumerate(artifacts.values(), 1):
+            artifact.id = number
+        artifacts["model"].uri, artifacts["evaluation"].uri = str(model_uri), str(evaluation)
+        artifacts["model_blessing"].set_int_custom_property("blessed", model_blessed)
+        artifacts["infra_blessing"].set_int_custom_property("blessed", infra_blessed)
+        artifacts["examples"].set_string_custom_property("summary", "4 rows read")
+        if champion:
+            artifacts["champion"].set_string_custom_property("version", champion)
+        pushed = standard_artifacts.PushedModel()
+        origin = json.dumps({"config": "abc", "code": "1.0 f00"})
+        properties = {"base_path": str(base), "model_name": "m", "origin": origin, **options}
+        Executor().Do({name: [a] for name, a in artifacts.items()}, {"pushed_model": [pushed]}, properties)
+        return pushed
+
+    return run
+
+
+def test_a_blessed_model_becomes_the_newest_version(push: Any, model: Path, tmp_path: Path) -> None:
     pushed = push(model, tmp_path / "base")
     (version,) = versions.list_versions(tmp_path / "base" / "m")
     assert version.fingerprint == "new"
@@ -47,7 +85,7 @@ def test_a_blessed_model_becomes_the_newest_version(model: Path, tmp_path: Path)
     [(0, 1, "the Evaluator"), (1, 0, "the ServableValidator"), (0, 0, "the Evaluator and the ServableValidator")],
 )
 def test_without_both_blessings_nothing_is_pushed(
-    model: Path, tmp_path: Path, model_blessed: int, infra_blessed: int, who: str
+    push: Any, model: Path, tmp_path: Path, model_blessed: int, infra_blessed: int, who: str
 ) -> None:
     pushed = push(model, tmp_path / "base", model_blessed, infra_blessed)
     assert not (tmp_path / "base").exists()
@@ -56,7 +94,7 @@ def test_without_both_blessings_nothing_is_pushed(
     assert not pushed.has_custom_property("version")
 
 
-def test_the_same_model_is_not_pushed_twice(model: Path, tmp_path: Path) -> None:
+def test_the_same_model_is_not_pushed_twice(push: Any, model: Path, tmp_path: Path) -> None:
     first = push(model, tmp_path / "base").get_string_custom_property("version")
     again = push(model, tmp_path / "base")
     assert again.get_int_custom_property("pushed") == 0
@@ -65,7 +103,7 @@ def test_the_same_model_is_not_pushed_twice(model: Path, tmp_path: Path) -> None
     assert len(versions.list_versions(tmp_path / "base" / "m")) == 1
 
 
-def test_a_model_that_served_before_another_one_is_pushed_again(model: Path, tmp_path: Path) -> None:
+def test_a_model_that_served_before_another_one_is_pushed_again(push: Any, model: Path, tmp_path: Path) -> None:
     push(model, tmp_path / "base")
     push(make_model(tmp_path / "other", "other"), tmp_path / "base")
     push(model, tmp_path / "base")
@@ -73,19 +111,58 @@ def test_a_model_that_served_before_another_one_is_pushed_again(model: Path, tmp
     assert found == ["new", "other", "new"]
 
 
-def test_models_without_a_fingerprint_are_never_taken_for_the_same(tmp_path: Path) -> None:
+def test_models_without_a_fingerprint_are_never_taken_for_the_same(push: Any, tmp_path: Path) -> None:
     model = make_model(tmp_path / "model", "")
     push(model, tmp_path / "base")
     assert push(model, tmp_path / "base").get_int_custom_property("pushed") == 1
 
 
-def test_a_base_path_that_can_not_be_written(model: Path, tmp_path: Path) -> None:
+def test_a_base_path_that_can_not_be_written(push: Any, model: Path, tmp_path: Path) -> None:
     (tmp_path / "base").write_text("a file")
     with pytest.raises(InputError, match=r"base/m: a new version can't be written"):
         push(model, tmp_path / "base")
 
 
-def test_the_pusher_looks_at_the_base_path_on_every_run(model: Path, tmp_path: Path) -> None:
+def test_a_version_says_how_good_it_is_and_where_it_comes_from(push: Any, model: Path, tmp_path: Path) -> None:
+    pushed = push(model, tmp_path / "base", champion="7")
+    about = versions.release(tmp_path / "base" / "m" / pushed.get_string_custom_property("version"))
+    assert about.pop("time").endswith("+00:00")
+    assert about == {
+        "fingerprint": "new",
+        "blessed": True,
+        "checks": ["hit@10 0.2500 is above popularity's 0.1250"],
+        "metrics": {"hit_rate@10": 0.25, "count": 4.0},
+        "lineage": {
+            "pipeline": "",
+            "run": "",
+            "config": "abc",
+            "code": "1.0 f00",
+            "data": "4 rows read",
+            "parent": "7",
+            "artifacts": {
+                "champion": 5,
+                "evaluation": 4,
+                "examples": 6,
+                "infra_blessing": 3,
+                "model": 1,
+                "model_blessing": 2,
+            },
+        },
+    }
+
+
+def test_old_versions_go_but_none_that_is_promoted(push: Any, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    _, second, _ = (push(make_model(tmp_path / name, name), base) for name in "abc")
+    Promoter(base, "m", []).promote(int(second.get_string_custom_property("version")), "stable")
+    pushed = push(make_model(tmp_path / "d", "d"), base, retain=2)
+    assert [version.fingerprint for version in versions.list_versions(base / "m")] == ["b", "c", "d"]
+    assert pushed.get_string_custom_property("reason").endswith(" is published; 1 old removed")
+    push(make_model(tmp_path / "e", "e"), base, retain=1)
+    assert [version.fingerprint for version in versions.list_versions(base / "m")] == ["b", "e"]
+
+
+def test_the_pusher_looks_at_the_base_path_on_every_run(model: Path, evaluation: Path, tmp_path: Path) -> None:
     from components.pusher.component import Pusher
 
     base = tmp_path / "base"
@@ -93,15 +170,25 @@ def test_the_pusher_looks_at_the_base_path_on_every_run(model: Path, tmp_path: P
         "model": (model, standard_artifacts.Model),
         "model_blessing": (tmp_path, standard_artifacts.ModelBlessing, {"blessed": 1}),
         "infra_blessing": (tmp_path, standard_artifacts.InfraBlessing, {"blessed": 1}),
+        "evaluation": (evaluation, standard_artifacts.ModelEvaluation),
+        "champion": (tmp_path / "none", standard_artifacts.Model),
+        "examples": (tmp_path / "examples", standard_artifacts.Examples),
     }
 
     def run() -> tuple[str, int]:
         states = node_states(
-            tmp_path / "pipeline", inputs, lambda **channels: Pusher(**channels, base_path=str(base), model_name="m")
+            tmp_path / "pipeline",
+            inputs,
+            lambda **channels: Pusher(**channels, base_path=str(base), model_name="m", origin={}),
         )
         return states["state"], states["artifact"].get_int_custom_property("pushed")
 
     assert run() == ("COMPLETE", 1)
+    (version,) = versions.list_versions(base / "m")
+    lineage = versions.release(version.path)["lineage"]
+    assert (lineage["pipeline"], lineage["parent"]) == ("test", "")
+    assert lineage["run"]
+    assert all(lineage["artifacts"].values())
     assert run() == ("COMPLETE", 0)
     shutil.rmtree(base)
     assert run() == ("COMPLETE", 1), "somebody deleted the version"

@@ -1,13 +1,14 @@
 """Schemas: what they ask of the data, and that stock Transform parses it."""
 
-import os
-
 import tensorflow as tf
 from tensorflow_transform.tf_metadata import schema_utils
+from tfx.types import standard_artifacts
+from tfx.utils import io_utils
 
 from components.catalogue_gen.settings import CatalogueSettings
 from components.interaction_gen.settings import InteractionSettings
-from components.schema import catalogue_schema, interaction_schema, stats_features, write_schema
+from components.schema import catalogue_schema, interaction_schema, stats_features
+from components.schema_gen.component import Executor, ImportSchemaGen
 
 SETTINGS = InteractionSettings.model_validate(
     {
@@ -75,9 +76,14 @@ def test_statistics_leave_out_what_is_derived():
     ]
 
 
-def test_the_files_name_goes_by_the_content(tmp_path):
-    one = write_schema(interaction_schema(SETTINGS), str(tmp_path / "schema"))
-    again = write_schema(interaction_schema(SETTINGS), str(tmp_path / "schema"))
-    other = write_schema(interaction_schema(InteractionSettings()), str(tmp_path / "schema"))
-    assert one == again != other
-    assert sorted(os.listdir(tmp_path / "schema")) == sorted(os.path.basename(path) for path in (one, other))
+def test_the_node_writes_its_schema(tmp_path):
+    schema = interaction_schema(SETTINGS)
+    node = ImportSchemaGen(schema)
+    artifact = standard_artifacts.Schema()
+    artifact.uri = str(tmp_path)
+    Executor().Do({}, {"schema": [artifact]}, node.exec_properties)
+    assert io_utils.SchemaReader().read(str(tmp_path / "schema.pbtxt")) == schema
+    assert artifact.get_string_custom_property("summary") == f"{len(schema.feature)} features, from the config"
+    # What decides the cache's answer is the schema, and nothing of this machine.
+    assert node.exec_properties == ImportSchemaGen(interaction_schema(SETTINGS)).exec_properties
+    assert node.exec_properties != ImportSchemaGen(interaction_schema(InteractionSettings())).exec_properties

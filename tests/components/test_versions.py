@@ -44,6 +44,18 @@ def test_publish_copies_everything_under_a_name_made_of_the_time(tmp_path: Path,
     assert versions.list_versions(version.path.parent) == [version]
 
 
+def test_what_is_said_about_a_version_comes_with_it(tmp_path: Path, source: Path) -> None:
+    version = versions.publish(source, tmp_path / "model", {"metrics": {"hit_rate@10": 0.2}, "why": "ä"})
+    assert versions.release(version.path) == {"metrics": {"hit_rate@10": 0.2}, "why": "ä"}
+    assert version.fingerprint == "f1"
+    assert versions.release(source) == {}, "of a SavedModel that the Pusher didn't push nothing is known"
+    bare = versions.publish(make_servable(tmp_path / "bare", ""), tmp_path / "model", {"why": "it has no assets.extra"})
+    assert versions.release(bare.path)["why"] == "it has no assets.extra"
+    (version.path / "assets.extra" / "release.json").write_text("{")
+    with pytest.raises(InputError, match=r"release\.json: damaged: .*; remove that version"):
+        versions.release(version.path)
+
+
 def test_a_server_that_runs_as_another_user_can_read_a_version(tmp_path: Path, source: Path) -> None:
     previous = os.umask(0o022)
     try:

@@ -13,6 +13,7 @@ import pytest
 
 from components.errors import InputError
 from pipeline.cli.serving import parse_context, parse_ids
+from serving.promotion import Promoter
 from serving.server.ports import free_port
 from serving.server.process import environment
 from tests.serving.conftest import MODEL
@@ -218,6 +219,24 @@ def test_serve_until_ctrl_c(servable, tmp_path):
     finally:
         process.kill()
         process.wait()
+
+
+def test_serve_what_was_promoted(servable, tmp_path):
+    for version in ("4", "5"):
+        shutil.copytree(servable, tmp_path / "models" / MODEL / version)
+    Promoter(tmp_path / "models", MODEL, []).promote(4, "stable")
+    script = tmp_path / "tensorflow_model_server"
+    script.write_text('#!/bin/sh\necho "started with $@"\n')
+    script.chmod(0o755)
+    models = str(tmp_path / "models")
+    arguments = ("serve", "--base-path", models, "--model", MODEL, "--port", "8700", "--rest-port", "8701")
+    ended = recommender(*arguments, "--", "--enable_batching=true", path=str(tmp_path))
+    assert ended.stdout.splitlines()[1].startswith(f"serving {MODEL} stable version 4 from {models}")
+    started = ended.stdout.splitlines()[-1]
+    assert f"--model_config_file={models}/models.config" in started
+    assert "--allow_version_labels_for_unavailable_models=true" in started
+    assert started.endswith(" --enable_batching=true")
+    assert "--model_base_path" not in started
 
 
 def test_serve_without_a_version(tmp_path):

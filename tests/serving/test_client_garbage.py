@@ -138,6 +138,8 @@ def test_answer_cut_short():
         http('{"outputs": {"item_ids": [["1", "2"]], "scores": [[1.0]], "source": ["user"]}}'),
         http('{"outputs": {"item_ids": [["1"], "2"], "scores": [[1.0]], "source": ["user"]}}'),
         http('{"outputs": {"item_ids": [["1", 2]], "scores": [[1.0]], "source": ["user"]}}'),
+        http('{"outputs": {"item_ids": [[1]], "scores": [[1.0]], "source": ["user"]}}'),
+        http('{"outputs": {"item_ids": [["1"]], "scores": [["high"]], "source": ["user"]}}'),
         http('{"outputs": {"item_ids": [[{"b64": "!"}]], "scores": [[1.0]], "source": ["user"]}}'),
         http('{"error": "boom"}', "500 Internal Server Error"),
     ],

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from serving.server import json_tensor
+from serving.server import json_tensor, tensors
 from serving.server.status import StatusError
 
 
@@ -68,6 +72,15 @@ def test_numbers_that_json_has_not_and_trailing_text():
     _, arrays = read(' {"inputs": [NaN, Infinity, -Infinity]} and more', ONE)
     assert np.isnan(arrays["x"][0])
     assert arrays["x"][1:].tolist() == [math.inf, -math.inf]
+    _, arrays = read('{"inputs": [Inf, -Inf, -NaN, -Infinity, 1]}', ONE)
+    assert arrays["x"].tolist()[:2] == [math.inf, -math.inf]
+    assert math.isnan(arrays["x"][2])
+    _, arrays = read('{"inputs": {"a": ["Inf \\"-NaN", "Inf"], "n": [1, 2]}, "z": Inf}', TWO)
+    assert arrays["a"].tolist() == [b'Inf "-NaN', b"Inf"]
+
+
+def test_a_byte_order_mark():
+    assert read(b'\xef\xbb\xbf{"inputs": [1]}', ONE)[1]["x"].tolist() == [1]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +102,7 @@ def test_numbers_that_json_has_not_and_trailing_text():
         ('{"instances": [1, {"x": 2}]}', ONE, "Expecting value/list but got object at item 1"),
         ('{"instances": [{"a": "p"}]}', TWO, "keys must be equal to: a,n"),
         ('{"instances": [{"a": "p", "n": 1, "z": 1}]}', TWO, "does not have named input: z"),
-        ('{"instances": [[1, 2], [3]]}', ONE, r"Expecting shape \[2\] but got: \[1\]"),
+        ('{"instances": [[1, 2], [3]]}', ONE, "Expecting tensor size: 2 but got: 1"),
         ('{"inputs": [[1, 2], [3]]}', ONE, "Encountered list at unexpected size: 1 at level: 1 expected size: 2"),
         ('{"inputs": [[1], 2]}', ONE, "found at incorrect level: 2 in the JSON DOM. Expected at level: 2"),
         ('{"inputs": [1, [2]]}', ONE, "Encountered list at unexpected level: 1 expected < 1"),
@@ -105,6 +118,12 @@ def test_numbers_that_json_has_not_and_trailing_text():
         ('{"inputs": [{"b64": "!"}]}', TEXT, "Unable to base64 decode"),
         ('{"inputs": [{"c64": "YQ=="}]}', TEXT, "not formatted correctly for base64 data"),
         ('{"inputs": [1' + "0" * 400 + "]}", ONE, "JSON Value"),
+        ('{"inputs": ' + "[" * 33 + "]" * 33 + "}", ONE, "nested too deeply"),
+        ('{"inputs": ' + '{"a":' * 500 + "1" + "}" * 501, TWO, "formatted correctly for base64 data"),
+        ('{"inputs": nope}', ONE, "JSON Parse error"),
+        ('{"inputs": [Infinite]}', ONE, "JSON Parse error"),
+        ('{"inputs": [1, 2, "3"]}', ONE, 'JSON Value: "3" Type: String'),
+        ('{"inputs": {"a": ["p"], "n": [1, 2147483648]}}', TWO, "JSON Value: 2147483648 Type: Number"),
     ],
 )
 def test_wrong_requests(body, infos, text):
@@ -147,3 +166,71 @@ def test_outputs_of_bytes():
 def test_outputs_that_have_no_rows(outputs, text):
     with pytest.raises(StatusError, match=text):
         json_tensor.dumps(outputs, "row")
+
+
+ARRAYS = st.sampled_from(
+    [np.float32, np.float64, np.int8, np.int32, np.int64, np.uint8, np.uint32, np.uint64, np.bool_]
+).flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(max_dims=3, max_side=4)))
+BYTES = hnp.arrays(object, hnp.array_shapes(max_dims=3, max_side=4), elements=st.binary(max_size=20))
+TEXTS = hnp.arrays(
+    object,
+    hnp.array_shapes(max_dims=3, max_side=4),
+    elements=st.text(st.characters(exclude_categories=["Cs"]), max_size=10).map(str.encode),
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(ARRAYS | BYTES | TEXTS, min_size=1, max_size=3), st.booleans())
+def test_what_is_written_can_be_read(arrays, by_rows):
+    """Outputs sent back as inputs are the same arrays, bit by bit, in both formats."""
+    rows = min(len(array) for array in arrays)
+    texts = [array.dtype == object and all(_is_text(value) for value in array.ravel()) for array in arrays]
+    outputs = {f"o{i}" if text else f"o{i}_bytes": a[:rows] for i, (a, text) in enumerate(zip(arrays, texts))}
+    infos = {name: info(tensors.type_name(array)[3:]) for name, array in outputs.items()}
+    answer = json_tensor.dumps(outputs, "row" if by_rows else "column")
+    request = answer.replace(b"predictions", b"instances", 1).replace(b"outputs", b"inputs", 1)
+    form, back = json_tensor.inputs_of(json_tensor.parse(request), infos)
+    assert form == ("row" if by_rows else "column")
+    for name, array in outputs.items():
+        np.testing.assert_array_equal(back[name], array)
+        assert (back[name].dtype, back[name].shape) == (array.dtype, array.shape)
+
+
+def _is_text(value: bytes) -> bool:
+    return value.decode("utf-8", "replace").encode() == value
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["a", "n", "b64", "x"]), inner),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(["inputs", "instances", "examples", "context"], JSON)))
+def test_any_json_is_read_or_refused(document):
+    parsed = json_tensor.parse(json.dumps(document).encode())
+    for infos in (ONE, TEXT, TWO):
+        for reads in (lambda: json_tensor.inputs_of(parsed, infos), lambda: json_tensor.examples_of(parsed)):  # noqa: B023
+            with contextlib.suppress(StatusError):
+                reads()
+
+
+def test_examples():
+    document = {
+        "context": {"c": "ä"},
+        "examples": [{"i": [1, -2, True], "f": 2.5, "s": ["a", {"b64": "/w=="}], "e": [], "big": -(1 << 70)}, {}],
+    }
+    source = json_tensor.examples_of(json_tensor.parse(json.dumps(document).encode()))
+    first, second = source.example_list_with_context.examples
+    features = first.features.feature
+    assert list(features["i"].int64_list.value) == [1, -2, 1]
+    assert list(features["f"].float_list.value) == [2.5]
+    assert list(features["s"].bytes_list.value) == [b"a", b"\xff"]
+    assert features["e"].WhichOneof("kind") is None
+    assert list(features["big"].float_list.value) == [-float(1 << 70)]
+    assert not second.features.feature
+    context = source.example_list_with_context.context.features.feature
+    assert list(context["c"].bytes_list.value) == ["ä".encode()]
+    assert json_tensor.examples_of({"examples": [{}, {}]}).WhichOneof("kind") == "example_list"

@@ -174,6 +174,18 @@ def build(
             named = {"floats": floats, "ints": ints, "flags": flags, "texts": texts, "texts_bytes": texts}
             return {name: tf.identity(value) for name, value in named.items()}
 
+        @tf.function(input_signature=[_strings(1)])
+        def classify(self, inputs):
+            """Classes `small` and `large` of the feature `x`, with the scores -x and x."""
+            x = _x(inputs)
+            classes = tf.tile([["small", "large"]], [tf.size(x), 1])
+            return {"classes": classes, "scores": tf.stack([-x, x], axis=1)}
+
+        @tf.function(input_signature=[_strings(1)])
+        def regress(self, inputs):
+            """1000 times the version, plus the feature `x`."""
+            return {"outputs": (self.offset + _x(inputs))[:, tf.newaxis]}
+
         @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32)])
         def double(self, x):
             return {"y": 2 * x}
@@ -194,6 +206,8 @@ def build(
         "serving_default",
         "describe",
         "echo",
+        "classify",
+        "regress",
         "double",
         "slow",
     )
@@ -210,6 +224,12 @@ def _strings(rank: int):
     import tensorflow as tf
 
     return tf.TensorSpec([None] * rank, tf.string)
+
+
+def _x(examples):
+    import tensorflow as tf
+
+    return tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([], tf.float32, 0.0)})["x"]
 
 
 def _table(keys: Sequence[str]):

@@ -1,0 +1,1 @@
+"""Moves a label to the version that was pushed, if that is approved."""

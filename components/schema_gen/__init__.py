@@ -1,0 +1,1 @@
+"""Makes an artifact of a schema that the settings give."""

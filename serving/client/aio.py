@@ -1,0 +1,134 @@
+"""The asyncio twin of the client: the same calls, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Optional, TypeVar
+
+from serving.client.calls import Calls, Query
+from serving.client.engine import Flight, Run, Start, Steps
+from serving.client.errors import RecommenderError
+from serving.client.results import ItemDescription, ModelMetadata, RecommendationList, SimilarItems, VersionStatus
+from serving.client.tensors import Tensor
+from serving.client.transport import AsyncTransport
+
+T = TypeVar("T")
+
+
+class AsyncRecommenderClient(Calls):
+    """`RecommenderClient` for asyncio: takes the same arguments, has the same methods, raises the same errors.
+
+    Belongs to the event loop of its first call. Cancelling a call cancels its requests. Over REST the requests run in
+    threads, at most 128 at once to a replica.
+
+        async with AsyncRecommenderClient("localhost:8500", model="movielens-100k") as client:
+            one, other = await asyncio.gather(client.recommend("42"), client.recommend("43"))
+    """
+
+    _transports: Optional[list[AsyncTransport]] = None
+
+    async def recommend(
+        self,
+        user_id: Optional[str] = None,
+        history: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        k: int = 10,
+        context: Optional[Mapping[str, Any]] = None,
+    ) -> RecommendationList:
+        """See `RecommenderClient.recommend`."""
+        return (await self._drive(self._recommend([Query(user_id, history, exclude, context)], k)))[0]
+
+    async def recommend_batch(self, queries: Iterable[Query], k: int = 10) -> list[RecommendationList]:
+        """See `RecommenderClient.recommend_batch`."""
+        return await self._drive(self._recommend(queries, k))
+
+    async def similar_items(self, item_id: str, exclude: Sequence[str] = (), k: int = 10) -> SimilarItems:
+        """See `RecommenderClient.similar_items`."""
+        return await self._drive(self._similar_items(item_id, exclude, k))
+
+    async def score(self, user_id: Optional[str], history: Sequence[str], candidates: Sequence[str]) -> list[float]:
+        """See `RecommenderClient.score`."""
+        return await self._drive(self._score(user_id, history, candidates))
+
+    async def describe(self, item_ids: Sequence[str]) -> list[ItemDescription]:
+        """See `RecommenderClient.describe`."""
+        return await self._drive(self._describe(item_ids))
+
+    async def predict(
+        self, signature: str, inputs: Mapping[str, Tensor], outputs: Sequence[str] = ()
+    ) -> dict[str, Tensor]:
+        """See `RecommenderClient.predict`."""
+        return await self._drive(self._predict(signature, inputs, outputs))
+
+    async def status(self) -> list[VersionStatus]:
+        """See `RecommenderClient.status`."""
+        return await self._drive(self._status())
+
+    async def metadata(self) -> ModelMetadata:
+        """See `RecommenderClient.metadata`."""
+        return await self._drive(self._metadata())
+
+    async def close(self) -> None:
+        """Closes the connections; the client can't be used any more."""
+        self._closed = True
+        for transport in self._transports or ():
+            await transport.close()
+
+    async def __aenter__(self) -> AsyncRecommenderClient:
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self.close()
+
+    async def _drive(self, steps: Steps[T]) -> T:
+        """Does what the steps of a call say; returns its result."""
+        flying: dict[asyncio.Task[Any], Flight] = {}
+        came: Any = None
+        try:
+            while True:
+                step, came = steps.send(came), None
+                if isinstance(step, Run):
+                    came = await self._sent(step.flight)
+                elif isinstance(step, Start):
+                    self._start(step.flight, flying)
+                else:
+                    came = await _next(flying, step.seconds)
+        except StopIteration as end:
+            return end.value
+        finally:
+            steps.close()
+
+    async def _sent(self, flight: Flight) -> Any:
+        try:
+            return await self._transport(flight.replica).send(flight.message)
+        except RecommenderError as error:
+            return error
+
+    def _start(self, flight: Flight, flying: dict[asyncio.Task[Any], Flight]) -> None:
+        task = asyncio.ensure_future(self._sent(flight))
+        flying[task] = flight
+
+        def cancel() -> None:
+            del flying[task]
+            task.cancel()
+
+        flight.cancel = cancel
+
+    def _transport(self, replica: int) -> AsyncTransport:
+        # Opened here, because a channel belongs to the event loop that runs as it is made.
+        if self._transports is None:
+            self._transports = [self._wires.AsyncioTransport(*where, self._connection) for where in self._addresses]
+        return self._transports[replica]
+
+
+async def _next(flying: dict[asyncio.Task[Any], Flight], seconds: float) -> Any:
+    """The next flight that ends and what came of it; None after so many seconds."""
+    if not flying:
+        await asyncio.sleep(seconds)
+        return None
+    done, _ = await asyncio.wait(flying, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    if not done:
+        return None
+    task = done.pop()
+    return flying.pop(task), task.result()

@@ -1,0 +1,403 @@
+"""What both clients have in common, the blocking and the asyncio one: arguments, requests and results, without I/O."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Callable, NamedTuple, Optional, TypeVar, Union
+
+from serving.client import context as request_context
+from serving.client import tensors
+from serving.client.engine import Engine, Interceptor, Steps
+from serving.client.errors import FAILURES, InvalidRequest, ModelNotFound, RecommenderError, ServerError
+from serving.client.metrics import Metrics
+from serving.client.policies import Breaker, Connection, Hedge, Retry, Tls
+from serving.client.results import (
+    ItemDescription,
+    ModelMetadata,
+    Recommendation,
+    RecommendationList,
+    SimilarItems,
+    VersionStatus,
+)
+from serving.client.tensors import Tensor
+from serving.client.traffic import FileFallback, Traffic, TrafficFile
+from serving.client.transport import Answer, Metadata, ModelRef, Predict, Request, Status
+
+T = TypeVar("T")
+
+_MAX_K = (1 << 31) - 1
+_IN_CONTEXT = "recommend_in_context"
+_EXAMPLES = "recommend_examples"
+_UNKNOWN_LABEL = "Unrecognized servable version label"
+_TEXTS = {"item_ids", "source", "display"}
+"""The outputs that are strings."""
+_PORTS = {"grpc": 8500, "rest": 8501}
+
+
+@dataclass(frozen=True)
+class Query:
+    """Whom to recommend for: one row of `recommend_batch`."""
+
+    user_id: Optional[str] = None
+    """None for somebody without an id."""
+    history: Sequence[str] = ()
+    """Ids of the items that the user had to do with, newest first; replaces the history that the model has stored."""
+    exclude: Sequence[str] = ()
+    """Ids of items that must not be returned."""
+    context: Optional[Mapping[str, Any]] = None
+    """Features of the request by name, see `RecommenderClient.recommend`."""
+
+
+class _Row(NamedTuple):
+    """A query whose values were checked."""
+
+    user_id: str
+    history: list[str]
+    exclude: list[str]
+    context: Mapping[str, Any]
+
+
+class Calls:
+    """A client but for its I/O: each call is a generator of steps, which the client drives.
+
+    Raises:
+        InvalidRequest: an argument is wrong.
+    """
+
+    def __init__(
+        self,
+        target: Union[str, Sequence[str]],
+        *,
+        model: str,
+        transport: str = "grpc",
+        timeout: float = 10.0,
+        version: Optional[int] = None,
+        label: Optional[str] = None,
+        tls: Optional[Tls] = None,
+        metadata: Optional[Mapping[str, str]] = None,
+        compression: Optional[str] = None,
+        keepalive: Optional[float] = 30.0,
+        retry: Optional[Retry] = Retry(),  # noqa: B008  # frozen
+        hedge: Optional[Hedge] = None,
+        breaker: Optional[Breaker] = None,
+        fallback: Union[Sequence[str], FileFallback, None] = None,
+        traffic: Union[Traffic, TrafficFile, None] = None,
+        batching: bool = False,
+        interceptors: Sequence[Interceptor] = (),
+    ):
+        if transport not in _PORTS:
+            raise InvalidRequest(f"transport {transport!r}: it is 'grpc' or 'rest'")
+        if not isinstance(model, str) or not model:
+            raise InvalidRequest("model must be the model's name in the server")
+        if version is not None and label is not None:
+            raise InvalidRequest("give a version or a label, not both")
+        if timeout <= 0:
+            raise InvalidRequest(f"timeout {timeout}: it must be above 0 seconds")
+        names: Sequence[Any] = target if isinstance(target, (list, tuple)) and target else [target]
+        if transport == "rest":
+            if any(str(name).startswith("https://") for name in names):
+                tls = tls or Tls()
+            if tls and any(str(name).startswith("http://") for name in names):
+                raise InvalidRequest(f"target {target!r}: with tls it is https://")
+        self._addresses = [parse_target(name, transport) for name in names]
+        self._connection = Connection(tls, compression, keepalive)
+        self._wires = _wires(transport)
+        self.traffic = traffic
+        """Who is served by the canary; may be changed at any time."""
+        self._model = ModelRef(model, version, label)
+        self._timeout = timeout
+        self._batching = batching
+        self._fallback = fallback
+        if not isinstance(fallback, FileFallback):
+            self._fallback = None if fallback is None else tuple(_id(i, "fallback") for i in _ids(fallback, "fallback"))
+        targets = [f"{host}:{port}" for host, port in self._addresses]
+        self.target = ", ".join(targets)
+        self._engine = Engine(targets, retry or Retry(attempts=1), hedge, breaker, metadata, interceptors)
+        self._process = os.getpid()
+        self._closed = False
+        self._open()
+
+    def _open(self) -> None:
+        """Opens the transports, where that needs no event loop."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """What the client has done so far; `metrics.snapshot()` shows it."""
+        return self._engine.metrics
+
+    def _recommend(self, queries: Iterable[Query], k: int) -> Steps[list[RecommendationList]]:
+        k = _checked_k(k)
+        rows = [
+            _Row(
+                _user(query.user_id),
+                _ids(query.history, "history"),
+                _ids(query.exclude, "exclude"),
+                {} if query.context is None else query.context,
+            )
+            for query in queries
+        ]
+        traffic = self.traffic.current() if self.traffic else None
+        canary = [traffic is not None and traffic.takes(row.user_id) for row in rows]
+        deadline = self._deadline()
+        lists: dict[int, RecommendationList] = {}
+        for side in (False, True):
+            places = [place for place, taken in enumerate(canary) if taken is side]
+            if places:
+                part = [rows[place] for place in places]
+                found = yield from self._recommend_or_fall_back(part, k, traffic if side else None, deadline)
+                lists.update(zip(places, found))
+        return [lists[place] for place in range(len(rows))]
+
+    def _recommend_or_fall_back(
+        self, rows: list[_Row], k: int, traffic: Optional[Traffic], deadline: float
+    ) -> Steps[list[RecommendationList]]:
+        try:
+            return (
+                yield from self._on_side(traffic, lambda model: self._recommend_by(model, rows, k, deadline), len(rows))
+            )
+        except FAILURES as error:
+            if self._fallback is None:
+                raise
+            self.metrics.happened("fallback", len(rows))
+            items = self._fallback.current() if isinstance(self._fallback, FileFallback) else self._fallback
+            return [_fall_back(items, row, k, error) for row in rows]
+
+    def _recommend_by(
+        self, model: ModelRef, rows: list[_Row], k: int, deadline: float
+    ) -> Steps[list[RecommendationList]]:
+        signature, inputs, lacks = self._signature(rows, k)
+
+        def parse(answer: Answer) -> list[RecommendationList]:
+            outputs = self._checked(answer, model, signature, {"item_ids": (len(rows), None), "source": (len(rows),)})
+            sources = outputs["source"].values
+            if "" in sources:  # how a request that shares a batch is refused
+                raise InvalidRequest(f"{self.target} refused the request: k={k} is above the model's limit")
+            # Where the server batches, a row is as long as the longest that anybody asked for.
+            return [
+                RecommendationList(items[:k], str(source), answer.version, model.label)
+                for items, source in zip(self._ranked(outputs, model), sources)
+            ]
+
+        request = Predict(model, signature, inputs, ("item_ids", "source", "scores"))
+        try:
+            return (yield from self._call(request, parse, deadline))
+        except InvalidRequest as error:
+            if f'"{signature}" not found' in str(error):
+                raise InvalidRequest(
+                    f"model {model} at {self.target} has no signature {signature!r}, so it {lacks}"
+                ) from None
+            raise
+
+    def _signature(self, rows: list[_Row], k: int) -> tuple[str, dict[str, Tensor], str]:
+        """The signature to ask, its inputs, and what to say of a model that lacks it."""
+        if self._batching:
+            examples = [request_context.serialize_query(*row, k) for row in rows]
+            lacks = "isn't made for a server that batches: make the client without batching"
+            return _EXAMPLES, {"examples": _strings(examples)}, lacks
+        inputs = {
+            "user_id": _strings([row.user_id for row in rows]),
+            "history": _matrix([row.history for row in rows]),
+            "exclude": _matrix([row.exclude for row in rows]),
+            "k": Tensor("int32", (), [k]),
+        }
+        contexts = [request_context.serialize(row.context) for row in rows]
+        if any(contexts):
+            return _IN_CONTEXT, {**inputs, "context": _strings(contexts)}, "takes no context: ask without one"
+        return "recommend", inputs, "isn't a recommender"
+
+    def _similar_items(self, item_id: str, exclude: Sequence[str], k: int) -> Steps[SimilarItems]:
+        inputs = {
+            "item_id": _strings([_id(item_id, "item_id")]),
+            "exclude": _matrix([_ids(exclude, "exclude")]),
+            "k": Tensor("int32", (), [_checked_k(k)]),
+        }
+
+        def parse(answer: Answer) -> SimilarItems:
+            outputs = self._checked(answer, self._model, "similar_items", {"item_ids": (1, None), "known": (1,)})
+            known = bool(outputs["known"].values[0])
+            return SimilarItems(self._ranked(outputs, self._model)[0], known, answer.version)
+
+        request = Predict(self._model, "similar_items", inputs, ("item_ids", "known", "scores"))
+        return (yield from self._call(request, parse))
+
+    def _score(self, user_id: Optional[str], history: Sequence[str], candidates: Sequence[str]) -> Steps[list[float]]:
+        ids = [_id(item, "candidates") for item in _ids(candidates, "candidates")]
+        user = _user(user_id)
+        inputs = {
+            "user_id": _strings([user]),
+            "history": _matrix([_ids(history, "history")]),
+            "candidates": _matrix([ids]),
+        }
+        if not ids:
+            return []
+        traffic = self.traffic.current() if self.traffic else None
+        deadline = self._deadline()
+
+        def ask(model: ModelRef) -> Steps[list[float]]:
+            def parse(answer: Answer) -> list[float]:
+                outputs = self._checked(answer, model, "score", {"scores": (1, len(ids))})
+                return [float(score) for score in outputs["scores"].values]
+
+            return self._call(Predict(model, "score", inputs, ("scores",)), parse, deadline)
+
+        return (yield from self._on_side(traffic if traffic is not None and traffic.takes(user) else None, ask))
+
+    def _describe(self, item_ids: Sequence[str]) -> Steps[list[ItemDescription]]:
+        ids = _ids(item_ids, "item_ids")
+        if not ids:
+            return []
+
+        def parse(answer: Answer) -> list[ItemDescription]:
+            shape = (len(ids),)
+            outputs = self._checked(answer, self._model, "describe", {"display": shape, "known": shape})
+            rows = zip(ids, outputs["display"].values, outputs["known"].values)
+            return [ItemDescription(item, str(display), bool(known)) for item, display, known in rows]
+
+        request = Predict(self._model, "describe", {"item_id": _strings(ids)}, ("display", "known"))
+        return (yield from self._call(request, parse))
+
+    def _predict(
+        self, signature: str, inputs: Mapping[str, Tensor], outputs: Sequence[str]
+    ) -> Steps[dict[str, Tensor]]:
+        return self._call(Predict(self._model, signature, inputs, outputs), _value)
+
+    def _status(self) -> Steps[list[VersionStatus]]:
+        states = yield from self._call(Status(self._model), _value)
+        return sorted(states, key=lambda status: status.version, reverse=True)
+
+    def _metadata(self) -> Steps[ModelMetadata]:
+        return self._call(Metadata(self._model), _value)
+
+    def _deadline(self) -> float:
+        return self._engine.clock() + self._timeout
+
+    def _call(self, request: Request, parse: Callable[[Answer], T], deadline: Optional[float] = None) -> Steps[T]:
+        if os.getpid() != self._process:
+            # Threads, locks and connections don't live through a fork, or would be shared with the parent.
+            raise RecommenderError("this client was made in another process: make one in each process after the fork")
+        if self._closed:
+            raise RecommenderError("the client is closed")
+        wire = self._wires.encode(request)
+        return self._engine.call(
+            request, wire, parse, self._deadline() if deadline is None else deadline, self._timeout
+        )
+
+    def _on_side(self, traffic: Optional[Traffic], ask: Callable[[ModelRef], Steps[T]], rows: int = 1) -> Steps[T]:
+        """Asks the canary, if there is one and the server knows it, else the client's own version."""
+        if traffic is not None:
+            try:
+                return (yield from ask(ModelRef(self._model.name, label=traffic.label)))
+            except (ModelNotFound, InvalidRequest) as error:
+                if isinstance(error, InvalidRequest) and _UNKNOWN_LABEL not in str(error):
+                    raise
+                self.metrics.happened("canary_unknown", rows)
+        return (yield from ask(self._model))
+
+    def _checked(
+        self, answer: Answer, model: ModelRef, signature: str, expected: Mapping[str, tuple[Optional[int], ...]]
+    ) -> dict[str, Tensor]:
+        """The answer's tensors, which have the contract's outputs and shapes (None: any size)."""
+        outputs = _value(answer)
+        for name, shape in expected.items():
+            found = outputs[name].shape if name in outputs else None
+            if found is None or len(found) != len(shape) or any(s not in (None, f) for s, f in zip(shape, found)):
+                raise ServerError(
+                    f"model {model} at {self.target} answered {signature!r} with {name!r} of shape {found}, not"
+                    f" {shape}: it isn't a recommender that this client knows"
+                )
+        for name, tensor in outputs.items():
+            if tensor.values and (tensor.dtype == "string") != (name in _TEXTS):
+                raise ServerError(f"model {model} at {self.target} answered {name!r} of type {tensor.dtype}")
+        return outputs
+
+    def _ranked(self, outputs: Mapping[str, Tensor], model: ModelRef) -> list[tuple[Recommendation, ...]]:
+        ids, scores = outputs["item_ids"], outputs.get("scores")
+        if scores is None or scores.shape != ids.shape:
+            raise ServerError(f"model {model} at {self.target} answered items without a score each")
+        return [
+            tuple(Recommendation(item, float(score)) for item, score in zip(*row) if item)
+            for row in zip(ids.rows(), scores.rows())
+        ]
+
+
+def _value(answer: Answer) -> Any:
+    return answer.value
+
+
+def _fall_back(items: Sequence[str], row: _Row, k: int, error: RecommenderError) -> RecommendationList:
+    left_out = {*row.history, *row.exclude}
+    kept = [item for item in dict.fromkeys(items) if item not in left_out][:k]
+    return RecommendationList(
+        tuple(Recommendation(item, 0.0) for item in kept), "fallback", error=error.with_traceback(None)
+    )
+
+
+def _wires(transport: str) -> Any:
+    # Imported here, so that REST needs no gRPC and gRPC no HTTP.
+    if transport == "grpc":
+        from serving.client import grpc_transport
+
+        return grpc_transport
+    from serving.client import rest_transport
+
+    return rest_transport
+
+
+def parse_target(target: str, transport: str) -> tuple[str, int]:
+    """Splits `host`, `host:port`, `[ipv6]:port` or (REST) `http(s)://host:port` into host and port.
+
+    Raises:
+        InvalidRequest: it is none of these.
+    """
+    text = target.strip() if isinstance(target, str) else ""
+    if transport == "rest":
+        text = re.sub(r"^https?://", "", text).rstrip("/")
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(?::(\d{1,5}))?", text)
+    if not match or not 0 < int(match[2] or 1) < 65536:
+        raise InvalidRequest(f"target {target!r}: write it as host:port, such as localhost:{_PORTS[transport]}")
+    return match[1], int(match[2] or _PORTS[transport])
+
+
+def _checked_k(k: Any) -> int:
+    if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= _MAX_K:
+        raise InvalidRequest(f"k={k!r}: the number of items must be a whole number of at least 1")
+    return k
+
+
+def _user(user_id: Optional[str]) -> str:
+    return "" if user_id is None else _text(user_id, "user_id")
+
+
+def _id(item_id: Any, name: str) -> str:
+    if _text(item_id, name) == "":
+        raise InvalidRequest(f"{name}: an item's id can't be empty")
+    return item_id
+
+
+def _ids(ids: Any, name: str) -> list[str]:
+    if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
+        raise InvalidRequest(f"{name}={ids!r}: it is a list of item ids")
+    return [_text(item, name) for item in ids]
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{name}: {value!r} is a {type(value).__name__}, ids are strings: {str(value)!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"{name}: {value!r} can't be written as UTF-8") from None
+    return value
+
+
+def _strings(values: Sequence[Union[str, bytes]]) -> Tensor:
+    return tensors.Tensor("string", (len(values),), values)
+
+
+def _matrix(rows: Sequence[Sequence[str]]) -> Tensor:
+    """Rows of ids as one tensor, padded with the empty string."""
+    width = max((len(row) for row in rows), default=0)
+    return Tensor("string", (len(rows), width), [i for row in rows for i in [*row, *[""] * (width - len(row))]])

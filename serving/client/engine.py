@@ -1,0 +1,424 @@
+"""Which attempts a call makes, when, and at which replica: retries, hedges, breakers and deadlines, without any I/O.
+
+A call is a generator of steps. A driver, the blocking client or the asyncio one, does what each step says and sends
+back what came of it, so that both behave the same.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+import threading
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Callable, NamedTuple, Optional, TypeVar, Union
+
+from serving.client import transport
+from serving.client.errors import FAILURES, CircuitOpen, DeadlineExceeded, RecommenderError, ServerError
+from serving.client.metrics import Metrics
+from serving.client.policies import Breaker, Hedge, Retry, checked_metadata
+from serving.client.transport import Answer, Message, ModelRef, Request
+
+T = TypeVar("T")
+
+_LOGGER = logging.getLogger("serving.client")
+_LATENCIES = 500
+"""The latest answers of a method, which the hedge's quantile is taken of."""
+
+
+@dataclass
+class Attempt:
+    """One request to one server, as interceptors see it."""
+
+    method: str
+    """The signature, or `status` or `metadata`."""
+    target: str
+    model: ModelRef
+    """Which version was asked for."""
+    number: int
+    """From 1 within the call."""
+    hedge: bool
+    timeout: float
+    """Seconds that it may take."""
+    metadata: dict[str, str]
+    """gRPC metadata or HTTP headers that go with it; `before` may change them."""
+    outcome: Optional[str] = None
+    """None while it runs; then as in `metrics.Snapshot`."""
+    seconds: Optional[float] = None
+    """How long it took."""
+    version: Optional[int] = None
+    """Which version answered; None over REST, whose answers do not tell."""
+    error: Optional[RecommenderError] = None
+
+
+class Interceptor:
+    """Hooks around every attempt, for logs, traces or tokens; in the thread, or the event loop, of the call.
+
+    What they raise is logged and does no harm to the call.
+    """
+
+    def before(self, attempt: Attempt) -> None:
+        """The attempt is about to be sent."""
+
+    def after(self, attempt: Attempt) -> None:
+        """The attempt has ended."""
+
+
+@dataclass(eq=False)
+class Flight:
+    """An attempt under way, for the driver."""
+
+    attempt: Attempt
+    replica: int
+    """Index of the transport that it goes to."""
+    message: Message
+    trial: bool
+    """Whether a half-open breaker waits for it."""
+    started: float
+    cancel: Callable[[], Any] = lambda: None
+    """Set by the driver if it starts the flight."""
+
+
+class Run(NamedTuple):
+    """Send, and wait for what comes of it: the driver sends back an answer or an error."""
+
+    flight: Flight
+
+
+class Start(NamedTuple):
+    """Send, and go on."""
+
+    flight: Flight
+
+
+class Wait(NamedTuple):
+    """Wait until a flight that was started ends; the driver sends back the flight and its outcome, or None after so
+    many seconds."""
+
+    seconds: float
+
+
+Outcome = Union[Answer, RecommenderError]
+Steps = Generator[Union[Run, Start, Wait], Any, T]
+
+
+class Engine:
+    """What the calls of a client have in common: replicas, their breakers, the budget, latencies; thread-safe.
+
+    Args:
+        targets: the replicas.
+        retry: when a failed attempt is made again.
+        hedge: when an answer is late.
+        breaker: when a replica is left alone.
+        metadata: what goes with every attempt.
+        interceptors: hooks around every attempt.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[str],
+        retry: Retry,
+        hedge: Optional[Hedge] = None,
+        breaker: Optional[Breaker] = None,
+        metadata: Optional[Mapping[str, str]] = None,
+        interceptors: Sequence[Interceptor] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.metrics = Metrics()
+        self.clock = clock
+        self.targets = targets
+        self.retry = retry
+        self.metadata = checked_metadata(metadata or {})
+        self._hedge = hedge
+        self._interceptors = interceptors
+        self._circuits = [_Circuit(breaker, self.metrics, clock) for _ in targets] if breaker else None
+        self._budget = _Budget(retry)
+        self.turns = itertools.count(random.randrange(len(targets)))  # many clients don't begin at the same replica
+        self._lock = threading.Lock()
+        self._latencies: dict[str, deque[float]] = defaultdict(
+            lambda: deque(maxlen=max(_LATENCIES, hedge.samples if hedge else 0))
+        )
+
+    def call(
+        self, request: Request, wire: Any, parse: Callable[[Answer], T], deadline: float, timeout: float
+    ) -> Steps[T]:
+        """Makes a request until it is answered or given up.
+
+        Args:
+            request: what is asked.
+            wire: its form on the wire.
+            parse: makes the result of an answer; a RecommenderError if it can't.
+            deadline: the time by `clock` at which the call is over.
+            timeout: seconds that the whole call had, for messages.
+
+        Raises:
+            RecommenderError: of the last attempt, or `CircuitOpen` if there was none.
+        """
+        started = self.clock()
+        self._budget.earn()
+        outcome = "cancelled"
+        try:
+            result = yield from _Call(self, request, wire, parse, deadline, timeout).steps()
+            outcome = "ok"
+            return result
+        except RecommenderError as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            self.metrics.called(request.method, request.model.label or "", outcome, self.clock() - started)
+
+    def choose(self, turn: int, asked: Mapping[int, int]) -> Optional[tuple[int, bool]]:
+        """The next replica for a call, and whether its breaker waits for what comes of it; None if all are open.
+
+        Args:
+            turn: the call's, which says where it begins.
+            asked: how often the call has asked which replica.
+        """
+        order = [(turn + place) % len(self.targets) for place in range(len(self.targets))]
+        for replica in sorted(order, key=lambda replica: asked.get(replica, 0)):
+            trial = self._circuits[replica].admits() if self._circuits else False
+            if trial is not None:
+                return replica, trial
+        return None
+
+    def late_after(self, method: str) -> Optional[float]:
+        """Seconds after which an answer is late; None if none is yet."""
+        if self._hedge is None:
+            return None
+        if self._hedge.after is not None:
+            return self._hedge.after
+        with self._lock:
+            latest = sorted(self._latencies[method])
+        if len(latest) < self._hedge.samples:
+            return None
+        return latest[int(self._hedge.quantile * len(latest))]
+
+    def may_spend(self, event: str) -> bool:
+        """Takes a retry or a hedge from the budget, if there is one left."""
+        spent = self._budget.spend()
+        self.metrics.happened(event if spent else "budget_spent")
+        return spent
+
+    def announce(self, attempt: Attempt) -> Mapping[str, str]:
+        """Tells the interceptors, and returns the metadata that they leave."""
+        metadata = self.metadata
+        for interceptor in self._interceptors:
+            try:
+                interceptor.before(attempt)
+                metadata = checked_metadata(attempt.metadata)
+            except Exception:
+                _LOGGER.exception("the interceptor %r failed", interceptor)
+        return metadata
+
+    def landed(self, flight: Flight) -> None:
+        """Learns from an attempt that has ended."""
+        attempt = flight.attempt
+        self.metrics.attempted(attempt.method, attempt.target, attempt.outcome or "")
+        if attempt.error is None and self._hedge is not None:
+            with self._lock:  # one that was cancelled took at least so long
+                self._latencies[attempt.method].append(attempt.seconds or 0.0)
+        if self._circuits:
+            failed = isinstance(attempt.error, FAILURES)
+            self._circuits[flight.replica].learn(flight.trial, None if attempt.outcome == "cancelled" else not failed)
+        for interceptor in self._interceptors:
+            try:
+                interceptor.after(attempt)
+            except Exception:
+                _LOGGER.exception("the interceptor %r failed", interceptor)
+
+
+@dataclass
+class _Call:
+    """One call's way through the engine."""
+
+    engine: Engine
+    request: Request
+    wire: Any
+    parse: Callable[[Answer], Any]
+    deadline: float
+    timeout: float
+    asked: Counter[int] = field(default_factory=Counter)
+    """How often the call has asked which replica."""
+
+    def __post_init__(self) -> None:
+        self.turn = next(self.engine.turns)
+
+    def steps(self) -> Steps[Any]:
+        """Attempts until one is answered, or there is no reason for another."""
+        engine, retry = self.engine, self.engine.retry
+        error: Optional[RecommenderError] = None
+        for retries in itertools.count():
+            flight = self._take_off()
+            if flight is None:
+                targets = ", ".join(engine.targets)
+                raise error or CircuitOpen(f"{targets} failed too often and is left alone for now: try again later")
+            result = yield from self._race(flight)
+            if not isinstance(result, RecommenderError):
+                return result
+            error = result
+            elsewhere = len(self.asked) < len(engine.targets)
+            passing = isinstance(error, FAILURES) and (elsewhere or not isinstance(error, ServerError))
+            wait = 0.0 if elsewhere else retry.wait(retries, random.random())
+            in_time = engine.clock() + wait < self.deadline
+            if not passing or not in_time or retries + 1 >= retry.attempts or not engine.may_spend("retry"):
+                raise error
+            if wait:
+                yield Wait(wait)
+        raise AssertionError("an endless loop has ended")
+
+    def _race(self, flight: Flight) -> Steps[Any]:
+        """The result or the error of an attempt, or of its hedge if that is the first to answer."""
+        engine = self.engine
+        airborne = {flight}
+        try:
+            late_after = engine.late_after(self.request.method)
+            if late_after is None:
+                outcome = yield Run(flight)
+                airborne.clear()
+                return self._land(flight, outcome)
+            yield Start(flight)
+            landed = yield Wait(min(late_after, self._left()))
+            if landed is None and self._left() and engine.may_spend("hedge"):
+                second = self._take_off(hedge=True)
+                if second is not None:
+                    airborne.add(second)
+                    yield Start(second)
+            while True:
+                landed = landed or (yield Wait(self._left()))
+                if landed is None:
+                    break
+                first, outcome = landed
+                airborne.remove(first)
+                result = self._land(first, outcome)
+                if not isinstance(result, RecommenderError) or not airborne:
+                    return result
+                landed = None
+            late = transport.deadline_exceeded(flight.attempt.target, self.timeout)
+            while airborne:
+                loser = airborne.pop()
+                loser.cancel()
+                self._land(loser, late)
+            return late
+        finally:
+            for loser in airborne:
+                loser.cancel()
+                self._land(loser, None)
+
+    def _left(self) -> float:
+        return max(0.0, self.deadline - self.engine.clock())
+
+    def _take_off(self, hedge: bool = False) -> Optional[Flight]:
+        """The next attempt, for the driver to send; None if every breaker is open."""
+        engine = self.engine
+        chosen = engine.choose(self.turn, self.asked)
+        if chosen is None:
+            return None
+        replica, trial = chosen
+        self.asked[replica] += 1
+        timeout = min(self._left(), engine.retry.attempt_timeout or self.timeout)
+        request = self.request
+        attempt = Attempt(
+            request.method,
+            engine.targets[replica],
+            request.model,
+            sum(self.asked.values()),
+            hedge,
+            timeout,
+            dict(engine.metadata),
+        )
+        message = Message(request, self.wire, timeout, engine.announce(attempt))
+        return Flight(attempt, replica, message, trial, engine.clock())
+
+    def _land(self, flight: Flight, outcome: Optional[Outcome]) -> Any:
+        """What an outcome (None if cancelled) comes to: a result or an error; tells everybody who wants to know."""
+        attempt = flight.attempt
+        attempt.seconds = self.engine.clock() - flight.started
+        result: Any = outcome
+        if isinstance(outcome, Answer):
+            attempt.version = outcome.version
+            try:
+                result = self.parse(outcome)
+            except RecommenderError as error:
+                result = error
+        elif isinstance(outcome, DeadlineExceeded):
+            # The attempt's own time is the whole call's, or a part of it that says less.
+            seconds = attempt.timeout if self._left() else self.timeout
+            result = transport.deadline_exceeded(attempt.target, seconds)
+        if isinstance(result, RecommenderError):
+            attempt.error = result
+            attempt.outcome = type(result).__name__
+        else:
+            attempt.outcome = "cancelled" if outcome is None else "ok"
+            if attempt.hedge and outcome is not None:
+                self.engine.metrics.happened("hedge_won")
+        self.engine.landed(flight)
+        return result
+
+
+class _Budget:
+    """How many retries and hedges may be made: calls earn them, up to a reserve."""
+
+    def __init__(self, retry: Retry):
+        self._retry = retry
+        self._saved = float(retry.reserve)
+        self._lock = threading.Lock()
+
+    def earn(self) -> None:
+        """A call has begun."""
+        with self._lock:
+            # At least one can be saved up, or nothing could ever be spent.
+            self._saved = min(max(self._retry.reserve, 1.0), self._saved + self._retry.budget)
+
+    def spend(self) -> bool:
+        """Takes one, if there is one."""
+        with self._lock:
+            if self._saved < 1:
+                return False
+            self._saved -= 1
+            return True
+
+
+class _Circuit:
+    """The breaker of one replica."""
+
+    def __init__(self, policy: Breaker, metrics: Metrics, clock: Callable[[], float]):
+        self._policy, self._metrics, self._clock = policy, metrics, clock
+        self._lock = threading.Lock()
+        self._opened: Optional[float] = None
+        self._trying = False
+        self._since, self._calls, self._failed = clock(), 0, 0
+
+    def admits(self) -> Optional[bool]:
+        """Whether an attempt may be made: None if not, else whether it is the trial of an open breaker."""
+        with self._lock:
+            if self._opened is None:
+                return False
+            if self._trying or self._clock() < self._opened + self._policy.cooldown:
+                return None
+            self._trying = True
+            return True
+
+    def learn(self, trial: bool, succeeded: Optional[bool]) -> None:
+        """An attempt has ended; None if nobody waited for its end."""
+        with self._lock:
+            now = self._clock()
+            if trial:
+                self._trying = False
+                if succeeded is not None:
+                    self._switch(None if succeeded else now)
+            elif self._opened is None and succeeded is not None:  # what began before it opened counts no more
+                if now >= self._since + self._policy.window:
+                    self._since, self._calls, self._failed = now, 0, 0
+                self._calls += 1
+                self._failed += not succeeded
+                if self._calls >= self._policy.calls and self._failed >= self._policy.threshold * self._calls:
+                    self._switch(now)
+
+    def _switch(self, opened: Optional[float]) -> None:
+        self._opened = opened
+        self._since, self._calls, self._failed = self._clock(), 0, 0
+        self._metrics.happened("circuit_closed" if opened is None else "circuit_opened")

@@ -1,0 +1,170 @@
+"""What a client may be told about its connections and about what it does when a server fails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from serving.client.errors import InvalidRequest
+
+
+@dataclass(frozen=True)
+class Tls:
+    """TLS, and the client's own certificate if the server asks for one; all are paths of PEM files.
+
+    Raises:
+        InvalidRequest: a certificate without its key, or a key without its certificate.
+    """
+
+    ca: Optional[str] = None
+    """The authorities to trust; by default those of gRPC, or over REST those of the system."""
+    certificate: Optional[str] = None
+    """The client's certificate, and the chain to its authority."""
+    key: Optional[str] = None
+    """The private key of `certificate`."""
+    server_name: Optional[str] = None
+    """The name that the server's certificate has to be for, if it isn't the target's host."""
+
+    def __post_init__(self) -> None:
+        _require((self.certificate is None) == (self.key is None), "tls: certificate and key go together")
+
+    def read(self, name: str) -> Optional[bytes]:
+        """Content of the file that the field `name` points to; None if it is not set."""
+        path = getattr(self, name)
+        try:
+            return None if path is None else Path(path).read_bytes()
+        except OSError as error:
+            raise InvalidRequest(f"tls: {name}={path!r} can't be read: {error.strerror}") from None
+
+
+@dataclass(frozen=True)
+class Retry:
+    """When a failed attempt is made again. All calls only read, so each of them may be made twice.
+
+    What may pass is tried again: nobody answers, the connection breaks (before or amid the answer), an attempt is out
+    of time while the call is not. A server's own failure and an answer that makes no sense are tried again at another
+    replica only; a wrong request and an unknown model never. An attempt at a replica that this call has not asked yet
+    follows at once, another one after a wait of `initial * multiplier ** n` seconds, at most `maximum`, of which the
+    share `jitter` is random.
+
+    Raises:
+        InvalidRequest: a value out of its range.
+    """
+
+    attempts: int = 3
+    """Attempts of a call in all; 1 for no retries."""
+    initial: float = 0.1
+    maximum: float = 1.0
+    multiplier: float = 2.0
+    jitter: float = 1.0
+    """1 spreads a wait over all of [0, wait], so that clients don't come back together; 0 waits just so long."""
+    attempt_timeout: Optional[float] = None
+    """Seconds for one attempt, so that a server that hangs leaves time for another; by default all that is left."""
+    budget: float = 0.2
+    """Retries and hedges that a call adds to what may be spent, so that a server that is down gets little more requests
+    than usual."""
+    reserve: int = 10
+    """Retries and hedges that can be saved up; what there is to begin with."""
+
+    def __post_init__(self) -> None:
+        _require(self.attempts >= 1, f"retry: attempts={self.attempts} must be at least 1")
+        _require(0 <= self.initial <= self.maximum, "retry: it must be 0 <= initial <= maximum")
+        _require(1 <= self.multiplier <= 10, f"retry: multiplier={self.multiplier} must be in [1, 10]")
+        _require(0 <= self.jitter <= 1, f"retry: jitter={self.jitter} must be in [0, 1]")
+        _require(self.attempt_timeout is None or self.attempt_timeout > 0, "retry: attempt_timeout must be above 0")
+        _require(self.budget >= 0 and self.reserve >= 0, "retry: budget and reserve must be at least 0")
+
+    def wait(self, retry: int, random: float) -> float:
+        """Seconds to wait before retry number `retry`, the first being 0; `random` is in [0, 1)."""
+        longest = min(self.maximum, self.initial * self.multiplier ** min(retry, 300))
+        return longest * (1 - self.jitter * random)
+
+
+@dataclass(frozen=True)
+class Hedge:
+    """Asks a second time (another replica, if there is one) when an answer is late; the first answer wins.
+
+    Cuts off the latency's tail at the price of some more requests, which `Retry.budget` bounds.
+
+    Raises:
+        InvalidRequest: a value out of its range.
+    """
+
+    quantile: float = 0.95
+    """An answer is late when it takes longer than this quantile of the same method's latest ones."""
+    after: Optional[float] = None
+    """Or when it takes longer than these seconds."""
+    samples: int = 100
+    """Answers that the quantile needs; nothing is hedged before."""
+
+    def __post_init__(self) -> None:
+        _require(0 < self.quantile < 1, f"hedge: quantile={self.quantile} must be in (0, 1)")
+        _require(self.after is None or self.after >= 0, f"hedge: after={self.after} must be at least 0")
+        _require(self.samples >= 1, f"hedge: samples={self.samples} must be at least 1")
+
+
+@dataclass(frozen=True)
+class Breaker:
+    """Leaves a replica that fails alone for a while.
+
+    Opens when of at least `calls` attempts within `window` seconds the share `threshold` failed (not: were refused as
+    wrong). After `cooldown` seconds one attempt is let through: it closes the breaker, or opens it again.
+
+    Raises:
+        InvalidRequest: a value out of its range.
+    """
+
+    threshold: float = 0.5
+    calls: int = 10
+    window: float = 10.0
+    cooldown: float = 5.0
+
+    def __post_init__(self) -> None:
+        _require(0 < self.threshold <= 1, f"breaker: threshold={self.threshold} must be in (0, 1]")
+        _require(self.calls >= 1, f"breaker: calls={self.calls} must be at least 1")
+        _require(self.window > 0 and self.cooldown > 0, "breaker: window and cooldown must be above 0")
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to connect: what the transports are opened with."""
+
+    tls: Optional[Tls] = None
+    compression: Optional[str] = None
+    keepalive: Optional[float] = None
+
+    def __post_init__(self) -> None:
+        for name in ("ca", "certificate", "key"):
+            if self.tls:
+                self.tls.read(name)
+        _require(self.compression in (None, "gzip"), f"compression {self.compression!r}: it is 'gzip' or None")
+        _require(
+            self.keepalive is None or self.keepalive > 0, f"keepalive {self.keepalive}: it must be above 0 seconds"
+        )
+
+
+def checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Names in lower case, as gRPC wants them.
+
+    Raises:
+        InvalidRequest: what can't be sent as a header.
+    """
+    for name, value in metadata.items():
+        _require(
+            isinstance(name, str) and re.fullmatch(r"[0-9A-Za-z_.-]+", name) and not name.lower().endswith("-bin"),
+            f"metadata: {name!r} is no header's name",
+        )
+        # The value may be a secret, so that it isn't shown.
+        _require(
+            isinstance(value, str) and re.fullmatch(r"[ -~]*", value),
+            f"metadata: the value of {name!r} must be a text of printable ASCII letters",
+        )
+    return {name.lower(): value for name, value in metadata.items()}
+
+
+def _require(ok: object, message: str) -> None:
+    if not ok:
+        raise InvalidRequest(message)

@@ -1,0 +1,408 @@
+"""What promotion keeps under the base path, beside the models: models.config, a journal, the audit trail, a lock.
+
+    <base path>/models.config             what the servers serve, in TensorFlow Serving's own format
+    <base path>/promotions.jsonl          the audit trail: one line an action, only ever appended to
+    <base path>/.promotion.journal        only while a promotion is under way, or after one was killed
+    <base path>/.promotion.lock           held while a promotion is under way
+    <base path>/<model>/traffic.json      the share of users that clients send to the canary
+
+Files are replaced by rename, so that whoever reads or polls one sees the old content or the new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import fcntl
+import getpass
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
+
+from serving.promotion.errors import WrongPromotion
+
+CONFIG_FILE = "models.config"
+AUDIT_FILE = "promotions.jsonl"
+TRAFFIC_FILE = "traffic.json"
+_JOURNAL_FILE = ".promotion.journal"
+_LOCK_FILE = ".promotion.lock"
+_RETIRED = ".retired-"
+
+STABLE, CANARY = "stable", "canary"
+DONE = "done"
+
+_HEAD = "# Written by `recommender promote` and its like, which keep the other models' entries but no comments.\n"
+_LOCK_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """One action, as a line of the audit trail."""
+
+    id: str
+    time: str
+    """When it began, ISO 8601 in UTC."""
+    who: str
+    """user@host, or whom --as named."""
+    action: str
+    """promote, rollback, retire, canary start, canary share or canary stop."""
+    model: str
+    label: Optional[str]
+    """The label that moved, if one did."""
+    from_version: Optional[int]
+    to_version: Optional[int]
+    why: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The Evaluator's of the version that the label moved to."""
+    replicas: tuple[str, ...] = ()
+    result: str = ""
+    """`done`, or what failed, or that it was undone."""
+
+
+@dataclass(frozen=True)
+class Aspired:
+    """What models.config says of one model."""
+
+    labels: Mapping[str, int] = field(default_factory=dict)
+    versions: Optional[frozenset[int]] = None
+    """Those to be loaded; None where a policy such as "the latest" decides."""
+
+    @property
+    def named(self) -> frozenset[int]:
+        """Every version that is mentioned."""
+        return (self.versions or frozenset()) | frozenset(self.labels.values())
+
+
+@dataclass
+class Journal:
+    """An action under way: the configs that it goes through, as text, and how far it may have come.
+
+    Phases: `loading`, all labels are where they were; `labelling`, they may be there or where they are to go;
+    `labelled`, they are where they are to go on every replica, and what is left is finished, not undone.
+    """
+
+    entry: AuditEntry
+    file: Optional[str]
+    """models.config as it was; None if there was none."""
+    before: str
+    """What the replicas served then."""
+    loading: str
+    """Labels as before; all versions of before and after."""
+    labelling: str
+    """Labels as after; the same versions."""
+    after: str
+    phase: str = "loading"
+
+
+def config_path(base_path: Path) -> Path:
+    """Where models.config lies."""
+    return base_path / CONFIG_FILE
+
+
+def traffic_path(base_path: Path, model: str) -> Path:
+    """Where clients read how many users the canary gets."""
+    return base_path / model / TRAFFIC_FILE
+
+
+def read_config(base_path: Path) -> Optional[Any]:
+    """Returns models.config as a `tensorflow.serving.ModelServerConfig`; None if there is none.
+
+    Raises:
+        WrongPromotion: it can't be read.
+    """
+    path = config_path(base_path)
+    try:
+        config = parse_config(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        raise WrongPromotion(f"{path}: not a models.config: {error}; mend it, or remove it to start afresh") from None
+    names = [entry.name for entry in config.model_config_list.config]
+    if config.WhichOneof("config") == "custom_model_config" or len(set(names)) < len(names):
+        raise WrongPromotion(f"{path}: it must be a model_config_list in which each model has one entry")
+    return config
+
+
+def parse_config(text: str) -> Any:
+    """Reads the text format; raises `text_format.ParseError`."""
+    return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+
+
+def aspired(config: Optional[Any], model: str) -> Optional[Aspired]:
+    """What the config says of a model; None if it doesn't name it."""
+    for entry in config.model_config_list.config if config is not None else ():
+        if entry.name == model:
+            policy = entry.model_version_policy
+            explicit = policy.WhichOneof("policy_choice") == "specific"
+            return Aspired(dict(entry.version_labels), frozenset(policy.specific.versions) if explicit else None)
+    return None
+
+
+def stable_version(base_path: Path, model: str) -> Optional[int]:
+    """The version with the label `stable`; None before the first promotion."""
+    found = aspired(read_config(base_path), model)
+    return found.labels.get(STABLE) if found else None
+
+
+def render(config: Optional[Any], model: str, model_path: str, labels: Mapping[str, int], versions: Any) -> str:
+    """Returns the text of a config in which the model serves just this.
+
+    Args:
+        config: the one to change; None for an empty one.
+        model: the model's name.
+        model_path: where servers find its versions, unless the config already says so.
+        labels: label to version.
+        versions: numbers of the versions to load; None leaves the policy as it is.
+    """
+    changed = model_server_config_pb2.ModelServerConfig()
+    if config is not None:
+        changed.CopyFrom(config)
+    for entry in changed.model_config_list.config:
+        if entry.name == model:
+            break
+    else:
+        entry = changed.model_config_list.config.add(name=model, base_path=model_path, model_platform="tensorflow")
+    if versions is not None:
+        entry.model_version_policy.specific.versions[:] = sorted(versions)
+    entry.version_labels.clear()
+    entry.version_labels.update(labels)
+    return _HEAD + text_format.MessageToString(changed)
+
+
+def write_config(base_path: Path, text: Optional[str]) -> None:
+    """Replaces models.config; None removes it."""
+    if text is None:
+        config_path(base_path).unlink(missing_ok=True)
+        _flush(base_path)
+    else:
+        _replace(config_path(base_path), text)
+
+
+def read_journal(base_path: Path) -> Optional[Journal]:
+    """The action that is under way or was killed, if any."""
+    try:
+        content = json.loads((base_path / _JOURNAL_FILE).read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    return Journal(_entry(content.pop("entry")), **content)
+
+
+def write_journal(base_path: Path, journal: Optional[Journal]) -> None:
+    """Replaces the journal; None removes it."""
+    path = base_path / _JOURNAL_FILE
+    if journal is None:
+        path.unlink(missing_ok=True)
+    else:
+        _replace(path, json.dumps(dataclasses.asdict(journal)))
+
+
+def read_audit(base_path: Path, model: Optional[str] = None) -> list[AuditEntry]:
+    """Returns the audit trail, oldest first; of one model, or of all. A torn line, as a crash leaves it, is skipped."""
+    entries = []
+    try:
+        lines = (base_path / AUDIT_FILE).read_bytes().splitlines()
+    except FileNotFoundError:
+        lines = []
+    for line in lines:
+        with contextlib.suppress(ValueError, TypeError):
+            entries.append(_entry(json.loads(line)))
+    return [entry for entry in entries if model in (None, entry.model)]
+
+
+def append_audit(base_path: Path, entry: AuditEntry) -> None:
+    """Appends a line to the audit trail and flushes it to disk."""
+    line = json.dumps(dataclasses.asdict(entry), ensure_ascii=False).encode() + b"\n"
+    with open(base_path / AUDIT_FILE, "a+b", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        if end and os.pread(file.fileno(), 1, end - 1) != b"\n":
+            line = b"\n" + line
+        file.write(line)
+        os.fsync(file.fileno())
+    _flush(base_path)
+
+
+def stable_history(entries: Collection[AuditEntry], current: Optional[int]) -> list[int]:
+    """The versions that were stable, each rolled back to by the one after it; the last one is `current`.
+
+    A rollback takes the versions off the end that it went back over, so that the next one goes further back.
+    """
+    stack: list[int] = []
+    for entry in entries:
+        to = entry.to_version
+        if entry.result != DONE or entry.label != STABLE or to is None or to == entry.from_version:
+            continue
+        if entry.action == "rollback" and to in stack:
+            while stack[-1] != to:
+                stack.pop()
+        else:
+            stack.append(to)
+    if current is not None and stack[-1:] != [current]:  # somebody edited models.config
+        stack.append(current)
+    return stack
+
+
+def read_share(base_path: Path, model: str) -> float:
+    """The share of users that clients are told to send to the canary."""
+    try:
+        return float(json.loads(traffic_path(base_path, model).read_text("utf-8"))["share"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
+def write_share(base_path: Path, model: str, share: float, version: int) -> None:
+    """Tells clients which share of users goes to the canary. Each version under trial draws its own users."""
+    _replace(
+        traffic_path(base_path, model), json.dumps({"label": CANARY, "share": share, "salt": f"{model}:{version}"})
+    )
+
+
+def versions_on_disk(base_path: Path, model: str) -> list[int]:
+    """Numbers of the directories that hold a SavedModel, oldest first."""
+    return sorted(
+        int(path.parent.name)
+        for path in (base_path / model).glob("*/saved_model.pb")
+        if path.parent.name.isascii() and path.parent.name.isdecimal()
+    )
+
+
+def remove_version(base_path: Path, model: str, version: int) -> None:
+    """Deletes a version, out of sight first, and what a killed deletion left."""
+    directory = base_path / model
+    with contextlib.suppress(FileNotFoundError):
+        (directory / str(version)).rename(directory / f"{_RETIRED}{version}")
+    for leftover in directory.glob(f"{_RETIRED}*"):
+        shutil.rmtree(leftover)
+
+
+def prune(base_path: Path, model: str, keep: int) -> list[int]:
+    """Deletes the oldest versions until `keep` are left, but none that models.config names, nor the newest.
+
+    Does nothing while a promotion is under way or was killed: the next push does it.
+
+    Returns:
+        Numbers of the versions that were deleted.
+    """
+    try:
+        with lock(base_path, f"prune {model}"):
+            if read_journal(base_path) is not None:
+                return []
+            found = aspired(read_config(base_path), model)
+            named = found.named if found else frozenset()
+            removed = [v for v in versions_on_disk(base_path, model)[: -max(keep, 1)] if v not in named]
+            for version in removed:
+                remove_version(base_path, model, version)
+                entry = new_entry("retire", model, None, version, None, why=f"serving.retain: {keep}")
+                append_audit(base_path, dataclasses.replace(entry, result=DONE))
+            return removed
+    except WrongPromotion:
+        return []
+
+
+def new_entry(
+    action: str,
+    model: str,
+    label: Optional[str],
+    from_version: Optional[int],
+    to_version: Optional[int],
+    who: Optional[str] = None,
+    why: str = "",
+    metrics: Optional[Mapping[str, float]] = None,
+    replicas: tuple[str, ...] = (),
+) -> AuditEntry:
+    """An audit entry of now, as yet without a result."""
+    return AuditEntry(
+        id=os.urandom(8).hex(),
+        time=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        who=who or f"{_user()}@{socket.gethostname()}",
+        action=action,
+        model=model,
+        label=label,
+        from_version=from_version,
+        to_version=to_version,
+        why=why,
+        metrics=dict(metrics or {}),
+        replicas=replicas,
+    )
+
+
+@contextlib.contextmanager
+def lock(base_path: Path, action: str, wait: float = 0.0) -> Iterator[None]:
+    """Keeps a second promoter away from `base_path`; the system frees the lock when the process ends, however it ends.
+
+    Args:
+        base_path: the base path.
+        action: what is done, for the other one's message.
+        wait: seconds to wait for the lock.
+
+    Raises:
+        WrongPromotion: another promoter holds it, or the base path can't be written.
+    """
+    deadline = time.monotonic() + wait
+    try:
+        file = open(base_path / _LOCK_FILE, "a+", encoding="utf-8")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise WrongPromotion(f"{base_path}: can't be written: {error.strerror}") from None
+    with file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() >= deadline:
+                    raise WrongPromotion(_busy(base_path)) from None
+                time.sleep(_LOCK_POLL_SECONDS)
+        since = datetime.datetime.now(datetime.timezone.utc).isoformat(" ", "seconds")
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "user": _user(), "since": since, "action": action}
+        file.truncate(0)
+        file.write(json.dumps(holder))
+        file.flush()
+        yield
+
+
+def _busy(base_path: Path) -> str:
+    try:
+        holder = json.loads((base_path / _LOCK_FILE).read_text("utf-8"))
+        who = f"{holder['action']!r} by {holder['user']}@{holder['host']}, process {holder['pid']}, {holder['since']}"
+    except (OSError, ValueError, KeyError):
+        who = "it has just begun"
+    return f"{base_path}: another promotion is under way ({who}); wait for it, or let --wait SECONDS do so"
+
+
+def _entry(content: dict[str, Any]) -> AuditEntry:
+    return AuditEntry(**{**content, "replicas": tuple(content["replicas"])})
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.getuid())
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes a file at once or not at all."""
+    temporary = path.with_name(f".{path.name.lstrip('.')}.new")  # one writer at a time: it holds the lock
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    _flush(path.parent)
+
+
+def _flush(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,234 @@
+"""Predict, Classify, Regress and MultiInference: TensorFlow Serving's requests in, its answers out.
+
+Follows predict_util.cc, classifier.cc, regressor.cc and multi_inference.cc of TensorFlow Serving, texts of the errors
+included.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+import grpc
+import numpy as np
+from tensorflow_serving.apis import (
+    classification_pb2,
+    inference_pb2,
+    input_pb2,
+    model_pb2,
+    predict_pb2,
+    regression_pb2,
+)
+
+from serving.server import metrics, tensors
+from serving.server.core import ServerCore
+from serving.server.servable import DEFAULT_SIGNATURE, Servable
+from serving.server.status import StatusError, invalid
+
+_INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
+_CLASSIFY, _REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
+
+
+def predict(core: ServerCore, request: Any, timeout: Optional[float]) -> Any:
+    """Answers a PredictRequest within `timeout` seconds.
+
+    Raises:
+        StatusError: as TensorFlow Serving; so do the others.
+    """
+    spec = _spec(request)
+    with core.acquire(spec) as (version, servable):
+        inputs = tensors.to_arrays(request.inputs)
+        outputs = run(servable, spec, "Predict", inputs, request.output_filter, timeout)
+    response = predict_pb2.PredictResponse(model_spec=_answered(spec, version))
+    for alias, array in outputs.items():
+        tensors.to_proto(array, response.outputs[alias])
+    return response
+
+
+def classify(core: ServerCore, request: Any, timeout: Optional[float]) -> Any:
+    """Answers a ClassificationRequest within `timeout` seconds."""
+    spec = _spec(request)
+    with core.acquire(spec) as (version, servable):
+        aliases = _classification(_signature(servable, spec, "No signature was found with the name: "))
+        examples = _examples(request.input)
+        outputs = run(servable, spec, "Classify", {_INPUTS: examples}, aliases, timeout)
+    return classification_pb2.ClassificationResponse(
+        model_spec=_answered(spec, version), result=_classes(outputs, len(examples))
+    )
+
+
+def regress(core: ServerCore, request: Any, timeout: Optional[float]) -> Any:
+    """Answers a RegressionRequest within `timeout` seconds."""
+    spec = _spec(request)
+    with core.acquire(spec) as (version, servable):
+        aliases = _regression(_signature(servable, spec, "No signature was found with the name: "))
+        examples = _examples(request.input)
+        outputs = run(servable, spec, "Regress", {_INPUTS: examples}, aliases, timeout)
+    return regression_pb2.RegressionResponse(
+        model_spec=_answered(spec, version), result=_values(outputs, len(examples))
+    )
+
+
+def multi_inference(core: ServerCore, request: Any, timeout: Optional[float]) -> Any:
+    """Answers a MultiInferenceRequest within `timeout` seconds, all of its tasks by one version."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    with core.acquire(request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()) as (version, servable):
+        plans = _plans(servable, request.tasks)
+        examples = _examples(request.input)
+        response = inference_pb2.MultiInferenceResponse()
+        for task, aliases in zip(request.tasks, plans):
+            left = None if deadline is None else deadline - time.monotonic()
+            outputs = servable.run(task.model_spec.signature_name, {_INPUTS: examples}, aliases, left)
+            result = response.results.add(model_spec=_answered(task.model_spec, version))
+            if task.method_name == _CLASSIFY:
+                result.classification_result.CopyFrom(_classes(outputs, len(examples)))
+            else:
+                result.regression_result.CopyFrom(_values(outputs, len(examples)))
+    metrics.examples(request.tasks[0].model_spec.name, len(examples))
+    return response
+
+
+def run(
+    servable: Servable,
+    spec: Any,
+    api: str,
+    inputs: Mapping[str, np.ndarray],
+    output_filter: Sequence[str],
+    timeout: Optional[float],
+) -> dict[str, np.ndarray]:
+    """Runs the signature that the ModelSpec names and measures it; see `Servable.run`."""
+    started = time.perf_counter()
+    outputs = servable.run(spec.signature_name, inputs, output_filter, timeout)
+    metrics.ran(spec.name, api, time.perf_counter() - started)
+    return outputs
+
+
+def _spec(request: Any) -> Any:
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+    return request.model_spec
+
+
+def _answered(spec: Any, version: int) -> Any:
+    """The ModelSpec of an answer."""
+    answered = model_pb2.ModelSpec(name=spec.name, signature_name=spec.signature_name or DEFAULT_SIGNATURE)
+    answered.version.value = version
+    return answered
+
+
+def _signature(servable: Servable, spec: Any, otherwise: str) -> Any:
+    name = spec.signature_name or DEFAULT_SIGNATURE
+    if name not in servable.signatures:
+        raise invalid(f"{otherwise}{name}")
+    return servable.signatures[name]
+
+
+def _plans(servable: Servable, tasks: Sequence[Any]) -> list[list[str]]:
+    """The outputs that each task of a MultiInferenceRequest wants."""
+    seen: set[str] = set()
+    plans = []
+    for task in tasks:
+        if not task.model_spec.name:
+            raise invalid("Found ModelSpec with an empty model name.")
+        if task.model_spec.name != tasks[0].model_spec.name:
+            raise invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+        name = task.model_spec.signature_name or DEFAULT_SIGNATURE
+        if name in seen:
+            raise invalid(f"Duplicate evaluation of signature: {name}")
+        seen.add(name)
+        signature = _signature(servable, task.model_spec, "Requested signature not found in model graph: ")
+        if task.method_name not in (_CLASSIFY, _REGRESS):
+            raise StatusError(grpc.StatusCode.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
+        plans.append(_classification(signature) if task.method_name == _CLASSIFY else _regression(signature))
+    return plans
+
+
+def _classification(signature: Any) -> list[str]:
+    """The outputs of a signature that can classify."""
+    if len(signature.inputs) != 1:
+        raise invalid("Expected one input Tensor.")
+    if len(signature.outputs) not in (1, 2):
+        raise invalid(f"Expected one or two output Tensors, found {len(signature.outputs)}")
+    if _INPUTS not in signature.inputs:
+        raise invalid(f"No classification inputs found in SignatureDef: {signature}")
+    aliases = [alias for alias in (_CLASSES, _SCORES) if alias in signature.outputs]
+    if not aliases:
+        raise invalid(
+            f'Expected classification signature outputs to contain at least one of "{_CLASSES}" or "{_SCORES}".'
+            f" Signature was: {signature}"
+        )
+    return aliases
+
+
+def _regression(signature: Any) -> list[str]:
+    """The output of a signature that can regress."""
+    if len(signature.inputs) != 1:
+        raise invalid("Expected one input Tensor.")
+    if len(signature.outputs) != 1:
+        raise invalid("Expected one output Tensor.")
+    if _INPUTS not in signature.inputs:
+        raise invalid(f"No regression inputs found in SignatureDef: {signature}")
+    if _OUTPUTS not in signature.outputs:
+        raise invalid(f"No regression outputs found in SignatureDef: {signature}")
+    return [_OUTPUTS]
+
+
+def _examples(source: input_pb2.Input) -> np.ndarray:
+    """The serialized Examples [N] of a request, each with the context before it."""
+    kind = source.WhichOneof("kind")
+    found = getattr(source, kind).examples if kind else ()
+    if not found:
+        raise invalid("Input is empty.")
+    with_context = kind == "example_list_with_context"
+    context = source.example_list_with_context.context.SerializeToString() if with_context else b""
+    examples = np.empty(len(found), object)
+    examples[:] = [context + example.SerializeToString() for example in found]
+    return examples
+
+
+def _classes(outputs: Mapping[str, np.ndarray], count: int) -> Any:
+    """ClassificationResult of the outputs `classes` [N, C] and `scores` [N, C], of which one may be missing."""
+    for alias, array in outputs.items():
+        if array.ndim != 2:
+            raise invalid(f"Expected Tensor shape: [batch_size num_classes] but got {_shape(array)}")
+        wanted = "DT_STRING" if alias == _CLASSES else "DT_FLOAT"
+        if tensors.type_name(array) != wanted:
+            raise invalid(f"Expected {alias} Tensor of {wanted}. Got: {tensors.type_name(array)}")
+        if len(array) != count:
+            raise invalid(f"Expected {alias} output batch size of {count}. Got: {len(array)}")
+    sizes = [array.shape[1] for array in outputs.values()]
+    if len(set(sizes)) > 1:
+        raise invalid(f"Tensors class and score should match in dim_size(1). Got {sizes[0]} vs. {sizes[1]}")
+    result = classification_pb2.ClassificationResult()
+    for row in range(count):
+        classes = result.classifications.add().classes
+        for column in range(sizes[0]):
+            found = classes.add()
+            if _CLASSES in outputs:
+                # A protobuf string, which can't hold all that a tensor can.
+                found.label = outputs[_CLASSES][row, column].decode("utf-8", "replace")
+            if _SCORES in outputs:
+                found.score = outputs[_SCORES][row, column]
+    return result
+
+
+def _values(outputs: Mapping[str, np.ndarray], count: int) -> Any:
+    """RegressionResult of the output `outputs`, [N] or [N, 1]."""
+    array = outputs[_OUTPUTS]
+    if array.ndim != 1 and array.shape[1:] != (1,):
+        raise invalid(
+            f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {_shape(array)}"
+        )
+    if len(array) != count:
+        raise invalid(f"Input batch size did not match output batch size: {count} vs. {len(array)}")
+    if tensors.type_name(array) != "DT_FLOAT":
+        raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {tensors.type_name(array)}")
+    result = regression_pb2.RegressionResult()
+    for value in array.ravel().tolist():
+        result.regressions.add(value=value)
+    return result
+
+
+def _shape(array: np.ndarray) -> str:
+    return f"[{','.join(map(str, array.shape))}]"

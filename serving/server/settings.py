@@ -1,0 +1,139 @@
+"""The files that flags name: text protobufs as tensorflow_model_server reads them."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import tempfile
+from typing import Any, Optional, TypeVar
+
+import grpc
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
+
+from serving.protos import server_config_pb2
+from serving.server import metrics
+
+_MAX_BATCH_SIZE = 1000  # TensorFlow Serving's default
+_MODEL_BATCHING_FILE = "batching_params.pbtxt"
+
+_Message = TypeVar("_Message", bound=Any)
+
+
+class SettingsError(Exception):
+    """A file of settings can't be used; the message names it, the place and the fix."""
+
+
+def read(path: str, message: _Message) -> _Message:
+    """Parses a file into `message` and returns it.
+
+    Raises:
+        SettingsError: it can't be read, isn't text, or isn't such a message.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            text_format.Parse(file.read(), message)
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: not UTF-8 text") from None
+    except text_format.ParseError as error:  # starts with line and column
+        name = message.DESCRIPTOR.name
+        raise SettingsError(f"{path}:{error}; it has to be a {name} in protobuf's text format") from None
+    return message
+
+
+def model_config(path: str) -> model_server_config_pb2.ModelServerConfig:
+    """Reads --model_config_file."""
+    return read(path, model_server_config_pb2.ModelServerConfig())
+
+
+def single_model(name: str, base_path: str) -> model_server_config_pb2.ModelServerConfig:
+    """The config that --model_name and --model_base_path stand for."""
+    config = model_server_config_pb2.ModelServerConfig()
+    config.model_config_list.config.add(name=name, base_path=os.path.abspath(base_path), model_platform="tensorflow")
+    return config
+
+
+def batching_parameters(path: str) -> server_config_pb2.BatchingParameters:
+    """Reads --batching_parameters_file; without a path all is TensorFlow Serving's default.
+
+    Raises:
+        SettingsError: also for what TensorFlow Serving refuses when it loads a model.
+    """
+    parameters = server_config_pb2.BatchingParameters()
+    if not path:
+        parameters.thread_pool_name.value = "model_server_batch_threads"
+        return parameters
+    read(path, parameters)
+    for field, value in parameters.ListFields():
+        least = 0 if field.name == "batch_timeout_micros" else 1
+        if field.message_type and field.message_type.name == "Int64Value" and value.value < least:
+            raise SettingsError(f"{path}: {field.name} is {value.value}; it has to be at least {least}")
+    sizes = list(parameters.allowed_batch_sizes)
+    largest = parameters.max_batch_size.value if parameters.HasField("max_batch_size") else _MAX_BATCH_SIZE
+    if sizes and (sizes != sorted(set(sizes)) or sizes[0] < 1 or sizes[-1] != largest):
+        raise SettingsError(
+            f"{path}: allowed_batch_sizes {sizes} have to be positive, to increase, and to end with max_batch_size,"
+            f" {largest}"
+        )
+    return parameters
+
+
+def model_batching_parameters(
+    model_path: str, common: server_config_pb2.BatchingParameters
+) -> Optional[server_config_pb2.BatchingParameters]:
+    """A version's own parameters, for --enable_per_model_batching_parameters; None: it isn't batched.
+
+    The threads are the common ones, as in TensorFlow Serving, whose models share them.
+    """
+    path = os.path.join(model_path, _MODEL_BATCHING_FILE)
+    if not os.path.exists(path):
+        return None
+    parameters = batching_parameters(path)
+    for name in ("num_batch_threads", "thread_pool_name"):
+        parameters.ClearField(name)
+        if common.HasField(name):
+            getattr(parameters, name).CopyFrom(getattr(common, name))
+    return parameters
+
+
+def metrics_path(path: str) -> Optional[str]:
+    """Reads --monitoring_config_file: where the metrics' page is; None: there is none."""
+    prometheus = read(path, server_config_pb2.MonitoringConfig()).prometheus_config
+    if not prometheus.enable:
+        return None
+    if prometheus.path and not prometheus.path.startswith("/"):
+        raise SettingsError(f"{path}: prometheus_config.path is {prometheus.path}; it has to begin with /")
+    return prometheus.path or metrics.DEFAULT_PATH
+
+
+def server_credentials(path: str) -> grpc.ServerCredentials:
+    """Reads --ssl_config_file: key and certificate of the server, and whose clients it trusts."""
+    config = read(path, server_config_pb2.SSLConfig())
+    for name in ("server_key", "server_cert", *(["custom_ca"] if config.client_verify else [])):
+        if not getattr(config, name):
+            raise SettingsError(f"{path}: {name} is missing; give the PEM text itself, line breaks as \\n")
+    _check_certificates(path, config)
+    return grpc.ssl_server_credentials(
+        [(config.server_key.encode(), config.server_cert.encode())],
+        config.custom_ca.encode() or None,
+        config.client_verify,
+    )
+
+
+def _check_certificates(path: str, config: server_config_pb2.SSLConfig) -> None:
+    """Refuses what gRPC would only answer with a port that can't be opened."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile("w") as file:  # the module takes key and certificate from files only
+        file.write(f"{config.server_key}\n{config.server_cert}\n")
+        file.flush()
+        try:
+            context.load_cert_chain(file.name, password="")
+        except ssl.SSLError as error:
+            raise SettingsError(f"{path}: server_key and server_cert are no pair in PEM: {error}") from None
+    try:
+        if config.custom_ca:
+            context.load_verify_locations(cadata=config.custom_ca)
+    except (ssl.SSLError, ValueError) as error:
+        raise SettingsError(f"{path}: custom_ca is no certificate in PEM: {error}") from None

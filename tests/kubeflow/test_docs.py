@@ -1,0 +1,89 @@
+"""docs/kubeflow.md: its commands, files and config are those of the project, and its config really is submitted."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from pipeline.cli.app import app
+from pipeline.config import load_config
+from tests.kubeflow.kfp_api import KfpApi
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "kubeflow.md").read_text()
+CONFIG = ROOT / "configs" / "movielens_100k.yaml"
+
+
+def blocks(language: str) -> list[str]:
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+    return [content for found, content in fenced if found == language]
+
+
+def cluster_yaml(folder: Path) -> Path:
+    """The config that is laid over another, with the secrets that are shown after it."""
+    main, secrets = blocks("yaml")
+    content = yaml.safe_load(main)
+    content["kubeflow"].update(yaml.safe_load(secrets))
+    path = folder / "cluster.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def commands() -> list[list[str]]:
+    """The calls of `recommender` in the shell blocks, variables of the page put in."""
+    text = "\n".join(blocks("")).replace("\\\n", " ")
+    (options,) = re.findall(r'^options="(.*)"$', text, re.MULTILINE)
+    text = text.replace("$options", options).replace("$inside ", ".venv/bin/recommender ")
+    found = re.findall(r"^\.venv/bin/recommender (.*)$|kubectl run .* -- (query.*)$", text, re.MULTILINE)
+    return [shlex.split(whole or asked, comments=True) for whole, asked in found]
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_the_commands_have_the_options_that_are_shown(command):
+    known: Any = get_command(app)
+    rest = list(command)
+    while hasattr(known, "commands"):
+        known = known.commands[rest.pop(0)]
+    options = {name for parameter in known.params for name in parameter.opts}
+    assert {word for word in rest if word.startswith("-")} <= options
+
+
+def test_the_page_shows_all_that_there_is():
+    shown = {command[0] for command in commands()}
+    assert {"validate", "compile", "submit", "trigger", "query", "promote", "rollback", "canary", "versions"} <= shown
+    for path in re.findall(r"kubeflow/[\w/.-]+\w|\.github/[\w/.]+\w|requirements/\w+\.txt|configs/\w+\.yaml", TEXT):
+        if not path.startswith("kubeflow/pipelines"):
+            assert (ROOT / path).exists(), path
+
+
+def test_its_config_is_one(tmp_path):
+    kubeflow = load_config(CONFIG, (), cluster_yaml(tmp_path)).kubeflow
+    (secret,) = kubeflow.secrets
+    assert kubeflow.env["GOOGLE_APPLICATION_CREDENTIALS"].startswith(f"{secret.mount_path}/")
+
+
+@pytest.mark.slow
+def test_its_config_is_compiled_and_submitted(tmp_path, api: KfpApi):
+    arguments = ["submit", "--config", str(CONFIG), "--overrides", str(cluster_yaml(tmp_path)), "--host", api.host]
+
+    def submit(*more: str) -> str:
+        program = "from pipeline.cli import main; main()"
+        environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        command = [sys.executable, "-c", program, *arguments, *more]
+        return subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True, text=True).stdout
+
+    assert "run movielens_100k" in submit("--param", "epochs=1")
+    assert "recurring run movielens_100k at 0 3 * * * set" in submit("--schedule", "0 3 * * *")
+    assert [pipeline["display_name"] for pipeline in api.pipelines] == ["movielens_100k"]
+    assert len(api.uploads) == 2, "the first version has KFP's name; the second time nothing is uploaded"
+    assert api.runs[0]["runtime_config"]["parameters"] == {"epochs": 1}
+    assert len(api.recurring_runs) == 1

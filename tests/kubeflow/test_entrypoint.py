@@ -1,0 +1,178 @@
+"""The entry point: what it makes of KFP's executor input, of logs, and of nodes that end in any way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from components.errors import InputError
+from kubeflow import entrypoint, node
+from kubeflow.artifacts import LOCAL_ROOT
+from tests.kubeflow.toy import Toy, ToySpec
+from tests.kubeflow.walker import IMAGE
+
+BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=none"]
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """The folder under which artifacts are, with one of an earlier node."""
+    monkeypatch.setenv(LOCAL_ROOT, str(tmp_path))
+    (tmp_path / "s3/b/examples").mkdir(parents=True)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest's own are wanted back
+    return tmp_path
+
+
+def executor_input(what="works", count=4):
+    """As open-source KFP writes it."""
+    examples = {
+        "name": "12",
+        "type": {"instanceSchema": ""},
+        "uri": "s3://b/examples",
+        "metadata": {"split_names": '["train"]', "span": 0, "display_name": "examples", "store_session_info": "null"},
+    }
+    model = {
+        "name": "model",
+        "type": {"schemaTitle": "system.Model", "schemaVersion": "0.0.1"},
+        "uri": "s3://b/r/model",
+    }
+    return {
+        "inputs": {
+            "artifacts": {"examples": {"artifacts": [examples]}},
+            "parameterValues": {"what": what, "count": count},
+        },
+        "outputs": {"artifacts": {"model": {"artifacts": [model]}}, "outputFile": "/s3/b/r/output_metadata.json"},
+    }
+
+
+def arguments(what="works", **more):
+    component = ["--node", "Toy", "--component", "tests.kubeflow.toy.Toy"]
+    return [*component, "--executor_input", json.dumps(executor_input(what, **more)), "--", *BEAM_ARGS]
+
+
+def logged(capsys):
+    """All that was written, which must be JSON, an object a line."""
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert all(line["node"] == "Toy" and line["severity"] and line["message"] for line in lines)
+    return lines
+
+
+def test_a_node_runs_with_types_of_its_component(root, capsys):
+    output = node.run(Toy, executor_input(), BEAM_ARGS, "Toy")
+    [model] = output["artifacts"]["model"]["artifacts"]
+    assert (model["name"], model["uri"]) == ("model", "s3://b/r/model")
+    assert model["metadata"].pop("tfx_version")
+    assert model["metadata"] == {
+        "summary": '["train"] 5',
+        "looked": "at works",
+        "from": "s3://b/examples",
+        "files": 3,
+    }
+    assert (root / "s3/b/r/model/weights").read_text() == "half"
+    assert logged(capsys)[-1]["message"] == '["train"] 5'
+
+
+def test_numbers_are_what_the_component_says():
+    assert node.exec_properties({"what": "x", "count": 4.0}, ToySpec) == {"what": "x", "count": 4}
+    assert type(node.exec_properties({"count": 4.0}, ToySpec)["count"]) is int
+    with pytest.raises(InputError, match="parameter count: 'four' is no number"):
+        node.exec_properties({"count": "four"}, ToySpec)
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "severity", "message"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", 1, "ERROR", "failed: killed; most likely out of memory"),
+        ("import os; os.abort()", 1, "ERROR", "failed: ended by SIGABRT"),
+        ("raise SystemExit(2)", 2, "ERROR", "failed: the input is wrong"),
+        ("raise SystemExit(5)", 1, "ERROR", "failed: exit code 5"),
+        ("print('done, it says, but wrote nothing')", 1, "ERROR", "failed: it wrote no output"),
+    ],
+)
+def test_a_node_that_fails_leaves_nothing(script, code, severity, message, root, capsys, monkeypatch):
+    half = "import os; os.makedirs(os.environ['T'], exist_ok=True); open(os.environ['T'] + '/half', 'w').close()\n"
+    monkeypatch.setenv("T", str(root / "s3/b/r/model"))
+    monkeypatch.setattr(entrypoint, "NODE_COMMAND", (sys.executable, "-c", half + script))
+    assert entrypoint.main(arguments()) == code
+    assert not (root / "s3/b/r/model").exists()
+    last = logged(capsys)[-1]
+    assert last["severity"] == severity
+    assert last["message"].startswith(message)
+    assert last["seconds"] >= 0
+    assert last["peak_memory_mib"] > 1
+
+
+WRITES = (
+    "import os, sys; p = os.environ['T']; assert not os.path.exists(p); os.makedirs(p)\n"
+    "open(os.path.join(os.path.dirname(p), 'output_metadata.json'), 'w').write('{}')\n"
+)
+
+
+def test_what_an_earlier_try_left_is_gone_and_all_lines_are_json(root, capsys, monkeypatch):
+    (root / "s3/b/r/model/old").mkdir(parents=True)
+    says = (
+        'os.write(1, b\'plain\\n\\n{"severity": "INFO", "node": "Toy", "message": "own"}\\n\')\n'
+        "os.write(2, b'2026-11-22 01:02:03.000001: W tensorflow/x.cc:12] from TensorFlow\\n')\n"
+        "os.write(2, b'E0000 00:00:1700000000.000000   12 x.cc:9] from absl\\n\\xff no UTF-8\\n')\n"
+        'os.write(1, b\'{"severity": half\\n{"some": "JSON"}\\n[1]\')\n'
+    )
+    monkeypatch.setenv("T", str(root / "s3/b/r/model"))
+    monkeypatch.setattr(entrypoint, "NODE_COMMAND", (sys.executable, "-c", WRITES + says))
+    assert entrypoint.main(arguments()) == 0
+    found = [(line["severity"], line["message"]) for line in logged(capsys)]
+    assert [severity for severity, _ in found[:6]] == ["INFO", "INFO", "WARNING", "ERROR", "INFO", "INFO"]
+    assert found[1] == ("INFO", "own")
+    assert [message for _, message in found[5:]] == ['{"severity": half', '{"some": "JSON"}', "[1]", "done"]
+
+
+def test_what_the_node_leaves_running_does_not_hold_the_container(root, capsys, monkeypatch):
+    stays = "import subprocess; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+    monkeypatch.setenv("T", str(root / "s3/b/r/model"))
+    monkeypatch.setattr(entrypoint, "NODE_COMMAND", (sys.executable, "-c", WRITES + stays))
+    watch = threading.Timer(60, os._exit, (1,))
+    watch.start()
+    try:
+        assert entrypoint.main(arguments()) == 0
+    finally:
+        watch.cancel()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "code", "severity", "text"),
+    [
+        ("aborts at its end", 0, "INFO", '["train"] 5'),
+        ("wrong", 2, "ERROR", "log.csv: row 3 is wrong; mend it"),
+        ("broken", 1, "ERROR", "RuntimeError: something broke"),
+        ("slow", 1, "ERROR", "failed: ended by SIGTERM"),
+    ],
+)
+def test_a_container(what, code, severity, text, tmp_path):
+    (tmp_path / "s3/b/examples").mkdir(parents=True)
+    command = [sys.executable, "-m", "kubeflow.entrypoint", *arguments(what)]
+    environment = {**IMAGE, "HOME": str(tmp_path), LOCAL_ROOT: str(tmp_path)}
+    process = subprocess.Popen(command, cwd="/", env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if what == "slow":
+        while not (tmp_path / "s3/b/r/model/weights").exists():
+            time.sleep(0.1)
+        process.terminate()
+    written, _ = process.communicate(timeout=300)
+    assert process.returncode == code
+    lines = [json.loads(line) for line in written.decode().splitlines()]
+    assert [line for line in lines if line["severity"] == severity and text in line["message"]], lines
+    assert any(line["message"] == "half of it is done" for line in lines)
+    assert any("traceback" in line for line in lines) == (what == "broken")
+    assert (tmp_path / "s3/b/r/model/weights").exists() == (code == 0)
+    assert (tmp_path / "s3/b/r/output_metadata.json").exists() == (code == 0)
+
+
+def test_a_store_that_the_launcher_does_not_know(capsys):
+    text = json.dumps(executor_input()).replace("s3://b/r", "hdfs://b/r")
+    assert entrypoint.main(["--node", "Toy", "--component", "tests.kubeflow.toy.Toy", "--executor_input", text]) == 2
+    [line] = logged(capsys)
+    assert line["message"].startswith("hdfs://b/r/model: Kubeflow's launcher brings nothing from there")

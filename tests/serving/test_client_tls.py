@@ -1,0 +1,147 @@
+"""TLS and client certificates, over both transports and with both clients."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any, Callable
+
+import grpc
+import pytest
+
+from serving.client import InvalidRequest, RecommenderClient, Retry, ServerUnavailable, Tls
+from tests.serving.misbehaving import Awaited, FakeServer, Reply
+
+pytestmark = [
+    pytest.mark.smoke,
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made by the openssl command"),
+]
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An authority `ca`, and signed by it `server` (127.0.0.1), `renamed` (recommender.internal) and `client`; and
+    `stranger`, whom nobody signed."""
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def run(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    def key(name: str) -> tuple[str, ...]:
+        return ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key")
+
+    for name in ("ca", "stranger"):
+        usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")  # Python 3.13 is strict
+        run("req", "-x509", *key(name), "-out", f"{name}.pem", "-days", "2", "-subj", f"/CN={name}", *usage)
+    names = {"server": "IP:127.0.0.1,DNS:localhost", "renamed": "DNS:recommender.internal", "client": "DNS:client"}
+    for name, subject in names.items():
+        run("req", *key(name), "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        extensions = "authorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n"
+        (folder / "extensions").write_text(f"{extensions}subjectAltName={subject}\n")
+        authority = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial")
+        run("x509", "-req", "-in", f"{name}.csr", *authority, "-out", f"{name}.pem", "-extfile", "extensions")
+    return folder
+
+
+def server_tls(transport: str, folder: Path, name: str = "server", verify: bool = False) -> Any:
+    """What `FakeServer` takes; `verify` asks for the client's certificate."""
+    if transport == "grpc":
+        pair = ((folder / f"{name}.key").read_bytes(), (folder / f"{name}.pem").read_bytes())
+        authority = (folder / "ca.pem").read_bytes() if verify else None
+        return grpc.ssl_server_credentials([pair], authority, verify)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
+    if verify:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(folder / "ca.pem")
+    return context
+
+
+@pytest.fixture(params=[RecommenderClient, Awaited], ids=["blocking", "asyncio"])
+def make(request: pytest.FixtureRequest, transport: str) -> Callable[..., Any]:
+    def make(target: str, **tls: Any) -> Any:
+        options = {"model": "m", "transport": transport, "timeout": 5, "retry": Retry(initial=0.01)}
+        return request.param(target, tls=Tls(**{name: str(value) for name, value in tls.items()}), **options)
+
+    return make
+
+
+def test_tls(make, transport, certificates):
+    with (
+        FakeServer(transport, tls=server_tls(transport, certificates)) as server,
+        make(server.target, ca=certificates / "ca.pem") as client,
+    ):
+        for _ in range(3):
+            assert client.recommend("ann", k=3).item_ids == ["1", "2", "3"]
+        assert client.recommend("ann", history=["x" * 1000] * 2000).item_ids == ["1", "2", "3"]
+
+
+def test_a_client_certificate(make, transport, certificates):
+    with FakeServer(transport, tls=server_tls(transport, certificates, verify=True)) as server:
+        own = {"certificate": certificates / "client.pem", "key": certificates / "client.key"}
+        with make(server.target, ca=certificates / "ca.pem", **own) as client:
+            assert len(client.recommend("ann")) == 3
+        with make(server.target, ca=certificates / "ca.pem") as client, pytest.raises(ServerUnavailable):
+            client.recommend("ann")
+        assert len(server.seen) == 1
+
+
+def test_an_authority_that_the_client_does_not_trust(make, transport, certificates):
+    with FakeServer(transport, tls=server_tls(transport, certificates)) as server:
+        with (
+            make(server.target, ca=certificates / "stranger.pem") as client,
+            pytest.raises(ServerUnavailable, match=r"(?i)certificate.verify.failed"),
+        ):
+            client.recommend("ann")
+        assert server.seen == []
+
+
+def test_the_certificate_must_be_for_the_name(make, transport, certificates):
+    with FakeServer(transport, tls=server_tls(transport, certificates, "renamed")) as server:
+        with make(server.target, ca=certificates / "ca.pem") as client, pytest.raises(ServerUnavailable):
+            client.recommend("ann")
+        with make(server.target, ca=certificates / "ca.pem", server_name="recommender.internal") as client:
+            assert len(client.recommend("ann")) == 3
+
+
+def test_a_client_without_tls(transport, certificates):
+    with (
+        FakeServer(transport, tls=server_tls(transport, certificates)) as server,
+        RecommenderClient(server.target, model="m", transport=transport, timeout=2, retry=None) as client,
+        pytest.raises(ServerUnavailable),
+    ):
+        client.recommend("ann")
+
+
+def test_deadlines_hold_over_tls(make, transport, certificates):
+    slow = FakeServer(transport, lambda number, seen: Reply(delay=5), tls=server_tls(transport, certificates))
+    with slow as server:
+        options = {"model": "m", "transport": transport, "timeout": 0.5}
+        with (
+            RecommenderClient(server.target, tls=Tls(ca=str(certificates / "ca.pem")), **options) as client,
+            pytest.raises(Exception, match=r"within 0\.5 s"),
+        ):
+            client.recommend("ann")
+
+
+def test_https_targets():
+    with RecommenderClient("https://localhost:1", model="m", transport="rest") as client:
+        assert client.target == "localhost:1"
+    with pytest.raises(InvalidRequest, match="with tls it is https://"):
+        RecommenderClient("http://localhost:1", model="m", transport="rest", tls=Tls())
+
+
+def test_files_that_are_wrong(certificates, tmp_path):
+    with pytest.raises(InvalidRequest, match="go together"):
+        Tls(certificate="client.pem")
+    with pytest.raises(InvalidRequest, match=r"tls: ca='/no/such\.pem' can't be read: No such file"):
+        RecommenderClient("localhost:1", model="m", tls=Tls(ca="/no/such.pem"))
+    (tmp_path / "empty.pem").write_text("")
+    for wrong in (
+        Tls(ca=str(tmp_path / "empty.pem")),
+        Tls(certificate=str(certificates / "client.pem"), key=str(certificates / "ca.key")),
+    ):
+        with pytest.raises(InvalidRequest, match="PEM files that go together"):
+            RecommenderClient("localhost:1", model="m", transport="rest", tls=wrong)

@@ -1,0 +1,241 @@
+"""The files for TensorFlow Serving in Docker: well-formed, known to both servers, and accepted by the embedded one."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from serving.protos import server_config_pb2
+from serving.server import settings
+from serving.server.flags import parse
+from serving.server.process import ServerProcess
+from tests.serving.fake_docker import arguments, service
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "serving" / "deploy"
+COMPOSE = DEPLOY / "docker-compose.yaml"
+GPU = DEPLOY / "docker-compose.gpu.yaml"
+
+# Flags of tensorflow_model_server 2.19 (tensorflow_serving/model_servers/main.cc).
+REAL_FLAGS = """
+allow_version_labels_for_unavailable_models batching_parameters_file enable_batching enable_grpc_healthcheck_service
+enable_model_warmup enable_per_model_batching_parameters enable_profiler enable_serialization_as_tensor_content
+enable_signature_method_name_check file_system_poll_wait_seconds flush_filesystem_caches grpc_channel_arguments
+grpc_max_threads grpc_socket_path load_retry_interval_micros max_num_load_retries mixed_precision model_base_path
+model_config_file model_config_file_poll_wait_seconds model_name monitoring_config_file num_load_threads
+num_request_iterations_for_warmup num_tflite_interpreters_per_pool num_tflite_pools num_unload_threads
+per_process_gpu_memory_fraction platform_config_file port prefer_tflite_model
+remove_unused_fields_from_bundle_metagraph rest_api_enable_cors_support rest_api_num_threads rest_api_port
+rest_api_timeout_in_ms saved_model_tags skip_initialize_tpu ssl_config_file tensorflow_inter_op_parallelism
+tensorflow_intra_op_parallelism tensorflow_session_config_file tensorflow_session_parallelism
+thread_pool_factory_config_file use_alts_credentials version xla_cpu_compilation_enabled xla_gpu_compilation_enabled
+"""
+BATCHING = "--enable_batching=true --batching_parameters_file=/config/batching.config"
+
+
+class Strict(BaseModel):
+    """No key that isn't listed: Compose ignores none either."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Bind(Strict):
+    create_host_path: bool
+
+
+class Volume(Strict):
+    type: str
+    source: str
+    target: str
+    read_only: bool
+    bind: Optional[Bind] = None
+
+
+class Healthcheck(Strict):
+    test: list[str]
+    interval: str
+    timeout: str
+    retries: int
+    start_period: str
+
+
+class Device(Strict):
+    driver: str
+    count: int
+    capabilities: list[str]
+
+
+class Limits(Strict):
+    cpus: str
+    memory: str
+
+
+class Reservations(Strict):
+    devices: list[Device]
+
+
+class Resources(Strict):
+    limits: Optional[Limits] = None
+    reservations: Optional[Reservations] = None
+
+
+class Deploy(Strict):
+    resources: Resources
+
+
+class Logging(Strict):
+    driver: str
+    options: dict[str, str]
+
+
+class Override(Strict):
+    """The keys of a service that an override may have."""
+
+    image: str
+    environment: dict[str, str] = {}
+    deploy: Deploy
+
+
+class Service(Override):
+    """The keys of a whole service that we use, as the Compose specification types them."""
+
+    entrypoint: list[str]
+    command: str
+    ports: list[str]
+    volumes: list[Volume]
+    healthcheck: Healthcheck
+    restart: str
+    init: bool
+    stop_grace_period: str
+    read_only: bool
+    tmpfs: list[str]
+    cap_drop: list[str]
+    cap_add: list[str]
+    security_opt: list[str]
+    logging: Logging
+
+
+def test_the_service_is_well_formed() -> None:
+    found = Service.model_validate(service(COMPOSE, {"MODELS": "/data/models", "BIND": ""}))
+    assert re.fullmatch(r"tensorflow/serving:\d+\.\d+\.\d+", found.image)
+    assert found.ports == ["127.0.0.1:8500:8500", "127.0.0.1:8501:8501"]  # nobody else's unless asked for
+    assert all(volume.read_only for volume in found.volumes)
+    models, config = found.volumes
+    assert models.source == models.target == "/data/models"
+    assert (DEPLOY / config.source).is_dir()
+    assert config.target == "/config"
+    assert found.deploy.resources.limits is not None
+
+
+def test_the_gpu_override_changes_image_and_devices_only() -> None:
+    base, found = (service(file, {}) for file in (COMPOSE, GPU))
+    override = Override.model_validate(found)
+    assert override.image == f"{base['image']}-gpu"
+    assert override.deploy.resources.reservations is not None
+    assert override.deploy.resources.limits is None  # those of docker-compose.yaml stay
+
+
+@pytest.mark.parametrize("more", ["", BATCHING])
+def test_both_servers_know_the_flags(more: str) -> None:
+    command = arguments(COMPOSE, {"MODELS": "/my models", "SERVING_FLAGS": more})
+    assert {argument.partition("=")[0].removeprefix("--") for argument in command} <= {*REAL_FLAGS.split()}
+    flags = parse(command)
+    assert flags.model_config_file == "/my models/models.config"
+    assert flags.enable_batching == bool(more)
+    for path in (flags.monitoring_config_file, *filter(None, [flags.batching_parameters_file])):
+        assert Path(path).parent == DEPLOY
+        assert Path(path).is_file()
+
+
+def test_the_configs_are_what_the_server_takes() -> None:
+    (model,) = settings.model_config(str(DEPLOY / "models.config")).model_config_list.config
+    assert model.base_path == f"/srv/models/{model.name}"
+    assert settings.batching_parameters(str(DEPLOY / "batching.config")).num_batch_threads.value == 2
+    assert settings.metrics_path(str(DEPLOY / "monitoring.config")) == "/monitoring/prometheus/metrics"
+    example = settings.read(str(DEPLOY / "ssl.config.example"), server_config_pb2.SSLConfig())
+    assert example.server_key.startswith("-----BEGIN PRIVATE KEY-----\n")
+    assert example.client_verify
+
+
+def block(file: Path, beginning: str) -> str:
+    """The shell commands of the code block that begins so."""
+    for found in re.findall(r"```\w*\n(.*?)```", file.read_text(encoding="utf-8"), re.DOTALL):
+        if str(found).startswith(beginning):
+            return str(found)
+    raise AssertionError(f"{file} has no block that begins with {beginning!r}")
+
+
+def test_the_commands_that_make_certificates(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl here")
+    for beginning in ("openssl req", "umask 077"):
+        subprocess.run(
+            ["bash", "-euc", block(DEPLOY / "README.md", beginning)], cwd=tmp_path, check=True, capture_output=True
+        )
+    assert (tmp_path / "ssl.config").stat().st_mode & 0o077 == 0
+    settings.server_credentials(str(tmp_path / "ssl.config"))
+    config = settings.read(str(tmp_path / "ssl.config"), server_config_pb2.SSLConfig())
+    assert config.server_key == (tmp_path / "server.key").read_text()
+    assert config.client_verify
+
+
+def health(port: int) -> int:
+    """Exit code of the health check, with the server at this port."""
+    kind, *command = service(COMPOSE, {})["healthcheck"]["test"]
+    assert kind == "CMD"
+    command = [part.replace("8501", str(port)) for part in command]
+    return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode
+
+
+def test_the_health_check(server: ServerProcess) -> None:
+    assert health(int(server.rest_target.rsplit(":", 1)[1])) == 0
+    assert health(1) != 0
+    assert health(int(server.grpc_target.rsplit(":", 1)[1])) != 0  # listens, but speaks no HTTP/1
+
+
+def run_smoke(path: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+    """The smoke test with this PATH."""
+    environment = {**os.environ, "PATH": path, "PYTHON": sys.executable, **variables}
+    return subprocess.run(
+        [shutil.which("bash") or "bash", DEPLOY / "smoke.sh"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_without_docker_the_smoke_test_is_skipped(tmp_path: Path) -> None:
+    (tmp_path / "dirname").symlink_to(shutil.which("dirname") or "")
+    done = run_smoke(str(tmp_path))
+    assert done.returncode == 77
+    assert done.stdout == "skipped: there is no docker command here\n"
+
+
+@pytest.mark.slow
+def test_the_smoke_test_with_the_embedded_server(tmp_path: Path) -> None:
+    """All of smoke.sh, with a `docker` that starts the embedded server by docker-compose.yaml."""
+    docker = tmp_path / "docker"
+    docker.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m tests.serving.fake_docker "$@"\n')
+    docker.chmod(0o755)
+    done = run_smoke(f"{tmp_path}:{os.environ['PATH']}", TMPDIR=str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("smoke test passed\n")
+    assert not list(tmp_path.glob("tmp*")), "the models are left"
+
+
+@pytest.mark.slow
+def test_the_smoke_test_with_docker() -> None:
+    done = run_smoke(os.environ["PATH"])
+    if done.returncode == 77:
+        pytest.skip(done.stdout.strip())
+    assert done.returncode == 0, done.stdout + done.stderr

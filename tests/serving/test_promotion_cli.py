@@ -1,0 +1,174 @@
+"""`recommender versions`, `promote`, `rollback`, `retire`, `history` and `canary`, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.versions import publish
+from serving.client import ModelNotFound, RecommenderClient
+from serving.promotion import files
+from serving.server.ports import free_port
+from serving.server.process import EMBEDDED, ServerProcess
+from tests.serving import tiny_servable
+from tests.serving.conftest import MODEL
+from tests.serving.test_cli import recommender, rows
+
+pytestmark = pytest.mark.slow
+
+RELEASE = {
+    "time": "2026-01-02T03:04:05+00:00",
+    "fingerprint": "",
+    "blessed": True,
+    "checks": [],
+    "metrics": {"hit_rate@10": 0.25, "ndcg@10": 0.125},
+    "lineage": {"parent": "1", "data": "4 rows read", "code": "1.0 f00", "run": "r1"},
+}
+
+
+class World:
+    """A base path with versions 1, 2 and one that the Pusher pushed, and a server."""
+
+    def __init__(self, base: Path, servable: Path, second_servable: Path):
+        self.base = base
+        shutil.copytree(servable, base / MODEL / "1")
+        shutil.copytree(second_servable, base / MODEL / "2")
+        pushed = tiny_servable.build(str(base / "pushed"), version=3)
+        self.pushed = publish(pushed, base / MODEL, RELEASE).number
+        shutil.rmtree(pushed)
+        self.server = ServerProcess(base, MODEL, binary=EMBEDDED)
+
+    def run(self, *arguments: str, code: int = 0, target: str = "") -> str:
+        """Runs a command; returns what it printed, on standard error too where it failed."""
+        ended = recommender(
+            *arguments, "--base-path", str(self.base), "--model", MODEL, *self._target(arguments, target)
+        )
+        assert ended.returncode == code, ended.stderr
+        return ended.stderr if code in (1, 2) else ended.stdout
+
+    def _target(self, arguments: tuple[str, ...], target: str) -> tuple[str, ...]:
+        if arguments[0] == "history" or arguments[:2] == ("canary", "share"):
+            return ()
+        return "--target", target or self.server.grpc_target
+
+    def answering(self, label: str) -> int:
+        """The version that answers by a label, as its scores say."""
+        with RecommenderClient(self.server.grpc_target, model=MODEL, label=label) as client:
+            return int(client.recommend(k=1)[0].score // 1000)
+
+
+@pytest.fixture
+def world(tmp_path: Path, servable: Path, second_servable: Path) -> Iterator[World]:
+    made = World(tmp_path, servable, second_servable)
+    with made.server:
+        yield made
+
+
+def test_a_week_of_promotions(world: World) -> None:
+    pushed = str(world.pushed)
+    assert [row[:4] for row in rows(world.run("versions"))] == [
+        ["1", "", "", "unknown"],
+        ["2", "", "", "unknown"],
+        [pushed, "", "AVAILABLE", "yes"],
+    ]
+    done = world.run("promote", "1", "--label", "stable", "--why", "a start", "--as", "ann")
+    assert done == f"✓ {MODEL}: stable is version 1 on 1 of 1 replicas\n"
+    assert world.answering("stable") == 1
+    world.run("promote", "2", "--label", "stable")
+    assert "version 2 has the label stable" in world.run("retire", "2", code=2)
+
+    world.run("canary", "start", pushed, "--share", "0.05")
+    assert (world.answering("stable"), world.answering("canary")) == (2, 3)
+    asked = recommender("query", "--target", world.server.grpc_target, "--model", MODEL, "--label", "stable")
+    assert f"{MODEL} version 2" in asked.stdout
+    assert "share 0.2 of the users goes to version" in world.run("canary", "share", "0.2")
+    assert [row[:4] for row in rows(world.run("versions"))] == [
+        ["1", "", "AVAILABLE", "unknown"],
+        ["2", "stable", "AVAILABLE", "unknown"],
+        [pushed, "canary", "AVAILABLE", "yes"],
+    ]
+    figures = json.loads(world.run("canary", "compare", "--json", "-n", "20", "--max-p99-ratio", "1000"))
+    assert (figures["passed"], figures["overlap"], figures["canary"]["errors"]) == (True, 1.0, 0)
+    # The verdict is carried out. Lists without items have nothing in common.
+    queries = world.base / "queries.jsonl"
+    queries.write_text(json.dumps({"exclude": tiny_servable.ITEMS}))
+    said = world.run("canary", "compare", "-n", "4", "--queries", str(queries), "--auto", code=3)
+    assert "not kept: overlap with stable's items: there is none to measure, at least 0.1 is wanted" in said
+    assert world.answering("canary") == 2
+    assert files.read_share(world.base, MODEL) == 0
+    world.run("canary", "start", pushed, "--share", "0.05")
+    assert "stable is version" in world.run("canary", "compare", "-n", "20", "--max-p99-ratio", "1000", "--auto")
+    assert world.answering("stable") == world.answering("canary") == 3
+    assert files.read_share(world.base, MODEL) == 0
+
+    assert "before: " + pushed in world.run("rollback", "--why", "complaints")
+    assert world.answering("stable") == world.answering("canary") == 2
+    world.run("retire", pushed)
+    assert [row[0] for row in rows(world.run("versions"))] == ["1", "2"]
+
+    entries = json.loads(world.run("history", "--json"))
+    assert [(e["action"], e["label"], e["from_version"], e["to_version"]) for e in entries] == [
+        ("promote", "stable", None, 1),
+        ("promote", "stable", 1, 2),
+        ("promote", "canary", None, world.pushed),
+        ("canary share", None, None, world.pushed),
+        ("canary share", None, None, world.pushed),
+        ("canary stop", "canary", world.pushed, 2),
+        ("promote", "canary", 2, world.pushed),
+        ("canary share", None, None, world.pushed),
+        ("promote", "stable", 2, world.pushed),
+        ("rollback", "stable", world.pushed, 2),
+        ("retire", None, world.pushed, None),
+    ]
+    assert (entries[0]["who"], entries[0]["why"]) == ("ann", "a start")
+    assert entries[2]["metrics"] == RELEASE["metrics"]
+    assert "complaints" in world.run("history")
+
+    # A server that starts now takes all of it from the file.
+    with (
+        ServerProcess(
+            world.base, MODEL, binary=EMBEDDED, flags=[f"--model_config_file={world.base}/models.config", *LABELS_FIRST]
+        ) as second,
+        RecommenderClient(second.grpc_target, model=MODEL, label="stable") as client,
+    ):
+        assert client.recommend().version == 2
+
+
+LABELS_FIRST = ["--allow_version_labels_for_unavailable_models=true"]
+
+
+def test_what_a_careless_user_does(world: World) -> None:
+    assert "no version 12 (there are: 1, 2, " in world.run("promote", "12", "--label", "stable", code=2)
+    assert "Invalid value for '--label'" in world.run("promote", "1", "--label", "beta", code=2)
+    assert "there is no earlier stable version on disk" in world.run("rollback", code=2)
+    assert "promote one to stable first" in world.run("canary", "start", "1", "--share", "0.1", code=2)
+    assert "no version under trial to compare" in world.run("canary", "compare", code=2)
+    assert "leave out --offline, or stop it first" in world.run(
+        "promote", "1", "--label", "stable", "--offline", code=2
+    )
+    nobody = f"127.0.0.1:{free_port()}"
+    assert f"no model server that serves {MODEL} at {nobody}" in world.run(
+        "promote", "1", "--label", "stable", code=1, target=nobody
+    )
+    assert "write it as host:port" in world.run("versions", code=2, target="no port")
+    broken = world.base / MODEL / "1" / "saved_model.pb"
+    broken.write_bytes(b"\x08\x01garbage")
+    said = world.run("promote", "1", "--label", "stable", code=1)
+    assert "version 1 can't be loaded" in said
+    assert "Everything is as it was before" in said
+    assert "Traceback" not in said
+    assert not (world.base / "models.config").exists()
+    with RecommenderClient(world.server.grpc_target, model=MODEL) as client:
+        assert client.recommend().version == world.pushed
+    with (
+        RecommenderClient(world.server.grpc_target, model=MODEL, version=1) as client,
+        pytest.raises(ModelNotFound),
+    ):
+        client.recommend()
+    listed = json.loads(world.run("versions", "--json", target=nobody))
+    assert (listed["down"], listed["interrupted"]) == ([nobody], False)
+    assert listed["versions"][-1]["release"]["lineage"]["run"] == "r1"

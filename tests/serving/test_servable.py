@@ -1,0 +1,129 @@
+"""A loaded version: warm-up, batches and deadlines, on the tiny servable."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from tensorflow.core.example import example_pb2
+
+from serving.protos.server_config_pb2 import BatchingParameters
+from serving.server.servable import Servable, SessionOptions
+from serving.server.status import StatusError
+from tests.serving import tiny_servable
+
+OPTIONS = SessionOptions(1, 1)
+NONE = np.empty((1, 0), object)
+
+
+def parameters(rows: int) -> BatchingParameters:
+    """A batch runs when it has so many rows, and not before."""
+    return text_format.Parse(
+        f"max_batch_size {{ value: {rows} }} batch_timeout_micros {{ value: 60000000 }}"
+        " num_batch_threads { value: 1 }",
+        BatchingParameters(),
+    )
+
+
+def column(*values: Any) -> np.ndarray:
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def example(user: bytes, *history: bytes) -> bytes:
+    message = example_pb2.Example()
+    message.features.feature["user_id"].bytes_list.value.append(user)
+    message.features.feature["history"].bytes_list.value.extend(history)
+    return message.SerializeToString()
+
+
+def recommend(user: bytes) -> dict[str, np.ndarray]:
+    return {"user_id": column(user), "history": NONE, "exclude": NONE, "k": np.array(2, np.int32)}
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of inputs' rows of each run of a model."""
+    found: list[int] = []
+    run = Servable._run
+
+    def counted(self: Servable, name: str, feeds: Any, *rest: Any) -> Any:
+        found.append(max(len(array) for array in feeds.values() if array.ndim))
+        return run(self, name, feeds, *rest)
+
+    monkeypatch.setattr(Servable, "_run", counted)
+    return found
+
+
+def test_requests_share_a_run_and_get_their_own_answers(servable: Path, runs: list[int]):
+    batched = Servable(str(servable), OPTIONS, warm_up=False, batching=parameters(3))
+    asked = [recommend(b"ann"), dict(reversed(recommend(b"nobody").items())), recommend(b"bob, jr")]
+    with ThreadPoolExecutor(6) as pool:
+        futures = [pool.submit(batched.run, "recommend", inputs, (), 30.0) for inputs in asked]
+        # Other outputs are a batch of their own.
+        scores = [pool.submit(batched.run, "recommend", inputs, ("scores",), 30.0) for inputs in asked]
+        answers = [{name: array.tolist() for name, array in future.result(30).items()} for future in futures]
+        assert answers == [
+            {"item_ids": [[b"3", b"4"]], "scores": [[998.0, 997.0]], "source": [b"user"]},
+            {"item_ids": [[b"1", b"2"]], "scores": [[1020.0, 1019.0]], "source": [b"popular"]},
+            {"item_ids": [[b"two words", "ä".encode()]], "scores": [[999.0, 999.0]], "source": [b"user"]},
+        ]
+        for future, answer in zip(scores, answers):
+            assert {name: array.tolist() for name, array in future.result(30).items()} == {"scores": answer["scores"]}
+    assert runs == [3, 3]
+    batched.close()
+
+
+def test_a_broken_example_costs_its_neighbours_nothing(servable: Path, runs: list[int]):
+    batched = Servable(str(servable), OPTIONS, warm_up=False, batching=parameters(3))
+    with ThreadPoolExecutor(3) as pool:
+        good, broken, other = [
+            pool.submit(batched.run, "serving_default", {"examples": column(text)}, (), 30.0)
+            for text in (example(b"ann"), b"\xffno example", example(b"", b"5"))
+        ]
+        assert good.result(30)["item_ids"].tolist() == [[b"3", b"4", b"5"]]
+        assert other.result(30)["item_ids"].tolist() == [[b"4", b"6", b"3"]]
+        with pytest.raises(StatusError, match="Could not parse example input") as error:
+            broken.result(30)
+    assert error.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert runs == [3, 1, 1, 1]
+    batched.close()
+
+
+def test_a_deadline_ends_the_run_of_a_batch(servable: Path):
+    batched = Servable(str(servable), OPTIONS, warm_up=False, batching=BatchingParameters())
+    with pytest.raises(StatusError) as error:
+        batched.run("slow", {"seconds": np.array(60.0)}, (), 0.2)
+    assert error.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    batched.close()
+
+
+def test_what_the_real_server_would_refuse_is_said(servable: Path, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING, "serving.server"):
+        Servable(str(servable), OPTIONS, warm_up=False, batching=BatchingParameters()).close()
+    (record,) = caplog.records
+    assert "recommend, recommend_in_context, similar_items, slow take scalars" in record.getMessage()
+
+
+def test_warm_up(servable: Path, tmp_path: Path, runs: list[int]):
+    path = str(shutil.copytree(servable, tmp_path / "1"))
+    tiny_servable._write_warmup(f"{path}/assets.extra/tf_serving_warmup_requests", ["recommend", "nope"])
+    with pytest.raises(StatusError, match='warm-up request 1 failed: Serving signature key "nope" not found'):
+        Servable(path, OPTIONS)
+    assert runs == [1]  # the good one
+    Servable(path, OPTIONS, warm_up=False).close()
+    assert runs == [1]
+
+
+def test_warm_up_is_not_batched(servable: Path, runs: list[int]):
+    Servable(str(servable), OPTIONS, batching=parameters(3)).close()  # nobody would fill the batch
+    assert runs
+    assert set(runs) == {1}

@@ -1,0 +1,136 @@
+"""The recommender's contract over the wire: any histories and exclusions against NumPy, over gRPC and REST."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tensorflow_serving.apis import predict_pb2
+
+from tests.serving.wire import contract
+from tests.serving.wire.conftest import Server
+
+WORLD = contract.world()
+QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+# The empty string is padding, wherever it stands; the rest of the texts are items that the catalogue lacks.
+any_item = st.one_of(st.sampled_from(contract.ITEMS), st.just(""), st.text(max_size=8))
+any_user = st.one_of(st.sampled_from(contract.USERS), st.just(""), st.text(max_size=8))
+items = st.lists(any_item, max_size=8)
+exclusions = st.one_of(items, st.lists(any_item, max_size=80), st.just(contract.ITEMS))
+any_k = st.integers(1, len(contract.ITEMS) + 6)
+
+
+def rectangle(rows: list[list[str]]) -> list[list[str]]:
+    """Rows of the same width, filled with padding."""
+    width = max(map(len, rows))
+    return [row + [""] * (width - len(row)) for row in rows]
+
+
+def ask(wire: Server, transport: str, signature: str, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The outputs of a signature for these inputs: nested lists of texts, or an int."""
+    if transport == "rest":
+        status, answer = wire.http(
+            "POST", "/v1/models/contract:predict", {"signature_name": signature, "inputs": inputs}
+        )
+        assert status == 200, answer
+        # The only output of a signature stands for itself.
+        outputs = {"scores": answer["outputs"]} if signature == "score" else answer["outputs"]
+        return {name: np.array(value) for name, value in outputs.items()}
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "contract", signature
+    for name, value in inputs.items():
+        if isinstance(value, int):
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(value, tf.int32))
+        else:
+            flat = [text.encode() for text in np.array(value, object).ravel()]
+            shape = np.shape(value)
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(flat, tf.string, shape))
+    answer = wire.prediction.Predict(request, timeout=30)
+    decoded = {name: tf.make_ndarray(tensor) for name, tensor in answer.outputs.items()}
+    return {
+        name: np.vectorize(bytes.decode, otypes=[object])(array) if array.dtype == object else array
+        for name, array in decoded.items()
+    }
+
+
+def check_ranking(
+    ids: list[str], scores: np.ndarray, best: list[str], best_scores: np.ndarray, left_out: set[str]
+) -> None:
+    """What `ids` and `scores` of k places must be, given all candidates best first and what must not be among them."""
+    count = min(len(best), len(ids))
+    assert ids[count:] == [""] * (len(ids) - count)
+    assert np.isneginf(scores[count:]).all()
+    assert not left_out.intersection(ids[:count])
+    assert len(set(ids[:count])) == count
+    assert scores[:count] == pytest.approx(best_scores[:count], rel=1e-4, abs=1e-5)
+    # Each item with its own score: rounding may swap neighbours, nothing else.
+    own = dict(zip(best, best_scores))
+    assert scores[:count] == pytest.approx([own[item] for item in ids[:count]], rel=1e-4, abs=1e-5)
+
+
+@QUICK
+@given(
+    queries=st.lists(st.tuples(any_user, items, exclusions), min_size=1, max_size=4),
+    k=any_k,
+    transport=st.sampled_from(["grpc", "rest"]),
+)
+def test_recommend(wire: Server, queries: list[tuple[str, list[str], list[str]]], k: int, transport: str) -> None:
+    users, histories, excludes = (list(column) for column in zip(*queries))
+    inputs = {"user_id": users, "history": rectangle(histories), "exclude": rectangle(excludes), "k": k}
+    answer = ask(wire, transport, "recommend", inputs)
+    assert answer["item_ids"].shape == answer["scores"].shape == (len(queries), k)
+    for row, (user, history, exclude) in enumerate(queries):
+        best, best_scores, source = WORLD.recommend(user, history, exclude)
+        ids = answer["item_ids"][row].tolist()
+        left_out = {*history, *exclude, *WORLD.stored.get(user, [])} - {""}
+        check_ranking(ids, answer["scores"][row], best, best_scores, left_out)
+        assert answer["source"][row] == source
+        if source == "popular":  # whole numbers, so even ties have their order
+            assert ids[: len(best)] == best[:k]
+
+
+@QUICK
+@given(
+    queries=st.lists(st.tuples(any_item, exclusions), min_size=1, max_size=4),
+    k=any_k,
+    transport=st.sampled_from(["grpc", "rest"]),
+)
+def test_similar_items(wire: Server, queries: list[tuple[str, list[str]]], k: int, transport: str) -> None:
+    asked, excludes = (list(column) for column in zip(*queries))
+    answer = ask(wire, transport, "similar_items", {"item_id": asked, "exclude": rectangle(excludes), "k": k})
+    for row, (item, exclude) in enumerate(queries):
+        best, best_scores = WORLD.similar(item, exclude)
+        left_out = {item, *exclude} - {""}
+        check_ranking(answer["item_ids"][row].tolist(), answer["scores"][row], best, best_scores, left_out)
+        assert answer["known"][row] == (item in contract.ITEMS)
+
+
+@QUICK
+@given(
+    queries=st.lists(st.tuples(any_user, items, st.lists(any_item, min_size=1, max_size=6)), min_size=1, max_size=4),
+    transport=st.sampled_from(["grpc", "rest"]),
+)
+def test_score(wire: Server, queries: list[tuple[str, list[str], list[str]]], transport: str) -> None:
+    users, histories, candidates = (list(column) for column in zip(*queries))
+    inputs = {"user_id": users, "history": rectangle(histories), "candidates": rectangle(candidates)}
+    scores = ask(wire, transport, "score", inputs)["scores"]
+    for row, (user, history, asked) in enumerate(queries):
+        expected = [WORLD.score(user, history, item) for item in asked]
+        assert scores[row, : len(asked)] == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("k", [0, -1, -(2**31), 1001, 2**31 - 1])
+def test_no_k_below_one_or_above_the_limit(wire: Server, k: int) -> None:
+    inputs = {"user_id": ["ann"], "history": [[]], "exclude": [[]], "k": k}
+    with pytest.raises(grpc.RpcError, match="k must be at") as error:
+        ask(wire, "grpc", "recommend", inputs)
+    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    status, answer = wire.http("POST", "/v1/models/contract:predict", {"signature_name": "recommend", "inputs": inputs})
+    assert status == 400
+    assert "k must be at" in answer["error"]
