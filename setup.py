@@ -40,6 +40,7 @@ CLIENT = [
 PIPELINE = [
     *CLIENT,
     "apache-beam",
+    "boto3",  # Beam reads and writes s3:// by it
     "dill",  # tfx_bsl 1.16 imports it, Beam made it an extra
     "grpcio-health-checking",
     "kfp>=2.5,<3",  # without the bound, TFX 1.16 falls back to kfp 1
