@@ -87,7 +87,7 @@ def _kill_after(folder: Path, node: str | None, pause: float) -> list[str]:
     reader.start()
     try:
         if node is None:
-            wait_for(lambda: list(folder.glob(f"output/{NAME}/schemas/*")), "the first node", 120)
+            wait_for(lambda: list(folder.glob(f"output/{NAME}/artifacts/*SchemaGen")), "the first node", 120)
         else:
             assert ready.wait(300), f"{node} was not reached: {done}"
         time.sleep(pause)

@@ -113,6 +113,7 @@ def test_version_is_a_saved_model_with_the_contract(first_run: Small) -> None:
     loaded = tf.saved_model.load(str(version))
     assert set(loaded.signatures) == {
         "recommend",
+        "recommend_examples",
         "similar_items",
         "score",
         "by_user",
