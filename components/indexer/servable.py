@@ -177,8 +177,10 @@ class Servable(tf.Module):
         row = self._items.lookup(item_id)
         known = row >= 0
         start = tf.maximum(row, 0)
-        embedding = tf.gather(self._table, start)[:, :-2] * tf.gather(self._inverse_length, start)[:, tf.newaxis]
-        scores = tf.matmul(tf.pad(embedding, [[0, 0], [0, 2]]), self._table, transpose_b=True) * self._inverse_length
+        # Of a variable that was once gathered from, TensorFlow copies all at each later read: gather from what is read.
+        table, inverse_length = self._table.read_value(), self._inverse_length.read_value()
+        embedding = tf.gather(table, start)[:, :-2] * tf.gather(inverse_length, start)[:, tf.newaxis]
+        scores = tf.matmul(tf.pad(embedding, [[0, 0], [0, 2]]), table, transpose_b=True) * inverse_length
         scores = tf.where(known[:, tf.newaxis], scores, -np.inf)
         excluded = tf.concat([row[:, tf.newaxis], self._items.lookup(exclude)], axis=1)
         item_ids, scores = self._top_k(scores, excluded, self._checked(k))

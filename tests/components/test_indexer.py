@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensorflow.core.protobuf import saved_model_pb2
 
 from components.errors import InputError
 from components.indexer import servable as servable_module
@@ -479,6 +480,30 @@ assert not {{"tensorflow_recommenders", "tensorflow_transform", "tensorflow_text
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_table_is_copied_at_each_request(servable_dir: Path) -> None:
+    """A variable that one op gathers from is copied whole by every op that reads it, in the same process ever after."""
+    model = saved_model_pb2.SavedModel.FromString((servable_dir / "saved_model.pb").read_bytes())
+    functions = {f.signature.name: f for f in model.meta_graphs[0].graph_def.library.function}
+    used: dict[str, set[str]] = {}
+
+    def follow(name: str, arguments: list[str]) -> None:
+        """Notes by which ops each of a function's resources is used; `arguments` are what they are to the caller."""
+        names = dict(zip((argument.name for argument in functions[name].signature.input_arg), arguments))
+        for node in functions[name].node_def:
+            inputs = [names.get(tensor, "") for tensor in node.input if not tensor.startswith("^")]
+            if node.op in ("PartitionedCall", "StatefulPartitionedCall"):
+                follow(node.attr["f"].func.name, inputs)
+            elif inputs and inputs[0]:
+                used.setdefault(inputs[0], set()).add(node.op)
+
+    for node in model.meta_graphs[0].graph_def.node:
+        if node.op == "StatefulPartitionedCall" and "traced" not in node.attr["f"].func.name:
+            follow(node.attr["f"].func.name, list(node.input))
+    assert {"ReadVariableOp"} in used.values()
+    assert {"ResourceGather"} in used.values()
+    assert not [name for name, ops in used.items() if {"ReadVariableOp", "ResourceGather"} <= ops], used
 
 
 def test_fingerprint_changes_with_what_decides_an_answer_and_only_then(towers: str, index: Index) -> None:

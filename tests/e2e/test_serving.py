@@ -217,7 +217,14 @@ def test_served_metrics_are_the_evaluators(server: Server, first_run: Small) -> 
     evaluated = report.metrics[CANDIDATE][OVERALL]
     assert len(ranks) == evaluated[COUNT] == 592
     served = served_metrics(ranks, report)
-    assert set(served) == {*(f"hit_rate@{k}" for k in (1, 5, 10, 50, 100)), "map@10", "ndcg@10", "mrr"}
+    assert set(served) == {
+        *(f"hit_rate@{k}" for k in (1, 5, 10, 50, 100)),
+        "recall@10",
+        "precision@10",
+        "map@10",
+        "ndcg@10",
+        "mrr",
+    }
     for name, value in served.items():
         assert value == pytest.approx(evaluated[name], abs=TOLERANCE), name
 
