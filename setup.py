@@ -101,6 +101,6 @@ setuptools.setup(
         include=[f"{room}{rest}" for room in ("pipeline", "components", "serving", "kubeflow") for rest in ("", ".*")]
     ),
     package_data={"": ["**/*.j2", "**/*.proto", "**/*.pyi", "**/*.yaml", "**/*.yml", "**/py.typed"]},
-    extras_require={"client": CLIENT, "pipeline": PIPELINE, "ials": IALS, "dev": DEV},
+    extras_require={"client": CLIENT, "pipeline": PIPELINE, "ials": IALS, "bench": BENCH, "dev": DEV},
     entry_points={"console_scripts": ["recommender = pipeline.cli:main"]},
 )

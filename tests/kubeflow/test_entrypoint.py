@@ -25,6 +25,7 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setenv(LOCAL_ROOT, str(tmp_path))
     (tmp_path / "s3/b/examples").mkdir(parents=True)
     monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest's own are wanted back
+    monkeypatch.setattr(sys, "argv", ["node"])  # TFX reads flags from there too, and pytest's are not its
     return tmp_path
 
 
