@@ -38,17 +38,18 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.serving_load import MODEL
+from benchmarks.serving_load import MODEL, WARM_UP_SECONDS
 
 KINDS = ("direct", "grpc", "rest", "batched", "fastapi")
-_THREADS = 64
+_THREADS = "--grpc_max_threads=64"  # a batch has no more requests than there are threads
 _BATCHING = """max_batch_size { value: 64 }
 num_batch_threads { value: 1 }
 pad_variable_length_inputs: true
 """
 
 Result = dict[str, Any]
-"""`items`, `kind`, `clients`; over all rounds `p50_ms` and `p99_ms`, and the rounds' median `qps`."""
+"""`items`, `kind`, `clients`; over all rounds `p50_ms` and `p99_ms`; the rounds' medians of `qps` and of the server's
+`cpu_ms` a request, which counts most where the machine has other work."""
 
 
 def main() -> None:
@@ -88,13 +89,17 @@ def measure(models: Path, items: int, arguments: argparse.Namespace) -> tuple[li
         )
         subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(base / MODEL / "1"), str(items)], check=True)
     latencies: dict[tuple[str, int], list[list[float]]] = {}
+    cpu: dict[tuple[str, int], list[float]] = {}
     with contextlib.ExitStack() as stack:
         servers = {kind: stack.enter_context(serve(kind, base)) for kind in arguments.kinds}
         answers = {}
         for _ in range(arguments.rounds):
             for clients in arguments.clients:
-                for kind, (target, _) in servers.items():
+                for kind, (target, pid) in servers.items():
+                    before = _cpu_seconds(pid)
                     answers[kind], found = load(kind, target, clients, items, arguments.seconds)
+                    requests = len(found) * (1 + WARM_UP_SECONDS / arguments.seconds)
+                    cpu.setdefault((kind, clients), []).append((_cpu_seconds(pid) - before) / requests * 1e3)
                     latencies.setdefault((kind, clients), []).append(found)
                     print(f"{items:>9,} {clients:>3} clients {kind:8} {len(found) / arguments.seconds:8,.0f} QPS")
         if any(answer != answers[arguments.kinds[0]] for answer in answers.values()):
@@ -108,6 +113,7 @@ def measure(models: Path, items: int, arguments: argparse.Namespace) -> tuple[li
             "p50_ms": float(np.percentile(np.concatenate(rounds), 50)) * 1e3,
             "p99_ms": float(np.percentile(np.concatenate(rounds), 99)) * 1e3,
             "qps": statistics.median(len(found) for found in rounds) / arguments.seconds,
+            "cpu_ms": statistics.median(cpu[kind, clients]),
         }
         for (kind, clients), rounds in latencies.items()
     ], memory
@@ -134,13 +140,17 @@ def serve(kind: str, base: Path) -> Iterator[tuple[str, int]]:
             finally:
                 process.terminate()
     else:
-        flags = [f"--grpc_max_threads={_THREADS}", f"--rest_api_num_threads={_THREADS}"]
+        flags = []
         with contextlib.ExitStack() as stack:
             if kind == "batched":
                 file = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".pbtxt"))
                 file.write(_BATCHING)
                 file.flush()
-                flags += ["--enable_batching", f"--batching_parameters_file={file.name}"]
+                flags = [
+                    "--enable_batching",
+                    f"--batching_parameters_file={file.name}",
+                    _THREADS,
+                ]
             server = stack.enter_context(ServerProcess(base, MODEL, binary=EMBEDDED, flags=flags))
             yield server.rest_target if kind == "rest" else server.grpc_target, server.pid
 
@@ -170,11 +180,14 @@ def table(results: list[Result], memory: dict[str, float]) -> str:
     kinds = list(dict.fromkeys(result["kind"] for result in results))
     clients = list(dict.fromkeys(result["clients"] for result in results))
     lines = [
-        "| p50 / p99 ms, QPS | " + " | ".join(f"{number} clients" for number in clients) + " | memory, MB |",
+        "| p50 / p99 ms, QPS, CPU ms | " + " | ".join(f"{number} clients" for number in clients) + " | memory, MB |",
         "| --- |" + " ---: |" * (len(clients) + 1),
     ]
     for kind in kinds:
-        cells = [f"{r['p50_ms']:.2f} / {r['p99_ms']:.2f}, {r['qps']:,.0f}" for r in (by[kind, n] for n in clients)]
+        cells = [
+            f"{r['p50_ms']:.2f} / {r['p99_ms']:.2f}, {r['qps']:,.0f}, {r['cpu_ms']:.2f}"
+            for r in (by[kind, number] for number in clients)
+        ]
         lines.append(f"| {kind} | {' | '.join(cells)} | {f'{memory[kind]:,.0f}' if kind in memory else ''} |")
     least, most = min(clients), max(clients)
     lines.append("")
@@ -213,6 +226,14 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
             return
         time.sleep(0.1)
     sys.exit("FastAPI's server has failed")
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU time of a process so far; nothing for process 0, there is none."""
+    if not pid:
+        return math.nan
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _memory(pid: int) -> float:

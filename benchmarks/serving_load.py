@@ -26,6 +26,7 @@ K = 10
 HISTORY = 20
 QUERIES = 256
 CHECKED = 20
+WARM_UP_SECONDS = 1.0
 
 Query = tuple[str, list[str]]
 
@@ -172,7 +173,6 @@ def main() -> None:
     parser.add_argument("target", help="host:port, or the model's folder for `direct`")
     parser.add_argument("--clients", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--warm-up", type=float, default=1.0)
     parser.add_argument("--items", type=int, required=True)
     arguments = parser.parse_args()
     asker = ASKERS[arguments.kind](arguments.target)
@@ -182,7 +182,7 @@ def main() -> None:
     def start() -> None:
         """Waits for the word to begin, and sets the ends of warm-up and measurement."""
         sys.stdin.readline()
-        end[:] = np.cumsum([time.perf_counter(), arguments.warm_up, arguments.seconds])[1:].tolist()
+        end[:] = np.cumsum([time.perf_counter(), WARM_UP_SECONDS, arguments.seconds])[1:].tolist()
 
     if arguments.kind in ("grpc", "batched"):
         latencies = asyncio.run(_ask_async(asker, requests, arguments.clients, start, end))

@@ -145,7 +145,15 @@ def test_killed_runs_keep_what_was_measured(runs, tmp_path, monkeypatch):
 
 def test_serving_table():
     def result(kind: str, clients: int, p50: float, qps: float) -> serving.Result:
-        return {"items": 5, "kind": kind, "clients": clients, "p50_ms": p50, "p99_ms": 2 * p50, "qps": qps}
+        return {
+            "items": 5,
+            "kind": kind,
+            "clients": clients,
+            "p50_ms": p50,
+            "p99_ms": 2 * p50,
+            "qps": qps,
+            "cpu_ms": p50,
+        }
 
     results = [
         result("direct", 1, 1.0, 1000),
@@ -156,11 +164,11 @@ def test_serving_table():
         result("fastapi", 32, 60.0, 300),
     ]
     assert serving.table(results, {"grpc": 512.4, "fastapi": 700.0}).splitlines() == [
-        "| p50 / p99 ms, QPS | 1 clients | 32 clients | memory, MB |",
+        "| p50 / p99 ms, QPS, CPU ms | 1 clients | 32 clients | memory, MB |",
         "| --- | ---: | ---: | ---: |",
-        "| direct | 1.00 / 2.00, 1,000 | 10.00 / 20.00, 1,200 |  |",
-        "| grpc | 1.50 / 3.00, 600 | 30.00 / 60.00, 900 | 512 |",
-        "| fastapi | 4.00 / 8.00, 200 | 60.00 / 120.00, 300 | 700 |",
+        "| direct | 1.00 / 2.00, 1,000, 1.00 | 10.00 / 20.00, 1,200, 10.00 |  |",
+        "| grpc | 1.50 / 3.00, 600, 1.50 | 30.00 / 60.00, 900, 30.00 | 512 |",
+        "| fastapi | 4.00 / 8.00, 200, 4.00 | 60.00 / 120.00, 300, 60.00 | 700 |",
         "",
         "gRPC p50 at 1 clients: +0.50 ms over the direct call",
         "QPS at 32 clients: grpc 3.00 times fastapi",

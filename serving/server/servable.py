@@ -25,7 +25,7 @@ _LOGGER = logging.getLogger("serving.server")
 WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 _MAX_WARMUP_REQUESTS = 1000  # TensorFlow Serving's limit
 DEFAULT_SIGNATURE = "serving_default"
-_QUICK_SECONDS = 0.001
+_QUICK_SECONDS = 0.005
 _LOOPS = {"Enter", "StatelessWhile", "While"}
 
 
