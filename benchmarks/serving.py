@@ -41,7 +41,6 @@ import numpy as np
 from benchmarks.serving_load import MODEL, WARM_UP_SECONDS
 
 KINDS = ("direct", "grpc", "rest", "batched", "fastapi")
-_THREADS = "--grpc_max_threads=64"  # a batch has no more requests than there are threads
 _BATCHING = """max_batch_size { value: 64 }
 num_batch_threads { value: 1 }
 pad_variable_length_inputs: true
@@ -146,11 +145,7 @@ def serve(kind: str, base: Path) -> Iterator[tuple[str, int]]:
                 file = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".pbtxt"))
                 file.write(_BATCHING)
                 file.flush()
-                flags = [
-                    "--enable_batching",
-                    f"--batching_parameters_file={file.name}",
-                    _THREADS,
-                ]
+                flags = ["--enable_batching", f"--batching_parameters_file={file.name}"]
             server = stack.enter_context(ServerProcess(base, MODEL, binary=EMBEDDED, flags=flags))
             yield server.rest_target if kind == "rest" else server.grpc_target, server.pid
 

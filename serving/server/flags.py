@@ -69,7 +69,12 @@ def parse(argv: Sequence[str]) -> Flags:
     add("--rest_api_port", type=_port, help="REST port; 0 picks a free one; no REST API without this flag")
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all (default: 127.0.0.1)")
     add("--grpc_socket_path", default="", help="UNIX socket for gRPC; with --port=0 the only way in for gRPC")
-    add("--grpc_max_threads", type=_positive, default=4 * _CPUS, help="gRPC requests at the same time (default: 4/CPU)")
+    add(
+        "--grpc_max_threads",
+        type=_positive,
+        default=4 * _CPUS,
+        help="gRPC requests in threads at once (default: 4/CPU)",
+    )
     add(
         "--grpc_channel_arguments",
         type=_channel_arguments,

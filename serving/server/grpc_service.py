@@ -1,21 +1,31 @@
-"""The gRPC side: PredictionService, ModelService and the health service, on tensorflow-serving-api's own stubs."""
+"""The gRPC side: PredictionService, ModelService and the health service, on asyncio.
+
+One thread has the event loop. A request that is done sooner than a thread is woken for it runs right there, one that is
+batched waits there for its batch, and all others run in threads.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
 import time
-from collections.abc import Sequence
-from concurrent import futures
-from typing import Any, Callable, Optional, Union
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Callable, Optional, TypeVar, Union
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
+    classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
     model_management_pb2,
-    model_service_pb2_grpc,
-    prediction_service_pb2_grpc,
+    predict_pb2,
+    regression_pb2,
 )
 
 from serving.server import inference, metrics
@@ -25,6 +35,8 @@ from serving.server.status import StatusError, invalid
 _LOGGER = logging.getLogger("serving.server")
 _SIGNATURE_DEF = "signature_def"
 _MAX_MESSAGE = 1024  # characters of an error, as TensorFlow Serving cuts it; gRPC sends them in a header
+_SMALL_REQUEST = 64 << 10  # bytes that are read in the event loop
+_RELOADS = 2  # at the same time; they may wait for minutes
 _SERVICES = (
     "",
     "ModelService",  # the two names that TensorFlow Serving registers
@@ -32,6 +44,14 @@ _SERVICES = (
     "tensorflow.serving.ModelService",
     "tensorflow.serving.PredictionService",
 )
+_T = TypeVar("_T")
+
+Outcome = tuple[grpc.StatusCode, Union[bytes, str]]
+"""OK and the response, or another code and its message."""
+Handler = Callable[[bytes, Any], Awaitable[Outcome]]
+"""What answers a request, of its bytes and context."""
+_Work = Callable[[ServerCore, Any, Optional[float]], Any]
+"""Gives the response to a message within so many seconds."""
 
 
 class GrpcServer:
@@ -43,7 +63,8 @@ class GrpcServer:
         port: TCP port; 0 picks a free one, None is for the socket alone.
         socket_path: a UNIX socket to answer on as well.
         credentials: TLS, on the port and on the socket.
-        max_threads: requests that run at the same time; more wait, and those that are given up meanwhile never run.
+        max_threads: requests that run in threads at the same time; more wait, and those that are given up meanwhile
+            never run.
         max_message_bytes: longest request.
         options: more options of gRPC's.
 
@@ -64,25 +85,36 @@ class GrpcServer:
         options: Sequence[tuple[str, Union[int, str]]] = (),
     ):
         self._core = core
-        logging.getLogger("grpc").setLevel(logging.CRITICAL)  # it writes a traceback for each malformed message
-        self._server = grpc.server(
-            futures.ThreadPoolExecutor(max_threads, thread_name_prefix="grpc"),
-            options=[
-                # Two servers on one port would share the requests at random.
-                ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", max_message_bytes),
-                ("grpc.max_send_message_length", -1),
-                *options,
-            ],
-        )
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_PredictionService(core), self._server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(_ModelService(core), self._server)
-        self._health = health.HealthServicer()
+        logging.getLogger("grpc").setLevel(logging.CRITICAL)  # it writes a traceback when a client goes away
+        self._options = [
+            # Two servers on one port would share the requests at random.
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.max_send_message_length", -1),
+            *options,
+        ]
+        self._loop = asyncio.new_event_loop()
+        self._services = _Services(core, max_threads, _Waits(self._loop))
+        self._thread = threading.Thread(target=self._loop.run_forever, name="grpc", daemon=True)
+        self._thread.start()
+        try:
+            self.port = self._call(self._open(host, port, socket_path, credentials))
+        except BaseException:
+            self._end()
+            raise
+
+    async def _open(
+        self, host: str, port: Optional[int], socket_path: Optional[str], credentials: Optional[grpc.ServerCredentials]
+    ) -> Optional[int]:
+        self._server = grpc.aio.server(options=self._options)
+        self._server.add_generic_rpc_handlers(self._services.handlers())
+        self._health = _Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        self.port = None if port is None else self._bind(f"{host}:{port}", credentials)
+        bound = None if port is None else self._bind(f"{host}:{port}", credentials)
         if socket_path:
             self._bind(f"unix:{socket_path}", credentials)
-        self.update_health()
+        self._health.set(self._core.serves())
+        return bound
 
     def _bind(self, address: str, credentials: Optional[grpc.ServerCredentials]) -> int:
         try:
@@ -99,126 +131,322 @@ class GrpcServer:
 
     def start(self) -> None:
         """Starts to answer."""
-        self._server.start()
+        self._call(self._server.start())
 
     def update_health(self) -> None:
         """Tells the health service whether a model is there to answer."""
-        status = health_pb2.HealthCheckResponse
-        for service in _SERVICES:
-            self._health.set(service, status.SERVING if self._core.serves() else status.NOT_SERVING)
+        self._loop.call_soon_threadsafe(self._health.set, self._core.serves())
 
     def stop(self, grace: float) -> None:
         """Refuses new requests, and waits up to `grace` seconds for those that run."""
-        self._health.enter_graceful_shutdown()
-        self._server.stop(grace).wait()
+        self._call(self._stop(grace))
+        self._end()
+
+    async def _stop(self, grace: float) -> None:
+        self._health.drain()
+        await self._server.stop(grace)
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._services.close()
+
+    def _call(self, work: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
-class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    def __init__(self, core: ServerCore):
+class _Health(health_pb2_grpc.HealthServicer):
+    """The health service. grpc_health's own for asyncio forgets all watchers of a service when one of them leaves."""
+
+    def __init__(self) -> None:
+        self._serves = False
+        self._drains = False
+        self._changed = asyncio.Event()
+
+    def set(self, serves: bool) -> None:
+        """Says whether the server can answer."""
+        self._serves = serves
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def drain(self) -> None:
+        """From now on it can't."""
+        self._drains = True
+        self.set(False)
+
+    def _status(self, service: str) -> Optional[int]:
+        if service not in _SERVICES:
+            return None
+        status = health_pb2.HealthCheckResponse
+        return int(status.SERVING if self._serves and not self._drains else status.NOT_SERVING)
+
+    async def Check(self, request: Any, context: Any) -> Any:
+        """Tells the status."""
+        status = self._status(request.service)
+        if status is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND)
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def Watch(self, request: Any, _: Any) -> AsyncIterator[Any]:
+        """Tells the status, and again when it has changed."""
+        told = None
+        while True:
+            changed, status = self._changed, self._status(request.service)
+            if status is None:
+                status = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+            if status != told:
+                yield health_pb2.HealthCheckResponse(status=status)
+                told = status
+            await changed.wait()
+
+
+class _Waits:
+    """Lets coroutines wait for other threads, whose results often come together: the loop is woken once for them."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop):
+        self._loop = loop
+        self._over: deque[asyncio.Future[None]] = deque()
+        self._woken = False
+
+    async def wait(self, future: Future[Any]) -> None:
+        """Waits until a future of a thread is done; cancels it if this wait is."""
+        wait = self._loop.create_future()
+
+        def done(_: Future[Any]) -> None:
+            self._over.append(wait)
+            if not self._woken:
+                self._woken = True
+                self._loop.call_soon_threadsafe(self._end)
+
+        future.add_done_callback(done)
+        try:
+            await wait
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+
+    def _end(self) -> None:
+        self._woken = False  # first: what comes now wakes the loop again
+        while self._over:
+            wait = self._over.popleft()
+            if not wait.done():
+                wait.set_result(None)
+
+
+class _Services:
+    """PredictionService and ModelService."""
+
+    def __init__(self, core: ServerCore, max_threads: int, waits: _Waits):
         self._core = core
+        self._waits = waits
+        self._threads = ThreadPoolExecutor(max_threads, thread_name_prefix="grpc")
+        self._reloads = ThreadPoolExecutor(_RELOADS, thread_name_prefix="reload")
 
-    def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Runs a signature on tensors."""
-        return _measured(context, "Predict", request, lambda left: inference.predict(self._core, request, left))
+    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+        """What gRPC calls by name."""
 
-    def Classify(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Runs a classification signature on Examples."""
-        return _measured(context, "Classify", request, lambda left: inference.classify(self._core, request, left))
+        def inferring(api: str, kind: Any, work: _Work) -> Handler:
+            return _Inference(self._core, self._threads, self._waits, api, kind, work).answer
 
-    def Regress(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Runs a regression signature on Examples."""
-        return _measured(context, "Regress", request, lambda left: inference.regress(self._core, request, left))
+        return (
+            _service(
+                "PredictionService",
+                {
+                    "Predict": inferring("Predict", predict_pb2.PredictRequest, inference.predict),
+                    "Classify": inferring("Classify", classification_pb2.ClassificationRequest, inference.classify),
+                    "Regress": inferring("Regress", regression_pb2.RegressionRequest, inference.regress),
+                    "MultiInference": self._in_thread(
+                        self._threads, inference_pb2.MultiInferenceRequest, inference.multi_inference
+                    ),
+                    "GetModelMetadata": self._here(get_model_metadata_pb2.GetModelMetadataRequest, _metadata),
+                },
+            ),
+            _service(
+                "ModelService",
+                {
+                    "GetModelStatus": self._here(get_model_status_pb2.GetModelStatusRequest, _status),
+                    "HandleReloadConfigRequest": self._in_thread(
+                        self._reloads, model_management_pb2.ReloadConfigRequest, _reload
+                    ),
+                },
+            ),
+        )
 
-    def MultiInference(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Runs several signatures on the same Examples."""
-        return _answer(context, lambda left: inference.multi_inference(self._core, request, left))
+    def close(self) -> None:
+        """Ends the threads, when they have nothing more to do."""
+        self._threads.shutdown(wait=False)
+        self._reloads.shutdown(wait=False)
 
-    def GetModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Returns the signatures."""
-        return _answer(context, lambda _: self._metadata(request))
+    def _here(self, kind: Any, work: Callable[[ServerCore, Any], Any]) -> Handler:
+        """What is quick."""
 
-    def _metadata(self, request: Any) -> Any:
-        if not request.HasField("model_spec"):
-            raise invalid("Missing ModelSpec")
-        if not request.metadata_field:
-            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
-        for name in request.metadata_field:
-            if name != _SIGNATURE_DEF:
-                raise invalid(f"Metadata field {name} is not supported")
-        with self._core.acquire(request.model_spec) as (version, servable):
-            signatures = servable.signatures
-        found = get_model_metadata_pb2.SignatureDefMap()
-        for name, signature in signatures.items():
-            found.signature_def[name].CopyFrom(signature)
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
-        response.model_spec.name = request.model_spec.name
-        response.model_spec.version.value = version
-        response.metadata[_SIGNATURE_DEF].Pack(found)
-        return response
+        async def answer(raw: bytes, _: Any) -> Outcome:
+            return _outcome(lambda: work(self._core, _parsed(kind, raw)))
+
+        return answer
+
+    def _in_thread(self, threads: ThreadPoolExecutor, kind: Any, work: _Work) -> Handler:
+        """What takes its time."""
+
+        async def answer(raw: bytes, context: Any) -> Outcome:
+            future = threads.submit(_outcome, lambda: work(self._core, _parsed(kind, raw), context.time_remaining()))
+            await self._waits.wait(future)
+            return future.result()
+
+        return answer
 
 
-class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    def __init__(self, core: ServerCore):
+class _Inference:
+    """Predict, Classify or Regress, which `api` says."""
+
+    def __init__(self, core: ServerCore, threads: ThreadPoolExecutor, waits: _Waits, api: str, kind: Any, work: _Work):
         self._core = core
+        self._threads = threads
+        self._waits = waits
+        self._api = api
+        self._kind = kind
+        self._work = work
 
-    def GetModelStatus(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Returns the states of the model's versions."""
-        return _answer(context, lambda _: self._status(request))
+    async def answer(self, raw: bytes, context: Any) -> Outcome:
+        """Answers a request."""
+        started = time.perf_counter()
+        request: Any = raw
+        if len(raw) <= _SMALL_REQUEST:
+            request = _parsed(self._kind, raw)
+            way = inference.way(self._core, self._api, request)
+            if way is inference.Way.HERE:
+                return self._run(request, context, started)
+            if way is inference.Way.BATCH:
+                outcome = await self._batch(request, context, started)
+                if outcome is not None:
+                    return outcome
+        # The version is acquired and released there: it must not be closed under a run whose client has gone.
+        future = self._threads.submit(self._run, request, context, started)
+        await self._waits.wait(future)
+        return future.result()
 
-    def HandleReloadConfigRequest(self, request: Any, context: grpc.ServicerContext) -> Any:
-        """Serves the models of a new config instead; returns when they are available."""
-        return _answer(context, lambda left: self._reload(request, left))
+    def _run(self, request: Any, context: Any, started: float) -> Outcome:
+        if isinstance(request, bytes):
+            request = _parsed(self._kind, request)
+        outcome = _outcome(lambda: self._work(self._core, request, context.time_remaining()))
+        self._count(request, outcome[0], started)
+        return outcome
 
-    def _status(self, request: Any) -> Any:
-        if not request.HasField("model_spec"):
-            raise invalid("Missing ModelSpec")
-        response = get_model_status_pb2.GetModelStatusResponse()
-        for state in self._core.states(request.model_spec):
-            entry = response.model_version_status.add(version=state.version)
-            entry.state = get_model_status_pb2.ModelVersionStatus.State.Value(state.state)
-            entry.status.error_code = state.code.value[0]
-            entry.status.error_message = state.message
-        return response
+    async def _batch(self, request: Any, context: Any, started: float) -> Optional[Outcome]:
+        """Lets a request run in a batch; None for one that can't."""
+        try:
+            submitted = inference.submit(self._core, self._api, request, context.time_remaining())
+        except Exception as error:
+            outcome = _failure(error)
+        else:
+            if submitted is None:
+                return None
+            future, answer = submitted
+            try:
+                await self._waits.wait(future)
+            except asyncio.CancelledError:
+                self._count(request, _given_up(future, context), started)
+                raise
+            failed = future.exception()
+            outcome = _outcome(lambda: answer(future.result())) if failed is None else _failure(failed)
+        self._count(request, outcome[0], started)
+        return outcome
 
-    def _reload(self, request: Any, timeout: Optional[float]) -> Any:
-        if request.config.WhichOneof("config") != "model_config_list":
-            raise invalid(
-                "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently"
-                " supported"
-            )
-        before = [metrics.value(name) for name in request.metric_names]
-        self._core.reload(request.config, timeout)
-        response = model_management_pb2.ReloadConfigResponse()
-        response.status.SetInParent()  # error_code OK
-        for name, value in zip(request.metric_names, before):
-            response.metric.add(name=name, int64_value_increase=metrics.value(name) - value)
-        return response
+    def _count(self, request: Any, code: grpc.StatusCode, started: float) -> None:
+        metrics.answered(request.model_spec.name, code.name, self._api, "GRPC", time.perf_counter() - started)
 
 
-def _measured(context: grpc.ServicerContext, api: str, request: Any, work: Callable[[Optional[float]], Any]) -> Any:
-    started = time.perf_counter()
-    return _answer(
-        context,
-        work,
-        lambda code: metrics.answered(request.model_spec.name, code.name, api, "GRPC", time.perf_counter() - started),
+def _service(name: str, handlers: dict[str, Handler]) -> grpc.GenericRpcHandler:
+    return grpc.method_handlers_generic_handler(
+        f"tensorflow.serving.{name}", {method: _method(handler) for method, handler in handlers.items()}
     )
 
 
-def _answer(
-    context: grpc.ServicerContext,
-    work: Callable[[Optional[float]], Any],
-    done: Callable[[grpc.StatusCode], None] = lambda _: None,
-) -> Any:
-    """Runs `work` with the seconds that the request has left; `done` gets the status."""
+def _method(handler: Handler) -> grpc.RpcMethodHandler:
+    async def answer(raw: bytes, context: Any) -> Any:
+        try:
+            code, answer = await handler(raw, context)
+        except StatusError as error:
+            code, answer = _failure(error)
+        if code is not grpc.StatusCode.OK:
+            await context.abort(code, answer)
+        return answer
+
+    return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def _parsed(kind: Any, raw: bytes) -> Any:
     try:
-        response = work(context.time_remaining())
-    except StatusError as error:
-        code, message = error.code, error.message
+        return kind.FromString(raw)
+    except Exception:
+        raise StatusError(grpc.StatusCode.INTERNAL, "Exception deserializing request!") from None  # gRPC's own text
+
+
+def _outcome(work: Callable[[], Any]) -> Outcome:
+    try:
+        return grpc.StatusCode.OK, work().SerializeToString()
     except Exception as error:
-        _LOGGER.exception("a request failed")
-        code, message = grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"
+        return _failure(error)
+
+
+def _failure(error: BaseException) -> Outcome:
+    if isinstance(error, StatusError):
+        code, message = error.code, error.message
     else:
-        done(grpc.StatusCode.OK)
-        return response
-    done(code)
-    return context.abort(code, message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}...TRUNCATED")
+        _LOGGER.error("a request failed", exc_info=error)
+        code, message = grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"
+    return code, message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}...TRUNCATED"
+
+
+def _given_up(future: Future[Any], context: Any) -> grpc.StatusCode:
+    """How a request counts whose client waits no longer for the batch."""
+    if context.time_remaining() != 0:
+        return grpc.StatusCode.CANCELLED
+    return grpc.StatusCode.RESOURCE_EXHAUSTED if future.cancelled() else grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def _metadata(core: ServerCore, request: Any) -> Any:
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+    if not request.metadata_field:
+        raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+    for name in request.metadata_field:
+        if name != _SIGNATURE_DEF:
+            raise invalid(f"Metadata field {name} is not supported")
+    with core.acquire(request.model_spec) as (version, servable):
+        signatures = servable.signatures
+    found = get_model_metadata_pb2.SignatureDefMap()
+    for name, signature in signatures.items():
+        found.signature_def[name].CopyFrom(signature)
+    response = get_model_metadata_pb2.GetModelMetadataResponse()
+    response.model_spec.name = request.model_spec.name
+    response.model_spec.version.value = version
+    response.metadata[_SIGNATURE_DEF].Pack(found)
+    return response
+
+
+def _status(core: ServerCore, request: Any) -> Any:
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+    response = get_model_status_pb2.GetModelStatusResponse()
+    for state in core.states(request.model_spec):
+        entry = response.model_version_status.add(version=state.version)
+        entry.state = get_model_status_pb2.ModelVersionStatus.State.Value(state.state)
+        entry.status.error_code = state.code.value[0]
+        entry.status.error_message = state.message
+    return response
+
+
+def _reload(core: ServerCore, request: Any, timeout: Optional[float]) -> Any:
+    if request.config.WhichOneof("config") != "model_config_list":
+        raise invalid(
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently"
+            " supported"
+        )
+    before = [metrics.value(name) for name in request.metric_names]
+    core.reload(request.config, timeout)
+    response = model_management_pb2.ReloadConfigResponse()
+    response.status.SetInParent()  # error_code OK
+    for name, value in zip(request.metric_names, before):
+        response.metric.add(name=name, int64_value_increase=metrics.value(name) - value)
+    return response

@@ -6,9 +6,13 @@ included.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Optional
+from concurrent.futures import Future
+from contextlib import ExitStack
+from enum import Enum
+from typing import Any, Callable, NamedTuple, Optional
 
 import grpc
 import numpy as np
@@ -28,6 +32,17 @@ from serving.server.status import StatusError, invalid
 
 _INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
 _CLASSIFY, _REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
+_MAX_SIZE = 1 << 16  # values of a request that joins a batch without a thread
+
+
+class _Work(NamedTuple):
+    """What a request wants to be run."""
+
+    inputs: Mapping[str, np.ndarray]
+    outputs: Sequence[str]
+    """Names; all if empty."""
+    answer: Callable[[int, Mapping[str, np.ndarray]], Any]
+    """The response, of the version's number and its outputs."""
 
 
 def predict(core: ServerCore, request: Any, timeout: Optional[float]) -> Any:
@@ -36,38 +51,81 @@ def predict(core: ServerCore, request: Any, timeout: Optional[float]) -> Any:
     Raises:
         StatusError: as TensorFlow Serving; so do the others.
     """
-    spec = _spec(request)
-    with core.acquire(spec) as (version, servable):
-        inputs = tensors.to_arrays(request.inputs)
-        outputs = run(servable, spec, "Predict", inputs, request.output_filter, timeout)
-    response = predict_pb2.PredictResponse(model_spec=_answered(spec, version))
-    for alias, array in outputs.items():
-        tensors.to_proto(array, response.outputs[alias])
-    return response
+    return _answer(core, "Predict", request, timeout)
 
 
 def classify(core: ServerCore, request: Any, timeout: Optional[float]) -> Any:
     """Answers a ClassificationRequest within `timeout` seconds."""
-    spec = _spec(request)
-    with core.acquire(spec) as (version, servable):
-        aliases = _classification(_signature(servable, spec, "No signature was found with the name: "))
-        examples = _examples(request.input)
-        outputs = run(servable, spec, "Classify", {_INPUTS: examples}, aliases, timeout)
-    return classification_pb2.ClassificationResponse(
-        model_spec=_answered(spec, version), result=_classes(outputs, len(examples))
-    )
+    return _answer(core, "Classify", request, timeout)
 
 
 def regress(core: ServerCore, request: Any, timeout: Optional[float]) -> Any:
     """Answers a RegressionRequest within `timeout` seconds."""
+    return _answer(core, "Regress", request, timeout)
+
+
+def _answer(core: ServerCore, api: str, request: Any, timeout: Optional[float]) -> Any:
     spec = _spec(request)
     with core.acquire(spec) as (version, servable):
-        aliases = _regression(_signature(servable, spec, "No signature was found with the name: "))
-        examples = _examples(request.input)
-        outputs = run(servable, spec, "Regress", {_INPUTS: examples}, aliases, timeout)
-    return regression_pb2.RegressionResponse(
-        model_spec=_answered(spec, version), result=_values(outputs, len(examples))
-    )
+        work = _WORK[api](servable, request)
+        outputs = run(servable, spec, api, work.inputs, work.outputs, timeout)
+    return work.answer(version, outputs)
+
+
+class Way(Enum):
+    """Where a request is best answered by who has a single thread for all."""
+
+    HERE = "at once, it isn't worth a thread"
+    BATCH = "by `submit`"
+    THREAD = "in a thread"
+
+
+def way(core: ServerCore, api: str, request: Any) -> Way:
+    """Tells where to answer a request of `predict`, `classify` or `regress`."""
+    try:
+        with core.acquire(_spec(request)) as (_, servable):
+            # A few bytes can stand for a large tensor, which takes its time.
+            size = _size(request.inputs) if api == "Predict" else 1
+            if servable.batches:
+                return Way.BATCH if size <= _MAX_SIZE else Way.THREAD
+            instant = api == "Predict" and servable.is_instant(request.model_spec.signature_name, size)
+            return Way.HERE if instant else Way.THREAD
+    except StatusError:  # told at once
+        return Way.HERE
+
+
+def submit(
+    core: ServerCore, api: str, request: Any, timeout: Optional[float]
+) -> Optional[tuple[Future[list[np.ndarray]], Callable[[list[np.ndarray]], Any]]]:
+    """Adds a request to a batch; the version is lent to it until it is answered or left.
+
+    Args:
+        core: where the version is, one with batching.
+        api: `Predict`, `Classify` or `Regress`.
+        request: as `predict` and the others take it.
+        timeout: seconds.
+
+    Returns:
+        The future outputs and what makes the response of them; None for what can't be batched.
+    """
+    spec = _spec(request)
+    started = time.perf_counter()
+    with ExitStack() as lent:
+        version, servable = lent.enter_context(core.acquire(spec))
+        work = _WORK[api](servable, request)
+        submitted = servable.submit(spec.signature_name, work.inputs, work.outputs, timeout)
+        if submitted is None:
+            return None
+        names, future = submitted
+        release = lent.pop_all().close
+
+    def done(future: Future[list[np.ndarray]]) -> None:
+        release()
+        if not future.cancelled() and future.exception() is None:
+            metrics.ran(spec.name, api, time.perf_counter() - started)
+
+    future.add_done_callback(done)
+    return future, lambda outputs: work.answer(version, dict(zip(names, outputs)))
 
 
 def multi_inference(core: ServerCore, request: Any, timeout: Optional[float]) -> Any:
@@ -102,6 +160,43 @@ def run(
     outputs = servable.run(spec.signature_name, inputs, output_filter, timeout)
     metrics.ran(spec.name, api, time.perf_counter() - started)
     return outputs
+
+
+def _predict(_: Servable, request: Any) -> _Work:
+    def answer(version: int, outputs: Mapping[str, np.ndarray]) -> Any:
+        response = predict_pb2.PredictResponse(model_spec=_answered(request.model_spec, version))
+        for alias, array in outputs.items():
+            tensors.to_proto(array, response.outputs[alias])
+        return response
+
+    return _Work(tensors.to_arrays(request.inputs), request.output_filter, answer)
+
+
+def _classify(servable: Servable, request: Any) -> _Work:
+    aliases = _classification(_signature(servable, request.model_spec, "No signature was found with the name: "))
+    examples = _examples(request.input)
+    return _Work(
+        {_INPUTS: examples},
+        aliases,
+        lambda version, outputs: classification_pb2.ClassificationResponse(
+            model_spec=_answered(request.model_spec, version), result=_classes(outputs, len(examples))
+        ),
+    )
+
+
+def _regress(servable: Servable, request: Any) -> _Work:
+    aliases = _regression(_signature(servable, request.model_spec, "No signature was found with the name: "))
+    examples = _examples(request.input)
+    return _Work(
+        {_INPUTS: examples},
+        aliases,
+        lambda version, outputs: regression_pb2.RegressionResponse(
+            model_spec=_answered(request.model_spec, version), result=_values(outputs, len(examples))
+        ),
+    )
+
+
+_WORK = {"Predict": _predict, "Classify": _classify, "Regress": _regress}
 
 
 def _spec(request: Any) -> Any:
@@ -228,6 +323,11 @@ def _values(outputs: Mapping[str, np.ndarray], count: int) -> Any:
     for value in array.ravel().tolist():
         result.regressions.add(value=value)
     return result
+
+
+def _size(protos: Mapping[str, Any]) -> int:
+    """How many values the tensors of a request have, if their shapes don't lie."""
+    return sum(math.prod(dim.size for dim in proto.tensor_shape.dim[: tensors.MAX_RANK]) for proto in protos.values())
 
 
 def _shape(array: np.ndarray) -> str:

@@ -6,7 +6,8 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -19,7 +20,7 @@ from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
 from serving.protos.server_config_pb2 import BatchingParameters
 from serving.server import metrics, tensors
-from serving.server.batching import Batcher
+from serving.server.batching import Batcher, Run
 from serving.server.status import StatusError, code_of, invalid
 
 _LOGGER = logging.getLogger("serving.server")
@@ -28,6 +29,8 @@ _MAX_WARMUP_REQUESTS = 1000  # TensorFlow Serving's limit
 DEFAULT_SIGNATURE = "serving_default"
 _TAGS = ["serve"]
 _QUICK_SECONDS = 0.005
+_INSTANT_SECONDS = 0.00045
+_FEW_VALUES = 1024  # in and out: more take longer to read and write than the model runs
 _LOOPS = {"Enter", "StatelessWhile", "While"}
 
 
@@ -81,6 +84,7 @@ class Servable:
         )
         config.gpu_options.allow_growth = True
         self._session = tf.compat.v1.Session(graph=graph, config=config)
+        self._batcher: Optional[Batcher] = None
         try:
             meta_graph = _load(self._session, path)
             self.signatures: dict[str, meta_graph_pb2.SignatureDef] = {}
@@ -89,10 +93,10 @@ class Servable:
                 self.signatures[name].CopyFrom(signature)
             self._inputs = {name: self._bind_inputs(signature) for name, signature in self.signatures.items()}
             self._outputs: dict[tuple[str, tuple[str, ...]], tuple[list[str], list[Any]]] = {}
-            self._batcher: Optional[Batcher] = None
             graphs = [meta_graph.graph_def.node, *(f.node_def for f in meta_graph.graph_def.library.function)]
             self._loops = any(node.op in _LOOPS for nodes in graphs for node in nodes)
             self._quick: set[tuple[str, int]] = set()
+            self._instant: set[tuple[str, int]] = set()
             self._session._extend_graph()
             if warm_up and os.path.exists(os.path.join(path, WARMUP_FILE)):
                 self._warm_up(path)
@@ -124,18 +128,51 @@ class Servable:
         Raises:
             StatusError: the request doesn't fit the signature, or the model refuses or fails.
         """
+        names, arrays, key, run = self._prepare(signature_name, inputs, output_filter)
+        if self._batcher is None:
+            return dict(zip(names, run(arrays, timeout)))
+        return dict(zip(names, self._batcher.run(key, arrays, run, timeout)))
+
+    @property
+    def batches(self) -> bool:
+        """Whether requests share a run."""
+        return self._batcher is not None
+
+    def submit(
+        self,
+        signature_name: str,
+        inputs: Mapping[str, np.ndarray],
+        output_filter: Sequence[str],
+        timeout: Optional[float],
+    ) -> Optional[tuple[list[str], Future[list[np.ndarray]]]]:
+        """As `run`, but doesn't wait; for versions with batching.
+
+        Returns:
+            Names and future arrays of the outputs, see `Batcher.submit`; None for what must be `run`.
+        """
+        assert self._batcher is not None
+        names, arrays, key, run = self._prepare(signature_name, inputs, output_filter)
+        future = self._batcher.submit(key, arrays, run, timeout)
+        return None if future is None else (names, future)
+
+    def is_instant(self, signature_name: str, size: int) -> bool:
+        """Whether a request with so many values is done sooner than a thread is woken for it, going by the last one."""
+        return size <= _FEW_VALUES and (signature_name or DEFAULT_SIGNATURE, size.bit_length()) in self._instant
+
+    def _prepare(
+        self, signature_name: str, inputs: Mapping[str, np.ndarray], output_filter: Sequence[str]
+    ) -> tuple[list[str], list[np.ndarray], Hashable, Run]:
+        """Names of the outputs, the inputs as `Run` takes them, what has to be equal for a shared run, and the run."""
         name = signature_name or DEFAULT_SIGNATURE
         if name not in self.signatures:
             raise StatusError(grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
         feeds = self._feeds(self._inputs[name], inputs)
         names, fetches = self._fetches(name, tuple(output_filter))
-        if self._batcher is None:
-            return dict(zip(names, self._run(name, feeds, fetches, timeout)))
 
-        def run(arrays: Sequence[np.ndarray], left: Optional[float]) -> list[np.ndarray]:
-            return self._run(name, dict(zip(feeds, arrays)), fetches, left)
+        def run(arrays: Sequence[np.ndarray], timeout: Optional[float]) -> list[np.ndarray]:
+            return self._run(name, dict(zip(feeds, arrays)), fetches, timeout)
 
-        return dict(zip(names, self._batcher.run((name, *names), list(feeds.values()), run, timeout)))
+        return names, list(feeds.values()), (name, *names), run
 
     def _run(
         self, name: str, feeds: Mapping[Any, np.ndarray], fetches: Sequence[Any], timeout: Optional[float]
@@ -144,7 +181,8 @@ class Servable:
             raise StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
         # Waking TensorFlow's threads costs as much as a small model. This thread can do the work itself where the last
         # request of that size was done before a deadline could have mattered: TensorFlow cancels only its own threads.
-        kind = name, sum(array.size for array in feeds.values()).bit_length()
+        size = sum(array.size for array in feeds.values())
+        kind = name, size.bit_length()
         run_options = tf.compat.v1.RunOptions()
         quick = kind in self._quick
         # Of this thread's own work the time on the CPU counts: others wait for the GIL, too, when it comes back.
@@ -154,10 +192,11 @@ class Servable:
         elif timeout is not None:
             run_options.timeout_in_ms = max(1, int(min(timeout, 1e9) * 1000))
         options = pywrap_tf_session.TF_NewBufferFromString(run_options.SerializeToString())
-        started = clock()
+        started, at = clock(), time.perf_counter()
+        results: list[np.ndarray] = []
         try:
             # Session.run without its handling of nested fetches and feeds, which costs more than a small model.
-            results: list[np.ndarray] = self._session._call_tf_sessionrun(options, feeds, fetches, [], None)
+            results = self._session._call_tf_sessionrun(options, feeds, fetches, [], None)
         except tf.errors.OpError as error:
             raise StatusError(code_of(error.error_code), str(error.message)) from None
         except UnicodeDecodeError as error:  # of TensorFlow's message, which quotes the request
@@ -168,10 +207,19 @@ class Servable:
                 self._quick.discard(kind)
             else:
                 self._quick.add(kind)
+            # By the time on the clock, for TensorFlow may share the work of one op among its threads. But that tells
+            # nothing on a busy machine, so what was instant once remains it until it has taken twice that of the CPU.
+            few = size <= _FEW_VALUES and sum(array.size for array in results) <= _FEW_VALUES
+            if not (quick and few) or clock() - started > 2 * _INSTANT_SECONDS:
+                self._instant.discard(kind)
+            elif time.perf_counter() - at <= _INSTANT_SECONDS:
+                self._instant.add(kind)
         return results
 
     def close(self) -> None:
-        """Frees the model's memory; no request may be running."""
+        """Frees the model's memory; no request may be running, but batches may that all have left."""
+        if self._batcher is not None:
+            self._batcher.close()
         self._session.close()
         self._inputs, self._outputs = {}, {}
         del self._session

@@ -22,8 +22,19 @@ from serving.server.status import StatusError, invalid
 _LONG = 30.0
 
 
+_opened: list[Batcher] = []
+
+
 def batcher(text: str = "") -> Batcher:
-    return Batcher(text_format.Parse(text, BatchingParameters()))
+    _opened.append(Batcher(text_format.Parse(text, BatchingParameters())))
+    return _opened[-1]
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    while _opened:
+        _opened.pop().close()
 
 
 class Model:
@@ -102,14 +113,15 @@ def test_what_comes_while_the_threads_are_busy_runs_together(pool):
     assert result(first) == [[2]]
     assert [result(future) for future in others] == [[[20, 40]], [[22, 42]], [[24, 44]]]
     assert [run[0].tolist() for run in model.runs] == [[1], [10, 20, 11, 21, 12, 22]]
-    assert (len(what._queues), what._free) == (0, 1)
+    assert not what._queues
 
 
 def test_a_second_thread_runs_beside_the_first(pool):
     what, model = batcher("num_batch_threads { value: 2 }"), Model()
-    futures = [ask(pool, what, model, [number]) for number in range(2)]
-    model.wait_until_running()
-    model.wait_until_running()  # both, though none may end yet
+    futures = []
+    for number in range(2):
+        futures.append(ask(pool, what, model, [number]))
+        model.wait_until_running()  # the second, too, though the first may not end yet
     model.go(2)
     assert sorted(result(future)[0][0] for future in futures) == [0, 2]
 
@@ -244,7 +256,6 @@ def test_a_request_at_fault_fails_alone(pool):
     model.go(1 + 1 + 3)
     assert [result(future) for future in (blocker, futures[0], futures[2])] == [[[2]], [[4]], [[6]]]
     assert error(futures[1]).message == "below 0"
-    assert what._free == 1
 
 
 def test_a_bug_reaches_all_who_wait(pool):
@@ -258,7 +269,9 @@ def test_a_bug_reaches_all_who_wait(pool):
     until(lambda: waiting(what) == 1)
     model.go(2)
     assert [type(future.exception(_LONG)) for future in futures] == [ZeroDivisionError] * 2
-    assert what._free == 1
+    model.work = lambda arrays: arrays
+    model.go()
+    assert result(ask(pool, what, model, [3])) == [[3]]  # the thread has outlived it
 
 
 @pytest.mark.parametrize(
@@ -289,7 +302,7 @@ def test_each_keeps_its_own_deadline(pool):
     assert 0 < model.timeouts[1] <= _LONG
 
 
-def test_the_first_of_a_batch_gives_up_and_the_second_looks_after_it(pool):
+def test_the_first_of_a_batch_gives_up_and_the_second_runs(pool):
     what, model = batcher("batch_timeout_micros { value: 600000 }"), Model()
     hasty = ask(pool, what, model, [1], timeout=0.3)
     until(lambda: waiting(what) == 1 or hasty.done())
@@ -307,14 +320,13 @@ def test_a_batch_that_all_have_left_is_gone(pool):
     model.wait_until_running()
     assert error(ask(pool, what, model, [2], timeout=0.01)).code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert not what._queues
-    assert not what._ready
     model.go()
     assert result(blocker) == [[2]]
     assert len(model.runs) == 1
 
 
-def test_who_runs_the_batch_is_who_can_wait_longest(pool):
-    """So the others can leave a run that takes long."""
+def test_a_run_has_the_time_of_who_can_wait_longest(pool):
+    """The others can leave it."""
     what, model = batcher("num_batch_threads { value: 1 }"), Model()
     blocker = ask(pool, what, model, [1])
     model.wait_until_running()
@@ -329,6 +341,72 @@ def test_who_runs_the_batch_is_who_can_wait_longest(pool):
     model.go()
     assert result(patient) == [[6]]
     assert model.runs[1][0].tolist() == [2, 3]
+
+
+def submit(what: Batcher, model: Model, *rows: Any) -> Future[list[np.ndarray]]:
+    future = what.submit("f", [np.array(rows)], model, None)
+    assert future is not None
+    return future
+
+
+def test_who_leaves_makes_room_and_who_is_running_stays():
+    what, model = (
+        batcher("num_batch_threads { value: 1 } max_batch_size { value: 2 } max_enqueued_batches { value: 1 }"),
+        Model(),
+    )
+    running = submit(what, model, 1)
+    model.wait_until_running()
+    waits, leaves = submit(what, model, 2), submit(what, model, 3)
+    with pytest.raises(StatusError, match="is full"):
+        submit(what, model, 4)
+    assert leaves.cancel()
+    fits = submit(what, model, 5)
+    assert not running.cancel()
+    model.go(2)
+    assert [result(future) for future in (running, waits, fits)] == [[[2]], [[4]], [[10]]]
+    assert [run[0].tolist() for run in model.runs] == [[1], [2, 5]]
+
+
+def test_what_cannot_be_submitted():
+    what = batcher(
+        "max_batch_size { value: 4 } enable_large_batch_splitting { value: true } max_execution_batch_size { value: 2 }"
+    )
+    model = Model()
+    for inputs in ([], [np.array(3)], [np.zeros((0, 2))], [np.zeros(3)]):  # alone, or in parts
+        assert what.submit("f", inputs, model, None) is None
+    with pytest.raises(StatusError, match="larger than maximum input batch size 4"):
+        what.submit("f", [np.zeros(5)], model, None)
+
+
+def test_a_batch_that_is_due_does_not_wait_for_a_busy_thread():
+    """The thread that looked after it has found something else to do."""
+    what, model = (
+        batcher("num_batch_threads { value: 2 } batch_timeout_micros { value: 200000 } max_batch_size { value: 2 }"),
+        Model(),
+    )
+    waits = submit(what, model, 1)
+    full = what.submit("g", [np.array([2, 3])], model, None)
+    model.wait_until_running()
+    model.wait_until_running()  # both, though none may end yet
+    model.go(2)
+    assert full is not None
+    assert [result(waits), result(full)] == [[[2]], [[4, 6]]]
+
+
+def test_closing_waits_for_what_runs_and_runs_what_waits(pool):
+    what, model = (
+        batcher("num_batch_threads { value: 1 } batch_timeout_micros { value: 60000000 } max_batch_size { value: 2 }"),
+        Model(),
+    )
+    running = submit(what, model, 1, 2)
+    model.wait_until_running()
+    waits = submit(what, model, 3)
+    closing = pool.submit(what.close)
+    time.sleep(0.05)
+    assert not closing.done()
+    model.go(2)
+    closing.result(_LONG)
+    assert [result(running), result(waits)] == [[[2, 4]], [[6]]]
 
 
 def test_nothing_to_batch_runs_alone():
@@ -367,4 +445,6 @@ def test_everybody_gets_their_own_rows(
             assert error(future).message == "below -2"
         else:
             assert result(future) == [[v * factor for v in values], [[v + 1] for v in values]]
-    assert (len(what._queues), len(what._ready), what._free) == (0, 0, threads)
+    assert not what._queues
+    what.close()
+    assert not any(thread.is_alive() for thread in what._threads)

@@ -1,0 +1,211 @@
+"""The gRPC server's threads and event loop: what runs where, and clients that go away meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+)
+
+from serving.protos.server_config_pb2 import BatchingParameters
+from serving.server import servable as servables
+from serving.server import settings
+from serving.server.grpc_service import GrpcServer
+from serving.server.servable import Servable
+from tests.serving import in_process
+from tests.serving.conftest import MODEL
+from tests.serving.in_process import serve
+from tests.serving.test_batching import waiting as waiting_in
+from tests.serving.test_server import predict_request
+
+_THREADS = 2  # of `serve`
+DOUBLE = predict_request("double", x=[[1.0, 2.0]])
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+class Gate:
+    """Holds up the runs of all versions, until it is opened."""
+
+    def __init__(self) -> None:
+        self.threads: list[str] = []
+        self.opened = threading.Event()
+
+    def open(self) -> None:
+        self.opened.set()
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    found, run = Gate(), Servable._run
+
+    def held(self: Servable, *arguments: Any) -> Any:
+        name = threading.current_thread().name.partition("_")[0]
+        if name != "load":  # warm-up
+            found.threads.append(name)
+            assert found.opened.wait(30)
+        return run(self, *arguments)
+
+    monkeypatch.setattr(Servable, "_run", held)
+    yield found
+    found.open()
+
+
+@contextlib.contextmanager
+def serving(servable, folder):
+    with serve(servable, folder) as found, grpc.insecure_channel(found.grpc_target) as channel:
+        found.channel = channel
+        found.predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+        yield found
+
+
+def numbers(answer) -> list[float]:
+    return list(answer.outputs["y"].float_val)
+
+
+def test_health_status_and_metadata_answer_while_all_threads_are_busy(servable, tmp_path, gate):
+    with serving(servable, tmp_path) as found:
+        busy = [found.predict.future(DOUBLE, timeout=60) for _ in range(2 * _THREADS)]
+        until(lambda: len(gate.threads) == _THREADS)
+        check = health_pb2_grpc.HealthStub(found.channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+        assert check.status == health_pb2.HealthCheckResponse.SERVING
+        status = get_model_status_pb2.GetModelStatusRequest()
+        status.model_spec.name = MODEL
+        assert model_service_pb2_grpc.ModelServiceStub(found.channel).GetModelStatus(status, timeout=10)
+        metadata = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        metadata.model_spec.name = MODEL
+        prediction_service_pb2_grpc.PredictionServiceStub(found.channel).GetModelMetadata(metadata, timeout=10)
+        assert len(gate.threads) == _THREADS
+        gate.open()
+        assert [numbers(future.result()) for future in busy] == [[2, 4]] * len(busy)
+
+
+def test_those_that_are_given_up_while_they_wait_never_run(servable, tmp_path, gate):
+    with serving(servable, tmp_path) as found:
+        busy = [found.predict.future(DOUBLE, timeout=60) for _ in range(_THREADS)]
+        until(lambda: len(gate.threads) == _THREADS)
+        with pytest.raises(grpc.RpcError) as error:
+            found.predict(DOUBLE, timeout=0.1)
+        assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        gone = found.predict.future(DOUBLE, timeout=60)
+        time.sleep(0.2)
+        gone.cancel()
+        time.sleep(0.2)
+        gate.open()
+        assert [numbers(future.result()) for future in busy] == [[2, 4]] * _THREADS
+        assert numbers(found.predict(DOUBLE, timeout=60)) == [2, 4]
+        assert len(gate.threads) == _THREADS + 1
+
+
+@pytest.mark.parametrize("batching", [None, BatchingParameters()])
+def test_a_version_is_not_closed_while_it_runs_for_a_client_that_has_gone(
+    servable, tmp_path, gate, monkeypatch, batching
+):
+    closed: list[Servable] = []
+    close = Servable.close
+    monkeypatch.setattr(Servable, "close", lambda self: (closed.append(self), close(self)))
+    monkeypatch.setattr(in_process, "Servable", functools.partial(Servable, batching=batching))
+    with serving(servable, tmp_path) as found:
+        (manager,) = found.core.models()
+        gone = found.predict.future(DOUBLE, timeout=60)
+        until(lambda: gate.threads == ["grpc" if batching is None else "batch"])
+        gone.cancel()
+        found.core.apply(settings.single_model("another", str(tmp_path)))
+        time.sleep(0.3)
+        assert (closed, manager.retiring) == ([], 1)
+        gate.open()
+        until(lambda: manager.retiring == 0)
+        assert len(closed) == 1
+
+
+def test_a_client_that_goes_away_leaves_its_batch_to_the_others(servable, tmp_path, gate, monkeypatch):
+    parameters = text_format.Parse("num_batch_threads { value: 1 }", BatchingParameters())
+    monkeypatch.setattr(in_process, "Servable", functools.partial(Servable, batching=parameters))
+    with serving(servable, tmp_path) as found:
+        running = found.predict.future(DOUBLE, timeout=60)
+        until(lambda: gate.threads == ["batch"])
+        with pytest.raises(grpc.RpcError) as error:
+            found.predict(DOUBLE, timeout=0.3)
+        assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        waiting = [found.predict.future(predict_request("double", x=[[i, i]]), timeout=60) for i in (1.0, 2.0, 3.0)]
+        # More than there are threads of gRPC's: none of them holds one.
+        with found.core.acquire(DOUBLE.model_spec) as (_, version):
+            batcher = version._batcher
+        until(lambda: waiting_in(batcher) == 3)
+        waiting[1].cancel()
+        until(lambda: waiting_in(batcher) == 2)
+        gate.open()
+        assert numbers(running.result()) == [2, 4]
+        assert [numbers(waiting[i].result()) for i in (0, 2)] == [[2, 2], [6, 6]]
+        assert gate.threads == ["batch"] * 2
+
+
+def test_a_request_that_is_quick_runs_in_the_event_loop(servable, tmp_path, monkeypatch):
+    threads: list[str] = []
+    run = Servable._run
+
+    def noted(self: Servable, *arguments: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return run(self, *arguments)
+
+    monkeypatch.setattr(Servable, "_run", noted)
+    monkeypatch.setattr(servables, "_INSTANT_SECONDS", 1.0)
+    with serving(servable, tmp_path) as found:
+        with found.core.acquire(DOUBLE.model_spec) as (_, version):
+            version._loops = False  # another signature has one
+        until(lambda: numbers(found.predict(DOUBLE, timeout=60)) == [2, 4] and threads[-1] == "grpc")
+        assert threads[1].startswith("grpc_")  # after the warm-up: a thread, until it is known to be quick
+        large = predict_request("double", x=np.ones((20_000, 2), np.float32))
+        for _ in range(5):
+            assert len(numbers(found.predict(large, timeout=60))) == 40_000
+        assert all(name.startswith("grpc_") for name in threads[-5:])
+        monkeypatch.setattr(servables, "_INSTANT_SECONDS", 0.0)
+        for _ in range(3):
+            assert numbers(found.predict(DOUBLE, timeout=60)) == [2, 4]
+        assert threads[-1].startswith("grpc_")
+
+
+def test_watchers_of_health_are_told_what_changes():
+    status = health_pb2.HealthCheckResponse
+    core = SimpleNamespace(serves=lambda: False)
+    server = GrpcServer(core, host="127.0.0.1", port=0, max_threads=1, max_message_bytes=1000)
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        first, second, unknown = (
+            stub.Watch(health_pb2.HealthCheckRequest(service=name), timeout=60) for name in ("", "", "nope")
+        )
+        assert [next(watch).status for watch in (first, second)] == [status.NOT_SERVING] * 2
+        assert next(unknown).status == status.SERVICE_UNKNOWN
+        with pytest.raises(grpc.RpcError) as error:
+            stub.Check(health_pb2.HealthCheckRequest(service="nope"), timeout=10)
+        assert error.value.code() == grpc.StatusCode.NOT_FOUND
+        first.cancel()
+        core.serves = lambda: True
+        server.update_health()
+        assert next(second).status == status.SERVING
+        stopping = threading.Thread(target=server.stop, args=(0.5,))
+        stopping.start()
+        assert next(second).status == status.NOT_SERVING
+        stopping.join(20)
+        assert not stopping.is_alive()
