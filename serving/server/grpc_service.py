@@ -207,6 +207,7 @@ class _Waits:
         self._loop = loop
         self._over: deque[asyncio.Future[None]] = deque()
         self._woken = False
+        self.count = 0
 
     async def wait(self, future: Future[Any]) -> None:
         """Waits until a future of a thread is done; cancels it if this wait is."""
@@ -219,11 +220,14 @@ class _Waits:
                 self._loop.call_soon_threadsafe(self._end)
 
         future.add_done_callback(done)
+        self.count += 1
         try:
             await wait
         except asyncio.CancelledError:
             future.cancel()
             raise
+        finally:
+            self.count -= 1
 
     def _end(self) -> None:
         self._woken = False  # first: what comes now wakes the loop again
@@ -313,7 +317,7 @@ class _Inference:
         request: Any = raw
         if len(raw) <= _SMALL_REQUEST:
             request = _parsed(self._kind, raw)
-            way = inference.way(self._core, self._api, request)
+            way = inference.way(self._core, self._api, request, alone=not self._waits.count)
             if way is inference.Way.HERE:
                 return self._run(request, context, started)
             if way is inference.Way.BATCH:

@@ -80,16 +80,16 @@ class Way(Enum):
     THREAD = "in a thread"
 
 
-def way(core: ServerCore, api: str, request: Any) -> Way:
-    """Tells where to answer a request of `predict`, `classify` or `regress`."""
+def way(core: ServerCore, api: str, request: Any, alone: bool) -> Way:
+    """Tells where to answer a request of `predict`, `classify` or `regress`; `alone`: no other one is under way."""
     try:
         with core.acquire(_spec(request)) as (_, servable):
             # A few bytes can stand for a large tensor, which takes its time.
             size = _size(request.inputs) if api == "Predict" else 1
             if servable.batches:
                 return Way.BATCH if size <= _MAX_SIZE else Way.THREAD
-            instant = api == "Predict" and servable.is_instant(request.model_spec.signature_name, size)
-            return Way.HERE if instant else Way.THREAD
+            here = api == "Predict" and servable.is_instant(request.model_spec.signature_name, size, alone)
+            return Way.HERE if here else Way.THREAD
     except StatusError:  # told at once
         return Way.HERE
 

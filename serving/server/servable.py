@@ -155,9 +155,13 @@ class Servable:
         future = self._batcher.submit(key, arrays, run, timeout)
         return None if future is None else (names, future)
 
-    def is_instant(self, signature_name: str, size: int) -> bool:
-        """Whether a request with so many values is done sooner than a thread is woken for it, going by the last one."""
-        return size <= _FEW_VALUES and (signature_name or DEFAULT_SIGNATURE, size.bit_length()) in self._instant
+    def is_instant(self, signature_name: str, size: int, alone: bool) -> bool:
+        """Whether a request with so many values is done sooner than a thread is woken for it, going by the last one.
+
+        One that is `alone` in the server holds nobody up, so there it need only be quick.
+        """
+        kinds = self._quick if alone else self._instant
+        return size <= _FEW_VALUES and (signature_name or DEFAULT_SIGNATURE, size.bit_length()) in kinds
 
     def _prepare(
         self, signature_name: str, inputs: Mapping[str, np.ndarray], output_filter: Sequence[str]

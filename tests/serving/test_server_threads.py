@@ -182,6 +182,12 @@ def test_a_request_that_is_quick_runs_in_the_event_loop(servable, tmp_path, monk
         monkeypatch.setattr(servables, "_INSTANT_SECONDS", 0.0)
         for _ in range(3):
             assert numbers(found.predict(DOUBLE, timeout=60)) == [2, 4]
+        assert threads[-1] == "grpc"  # it is alone, so it need not be that quick
+        together = [found.predict.future(DOUBLE, timeout=60) for _ in range(20)]
+        assert all(numbers(future.result()) == [2, 4] for future in together)
+        monkeypatch.setattr(servables, "_QUICK_SECONDS", 0.0)
+        for _ in range(3):
+            assert numbers(found.predict(DOUBLE, timeout=60)) == [2, 4]
         assert threads[-1].startswith("grpc_")
 
 
