@@ -212,7 +212,7 @@ class Batcher:
             del self._queues[batch.kind]
 
     def _work(self) -> None:
-        while self._execute_next():
+        while self._execute_next():  # of its own, so that a thread that waits keeps nothing of its last batch alive
             pass
 
     def _execute_next(self) -> bool:

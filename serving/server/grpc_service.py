@@ -17,6 +17,7 @@ from typing import Any, Callable, Optional, TypeVar, Union
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
     classification_pb2,
@@ -249,16 +250,16 @@ class _Services:
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """What gRPC calls by name."""
 
-        def inferring(api: str, kind: Any, work: _Work) -> Handler:
-            return _Inference(self._core, self._threads, self._waits, api, kind, work).answer
+        def inferring(api: str, kind: Any) -> Handler:
+            return _Inference(self._core, self._threads, self._waits, api, kind).answer
 
         return (
             _service(
                 "PredictionService",
                 {
-                    "Predict": inferring("Predict", predict_pb2.PredictRequest, inference.predict),
-                    "Classify": inferring("Classify", classification_pb2.ClassificationRequest, inference.classify),
-                    "Regress": inferring("Regress", regression_pb2.RegressionRequest, inference.regress),
+                    "Predict": inferring("Predict", predict_pb2.PredictRequest),
+                    "Classify": inferring("Classify", classification_pb2.ClassificationRequest),
+                    "Regress": inferring("Regress", regression_pb2.RegressionRequest),
                     "MultiInference": self._in_thread(
                         self._threads, inference_pb2.MultiInferenceRequest, inference.multi_inference
                     ),
@@ -303,13 +304,12 @@ class _Services:
 class _Inference:
     """Predict, Classify or Regress, which `api` says."""
 
-    def __init__(self, core: ServerCore, threads: ThreadPoolExecutor, waits: _Waits, api: str, kind: Any, work: _Work):
+    def __init__(self, core: ServerCore, threads: ThreadPoolExecutor, waits: _Waits, api: str, kind: Any):
         self._core = core
         self._threads = threads
         self._waits = waits
         self._api = api
         self._kind = kind
-        self._work = work
 
     async def answer(self, raw: bytes, context: Any) -> Outcome:
         """Answers a request."""
@@ -332,7 +332,7 @@ class _Inference:
     def _run(self, request: Any, context: Any, started: float) -> Outcome:
         if isinstance(request, bytes):
             request = _parsed(self._kind, request)
-        outcome = _outcome(lambda: self._work(self._core, request, context.time_remaining()))
+        outcome = _outcome(lambda: inference.answer(self._core, self._api, request, context.time_remaining()))
         self._count(request, outcome[0], started)
         return outcome
 
@@ -382,7 +382,7 @@ def _method(handler: Handler) -> grpc.RpcMethodHandler:
 def _parsed(kind: Any, raw: bytes) -> Any:
     try:
         return kind.FromString(raw)
-    except Exception:
+    except DecodeError:
         raise StatusError(grpc.StatusCode.INTERNAL, "Exception deserializing request!") from None  # gRPC's own text
 
 

@@ -45,26 +45,12 @@ class _Work(NamedTuple):
     """The response, of the version's number and its outputs."""
 
 
-def predict(core: ServerCore, request: Any, timeout: Optional[float]) -> Any:
-    """Answers a PredictRequest within `timeout` seconds.
+def answer(core: ServerCore, api: str, request: Any, timeout: Optional[float]) -> Any:
+    """Answers a request of `Predict`, `Classify` or `Regress`, which `api` says, within `timeout` seconds.
 
     Raises:
         StatusError: as TensorFlow Serving; so do the others.
     """
-    return _answer(core, "Predict", request, timeout)
-
-
-def classify(core: ServerCore, request: Any, timeout: Optional[float]) -> Any:
-    """Answers a ClassificationRequest within `timeout` seconds."""
-    return _answer(core, "Classify", request, timeout)
-
-
-def regress(core: ServerCore, request: Any, timeout: Optional[float]) -> Any:
-    """Answers a RegressionRequest within `timeout` seconds."""
-    return _answer(core, "Regress", request, timeout)
-
-
-def _answer(core: ServerCore, api: str, request: Any, timeout: Optional[float]) -> Any:
     spec = _spec(request)
     with core.acquire(spec) as (version, servable):
         work = _WORK[api](servable, request)
@@ -81,7 +67,7 @@ class Way(Enum):
 
 
 def way(core: ServerCore, api: str, request: Any, alone: bool) -> Way:
-    """Tells where to answer a request of `predict`, `classify` or `regress`; `alone`: no other one is under way."""
+    """Tells where to `answer` a request; `alone`: no other one is under way."""
     try:
         with core.acquire(_spec(request)) as (_, servable):
             # A few bytes can stand for a large tensor, which takes its time.
@@ -102,7 +88,7 @@ def submit(
     Args:
         core: where the version is, one with batching.
         api: `Predict`, `Classify` or `Regress`.
-        request: as `predict` and the others take it.
+        request: as `answer` takes it.
         timeout: seconds.
 
     Returns:
@@ -172,31 +158,23 @@ def _predict(_: Servable, request: Any) -> _Work:
     return _Work(tensors.to_arrays(request.inputs), request.output_filter, answer)
 
 
-def _classify(servable: Servable, request: Any) -> _Work:
-    aliases = _classification(_signature(servable, request.model_spec, "No signature was found with the name: "))
-    examples = _examples(request.input)
-    return _Work(
-        {_INPUTS: examples},
-        aliases,
-        lambda version, outputs: classification_pb2.ClassificationResponse(
-            model_spec=_answered(request.model_spec, version), result=_classes(outputs, len(examples))
-        ),
-    )
+def _on_examples(
+    aliases_of: Callable[[Any], Sequence[str]], response: Any, result: Callable[[Mapping[str, np.ndarray], int], Any]
+) -> Callable[[Servable, Any], _Work]:
+    """How Classify and Regress work: the outputs that they want of a signature, their response, and its result."""
 
+    def work(servable: Servable, request: Any) -> _Work:
+        aliases = aliases_of(_signature(servable, request.model_spec, "No signature was found with the name: "))
+        examples = _examples(request.input)
+        return _Work(
+            {_INPUTS: examples},
+            aliases,
+            lambda version, outputs: response(
+                model_spec=_answered(request.model_spec, version), result=result(outputs, len(examples))
+            ),
+        )
 
-def _regress(servable: Servable, request: Any) -> _Work:
-    aliases = _regression(_signature(servable, request.model_spec, "No signature was found with the name: "))
-    examples = _examples(request.input)
-    return _Work(
-        {_INPUTS: examples},
-        aliases,
-        lambda version, outputs: regression_pb2.RegressionResponse(
-            model_spec=_answered(request.model_spec, version), result=_values(outputs, len(examples))
-        ),
-    )
-
-
-_WORK = {"Predict": _predict, "Classify": _classify, "Regress": _regress}
+    return work
 
 
 def _spec(request: Any) -> Any:
@@ -332,3 +310,10 @@ def _size(protos: Mapping[str, Any]) -> int:
 
 def _shape(array: np.ndarray) -> str:
     return f"[{','.join(map(str, array.shape))}]"
+
+
+_WORK: dict[str, Callable[[Servable, Any], _Work]] = {
+    "Predict": _predict,
+    "Classify": _on_examples(_classification, classification_pb2.ClassificationResponse, _classes),
+    "Regress": _on_examples(_regression, regression_pb2.RegressionResponse, _values),
+}

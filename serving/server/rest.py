@@ -231,9 +231,9 @@ class _Application:
         left = deadline - time.monotonic()
         if method == "classify":
             request: Any = classification_pb2.ClassificationRequest(model_spec=spec, input=source)
-            return json_tensor.dumps_classes(inference.classify(self._core, request, left).result)
+            return json_tensor.dumps_classes(inference.answer(self._core, "Classify", request, left).result)
         request = regression_pb2.RegressionRequest(model_spec=spec, input=source)
-        return json_tensor.dumps_values(inference.regress(self._core, request, left).result)
+        return json_tensor.dumps_values(inference.answer(self._core, "Regress", request, left).result)
 
     def _predict(self, spec: model_pb2.ModelSpec, document: dict[str, Any], deadline: float) -> bytes:
         with self._core.acquire(spec) as (_, servable):

@@ -402,7 +402,7 @@ def test_closing_waits_for_what_runs_and_runs_what_waits(pool):
     model.wait_until_running()
     waits = submit(what, model, 3)
     closing = pool.submit(what.close)
-    time.sleep(0.05)
+    time.sleep(0.05)  # for what must not happen
     assert not closing.done()
     model.go(2)
     closing.result(_LONG)

@@ -165,7 +165,7 @@ TEXTS = np.array([[b"a", b"b"]], object)
 )
 def test_outputs_that_are_no_classes(arrays, text):
     with pytest.raises(StatusError, match=text) as error:
-        inference.classify(core_of(**arrays), classification(""), None)
+        inference.answer(core_of(**arrays), "Classify", classification(""), None)
     assert error.value.code == grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -180,18 +180,20 @@ def test_outputs_that_are_no_classes(arrays, text):
 )
 def test_outputs_that_are_no_values(array, text):
     with pytest.raises(StatusError, match=text):
-        inference.regress(core_of(outputs=array), regression(""), None)
+        inference.answer(core_of(outputs=array), "Regress", regression(""), None)
 
 
 def test_classes_or_scores_alone():
-    classes = inference.classify(core_of(classes=TEXTS), classification(""), None).result
+    classes = inference.answer(core_of(classes=TEXTS), "Classify", classification(""), None).result
     assert [(c.label, c.score) for c in classes.classifications[0].classes] == [("a", 0), ("b", 0)]
-    scores = inference.classify(core_of(scores=np.float32([[2.5]]), more=TEXTS), classification(""), None).result
+    scores = inference.answer(
+        core_of(scores=np.float32([[2.5]]), more=TEXTS), "Classify", classification(""), None
+    ).result
     assert [(c.label, c.score) for c in scores.classifications[0].classes] == [("", 2.5)]
 
 
 def test_regress_takes_a_flat_output():
-    answer = inference.regress(core_of(outputs=np.float32([7])), regression(""), None)
+    answer = inference.answer(core_of(outputs=np.float32([7])), "Regress", regression(""), None)
     assert [found.value for found in answer.result.regressions] == [7]
 
 

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import threading
 import time
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,6 +29,7 @@ from serving.server.servable import Servable
 from tests.serving import in_process
 from tests.serving.conftest import MODEL
 from tests.serving.in_process import serve
+from tests.serving.test_batching import until
 from tests.serving.test_batching import waiting as waiting_in
 from tests.serving.test_server import predict_request
 
@@ -37,27 +37,10 @@ _THREADS = 2  # of `serve`
 DOUBLE = predict_request("double", x=[[1.0, 2.0]])
 
 
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
-class Gate:
-    """Holds up the runs of all versions, until it is opened."""
-
-    def __init__(self) -> None:
-        self.threads: list[str] = []
-        self.opened = threading.Event()
-
-    def open(self) -> None:
-        self.opened.set()
-
-
 @pytest.fixture
 def gate(monkeypatch):
-    found, run = Gate(), Servable._run
+    """Holds up the runs of all versions until it is opened, and notes their threads."""
+    found, run = SimpleNamespace(threads=[], opened=threading.Event()), Servable._run
 
     def held(self: Servable, *arguments: Any) -> Any:
         name = threading.current_thread().name.partition("_")[0]
@@ -68,7 +51,7 @@ def gate(monkeypatch):
 
     monkeypatch.setattr(Servable, "_run", held)
     yield found
-    found.open()
+    found.opened.set()
 
 
 @contextlib.contextmanager
@@ -96,7 +79,7 @@ def test_health_status_and_metadata_answer_while_all_threads_are_busy(servable, 
         metadata.model_spec.name = MODEL
         prediction_service_pb2_grpc.PredictionServiceStub(found.channel).GetModelMetadata(metadata, timeout=10)
         assert len(gate.threads) == _THREADS
-        gate.open()
+        gate.opened.set()
         assert [numbers(future.result()) for future in busy] == [[2, 4]] * len(busy)
 
 
@@ -108,10 +91,10 @@ def test_those_that_are_given_up_while_they_wait_never_run(servable, tmp_path, g
             found.predict(DOUBLE, timeout=0.1)
         assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         gone = found.predict.future(DOUBLE, timeout=60)
-        time.sleep(0.2)
+        time.sleep(0.2)  # until it has arrived, which nothing shows
         gone.cancel()
-        time.sleep(0.2)
-        gate.open()
+        time.sleep(0.2)  # and until the server knows
+        gate.opened.set()
         assert [numbers(future.result()) for future in busy] == [[2, 4]] * _THREADS
         assert numbers(found.predict(DOUBLE, timeout=60)) == [2, 4]
         assert len(gate.threads) == _THREADS + 1
@@ -131,9 +114,9 @@ def test_a_version_is_not_closed_while_it_runs_for_a_client_that_has_gone(
         until(lambda: gate.threads == ["grpc" if batching is None else "batch"])
         gone.cancel()
         found.core.apply(settings.single_model("another", str(tmp_path)))
-        time.sleep(0.3)
+        time.sleep(0.3)  # for what must not happen
         assert (closed, manager.retiring) == ([], 1)
-        gate.open()
+        gate.opened.set()
         until(lambda: manager.retiring == 0)
         assert len(closed) == 1
 
@@ -154,7 +137,7 @@ def test_a_client_that_goes_away_leaves_its_batch_to_the_others(servable, tmp_pa
         until(lambda: waiting_in(batcher) == 3)
         waiting[1].cancel()
         until(lambda: waiting_in(batcher) == 2)
-        gate.open()
+        gate.opened.set()
         assert numbers(running.result()) == [2, 4]
         assert [numbers(waiting[i].result()) for i in (0, 2)] == [[2, 2], [6, 6]]
         assert gate.threads == ["batch"] * 2
