@@ -64,6 +64,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if "fastapi" in arguments.kinds and not importlib.util.find_spec("fastapi"):
         sys.exit("FastAPI is not installed: pip install -e .[bench], or leave it out by --kinds")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     results: list[Result] = []
     memory: dict[str, dict[str, float]] = {}
     with contextlib.ExitStack() as stack:

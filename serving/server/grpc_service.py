@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -38,6 +39,8 @@ _SIGNATURE_DEF = "signature_def"
 _MAX_MESSAGE = 1024  # characters of an error, as TensorFlow Serving cuts it; gRPC sends them in a header
 _SMALL_REQUEST = 64 << 10  # bytes that are read in the event loop
 _RELOADS = 2  # at the same time; they may wait for minutes
+_TOGETHER_SECONDS = 1.0  # after two requests at a time, that two may come again
+_LOOK_EVERY = 8  # requests
 _SERVICES = (
     "",
     "ModelService",  # the two names that TensorFlow Serving registers
@@ -208,7 +211,20 @@ class _Waits:
         self._loop = loop
         self._over: deque[asyncio.Future[None]] = deque()
         self._woken = False
-        self.count = 0
+        self._count = 0
+        self._together = -math.inf
+        self._asked = 0
+
+    def alone(self) -> bool:
+        """Whether requests come one by one, as far as can be seen: now and then it says no, to see more.
+
+        Those that run in the loop see nobody beside them, for the others are not read until they are done.
+        """
+        now = time.monotonic()
+        if self._count:
+            self._together = now
+        self._asked += 1
+        return now - self._together > _TOGETHER_SECONDS and self._asked % _LOOK_EVERY != 0
 
     async def wait(self, future: Future[Any]) -> None:
         """Waits until a future of a thread is done; cancels it if this wait is."""
@@ -221,14 +237,14 @@ class _Waits:
                 self._loop.call_soon_threadsafe(self._end)
 
         future.add_done_callback(done)
-        self.count += 1
+        self._count += 1
         try:
             await wait
         except asyncio.CancelledError:
             future.cancel()
             raise
         finally:
-            self.count -= 1
+            self._count -= 1
 
     def _end(self) -> None:
         self._woken = False  # first: what comes now wakes the loop again
@@ -317,7 +333,7 @@ class _Inference:
         request: Any = raw
         if len(raw) <= _SMALL_REQUEST:
             request = _parsed(self._kind, raw)
-            way = inference.way(self._core, self._api, request, alone=not self._waits.count)
+            way = inference.way(self._core, self._api, request, alone=self._waits.alone())
             if way is inference.Way.HERE:
                 return self._run(request, context, started)
             if way is inference.Way.BATCH:

@@ -6,7 +6,7 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -93,8 +93,7 @@ class Servable:
                 self.signatures[name].CopyFrom(signature)
             self._inputs = {name: self._bind_inputs(signature) for name, signature in self.signatures.items()}
             self._outputs: dict[tuple[str, tuple[str, ...]], tuple[list[str], list[Any]]] = {}
-            graphs = [meta_graph.graph_def.node, *(f.node_def for f in meta_graph.graph_def.library.function)]
-            self._loops = any(node.op in _LOOPS for nodes in graphs for node in nodes)
+            self._loops = _signatures_with_loops(meta_graph)
             self._quick: set[tuple[str, int]] = set()
             self._instant: set[tuple[str, int]] = set()
             self._session._extend_graph()
@@ -207,7 +206,7 @@ class Servable:
             raise invalid(error.object.decode("utf-8", "replace")) from None
         finally:
             pywrap_tf_session.TF_DeleteBuffer(options)
-            if self._loops or clock() - started > _QUICK_SECONDS:
+            if name in self._loops or clock() - started > _QUICK_SECONDS:
                 self._quick.discard(kind)
             else:
                 self._quick.add(kind)
@@ -328,6 +327,48 @@ def _load(session: tf.compat.v1.Session, path: str) -> meta_graph_pb2.MetaGraphD
     loader.restore_variables(session, saver)
     loader.run_init_ops(session, _TAGS)
     return meta_graph
+
+
+def _signatures_with_loops(meta_graph: meta_graph_pb2.MetaGraphDef) -> set[str]:
+    """The signatures whose time depends on their inputs' values, for somewhere beneath them is a loop."""
+    graph = meta_graph.graph_def
+    functions = {function.signature.name: function.node_def for function in graph.library.function}
+    found: dict[str, bool] = {}
+
+    def loops(nodes: Iterable[Any]) -> bool:
+        return any(node.op in _LOOPS or any(map(function_loops, _called(node))) for node in nodes)
+
+    def function_loops(name: str) -> bool:
+        if name not in found:
+            found[name] = False  # for one that calls itself
+            found[name] = loops(functions.get(name, ()))
+        return found[name]
+
+    nodes = {node.name: node for node in graph.node}
+
+    def beneath(names: Iterable[str]) -> list[Any]:
+        seen: dict[str, Any] = {}
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop().lstrip("^").partition(":")[0]
+            if name not in seen and name in nodes:
+                seen[name] = nodes[name]
+                waiting += nodes[name].input
+        return list(seen.values())
+
+    return {
+        name
+        for name, signature in meta_graph.signature_def.items()
+        if loops(beneath(info.name for info in signature.outputs.values()))
+    }
+
+
+def _called(node: Any) -> Iterator[str]:
+    yield node.op
+    for value in node.attr.values():
+        yield value.func.name
+        for function in value.list.func:
+            yield function.name
 
 
 def _wrong_inputs(sent: set[str], expected: set[str]) -> str:

@@ -15,6 +15,7 @@ from google.protobuf import text_format
 from tensorflow.core.example import example_pb2
 
 from serving.protos.server_config_pb2 import BatchingParameters
+from serving.server import servable as servables
 from serving.server.servable import Servable, SessionOptions
 from serving.server.status import StatusError
 from tests.serving import tiny_servable
@@ -104,6 +105,16 @@ def test_a_deadline_ends_the_run_of_a_batch(servable: Path):
         batched.run("slow", {"seconds": np.array(60.0)}, (), 0.2)
     assert error.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
     batched.close()
+
+
+def test_only_signatures_with_a_loop_never_count_as_quick(servable: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(servables, "_QUICK_SECONDS", 60.0)
+    version = Servable(str(servable), OPTIONS, warm_up=False)
+    version.run("double", {"x": np.ones((1, 2), np.float32)})
+    version.run("slow", {"seconds": np.array(0.0)})
+    assert version.is_instant("double", 2, alone=True)
+    assert not version.is_instant("slow", 1, alone=True)
+    version.close()
 
 
 def test_what_the_real_server_would_refuse_is_said(servable: Path, caplog: pytest.LogCaptureFixture):

@@ -22,8 +22,8 @@ from tensorflow_serving.apis import (
 )
 
 from serving.protos.server_config_pb2 import BatchingParameters
+from serving.server import grpc_service, settings
 from serving.server import servable as servables
-from serving.server import settings
 from serving.server.grpc_service import GrpcServer
 from serving.server.servable import Servable
 from tests.serving import in_process
@@ -143,35 +143,53 @@ def test_a_client_that_goes_away_leaves_its_batch_to_the_others(servable, tmp_pa
         assert gate.threads == ["batch"] * 2
 
 
-def test_a_request_that_is_quick_runs_in_the_event_loop(servable, tmp_path, monkeypatch):
-    threads: list[str] = []
-    run = Servable._run
+@pytest.fixture
+def threads(monkeypatch):
+    """Names of the threads of all runs, which take no time or `time_taken`."""
+    found, run = SimpleNamespace(names=[], time_taken=0.0), Servable._run
 
     def noted(self: Servable, *arguments: Any) -> Any:
-        threads.append(threading.current_thread().name)
+        found.names.append(threading.current_thread().name)
+        time.sleep(found.time_taken)  # as TensorFlow, without the GIL
         return run(self, *arguments)
 
     monkeypatch.setattr(Servable, "_run", noted)
+    return found
+
+
+def test_a_request_that_is_quick_runs_in_the_event_loop(servable, tmp_path, monkeypatch, threads):
     monkeypatch.setattr(servables, "_INSTANT_SECONDS", 1.0)
     with serving(servable, tmp_path) as found:
-        with found.core.acquire(DOUBLE.model_spec) as (_, version):
-            version._loops = False  # another signature has one
-        until(lambda: numbers(found.predict(DOUBLE, timeout=60)) == [2, 4] and threads[-1] == "grpc")
-        assert threads[1].startswith("grpc_")  # after the warm-up: a thread, until it is known to be quick
+        until(lambda: numbers(found.predict(DOUBLE, timeout=60)) == [2, 4] and threads.names[-1] == "grpc")
+        assert threads.names[1].startswith("grpc_")  # after the warm-up: a thread, until it is known to be quick
         large = predict_request("double", x=np.ones((20_000, 2), np.float32))
         for _ in range(5):
             assert len(numbers(found.predict(large, timeout=60))) == 40_000
-        assert all(name.startswith("grpc_") for name in threads[-5:])
+        assert all(name.startswith("grpc_") for name in threads.names[-5:])
         monkeypatch.setattr(servables, "_INSTANT_SECONDS", 0.0)
-        for _ in range(3):
-            assert numbers(found.predict(DOUBLE, timeout=60)) == [2, 4]
-        assert threads[-1] == "grpc"  # it is alone, so it need not be that quick
-        together = [found.predict.future(DOUBLE, timeout=60) for _ in range(20)]
-        assert all(numbers(future.result()) == [2, 4] for future in together)
         monkeypatch.setattr(servables, "_QUICK_SECONDS", 0.0)
         for _ in range(3):
             assert numbers(found.predict(DOUBLE, timeout=60)) == [2, 4]
-        assert threads[-1].startswith("grpc_")
+        assert threads.names[-1].startswith("grpc_")
+
+
+def test_requests_that_are_not_that_quick_run_in_the_event_loop_one_by_one_only(
+    servable, tmp_path, monkeypatch, threads
+):
+    monkeypatch.setattr(servables, "_INSTANT_SECONDS", 0.0)
+    monkeypatch.setattr(servables, "_QUICK_SECONDS", 1.0)
+    monkeypatch.setattr(grpc_service, "_TOGETHER_SECONDS", 0.1)
+
+    def together() -> set[str]:
+        answers = [found.predict.future(DOUBLE, timeout=60) for _ in range(20)]
+        assert all(numbers(answer.result()) == [2, 4] for answer in answers)
+        return set(threads.names[-10:])
+
+    with serving(servable, tmp_path) as found:
+        until(lambda: numbers(found.predict(DOUBLE, timeout=60)) == [2, 4] and threads.names[-1] == "grpc")
+        threads.time_taken = 0.01
+        until(lambda: together() == {f"grpc_{number}" for number in range(_THREADS)})
+        until(lambda: numbers(found.predict(DOUBLE, timeout=60)) == [2, 4] and threads.names[-1] == "grpc")
 
 
 def test_watchers_of_health_are_told_what_changes():
