@@ -12,6 +12,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+# Most tests wait or use one core. A file's tests stay together, for they share what is dear to make.
+TWO_WORKERS := --numprocesses=2 --dist=loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-fast test-smoke lint format lock bench doctor clean
@@ -26,7 +28,7 @@ run: setup ## Set up, fetch MovieLens-100K, run the whole pipeline, serve the mo
 	@$(BIN)/recommender demo --config configs/movielens_100k.yaml
 
 test: setup ## Set up and run all tests.
-	$(PYTEST) $(PYTEST_ARGS)
+	$(PYTEST) $(TWO_WORKERS) $(PYTEST_ARGS)
 
 test-fast: setup ## Run the tests that take no whole pipeline (under two minutes).
 	$(PYTEST) -m "not slow" $(PYTEST_ARGS)

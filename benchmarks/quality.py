@@ -2,6 +2,7 @@
 
     python -m benchmarks.quality configs/movielens_100k.yaml --ablations --test
     python -m benchmarks.quality configs/movielens_100k.yaml --set data.interactions.split.method=leave_last_n
+    python -m benchmarks.quality configs/retail.yaml --ablations --test --metrics hit_rate@1 hit_rate@10 hit_rate@100
 
 Every figure comes from `recommender run`, so it is what a user gets: those on the test queries from the Evaluator's
 metrics.json, those on the validation events from the Trainer's report. Without --test, ablations are trained and not
@@ -27,11 +28,11 @@ from typing import Any
 import yaml
 
 from components.errors import InputError
-from components.evaluator.report import CANDIDATE, COUNT, OVERALL, load_report
+from components.evaluator.report import CANDIDATE, COUNT, OVERALL, label, load_report
 from pipeline.config import Config, load_config
 
 CHOSEN = "chosen settings"
-_TEST = {"hit_rate@10": "hit@10", "hit_rate@100": "hit@100", "ndcg@10": "NDCG@10"}
+METRICS = ("hit_rate@10", "hit_rate@100", "ndcg@10")
 _VALIDATION = ("hit@10", "ndcg@10")
 _DONE, _NOT_BLESSED = 0, 3
 _ROOT = Path(__file__).parents[1]
@@ -62,6 +63,9 @@ def main() -> None:
         help="measure these too; by default those of benchmarks/ablations.yaml",
     )
     parser.add_argument("--test", action="store_true", help="ask the ablations the test queries too")
+    parser.add_argument(
+        "--metrics", nargs="+", default=METRICS, metavar="METRIC", help="of the test queries, such as hit_rate@1"
+    )
     arguments = parser.parse_args()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     try:
@@ -73,7 +77,7 @@ def main() -> None:
         results = measure(arguments.config, config.output / "quality", variants, seeds)
     except InputError as error:
         sys.exit(f"error: {error}")
-    print(f"\n{table(results)}\n")
+    print(f"\n{table(results, arguments.metrics)}\n")
     for variant in variants:
         options = " ".join(f"--set '{override}'" for override in variant.overrides)
         print(f"- {variant.name}: `recommender run --config {arguments.config} {options}".rstrip() + "`")
@@ -180,23 +184,23 @@ def _write(file: Path, content: Any) -> None:
     new.replace(file)
 
 
-def table(results: dict[Variant, list[dict[str, Any]]]) -> str:
+def table(results: dict[Variant, list[dict[str, Any]]], metrics: Sequence[str] = METRICS) -> str:
     """The results and, once, the baselines, in Markdown: means over seeds and, in brackets, least and greatest."""
     tested = [result["test"] for of_variant in results.values() for result in of_variant if result["test"]]
     rows = [
         [
             variant.name,
             *(spread([r["validation"][name] for r in of_variant]) for name in _VALIDATION),
-            *(spread([r["test"][CANDIDATE].get(name) for r in of_variant if r["test"]]) for name in _TEST),
+            *(spread([r["test"][CANDIDATE].get(name) for r in of_variant if r["test"]]) for name in metrics),
             spread([r["epochs"] for r in of_variant], "{:.0f}"),
             spread([r["seconds"] for r in of_variant], "{:.0f}"),
         ]
         for variant, of_variant in results.items()
     ]
-    for name, metrics in tested[0].items() if tested else ():
+    for name, figures in tested[0].items() if tested else ():
         if name != CANDIDATE:
-            rows.append([name, "", "", *(spread([metrics.get(metric)]) for metric in _TEST), "", ""])
-    header = ["", "validation hit@10", "validation NDCG@10", *_TEST.values(), "epochs", "Trainer, s"]
+            rows.append([name, "", "", *(spread([figures.get(metric)]) for metric in metrics), "", ""])
+    header = ["", "validation hit@10", "validation NDCG@10", *map(label, metrics), "epochs", "Trainer, s"]
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     seeds = max(map(len, results.values()))

@@ -4,6 +4,8 @@ Every function returns arrays of the input's length and boolean masks; nothing i
 column whose type as a whole can't be meant.
 """
 
+import ast
+import re
 from typing import Optional
 
 import numpy as np
@@ -16,6 +18,7 @@ from components.tables import NOT_UTF8
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _MISSING_NUMBERS = pa.array(["", "nan", "na", "n/a", "null", "none", r"\n"])
 _ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}(:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$"
+_LITERAL_LIST = r"^\s*\[.*\]\s*$"
 _ZONED = r"[T ].*(Z|[+-]\d{2}(:?\d{2})?)$"
 _MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _EARLIEST = np.datetime64("1900-01-01", "us").astype(np.int64)
@@ -119,11 +122,20 @@ def guess_time_unit(array: pa.Array, name: str) -> str:
 
 
 def as_lists(array: pa.Array, separator: str, name: str) -> pa.ListArray:
-    """Returns lists of text [n] without empty values; text is split at `separator`, its parts stripped of blanks."""
+    """Returns lists of text [n] without empty values; text is split at `separator`, its parts stripped of blanks.
+
+    Text that is a list as Python or JSON writes it, such as "['Fiction', 'Art']", is that list.
+    """
     if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
         lists = array
     else:
-        lists = pc.split_pattern(as_text(array, name), separator)
+        text = as_text(array, name)
+        lists = pc.split_pattern(text, separator)
+        if pc.any(pc.match_substring_regex(text, _LITERAL_LIST)).as_py():
+            # Values repeat, and parsing them takes time.
+            encoded = text.dictionary_encode()
+            distinct = [_literal_list(value, separator) for value in encoded.dictionary.to_pylist()]
+            lists = pa.array(distinct, pa.list_(pa.string())).take(encoded.indices)
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False).astype(np.int64)
     values = as_text(pc.list_flatten(lists), name)
     values = pc.utf8_trim_whitespace(values)
@@ -131,6 +143,17 @@ def as_lists(array: pa.Array, separator: str, name: str) -> pa.ListArray:
     row = np.repeat(np.arange(len(lengths)), lengths)[kept]
     offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(lengths)))]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), values.filter(pa.array(kept)))
+
+
+def _literal_list(text: str, separator: str) -> list[str]:
+    if re.match(_LITERAL_LIST, text):
+        try:
+            values = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            values = None
+        if isinstance(values, list) and all(isinstance(value, (str, int, float)) for value in values):
+            return [str(value) for value in values]
+    return text.split(separator)
 
 
 def not_utf8(array: pa.Array) -> np.ndarray:

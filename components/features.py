@@ -10,10 +10,11 @@ RESERVED_NAMES = frozenset(
     {
         *("user_id", "item_id", "timestamp", "weight", "rating", "event", "history", "seen", "user_type", "display"),
         *("history_length", "item_popularity"),
+        *("exclude", "k", "allow", "filter", "boost", "boost_by", "diversity"),
     }
 )
-"""Features that the generators make themselves, and what the Evaluator makes slices of (docs/architecture.md); a side
-feature can't have their names."""
+"""Features that the generators make themselves, what the Evaluator makes slices of, and what a request's Example holds
+beside features (docs/architecture.md); a side feature can't have their names."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
-Format = Literal["auto", "csv", "parquet", "tfrecord"]
+Format = Literal["auto", "csv", "jsonl", "parquet", "tfrecord"]
 
 
 def _check_delimiter(delimiter: str) -> str:

@@ -1,4 +1,5 @@
-"""Reading tables (CSV, Parquet, TFRecords of tf.Example) as Arrow blocks with row numbers, from any Beam file system.
+"""Reading tables (CSV, JSON lines, Parquet, TFRecords of tf.Example) as Arrow blocks with row numbers, from any Beam
+file system.
 
 Rows are numbered as a text editor or a spreadsheet shows them: in a CSV file without line breaks inside of values the
 header is row 1; in the other formats the first row is row 1.
@@ -10,6 +11,7 @@ import csv
 import difflib
 import hashlib
 import io
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -39,6 +41,9 @@ _SUFFIXES = {
     ".csv": "csv",
     ".tsv": "csv",
     ".txt": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
     ".parquet": "parquet",
     ".pq": "parquet",
     ".tfrecord": "tfrecord",
@@ -54,7 +59,7 @@ class TableFile:
 
     path: str
     format: str
-    """csv, parquet or tfrecord."""
+    """csv, jsonl, parquet or tfrecord."""
     size: int
     """Bytes, as stored."""
     number: int
@@ -160,7 +165,7 @@ def check_columns(file: TableFile, columns: Sequence[str], delimiter: str) -> No
 def column_names(file: TableFile, delimiter: str) -> list[str]:
     """Returns the names of the file's columns in their order.
 
-    For TFRecord files they are the features of the first records.
+    For TFRecord files they are the features of the first records, for JSON lines the keys of the first rows.
 
     Raises:
         InputError: The file can't be read as its format.
@@ -171,6 +176,11 @@ def column_names(file: TableFile, delimiter: str) -> list[str]:
                 return list(pq.ParquetFile(pa.PythonFile(source, mode="r")).schema_arrow.names)
         if file.format == "tfrecord":
             return next((sorted(batch.schema.names) for batch in _record_batches(file, None)), [])
+        if file.format == "jsonl":
+            rows = next((rows for _, rows, _ in _json_rows(file)), [])
+            if not rows:
+                raise InputError(f"{file.path} is not JSON lines: no line at its beginning is a JSON object")
+            return list(dict.fromkeys(name for row in rows for name in row))
         with _open(file) as stream:
             head = stream.read(_HEADER_BYTES)
         if head.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -214,6 +224,8 @@ def read_blocks(file: TableFile, columns: Sequence[str], delimiter: str, part: i
             yield from _read_parquet(file, columns, part)
         elif file.format == "tfrecord":
             yield from _read_tfrecord(file, columns)
+        elif file.format == "jsonl":
+            yield from _read_jsonl(file, columns)
         else:
             yield from _read_csv(file, columns, delimiter)
 
@@ -238,7 +250,7 @@ def _format_of(path: str, what: str) -> str:
         if name.lower().endswith(suffix):
             return format_
     raise InputError(
-        f"{what}: the format of {path} can't be told from its name; set format to csv, parquet or tfrecord"
+        f"{what}: the format of {path} can't be told from its name; set format to csv, jsonl, parquet or tfrecord"
     )
 
 
@@ -339,6 +351,77 @@ def _parse_csv(
     if not wanted.all():
         arrays, rows = [array.filter(pa.array(wanted)) for array in arrays], rows[wanted]
     return Block(rows, dict(zip(columns, arrays)), malformed), following
+
+
+def _read_jsonl(file: TableFile, columns: Sequence[str]) -> Iterator[Block]:
+    for numbers, rows, malformed in _json_rows(file):
+        arrays = {column: _json_array([row.get(column) for row in rows]) for column in columns}
+        yield Block(np.array(numbers, np.int64), arrays, malformed)
+
+
+def _json_rows(file: TableFile) -> Iterator[tuple[list[int], list[dict[str, Any]], list[BadRow]]]:
+    """Yields the objects of about _BLOCK_BYTES of lines at a time, their row numbers, and the lines that are none.
+
+    Empty lines are rows without a value, as in a CSV file.
+    """
+    first, rest, at_end = 1, b"", False
+    with _open(file) as stream:
+        while not at_end:
+            chunk = bytes(stream.read(_BLOCK_BYTES))
+            at_end = not chunk
+            rest += chunk
+            end = len(rest) if at_end else rest.rfind(b"\n") + 1
+            if not end:
+                if len(rest) > _LONGEST_VALUE:
+                    raise InputError(f"{file.path}: row {first} has no end: write one JSON object a line")
+                continue
+            lines = rest[:end].removesuffix(b"\n").split(b"\n")
+            numbers, rows, malformed = [], [], []
+            for number, line in enumerate(lines, first):
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8", errors="mark_not_utf8").strip()
+                if number == 1 and text.startswith("["):
+                    raise InputError(f"{file.path} is one JSON array: write its objects one a line (JSON lines)")
+                if not text:
+                    continue
+                row, reason = _json_row(text)
+                if reason:
+                    malformed.append(BadRow(number, reason, text))
+                else:
+                    numbers.append(number)
+                    rows.append(row)
+            first, rest = first + len(lines), rest[end:]
+            if numbers or malformed:
+                yield numbers, rows, malformed
+
+
+def _json_row(text: str) -> tuple[dict[str, Any], str]:
+    """Returns the object that a line holds, or why it holds none."""
+    try:
+        row = json.loads(text, parse_int=str, parse_float=str, parse_constant=lambda _: None)
+        if "\\ud" in text.lower():  # perhaps half of a character, which no UTF-8 text can hold
+            json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return {}, "not UTF-8"
+    except (ValueError, RecursionError):
+        return {}, "not UTF-8" if NOT_UTF8 in text else "not JSON"
+    if not isinstance(row, dict):
+        return {}, "not a JSON object"
+    nested = [name for name, value in row.items() if isinstance(value, dict)]
+    return row, f"{nested[0]} is a JSON object" if nested else ""
+
+
+def _json_array(values: list[Any]) -> pa.Array:
+    """Returns text, or lists of text where there is a list; numbers are as they stand in the file."""
+    if any(isinstance(value, list) for value in values):
+        lists = [value if isinstance(value, list) or value is None else [value] for value in values]
+        return pa.array([value and [_json_text(part) for part in value] for value in lists], pa.list_(pa.string()))
+    return pa.array([_json_text(value) for value in values], pa.string())
+
+
+def _json_text(value: Any) -> Optional[str]:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _number_rows(first: int, count: int, skipped: Sequence[int]) -> np.ndarray:

@@ -18,7 +18,7 @@ from components.catalogue_gen.settings import CatalogueSettings
 from components.errors import InputError
 from components.evaluator.settings import EvaluatorSettings
 from components.features import Feature
-from components.indexer.settings import IndexerSettings
+from components.indexer.settings import AnswerSettings, ExportSettings, IndexerSettings
 from components.interaction_gen.settings import InteractionSettings, Users
 from components.servable_validator.settings import ServableValidatorSettings
 from pipeline.kubeflow_settings import KubeflowSettings
@@ -54,7 +54,7 @@ class InteractionsConfig(InteractionSettings):
     """The log: where it is, and how it is read."""
 
     path: str = Field(min_length=1)
-    """The files: a path or glob of CSV, Parquet or TFRecord files."""
+    """The files: a path or glob of CSV, JSON lines, Parquet or TFRecord files."""
 
     users: Optional[UsersConfig] = None
     """The table of users, if there is one."""
@@ -110,7 +110,7 @@ class TlsConfig(Settings):
     """The name in the servers' certificates, if it isn't their host."""
 
 
-class ServingConfig(IndexerSettings):
+class ServingConfig(AnswerSettings):
     """Where versions are pushed, where they are served, and what the servable answers."""
 
     base_path: LocalDirectory = Path("output/models")
@@ -135,10 +135,6 @@ class ServingConfig(IndexerSettings):
     retain: Optional[int] = Field(None, ge=1)
     """How many versions are kept: when a new one is pushed, the oldest are deleted, but none that models.config names,
     nor the newest. null keeps all."""
-
-    def settings(self) -> IndexerSettings:
-        """The part that is the Indexer's own."""
-        return IndexerSettings(**{name: getattr(self, name) for name in IndexerSettings.model_fields})
 
 
 class BeamConfig(Settings):
@@ -185,11 +181,19 @@ class Config(Settings):
     serving: ServingConfig = ServingConfig()
     """Index, base path and ports."""
 
+    export: ExportSettings = ExportSettings()
+    """How the servable is stored."""
+
     beam: BeamConfig = BeamConfig()
     """Beam."""
 
     kubeflow: KubeflowSettings = KubeflowSettings()
     """The pipeline on Kubeflow Pipelines."""
+
+    def indexer_settings(self) -> IndexerSettings:
+        """What the Indexer goes by, of `serving` and `export`."""
+        answers = {name: getattr(self.serving, name) for name in AnswerSettings.model_fields}
+        return IndexerSettings(**answers, **self.export.model_dump())
 
     def query_features(self) -> dict[str, str]:
         """The query tower's features and their types."""
@@ -211,6 +215,17 @@ class Config(Settings):
         both = sorted(set(self.model.query_features) & set(self.model.time_features))
         if both:
             raise ValueError(f"model.query_features and model.time_features both have {', '.join(both)}")
+        return self
+
+    @model_validator(mode="after")
+    def _filters_are_there(self) -> Config:
+        known = [name for name, feature in self.data.catalogue.features.items() if feature.type != "text"]
+        for name in self.serving.filters:
+            if name not in known:
+                raise ValueError(
+                    f"serving.filters: {name!r} is no category, categories or number of the catalogue "
+                    f"(there are: {', '.join(known) or 'none'})"
+                )
         return self
 
 

@@ -50,7 +50,7 @@ def find_model(versions: Path, model: str | None) -> Path:
     """
     pushed = {str(version.number): version.path for version in list_versions(versions)}
     if model is None and not pushed:
-        raise InputError(f"{versions}: no version to evaluate; make one with `recommender run`, or name one by --model")
+        raise InputError(f"{versions}: no version; make one with `recommender run`, or name one by --model")
     if model is None:
         return list(pushed.values())[-1]
     if model in pushed:

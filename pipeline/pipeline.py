@@ -148,7 +148,8 @@ def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, Runti
         catalogue=catalogue.outputs["examples"],
         interactions=interactions.outputs["examples"],
         model_name=config.name,
-        settings=config.serving.settings(),
+        settings=config.indexer_settings(),
+        filter_types={name: feature_types[name] for name in config.serving.filters},
     )
     # The version that the candidate would replace.
     champion = Champion(model=indexer.outputs["model"], base_path=base_path, model_name=config.name)
@@ -252,6 +253,7 @@ def _code_version() -> str:
 def _code_digest() -> str:
     """A digest of the modules that Transform and Trainer import by name, whose changes TFX's cache does not see."""
     digest = hashlib.sha256()
-    for name in ("preprocessing", "towers", "losses", "optimizers", "checkpoint", "training", "export", "settings"):
+    trainer = ("towers", "losses", "optimizers", "checkpoint", "ranking", "training", "export", "settings")
+    for name in ("preprocessing", *trainer):
         digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
     return digest.hexdigest()

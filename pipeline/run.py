@@ -22,6 +22,7 @@ from pipeline.config import Config
 from pipeline.data import data_paths
 from pipeline.failures import DONE, NOT_BLESSED, explain
 from pipeline.lock import lock
+from pipeline.plots import read_training, write_page
 from pipeline.terminal import MARKS, Terminal, listening, quiet
 
 if TYPE_CHECKING:
@@ -90,6 +91,9 @@ def _run(config: Config, root: Path, first: str | None, only: str | None, termin
     if "Evaluator" in results:
         report = load_report(results["Evaluator"].outputs["evaluation"].uri)
         code = show_report(report, terminal.console)
+        training = read_training(results["Trainer"].outputs["model_run"].uri)
+        write_page(root / "report.html", config.name, training, report)
+        terminal.console.print(f"curves: {escape(str(root / 'report.html'))}", soft_wrap=True, highlight=False)
     if "ServableValidator" in results and not _blessed(results["ServableValidator"].outputs["blessing"]):
         summary = results["ServableValidator"].summary
         terminal.console.print(

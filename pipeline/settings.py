@@ -17,6 +17,43 @@ Widths = tuple[PositiveInt, ...]
 Name = Annotated[str, Field(min_length=1)]
 
 
+class RankingSettings(Settings):
+    """The second stage: a ranker that corrects the scores of the items that the towers retrieve."""
+
+    enabled: bool = False
+    """Whether there is one. It is learned from the events that are held back for validation, which the first training
+    of the towers does not see."""
+
+    candidates: int = Field(200, ge=1, le=2_000)
+    """Items that are ranked, the best of the retrieval; those behind follow in the order of the retrieval."""
+
+    loss: Literal["softmax", "pointwise"] = "softmax"
+    """softmax: the event's item against the other candidates of its list. pointwise: each candidate by itself."""
+
+    target: Literal["event", "weight"] = "event"
+    """What is learned: that the event happened, or its weight, which says what kind of event it was and how it was
+    rated (`data.interactions`). softmax weighs the list by it; pointwise takes it, as a share of the greatest, as the
+    label."""
+
+    cross_layers: int = Field(1, ge=0)
+    """Layers that multiply the features with one another (DCN-v2)."""
+
+    layers: Widths = ()
+    """Widths of hidden ReLU layers after them."""
+
+    queries: int = Field(20_000, ge=1)
+    """At most so many of the events held back are learned from, evenly spread."""
+
+    batch_size: int = Field(128, ge=1)
+    """Lists a step."""
+
+    learning_rate: float = Field(0.003, gt=0)
+    """Of Adam."""
+
+    epochs: int = Field(10, ge=1)
+    """Passes over the lists, of which the best by NDCG@10 counts; none if the retrieval alone is better."""
+
+
 class ModelSettings(Settings):
     """The two towers."""
 
@@ -82,6 +119,9 @@ class ModelSettings(Settings):
 
     categories: int = Field(10_000, ge=1)
     """Most frequent values kept of each categorical feature."""
+
+    ranking: RankingSettings = RankingSettings()
+    """The second stage."""
 
     @model_validator(mode="after")
     def _something_to_learn_from(self) -> ModelSettings:

@@ -192,7 +192,7 @@ class QueryTower(keras.layers.Layer):
         self._num_items = vocabulary.num_items
         self._max_history = vocabulary.max_history
         self._attention = _SelfAttention(settings.attention_heads, dim) if settings.history == "attention" else None
-        self._users = _table("users", vocabulary.num_users + FIRST, dim) if settings.user_id else None
+        self._users: Any = _table("users", vocabulary.num_users + FIRST, dim) if settings.user_id else None
         self._feature_names = [f.name for f in vocabulary.query_features]
         self._features = FeatureEmbedding(vocabulary.query_features, QUERY_PREFIX, dim) if self._feature_names else None
         self._layers = _Layers(settings.query_layers, dim, "query_layers") if settings.query_layers else None
@@ -215,14 +215,35 @@ class QueryTower(keras.layers.Layer):
                 of users; and by `QUERY_PREFIX` and name the query features as in `ItemFeatures`.
             seed: [2] int, the seed of what training leaves out; None leaves out nothing.
         """
-        settings = self._settings
-        query = self._pool(inputs["history"], seed)
+        history, user = inputs["history"], None
         if self._users is not None:
-            user = inputs["user"]
-            known = user > UNKNOWN
+            user = self._users(inputs["user"]) * tf.cast(inputs["user"] > UNKNOWN, tf.float32)[:, tf.newaxis]
+        items = None if self._settings.history == "none" else self._items(history)
+        return self.combine(items, history > UNKNOWN, user, inputs, seed)
+
+    def combine(
+        self,
+        items: tf.Tensor | None,
+        known: tf.Tensor,
+        user: tf.Tensor | None,
+        inputs: Inputs,
+        seed: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """All that follows the tables.
+
+        Args:
+            items: [B, H, D] embeddings of the history's items; not used with `history: none`.
+            known: [B, H] bool, where the history has an item that training saw.
+            user: [B, D] embeddings of the users, zeros for one that training did not see; None without ids of users.
+            inputs: The query features, as in `call`.
+            seed: As in `call`.
+        """
+        settings = self._settings
+        query = self._pool(items, known, seed)
+        if user is not None:
             if seed is not None:
-                known &= ~_dropped(tf.shape(user), settings.id_dropout, seed, 1)
-            query += self._users(user) * tf.cast(known, tf.float32)[:, tf.newaxis]
+                user *= tf.cast(~_dropped([tf.shape(user)[0], 1], settings.id_dropout, seed, 1), tf.float32)
+            query += user
         if self._features is not None:
             features = self._features({name: inputs[QUERY_PREFIX + name] for name in self._feature_names})
             if seed is not None:
@@ -238,20 +259,29 @@ class QueryTower(keras.layers.Layer):
             query *= tf.cast(kept, tf.float32) / (1 - settings.dropout)
         return query
 
-    def fold(self) -> None:
-        """Makes one plain table of all that the history's items are embedded from, for serving; ends the training."""
-        table = self._items(tf.range(self._num_items + FIRST)).numpy()
-        self._items = keras.layers.Embedding(*table.shape, weights=[table], name="history_items")
+    def history_table(self) -> tf.Tensor:
+        """What the items of a history are embedded as, [N + FIRST, D]."""
+        return self._items(tf.range(self._num_items + FIRST))
 
-    def _pool(self, history: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+    def take_tables(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns what the items of a history [N + FIRST, D] and the users are embedded as, and forgets it.
+
+        For serving, which stores tables its own way; what is left of the tower is `combine`.
+        """
+        items = self.history_table().numpy()
+        users = None if self._users is None else self._users.embeddings.numpy()
+        for name in ("_items", "_users"):
+            setattr(self, name, None)
+            self._delete_tracking(name)  # Keras goes on tracking what was set, and it would be saved
+        return items, users
+
+    def _pool(self, items: tf.Tensor | None, known: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
         if self._settings.history == "none":
-            return tf.zeros([tf.shape(history)[0], 1]) + self._nothing
-        known = history > UNKNOWN
+            return tf.zeros([tf.shape(known)[0], 1]) + self._nothing
         if seed is not None:
-            known &= ~_dropped(tf.shape(history), self._settings.history_dropout, seed, 0)
-        weight = tf.exp(self._recency[: tf.shape(history)[1]]) * tf.cast(known, tf.float32)
+            known &= ~_dropped(tf.shape(known), self._settings.history_dropout, seed, 0)
+        weight = tf.exp(self._recency[: tf.shape(known)[1]]) * tf.cast(known, tf.float32)
         total = tf.reduce_sum(weight, axis=1, keepdims=True)
-        items = self._items(history)
         if self._attention is not None:
             items = self._attention(items, known)
         # [B, 1, H] @ [B, H, D]: no [B, H, D] product is stored besides the embeddings.

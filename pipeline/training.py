@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ import tensorflow_transform as tft
 import tf_keras as keras
 
 from components.errors import InputError
-from components.evaluator.metrics import hit_rate, ndcg
 from components.examples import ragged, read_columns, scalars
 from components.progress import progress
 from components.trainer.component import TRAINING_REPORT
@@ -38,7 +38,9 @@ from pipeline.preprocessing import (
     UNKNOWN,
     USER_VOCABULARY,
 )
+from pipeline.ranking import Ranker, fit_ranker, ranking_metrics
 from pipeline.settings import ModelSettings, TrainingSettings
+from pipeline.summary import as_text, summarize
 from pipeline.towers import ItemFeatures, SideFeature, TwoTowerModel, Vocabulary
 
 Epoch = dict[str, float]
@@ -80,6 +82,18 @@ class TrainingData:
     """Which events are held back for validation: `latest`, `last_of_user` or `any`."""
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a training comes to."""
+
+    model: TwoTowerModel
+    history: list[Epoch]
+    """The epochs of the first training."""
+    ranker: Ranker | None = None
+    ranking: list[Epoch] = field(default_factory=list)
+    """What the ranker's passes came to; epoch 0 is the retrieval alone."""
+
+
 def run_fn(fn_args: Any) -> None:
     """Trains and exports the towers; `fn_args` is TFX's `FnArgs` as `components.trainer` extends it."""
     config = fn_args.custom_config
@@ -92,7 +106,8 @@ def run_fn(fn_args: Any) -> None:
     if settings.checkpoints and config.get("checkpoints"):
         inputs = json.dumps([config, fn_args.examples, fn_args.catalogue], sort_keys=True)
         checkpoint = Checkpoint(os.path.join(config["checkpoints"], hashlib.sha256(inputs.encode()).hexdigest()[:16]))
-    model, history = train(data, model_settings, settings, config["seed"], fn_args.model_run_dir, checkpoint)
+    trained = train(data, model_settings, settings, config["seed"], fn_args.model_run_dir, checkpoint)
+    model, history = trained.model, trained.history
     export_towers(
         model,
         tft.TFTransformOutput(fn_args.transform_graph_path),
@@ -101,21 +116,36 @@ def run_fn(fn_args: Any) -> None:
         {**config["query_features"], **({TIMESTAMP: TIMESTAMP} if model_settings.time_features else {})},
         config["user_features"],
         fn_args.serving_model_dir,
+        trained.ranker,
+        model_settings.ranking.candidates,
     )
     best = best_epoch(history, settings)
+    ranker_weights = trained.ranker.trainable_weights if trained.ranker else []
+    layers = summarize([*model.trainable_weights, *ranker_weights])
+    logging.getLogger(__name__).info("the model:\n%s", as_text(layers))
     report = {
         "summary": (
             f"{len(data.events):,} events, {data.vocabulary.num_items:,} items, {settings.loss.replace('_', '-')} "
             f"softmax; best of {len(history)} epochs: {best['epoch']} (validation hit@10 {best['hit@10']:.3f}, "
-            f"NDCG@10 {best['ndcg@10']:.3f})"
+            f"NDCG@10 {best['ndcg@10']:.3f}){_ranking_summary(trained.ranking)}"
         ),
-        "parameters": sum(int(np.prod(w.shape)) for w in model.trainable_weights),
+        "parameters": sum(part["parameters"] for part in layers),
+        "layers": layers,
         "epochs": history,
+        **({"ranking": trained.ranking} if trained.ranker else {}),
     }
     with tf.io.gfile.GFile(os.path.join(fn_args.model_run_dir, TRAINING_REPORT), "w") as file:
         json.dump(report, file, indent=2)
     if checkpoint:
         checkpoint.remove()
+
+
+def _ranking_summary(passes: list[Epoch]) -> str:
+    """What the second stage did for the retrieval, if there is one."""
+    if not passes:
+        return ""
+    before, after = passes[0]["ndcg@10"], max(epoch["ndcg@10"] for epoch in passes)
+    return f"; ranking: NDCG@10 {before:.4f} to {after:.4f}" if after > before else "; ranking: no gain, left out"
 
 
 def read_data(
@@ -159,8 +189,10 @@ def train(
     seed: int,
     log_dir: str,
     checkpoint: Checkpoint | None = None,
-) -> tuple[TwoTowerModel, list[Epoch]]:
+) -> Trained:
     """Trains with early stopping on events held back and, if `settings.refit`, again on all events.
+
+    A ranker is learned in between, from the events held back.
 
     Args:
         data: The data.
@@ -169,9 +201,6 @@ def train(
         seed: Of the first weights, the order of events and all noise.
         log_dir: Where TensorBoard's logs go.
         checkpoint: Where to save each pass and to go on from.
-
-    Returns:
-        The model, and the epochs of the first training.
     """
     writer = tf.summary.create_file_writer(log_dir)
 
@@ -183,7 +212,14 @@ def train(
 
     model = _compiled(data, model_settings, settings, seed)
     beginning = get_state(model)
-    history = _fit_until_best(model, data, settings, seed, log, checkpoint)
+    ranking = model_settings.ranking
+    history = _fit_until_best(model, data, settings, seed, log, checkpoint, ranking.enabled or not settings.refit)
+    trained = Trained(model, history)
+    best = [weight.numpy() for weight in model.trainable_weights] if ranking.enabled else []
+    if ranking.enabled:
+        _, unseen = _split(data, settings)
+        ranker, passes = fit_ranker(model, data.vocabulary.counts, unseen, ranking, seed)
+        trained = Trained(model, history, ranker, passes)
     if settings.refit and len(data.events) > 1:
         epochs = int(best_epoch(history, settings)["epoch"])
         # The same model again, for its steps are compiled already.
@@ -198,9 +234,9 @@ def train(
             progress(f"refit on all events: epoch {epoch} of {epochs}, loss {loss:.3f}")
             average.add(model)
             if checkpoint:
-                checkpoint.save(model, history, refit=epoch, average=average.weights)
+                checkpoint.save(model, history, refit=epoch, average=average.weights, best=best)
         average.apply(model)
-    return model, history
+    return trained
 
 
 def validate(
@@ -211,7 +247,8 @@ def validate(
     on_epoch: Callable[[Epoch], None],
 ) -> list[Epoch]:
     """Trains once with early stopping on events held back, calling `on_epoch` after each pass; it may raise to stop."""
-    return _fit_until_best(_compiled(data, model_settings, settings, seed), data, settings, seed, on_epoch, None)
+    model = _compiled(data, model_settings, settings, seed)
+    return _fit_until_best(model, data, settings, seed, on_epoch, None, False)
 
 
 def best_epoch(history: list[Epoch], settings: TrainingSettings) -> Epoch:
@@ -281,30 +318,26 @@ def _fit_until_best(
     seed: int,
     on_epoch: Callable[[Epoch], None],
     checkpoint: Checkpoint | None,
+    keep_best: bool,
 ) -> list[Epoch]:
     """Trains on all events but those held back, until the metric on these has not been better for `patience` passes.
 
-    The model ends with the average after the best pass if there is no refit to follow.
+    With `keep_best` the model ends with the average after the best pass.
 
     Returns:
         All passes.
     """
-    rows = held_out(data.events, data.hold_out, settings)
-    kept = np.ones(len(data.events), bool)
-    kept[rows] = len(data.events) == 1  # one event: nothing to validate on but itself
-    asked = np.unique(np.linspace(0, len(rows) - 1, settings.validation_queries).astype(int))
-    events, queries = data.events.take(kept), data.events.take(rows[asked])
-    if settings.histories == "others":
-        queries, events = with_other_items(queries, events), with_other_items(events, events)
+    events, queries = _split(data, settings)
+    queries = queries.take(np.unique(np.linspace(0, len(queries) - 1, settings.validation_queries).astype(int)))
     history: list[Epoch] = []
     average = _Average(settings.average)
     best: list[np.ndarray] = []
     if checkpoint and checkpoint.history:
         history = checkpoint.history
+        best = checkpoint.others("best")
         if not checkpoint.refit:
             checkpoint.apply(model)
             average = _Average(settings.average, checkpoint.others("average"), len(history))
-            best = checkpoint.others("best")
     last = len(history) if _finished(history, settings) else settings.epochs
     if len(history) < last:
         progress(f"epoch {len(history) + 1} of at most {settings.epochs}")
@@ -319,7 +352,7 @@ def _fit_until_best(
             f"epoch {epoch} of at most {settings.epochs}: loss {loss:.3f}, "
             f"validation hit@10 {metrics['hit@10']:.4f}, NDCG@10 {metrics['ndcg@10']:.4f}"
         )
-        if not settings.refit and best_epoch(history, settings) is history[-1]:
+        if keep_best and best_epoch(history, settings) is history[-1]:
             best = average.weights
         if checkpoint:
             checkpoint.save(model, history, average=average.weights, best=best)
@@ -328,6 +361,17 @@ def _fit_until_best(
             break
     _assign(model, best)
     return history
+
+
+def _split(data: TrainingData, settings: TrainingSettings) -> tuple[Events, Events]:
+    """The events to train on and those held back, with the histories that they are learned from."""
+    rows = held_out(data.events, data.hold_out, settings)
+    kept = np.ones(len(data.events), bool)
+    kept[rows] = len(data.events) == 1  # one event: nothing to validate on but itself
+    events, queries = data.events.take(kept), data.events.take(rows)
+    if settings.histories == "others":
+        return with_other_items(events, events), with_other_items(queries, events)
+    return events, queries
 
 
 class _Average:
@@ -419,14 +463,6 @@ def exact_ranks(model: TwoTowerModel, events: Events, batch_size: int = 1024) ->
     return np.concatenate(ranks)
 
 
-def ranking_metrics(rank: np.ndarray) -> dict[str, float]:
-    """Hit rate and NDCG at 10 of ranks [N] int, 0 the best."""
-    return {
-        "hit@10": float(hit_rate(rank, 10).mean()),
-        "ndcg@10": float(ndcg(rank, 10).mean()),
-    }
-
-
 def side_features(types: Mapping[str, str], graph: tft.TFTransformOutput, prefix: str) -> tuple[SideFeature, ...]:
     """What a tower must know of features, from their types and the vocabularies in `graph`."""
     return tuple(
@@ -450,7 +486,8 @@ def read_events(
 ) -> Events:
     """The transformed training events at URI `examples`, sorted by time and, where that is the same, by content.
 
-    Beam writes rows in another order each time; training must not depend on it.
+    Beam writes rows in another order each time; training must not depend on it. Weights are scaled to a mean of 1, so
+    that what they are measured in doesn't change what other settings, such as l2, come to.
     """
     types: dict[str, type] = {"item": int, "history": int, "weight": float, "timestamp": int, "user_hash": int}
     types |= {QUERY_PREFIX + f.name: float if f.is_number else int for f in query_features}
@@ -467,7 +504,7 @@ def read_events(
         row, scalars(table, "user_hash"), scalars(table, "item").astype(np.int32), scalars(table, "weight"), inputs
     )
     events = events.take(np.lexsort((content_hash(events), scalars(table, "timestamp"))))
-    return dataclasses.replace(events, row=row)
+    return dataclasses.replace(events, row=row, weight=events.weight / events.weight.mean())
 
 
 def content_hash(events: Events) -> np.ndarray:

@@ -5,6 +5,7 @@ import string
 from collections.abc import Iterable
 from typing import Optional
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -75,7 +76,31 @@ def doubled(table: pa.Table, path: str) -> Optional[str]:
         rows = sorted(row_of(order) for order in table.filter(pc.equal(ids, item))[ORDER].to_pylist())
         named.append(f"{item!r} (rows {', '.join(map(str, rows[:_NAMED_IDS]))})")
     more = f" and {len(again) - len(named):,} more" if len(again) > len(named) else ""
-    return f"{path}: item ids must be unique, but are listed more than once: {', '.join(named)}{more}"
+    return (
+        f"{path}: item ids must be unique, but are listed more than once: {', '.join(named)}{more}; if the first value "
+        "of each feature is to count, set repeated_ids: first"
+    )
+
+
+def first_values(table: pa.Table) -> pa.Table:
+    """Returns one row an item_id, in the order of their first rows, with the first value of each column that is there.
+
+    An empty list is no value.
+    """
+    ids = table["item_id"].combine_chunks().dictionary_encode()
+    item = ids.indices.to_numpy(zero_copy_only=False)
+    columns = {}
+    for name in table.column_names:
+        column = table[name].combine_chunks()
+        there = pc.is_valid(column)
+        if pa.types.is_list(column.type):
+            there = pc.fill_null(pc.greater(pc.list_value_length(column), 0), False)
+        rows = np.flatnonzero(there.to_numpy(zero_copy_only=False))
+        found, first = np.unique(item[rows], return_index=True)
+        position, missing = np.zeros(len(ids.dictionary), np.int64), np.ones(len(ids.dictionary), bool)
+        position[found], missing[found] = rows[first], False
+        columns[name] = column.take(pa.array(position, mask=missing))
+    return pa.table(columns)
 
 
 def unlisted(table: pa.Table, log_items: pa.Table, settings: CatalogueSettings, path: str) -> tuple[list[str], str]:

@@ -113,7 +113,7 @@ def count_items(path: str) -> bytes:
 
 
 def read(files: list[tables.TableFile], settings: CatalogueSettings) -> tuple[pa.Table, Report]:
-    """Returns the rows of the catalogue's files; what is wrong with them is in the report."""
+    """Returns the rows of the catalogue's files, or one an item; what is wrong with them is in the report."""
     rows: list[pa.Table] = []
     reports: list[Report] = []
     for file in files:
@@ -121,12 +121,13 @@ def read(files: list[tables.TableFile], settings: CatalogueSettings) -> tuple[pa
             for part in tables.parts(file):
                 for block in tables.read_blocks(file, settings.columns(), settings.delimiter, part):
                     table, report = catalogue.clean(block, file, settings)
-                    rows.append(table)
+                    rows.append(catalogue.first_values(table) if settings.repeated_ids == "first" else table)
                     reports.append(report)
         except InputError as error:
             message = str(error) if file.path in str(error) else f"{file.path}: {error}"
             reports.append(Report(problems=[message]))
-    return catalogue.joined(rows), merged(reports)
+    table = catalogue.joined(rows)
+    return catalogue.first_values(table) if settings.repeated_ids == "first" else table, merged(reports)
 
 
 def _make(

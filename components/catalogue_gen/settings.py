@@ -1,7 +1,7 @@
 """The settings of CatalogueGen: how the catalogue looks and what of it is kept."""
 
 import string
-from typing import Annotated, Optional
+from typing import Annotated, Literal, Optional
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -47,6 +47,9 @@ class CatalogueSettings(BaseModel):
     """What a person is shown, with columns in braces, such as "{title} ({year})"; the id if not given."""
     features: Features = Field(default_factory=dict)
     """Features of the item, by name."""
+    repeated_ids: Literal["error", "first"] = "error"
+    """What becomes of an item that has more than one row. first: of each feature the first value that is not missing
+    counts, so that a log whose rows hold its items' features can be the catalogue too."""
     max_unlisted_fraction: float = Field(default=0.5, ge=0, le=1)
     """The run stops when more than this share of the log's events are of items that the catalogue lacks."""
     max_rejected_fraction: float = Field(default=0.01, ge=0, le=1)

@@ -166,16 +166,18 @@ def _fit(
     events = baselines.read_training_events(interactions)
     items = read_items(catalogue, item_features, events)
     items.save(directory)
+    if items.features is not None:
+        events = dataclasses.replace(events, features=items.features[: events.num_items])
     baselines.save(baselines.fit(settings.baselines, events), directory)
     return items
 
 
 def _measured(settings: EvaluatorSettings, has_features: bool) -> dict[str, tuple[str, int]]:
-    """The metrics that can be measured; without features of the items there is no diversity."""
+    """The metrics that can be measured; without features of the items there is neither diversity nor overlap."""
     metrics = {
         name: (kind, k)
         for name, (kind, k) in {**settings.ranking_metrics(), **settings.list_metrics()}.items()
-        if kind != "diversity" or has_features
+        if kind not in ("diversity", "history_overlap") or has_features
     }
     for name in settings.thresholds:
         if name not in metrics:

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
+from scipy import sparse
 
 from components import examples
 from components.evaluator import baselines
 from components.evaluator.baselines.base import Baseline, Ragged
 from components.evaluator.items import load_items
+from components.evaluator.metrics.history_overlap import categories_of
 from components.evaluator.metrics.ranks import label_ranks
 from components.evaluator.servable import Servable
 from components.progress import progress
@@ -39,10 +41,12 @@ class Answers:
     """[B] int64, of the relevant items, from 0; the depth of the evaluation, or more, where it was missed."""
     rows: np.ndarray
     """[B, K] int32, the first recommended items; -1 for padding and for what is no item of the catalogue."""
+    past: sparse.csr_array | None
+    """[B, F] ones for the categories of what the user had, the same for every model; None where items have none."""
 
     def take(self, queries: np.ndarray) -> Answers:
         """Returns the answers to some of the queries, by their numbers."""
-        return Answers(self.ranks[queries], self.rows[queries])
+        return Answers(self.ranks[queries], self.rows[queries], None if self.past is None else self.past[queries])
 
 
 class Models:
@@ -80,29 +84,35 @@ class Models:
         requests = [self._ask(batch.slice(start, size)) for start in range(0, batch.num_rows, size)]
         self._asked += batch.num_rows
         progress(f"{self._asked:,} queries answered")
+        past = [next(iter(answers.values())).past for answers in requests]
+        categories = None if past[0] is None else sparse.vstack(past, format="csr")
         return {
             name: Answers(
                 np.concatenate([answers[name].ranks for answers in requests]),
                 np.concatenate([answers[name].rows for answers in requests]),
+                categories,
             )
             for name in requests[0]
         }
 
     def _ask(self, batch: examples.Columns) -> dict[str, Answers]:
         labels = examples.scalars(batch, "item_id")
+        past, features = self._past(batch), self.items.features
+        categories = None
+        if features is not None:
+            categories = categories_of(past[0], _row_numbers(past[1]), batch.num_rows, features)
         answers = {}
         for name, servable in self._servables.items():
             ids = servable.answer(batch)
             ranks = label_ranks(ids, labels)
             ranks[ranks == ids.shape[1]] = self._depth  # the model may answer fewer items than are asked of others
-            answers[name] = Answers(ranks, self.items.rows(ids[:, : self._kept]))
+            answers[name] = Answers(ranks, self.items.rows(ids[:, : self._kept]), categories)
 
         label_rows = self.items.rows(labels)
         label_rows[label_rows < 0] = _UNKNOWN
-        past = self._past(batch)
         for name, baseline in self._baselines.items():
             rows = answer(baseline, past, self._depth, self._exclude_seen)
-            answers[name] = Answers(label_ranks(rows, label_rows), rows[:, : self._kept])
+            answers[name] = Answers(label_ranks(rows, label_rows), rows[:, : self._kept], categories)
         return answers
 
     def _past(self, batch: examples.Columns) -> Ragged:

@@ -23,6 +23,7 @@ from components.evaluator.bootstrap import user_weights
 from components.evaluator.items import Items
 from components.evaluator.metrics.average_popularity import average_popularity
 from components.evaluator.metrics.diversity import diversity
+from components.evaluator.metrics.history_overlap import history_overlap
 from components.evaluator.metrics.novelty import novelty
 from components.evaluator.metrics.ranks import rank_counts
 from components.evaluator.metrics.tfma_metrics import RANK_COUNTS, STATISTICS_KEY, exposure
@@ -135,6 +136,7 @@ def statistics(answers: Answers, weights: np.ndarray, items: Items, settings: Ev
         means = {"novelty": novelty(rows, items.events), "average_popularity": average_popularity(rows, items.events)}
         if items.features is not None:
             means["diversity"] = diversity(rows, items.features)
+            means["history_overlap"] = history_overlap(rows, answers.past, items.features)
         for kind, values in means.items():
             found[f"{kind}@{k}"] = np.array([np.nansum(values), np.count_nonzero(~np.isnan(values))])
         recommended = rows[rows >= 0]

@@ -55,8 +55,8 @@ class EvaluatorSettings(BaseModel):
     """Lengths at which NDCG is measured."""
     list_ks: Cutoffs = (10,)
     """Lengths at which is measured what is recommended, right or wrong: coverage of the catalogue, diversity within an
-    answer (by the items' categories, where there are any), novelty in bits, average popularity in training events, and
-    the Gini index of how often each item is recommended."""
+    answer and overlap with the history (by the items' categories, where there are any), novelty in bits, average
+    popularity in training events, and the Gini index of how often each item is recommended."""
     slices: tuple[Slice, ...] = (("user_type",), ("history_length",), ("item_popularity",))
     """Features by whose values the metrics are split up; several in one entry are crossed. `user_type` (known or new),
     `history_length` (0, 1-4, 5-19, 20+ items), `item_popularity` (of the item that followed: head for the tenth of the
@@ -108,7 +108,8 @@ class EvaluatorSettings(BaseModel):
 
     def list_metrics(self) -> dict[str, tuple[str, int]]:
         """Returns the metrics of what is recommended, likewise."""
-        return _named(dict.fromkeys(("coverage", "diversity", "novelty", "average_popularity", "gini"), self.list_ks))
+        kinds = ("coverage", "diversity", "history_overlap", "novelty", "average_popularity", "gini")
+        return _named(dict.fromkeys(kinds, self.list_ks))
 
     @model_validator(mode="after")
     def _thresholds_can_be_checked(self) -> EvaluatorSettings:
@@ -116,7 +117,7 @@ class EvaluatorSettings(BaseModel):
         for name, threshold in self.thresholds.items():
             if name not in metrics:
                 raise ValueError(f"thresholds: {name!r} is not measured; there is {', '.join(metrics)}")
-            if metrics[name][0] in ("average_popularity", "gini"):
+            if metrics[name][0] in ("average_popularity", "gini", "history_overlap"):
                 raise ValueError(f"thresholds: {name}: more of it is not better, so no threshold can be set on it")
             for columns in threshold.slices:
                 if columns not in self.slices:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
 from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import standard_artifacts
@@ -17,6 +20,7 @@ class IndexerSpec(ComponentSpec):
     PARAMETERS = {  # noqa: RUF012 (the form that TFX reads)
         "model_name": ExecutionParameter(type=str),
         "settings": ExecutionParameter(type=str),
+        "filter_types": ExecutionParameter(type=str),
     }
     INPUTS = {  # noqa: RUF012
         "towers": ChannelParameter(type=standard_artifacts.Model),
@@ -37,6 +41,7 @@ class Indexer(base_component.BaseComponent):
         interactions: The events; `train` gives popularity and stored histories.
         model_name: The name under which it will be served, for the warm-up requests.
         settings: See `IndexerSettings`.
+        filter_types: Types of the features that the settings' `filters` name.
     """
 
     SPEC_CLASS = IndexerSpec
@@ -49,6 +54,7 @@ class Indexer(base_component.BaseComponent):
         interactions: types.BaseChannel,
         model_name: str,
         settings: IndexerSettings,
+        filter_types: Mapping[str, str],
     ) -> None:
         super().__init__(
             IndexerSpec(
@@ -57,6 +63,7 @@ class Indexer(base_component.BaseComponent):
                 interactions=interactions,
                 model_name=model_name,
                 settings=settings.model_dump_json(),
+                filter_types=json.dumps(filter_types),
                 model=types.Channel(type=standard_artifacts.Model),
             )
         )

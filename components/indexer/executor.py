@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,18 @@ from tfx.utils import path_utils
 from components import context
 from components.errors import InputError
 from components.examples import read_batches, read_columns, scalars, split_files
+from components.indexer.rules import read_attributes
 from components.indexer.servable import Index, Servable
-from components.indexer.settings import IndexerSettings
+from components.indexer.settings import IndexerSettings, SimilarSettings
+from components.indexer.similar import read_vectors
 from components.progress import progress
 
 MANIFEST = "recommender.json"
 TOWERS_MANIFEST = "towers.json"
 WARMUP = "tf_serving_warmup_requests"
 _BATCH = 4_096
+_DTYPES = {"k": tf.int32, "boost_by": tf.float32, "diversity": tf.float32}
+"""Types of the inputs that are no texts."""
 
 
 class Executor(base_executor.BaseExecutor):
@@ -47,6 +52,8 @@ class Executor(base_executor.BaseExecutor):
             artifact_utils.get_single_uri(input_dict["catalogue"]),
             artifact_utils.get_single_uri(input_dict["interactions"]),
             settings.stored_history,
+            settings.similar,
+            json.loads(exec_properties["filter_types"]),
         )
         output = artifact_utils.get_single_instance(output_dict["model"])
         manifest = save_servable(
@@ -64,7 +71,14 @@ class Executor(base_executor.BaseExecutor):
         )
 
 
-def build_index(towers_dir: str, catalogue: str, interactions: str, stored_history: int) -> Index:
+def build_index(
+    towers_dir: str,
+    catalogue: str,
+    interactions: str,
+    stored_history: int,
+    similar: SimilarSettings,
+    filter_types: Mapping[str, str] | None = None,
+) -> Index:
     """Embeds the catalogue's items and gathers what the training events say of items and users.
 
     Args:
@@ -72,6 +86,8 @@ def build_index(towers_dir: str, catalogue: str, interactions: str, stored_histo
         catalogue: URI of the catalogue's Examples.
         interactions: URI of the events' Examples; only the split `train` is read.
         stored_history: Newest distinct items kept of each user.
+        similar: What similar items go by.
+        filter_types: Types of the catalogue's features by which requests can filter.
 
     Raises:
         InputError: The catalogue has no items.
@@ -80,6 +96,7 @@ def build_index(towers_dir: str, catalogue: str, interactions: str, stored_histo
     types = context.feature_types(manifest["context"])
     user_features = {name: types[name] for name in manifest["user_features"]}
     item_ids, display, embedding, bias = embed_catalogue(towers_dir, catalogue)
+    in_history = embed_ids(towers_dir, "history_item", item_ids)
     progress(f"{len(item_ids):,} items embedded; gathering histories")
     events = read_columns(
         interactions, "train", {"user_id": bytes, "item_id": bytes, "timestamp": int, **user_features}
@@ -90,29 +107,37 @@ def build_index(towers_dir: str, catalogue: str, interactions: str, stored_histo
     row_of = {item: row for row, item in enumerate(item_ids)}
     item = np.array([row_of[n] for n in names], np.int64)[name]
     time = scalars(events, "timestamp")
+    of_users = embed_ids(towers_dir, "user", users)["embedding"]
     values, splits = newest_distinct(user, item, time, len(users), stored_history)
     # A later event overwrites what an earlier one of the same user left.
     newest = np.zeros(len(users), np.int64)
     order = np.lexsort((np.arange(len(user)), time))
     newest[user[order]] = order
+    unused = np.zeros((0, 0), np.float32)
     return Index(
         item_ids=item_ids,
         display=display,
         embedding=embedding,
         bias=bias,
+        history_embedding=in_history["embedding"],
+        history_known=in_history["known"],
         popularity=np.bincount(item, minlength=len(item_ids)).astype(np.float32),
         user_ids=users,
+        user_embedding=of_users if of_users.any() else of_users[:0],
         user_context=np.array(
             [context.serialize(row, user_features) for row in context.read_contexts(events, user_features, newest)],
             dtype=object,
         ),
         history_values=values.astype(np.int32),
         history_splits=splits,
+        cooccurrence=read_vectors(interactions, row_of, similar) if similar.method == "co_occurrence" else unused,
+        attributes=read_attributes(catalogue, filter_types or {}),
     )
 
 
 def read_manifest(towers_dir: str) -> dict[str, Any]:
-    """What the Trainer noted: `context`, features that a request brings, and `user_features`, the user's among them."""
+    """What the Trainer noted: `context`, features that a request brings, `user_features`, the user's among them,
+    `max_history`, the most items of a history, and `candidates`, items that the ranker ranks, if there is one."""
     with tf.io.gfile.GFile(os.path.join(towers_dir, "assets.extra", TOWERS_MANIFEST)) as file:
         return json.load(file)
 
@@ -132,6 +157,13 @@ def embed_catalogue(towers_dir: str, catalogue: str) -> tuple[np.ndarray, np.nda
         [scalars(batch, "display", b"") for batch in read_batches(catalogue, "catalogue", {"display": bytes})]
     )
     return columns["item_id"], display, columns["embedding"], columns["bias"]
+
+
+def embed_ids(towers_dir: str, signature: str, ids: np.ndarray) -> dict[str, np.ndarray]:
+    """What the towers' `history_item` or `user` gives for ids [N], by name; ids must not be empty."""
+    embed = tf.saved_model.load(towers_dir).signatures[signature]
+    batches = [embed(ids=tf.constant(ids[first : first + _BATCH].tolist())) for first in range(0, len(ids), _BATCH)]
+    return {name: np.concatenate([batch[name].numpy() for batch in batches]) for name in batches[0]}
 
 
 def newest_distinct(
@@ -184,14 +216,17 @@ def fingerprint(towers_dir: str, index: Index, settings: IndexerSettings) -> str
     for file in sorted(tf.io.gfile.glob(os.path.join(towers_dir, "assets", "*"))):
         with tf.io.gfile.GFile(file, "rb") as asset:
             digest.update(asset.read())
-    probe = index.item_ids[:8]
-    query = tf.saved_model.load(towers_dir).signatures["query"]
-    answer = query(
-        user_id=tf.constant(index.user_ids[:1].tolist() * 2 or ["", ""]),
-        history=tf.constant([probe.tolist(), [b""] * len(probe)]),
-        context=tf.constant([index.user_context[:1].tolist() or [b""], [b""]]),
+    if "candidates" in read_manifest(towers_dir):
+        digest.update(f"candidates {read_manifest(towers_dir)['candidates']}".encode())
+    items = index.history_embedding[: min(8, read_manifest(towers_dir)["max_history"])]
+    part = tf.saved_model.load(towers_dir).query_part
+    query = part.combine(
+        tf.constant([items, items]),
+        tf.constant([[True] * len(items), [False] * len(items)]),
+        tf.zeros([2, items.shape[1]]),
+        tf.constant([[*(index.user_context[:1].tolist() or [b""]), b""], [b"", b""]]),
     )
-    add("probe", answer["embedding"].numpy())
+    add("probe", query.numpy())
     return digest.hexdigest()
 
 
@@ -200,14 +235,24 @@ def save_servable(
 ) -> dict[str, Any]:
     """Writes the SavedModel, its manifest and its warm-up requests to `directory`; returns the manifest."""
     towers = tf.saved_model.load(towers_dir)
-    listed = read_manifest(towers_dir)["context"]
+    noted = read_manifest(towers_dir)
+    listed = noted["context"]
     with tempfile.TemporaryDirectory() as scratch:
         files = {}
-        for name, ids in (("items", index.item_ids), ("users", index.user_ids)):
+        listed_ids = {"items": index.item_ids, "users": index.user_ids, "conditions": index.attributes.conditions}
+        for name, ids in listed_ids.items():
             files[name] = os.path.join(scratch, f"{name}.txt")
             # Bytes as they are: ids hold no line breaks, and a newline after the last one would make an empty id.
             Path(files[name]).write_bytes(b"\n".join(ids.tolist()))
-        servable = Servable(towers, index, files["items"], files["users"], settings, in_context=bool(listed))
+        servable = Servable(
+            towers.query_part,
+            noted["max_history"],
+            index,
+            files,
+            settings,
+            in_context=bool(listed),
+            ranking=(towers.ranking_part, noted["candidates"]) if "candidates" in noted else None,
+        )
         tf.saved_model.save(servable, directory, signatures=servable.signatures())
     manifest = {
         "model_name": model_name,
@@ -218,6 +263,10 @@ def save_servable(
         "default_k": settings.default_k,
         "max_k": servable.max_k,
         "context": listed,
+        "filters": {
+            **dict.fromkeys(index.attributes.categories, "category"),
+            **dict.fromkeys(index.attributes.numbers, "number"),
+        },
     }
     extra = os.path.join(directory, "assets.extra")
     tf.io.gfile.makedirs(extra)
@@ -243,6 +292,10 @@ def write_warmup(index: Index, model_name: str, default_k: int, in_context: bool
         ("serving_default", {"examples": [tf.train.Example().SerializeToString()]}),
         ("describe", {"item_id": item}),
     ]
+    rules = {"allow": [item], "filter": none, "boost": none, "boost_by": none, "diversity": [0.5]}
+    who = {"user_id": user, "history": none, "exclude": none, "context": [b""], "k": k}
+    requests.append(("recommend_with_rules", {**who, **rules}))
+    requests.append(("similar_items_with_rules", {"item_id": item, "exclude": none, "k": k, **rules}))
     if in_context:
         who = {"user_id": user, "history": none, "context": index.user_context[:1].tolist() or [b""]}
         requests.append(("recommend_in_context", {**who, "exclude": none, "k": k}))
@@ -254,5 +307,5 @@ def write_warmup(index: Index, model_name: str, default_k: int, in_context: bool
             request.model_spec.name = model_name
             request.model_spec.signature_name = signature
             for name, value in inputs.items():
-                request.inputs[name].CopyFrom(tf.make_tensor_proto(value, dtype=tf.int32 if name == "k" else tf.string))
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(value, dtype=_DTYPES.get(name, tf.string)))
             writer.write(log.SerializeToString())

@@ -6,12 +6,17 @@ Every signature of the serving contract (docs/architecture.md) is a method of `S
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from components.indexer.compact import Table
+from components.indexer.ranking import Asked, SecondStage
+from components.indexer.rules import AS_CONFIGURED, Attributes, Request, Rules, diverse
 from components.indexer.settings import IndexerSettings
 
 MINIMUM_MAX_K = 1_000
@@ -33,20 +38,31 @@ class Index:
     """[N, D] float32."""
     bias: np.ndarray
     """[N] float32."""
+    history_embedding: np.ndarray
+    """[N, D] float32, what the items are embedded as in a history."""
+    history_known: np.ndarray
+    """[N] bool, whether training saw the item; no other counts in a history."""
     popularity: np.ndarray
     """[N] float32, training events of each item."""
     user_ids: np.ndarray
     """[U] bytes, unique: users of the training events."""
+    user_embedding: np.ndarray
+    """[U, D] float32, what the users' ids add to a query; [0, D] where the towers do without."""
     user_context: np.ndarray
     """[U] bytes: serialized Examples of the users' features, as of their newest training event."""
     history_values: np.ndarray
     """[V] int32, rows of items: all users' stored histories, one after the other, newest first."""
     history_splits: np.ndarray
     """[U + 1] int64: user u's history is `history_values[history_splits[u]:history_splits[u + 1]]`."""
+    cooccurrence: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    """[N, F] float32, vectors of what items come with; [0, 0] where similar items go by the embeddings alone."""
+    attributes: Attributes = Attributes()  # noqa: RUF009  # frozen
+    """What the items can be filtered by."""
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays by name."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        own = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        return own.pop("attributes").arrays() | own
 
 
 def _strings(*shape: int | None, name: str) -> tf.TensorSpec:
@@ -59,46 +75,74 @@ _HISTORY = _strings(None, None, name="history")
 _EXCLUDE = _strings(None, None, name="exclude")
 _CANDIDATES = _strings(None, None, name="candidates")
 _CONTEXT = _strings(None, name="context")
+_RULES = (
+    _strings(None, None, name="allow"),
+    _strings(None, None, name="filter"),
+    _strings(None, None, name="boost"),
+    tf.TensorSpec([None, None], tf.float32, name="boost_by"),
+    tf.TensorSpec([None], tf.float32, name="diversity"),
+)
 
 
 class Servable(tf.Module):
     """The serving contract.
 
     Args:
-        towers: The Trainer's SavedModel, loaded; only its `query` signature is used.
+        query_part: Of the Trainer's SavedModel, loaded; the rest of it is not exported.
+        max_history: The most items of a history that the query part takes.
         index: What it is asked about.
-        item_file: A text file with the N item ids, one a line, in the order of `index`.
-        user_file: The same of the U users.
-        settings: `default_k` and `cold_start`.
+        files: Text files with the N item ids (`items`), the U users' (`users`) and the attributes' V conditions
+            (`conditions`), one a line, in the order of `index`.
+        settings: `default_k`, `cold_start`, diversity and `compact`.
         in_context: Whether the towers take a request's context.
+        ranking: The towers' ranking part and how many candidates it ranks, where there is a second stage.
     """
 
     def __init__(
         self,
-        towers: Any,
+        query_part: Any,
+        max_history: int,
         index: Index,
-        item_file: str,
-        user_file: str,
+        files: Mapping[str, str],
         settings: IndexerSettings,
         in_context: bool,
+        ranking: tuple[Any, int] | None = None,
     ) -> None:
         super().__init__()
-        self._towers = towers
+        self._query_part = query_part
+        self._max_history = max_history
         self._in_context = in_context
-        self._items = _line_numbers(item_file)
-        self._users = _line_numbers(user_file)
-        self._item_ids = tf.Variable(index.item_ids.tolist(), trainable=False, name="item_ids", dtype=tf.string)
-        self._display = tf.Variable(index.display.tolist(), trainable=False, name="display", dtype=tf.string)
+        self._items = _line_numbers(files["items"])
+        self._users = _line_numbers(files["users"])
+        # From the same file, so that the ids are stored once.
+        self._item_ids = _lines(files["items"])
+        self._display = None
+        if not np.array_equal(index.display, index.item_ids):
+            self._display = tf.Variable(index.display.tolist(), trainable=False, name="display", dtype=tf.string)
         self._num_items = len(index.item_ids)
         self._num_rows = self._num_items
         if self._num_items >= _BLOCKS_FROM:
             self._num_rows += -self._num_items % _BLOCK  # rows of no item, which `_top_k` leaves out
+        spare = [[0, self._num_rows - self._num_items], [0, 0]]
+        embedding = np.pad(index.embedding, spare)
         # One product with [embedding, 1, 0] gives the scores, one with [0, 0, 1] the popularity.
-        table = np.concatenate([index.embedding, index.bias[:, np.newaxis], index.popularity[:, np.newaxis]], axis=1)
-        table = np.pad(table, [[0, self._num_rows - self._num_items], [0, 0]])
-        self._table = tf.Variable(table, trainable=False, name="items")
-        length = np.maximum(np.linalg.norm(table[:, :-2], axis=1), 1e-12)
+        columns = np.pad(np.stack([index.bias, index.popularity], axis=1), spare)
+        self._table = Table(embedding, settings.compact, "items", columns)
+        self._history_items = Table(index.history_embedding, settings.compact, "history_items")
+        self._history_known = tf.Variable(index.history_known, trainable=False, name="history_known")
+        self._user_embeddings = None
+        if len(index.user_embedding):
+            # The last row is of a user who is not known.
+            self._user_embeddings = Table(np.pad(index.user_embedding, [[0, 1], [0, 0]]), settings.compact, "users")
+        self._second_stage = SecondStage(*ranking, self._table, index.bias, index.popularity) if ranking else None
+        self._dim = embedding.shape[1]
+        length = np.maximum(np.linalg.norm(embedding, axis=1), 1e-12)
+        # To be read as a whole and never gathered from, see `Table.gather`.
         self._inverse_length = tf.Variable(1 / length, trainable=False, name="inverse_length")
+        self._cooccurrence = None
+        if len(index.cooccurrence):
+            self._cooccurrence = Table(np.pad(index.cooccurrence, spare), settings.compact, "cooccurrence")
+        self._embedding_weight = settings.similar.embedding_weight
         # A gather needs one row at least; no user has the row of an empty table.
         self._history_values = tf.Variable(
             index.history_values if len(index.history_values) else np.zeros(1, np.int32),
@@ -114,7 +158,15 @@ class Servable(tf.Module):
         self._num_users = len(index.user_ids)
         self._default_k = settings.default_k
         self._cold_start = settings.cold_start
+        self._rules = Rules(index.attributes, _line_numbers(files["conditions"]), self._num_rows)
+        self._diversity, self._diversity_candidates = settings.diversity, settings.diversity_candidates
         self.max_k = max(self._num_items, MINIMUM_MAX_K)
+        # What several signatures share is traced once, or it would be in the graph, and take its time to load, once for
+        # each. Not as attributes: all of a module's functions are traced again when it is saved.
+        shared = (self._score_all, self._top_k, self._rules.checked, self._rules.apply)
+        self._shared = SimpleNamespace(
+            **{function.__name__.strip("_"): tf.function(function, autograph=False) for function in shared}
+        )
 
     @tf.function(input_signature=[_USERS, _HISTORY, _EXCLUDE, _K], autograph=False)
     def recommend(
@@ -130,21 +182,53 @@ class Servable(tf.Module):
         """`recommend` with what is known of the moment: `context` [B] are serialized tf.Examples."""
         return self._recommend(user_id, history, exclude, context, self._checked(k))
 
-    def _recommend(
-        self, user_id: tf.Tensor, history: tf.Tensor, exclude: tf.Tensor, context: tf.Tensor, k: tf.Tensor
+    @tf.function(input_signature=[_USERS, _HISTORY, _EXCLUDE, _CONTEXT, *_RULES, _K], autograph=False)
+    def recommend_with_rules(
+        self,
+        user_id: tf.Tensor,
+        history: tf.Tensor,
+        exclude: tf.Tensor,
+        context: tf.Tensor,
+        allow: tf.Tensor,
+        filter: tf.Tensor,
+        boost: tf.Tensor,
+        boost_by: tf.Tensor,
+        diversity: tf.Tensor,
+        k: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        scores, source, seen = self._score_all(user_id, history, context)
+        """`recommend` among the items that the rules leave, see `components.indexer.rules`; a context may be empty."""
+        request = self._shared.checked(Request(allow, filter, boost, boost_by, diversity))
+        return self._recommend(user_id, history, exclude, context, self._checked(k), request)
+
+    def _recommend(
+        self,
+        user_id: tf.Tensor,
+        history: tf.Tensor,
+        exclude: tf.Tensor,
+        context: tf.Tensor,
+        k: tf.Tensor,
+        request: Request | None = None,
+        own_k: tf.Tensor | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """The k best for each row under its rules; a row that needs only the first `own_k` [B] says so."""
+        scores, source, seen, asked = self._shared.score_all(user_id, history, context)
+        diversity = tf.fill(tf.shape(user_id), self._diversity) if self._diversity else None
+        if request is not None:
+            scores = self._shared.apply(scores, request, self._items.lookup(request.allow))
+            diversity = tf.where(request.diversity == AS_CONFIGURED, self._diversity, request.diversity)
         excluded = tf.concat([seen, self._items.lookup(exclude)], axis=1)
-        item_ids, scores = self._top_k(scores, excluded, k)
+        scores = self._ranked(scores, excluded, asked)
+        item_ids, scores = self._shared.top_k(scores, excluded, k, diversity, own_k)
         return {"item_ids": item_ids, "scores": scores, "source": source}
 
     @tf.function(input_signature=[_strings(None, name="examples")], autograph=False)
     def recommend_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """`recommend` for requests that share a batch: one serialized tf.Example a row, each with its own k.
 
-        They have `user_id`, `history` (newest first), `exclude`, `k` (int64) and the features of the context, all
-        optional. The answer is as wide as the largest k; what is beyond a row's own k is padding. A k that `recommend`
-        would refuse must not cost the other rows their answers: its row is padding, and its `source` is empty.
+        They have `user_id`, `history` (newest first), `exclude`, `k` (int64), the rules `allow`, `filter`, `boost`,
+        `boost_by` (a float for each boost) and `diversity` (float), and the features of the context, all optional. The
+        answer is as wide as the largest k; what is beyond a row's own k is padding. A k or a rule that would be refused
+        elsewhere must not cost the other rows their answers: its row is padding, and its `source` is empty.
         """
         parsed = tf.io.parse_example(
             examples,
@@ -153,9 +237,24 @@ class Servable(tf.Module):
                 "history": tf.io.VarLenFeature(tf.string),
                 "exclude": tf.io.VarLenFeature(tf.string),
                 "k": tf.io.FixedLenFeature([], tf.int64, default_value=self._default_k),
+                "allow": tf.io.VarLenFeature(tf.string),
+                "filter": tf.io.VarLenFeature(tf.string),
+                "boost": tf.io.RaggedFeature(tf.string),
+                "boost_by": tf.io.RaggedFeature(tf.float32),
+                "diversity": tf.io.FixedLenFeature([], tf.float32, default_value=self._diversity),
             },
         )
+        boost = parsed["boost"].to_tensor("")
+        request = Request(
+            tf.sparse.to_dense(parsed["allow"], ""),
+            tf.sparse.to_dense(parsed["filter"], ""),
+            boost,
+            parsed["boost_by"].to_tensor(0.0, shape=tf.shape(boost)),
+            parsed["diversity"],
+        )
         accepted = (parsed["k"] >= 1) & (parsed["k"] <= self.max_k)
+        accepted &= tf.equal(parsed["boost"].row_lengths(), parsed["boost_by"].row_lengths())
+        accepted &= ~self._rules.refused(request)
         k = tf.cast(tf.where(accepted, parsed["k"], 0), tf.int32)
         answer = self._recommend(
             parsed["user_id"],
@@ -163,6 +262,8 @@ class Servable(tf.Module):
             tf.sparse.to_dense(parsed["exclude"], ""),
             examples,
             tf.reduce_max(tf.concat([k, [0]], axis=0)),
+            request,
+            k,
         )
         wanted = tf.range(tf.shape(answer["scores"])[1]) < k[:, tf.newaxis]
         return {
@@ -173,17 +274,43 @@ class Servable(tf.Module):
 
     @tf.function(input_signature=[_strings(None, name="item_id"), _EXCLUDE, _K], autograph=False)
     def similar_items(self, item_id: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The k items whose embeddings point most nearly the same way (cosine), the item itself left out."""
+        """The k items that come with it most (see `components.indexer.similar`) or, with `similar.method: embedding`,
+        whose embeddings point most nearly the same way (cosine); the item itself is left out."""
+        return self._similar(item_id, exclude, k)
+
+    @tf.function(input_signature=[_strings(None, name="item_id"), _EXCLUDE, *_RULES, _K], autograph=False)
+    def similar_items_with_rules(
+        self,
+        item_id: tf.Tensor,
+        exclude: tf.Tensor,
+        allow: tf.Tensor,
+        filter: tf.Tensor,
+        boost: tf.Tensor,
+        boost_by: tf.Tensor,
+        diversity: tf.Tensor,
+        k: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """`similar_items` among the items that the rules leave, see `components.indexer.rules`."""
+        request = self._shared.checked(Request(allow, filter, boost, boost_by, diversity))
+        return self._similar(item_id, exclude, k, request)
+
+    def _similar(
+        self, item_id: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor, request: Request | None = None
+    ) -> dict[str, tf.Tensor]:
         row = self._items.lookup(item_id)
         known = row >= 0
         start = tf.maximum(row, 0)
-        # Of a variable that was once gathered from, TensorFlow copies all at each later read: gather from what is read.
-        table, inverse_length = self._table.read_value(), self._inverse_length.read_value()
-        embedding = tf.gather(table, start)[:, :-2] * tf.gather(inverse_length, start)[:, tf.newaxis]
-        scores = tf.matmul(tf.pad(embedding, [[0, 0], [0, 2]]), table, transpose_b=True) * inverse_length
+        inverse_length = self._inverse_length.read_value()
+        embedding = self._table.gather(start) * tf.gather(inverse_length, start)[:, tf.newaxis]
+        scores = self._table.products(tf.pad(embedding, [[0, 0], [0, 2]])) * inverse_length
+        if self._cooccurrence is not None:
+            scores = self._cooccurrence.products(self._cooccurrence.gather(start)) + self._embedding_weight * scores
         scores = tf.where(known[:, tf.newaxis], scores, -np.inf)
         excluded = tf.concat([row[:, tf.newaxis], self._items.lookup(exclude)], axis=1)
-        item_ids, scores = self._top_k(scores, excluded, self._checked(k))
+        if request is not None:
+            scores = self._shared.apply(scores, request, self._items.lookup(request.allow))
+        diversity = None if request is None else tf.maximum(request.diversity, 0.0)
+        item_ids, scores = self._shared.top_k(scores, excluded, self._checked(k), diversity)
         return {"item_ids": item_ids, "scores": scores, "known": known}
 
     @tf.function(input_signature=[_USERS, _HISTORY, _CANDIDATES], autograph=False)
@@ -201,7 +328,8 @@ class Servable(tf.Module):
     def _score(
         self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor, context: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        scores, _, _ = self._score_all(user_id, history, context)
+        scores, _, seen, asked = self._shared.score_all(user_id, history, context)
+        scores = self._ranked(scores, seen, asked)
         row = self._items.lookup(candidates)
         picked = tf.gather(scores, tf.maximum(row, 0), batch_dims=1)
         return {"scores": tf.where(row >= 0, picked, -np.inf)}
@@ -241,38 +369,56 @@ class Servable(tf.Module):
         """What a person is shown of each item: `display` [B], and whether the index knows it: `known` [B]."""
         row = self._items.lookup(item_id)
         known = row >= 0
-        return {"display": tf.where(known, tf.gather(self._display, tf.maximum(row, 0)), ""), "known": known}
+        shown = item_id if self._display is None else tf.gather(self._display, tf.maximum(row, 0))
+        return {"display": tf.where(known, shown, ""), "known": known}
 
     def signatures(self) -> dict[str, Any]:
         """The signatures by name."""
         names = ["recommend", "recommend_examples", "similar_items", "score", "by_user", "serving_default", "describe"]
+        names += ["recommend_with_rules", "similar_items_with_rules"]
         if self._in_context:
             names += ["recommend_in_context", "score_in_context"]
         return {name: getattr(self, name) for name in names}
 
     def _score_all(
         self, user_id: tf.Tensor, history: tf.Tensor, context: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Scores of all rows [B, R], their source [B], and rows of what was seen [B, S], -1 for padding."""
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, Asked]:
+        """Scores of all rows [B, R], their source [B], rows of what was seen [B, S], -1 for padding, and what a ranker
+        must know."""
         requested = self._items.lookup(history)
         user = self._users.lookup(user_id)
         known = user >= 0
         user_row = tf.where(known, user, self._num_users)
         stored = self._stored_rows(user_row)
         has_request = tf.reduce_any(requested >= 0, axis=1)
-        stored_ids = tf.where(stored >= 0, tf.gather(self._item_ids, tf.maximum(stored, 0)), "")
-        width = tf.maximum(tf.shape(history)[1], tf.shape(stored_ids)[1])
-        chosen = tf.where(has_request[:, tf.newaxis], _widen(history, width), _widen(stored_ids, width))
+        # An item that nobody knows takes its place in a history, padding doesn't.
+        listed = tf.ragged.boolean_mask(requested, history != "").to_tensor(-1)[:, : self._max_history]
+        latest = stored[:, : self._max_history]
+        width = tf.maximum(tf.shape(listed)[1], tf.shape(latest)[1])
+        chosen = tf.where(has_request[:, tf.newaxis], _widen(listed, width), _widen(latest, width))
+        rows = tf.maximum(chosen, 0)
+        items, trained = self._history_items.gather(rows), (chosen >= 0) & tf.gather(self._history_known, rows)
+        users = tf.zeros([tf.size(user), self._dim])
+        if self._user_embeddings is not None:
+            users = self._user_embeddings.gather(user_row)
 
         # What the request says of a feature counts more than what is stored.
         contexts = tf.stack([tf.gather(self._user_context, user_row), context], axis=1)
-        query = self._towers.signatures["query"](user_id=user_id, history=chosen, context=contexts)["embedding"]
+        query = self._query_part.combine(items, trained, users, contexts)
         personal = tf.ones_like(known) if self._cold_start == "model" else known | has_request
         weight = tf.cast(personal, tf.float32)[:, tf.newaxis]
         query = tf.where(personal[:, tf.newaxis], query, 0.0)
-        scores = tf.matmul(tf.concat([query, weight, 1 - weight], axis=1), self._table, transpose_b=True)
+        scores = self._table.products(tf.concat([query, weight, 1 - weight], axis=1))
         source = tf.where(known, "user", tf.where(has_request, "history", "popular"))
-        return scores, source, tf.concat([requested, stored], axis=1)
+        return scores, source, tf.concat([requested, stored], axis=1), Asked(query, items, trained, personal)
+
+    def _ranked(self, scores: tf.Tensor, excluded: tf.Tensor, asked: Asked) -> tf.Tensor:
+        """Scores [B, R] as the second stage has them, if there is one; the rows `excluded` are no candidates."""
+        if self._second_stage is None:
+            return scores
+        return self._second_stage.apply(
+            scores, *self._best(self._left(scores, excluded), self._second_stage.candidates), asked
+        )
 
     def _stored_rows(self, user: tf.Tensor) -> tf.Tensor:
         """Stored histories [B, S] int64 of user rows [B], padded with -1; the row after the last has none."""
@@ -293,19 +439,51 @@ class Servable(tf.Module):
         ):
             return tf.identity(k)
 
-    def _top_k(self, scores: tf.Tensor, excluded: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _top_k(
+        self,
+        scores: tf.Tensor,
+        excluded: tf.Tensor,
+        k: tf.Tensor,
+        diversity: tf.Tensor | None = None,
+        own_k: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Ids and scores [B, k] of the best of `scores` [B, R] without the rows `excluded` [B, X], -1 for none."""
+        scores = self._left(scores, excluded)
+        count = tf.minimum(k, self._num_items)
+        if diversity is None:
+            scores, rows = self._best(scores, count)
+        else:
+            scores, rows = tf.cond(
+                tf.reduce_any(diversity > 0),
+                lambda: self._diverse(scores, count, diversity, k if own_k is None else own_k),
+                lambda: self._best(scores, count),
+            )
+        item_ids = tf.where(tf.math.is_inf(scores), "", self._item_ids.lookup(tf.cast(rows, tf.int64)))
+        padding = [[0, 0], [0, k - count]]
+        return tf.pad(item_ids, padding, constant_values=""), tf.pad(scores, padding, constant_values=-np.inf)
+
+    def _left(self, scores: tf.Tensor, excluded: tf.Tensor) -> tf.Tensor:
+        """Scores [B, R] with -inf in the rows `excluded` [B, X], -1 for none, and in those of no item."""
         if self._num_rows > self._num_items:
             spare = tf.range(self._num_items, self._num_rows, dtype=tf.int64)[tf.newaxis]
             excluded = tf.concat([excluded, tf.repeat(spare, tf.shape(scores)[0], axis=0)], axis=1)
-        count = tf.minimum(k, self._num_items)
         place = tf.where(excluded >= 0)
         cells = tf.stack([place[:, 0], tf.gather_nd(excluded, place)], axis=1)
-        scores = tf.tensor_scatter_nd_update(scores, cells, tf.fill([tf.shape(cells)[0]], -np.inf))
-        scores, rows = _best(scores, count) if self._num_items >= _BLOCKS_FROM else tf.math.top_k(scores, count)
-        item_ids = tf.where(tf.math.is_inf(scores), "", tf.gather(self._item_ids, rows))
-        padding = [[0, 0], [0, k - count]]
-        return tf.pad(item_ids, padding, constant_values=""), tf.pad(scores, padding, constant_values=-np.inf)
+        return tf.tensor_scatter_nd_update(scores, cells, tf.fill([tf.shape(cells)[0]], -np.inf))
+
+    def _best(self, scores: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Scores and rows [B, count] of the best of `scores` [B, R]."""
+        return _best(scores, count) if self._num_items >= _BLOCKS_FROM else tuple(tf.math.top_k(scores, count))
+
+    def _diverse(
+        self, scores: tf.Tensor, count: tf.Tensor, diversity: tf.Tensor, own_k: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Scores and rows [B, count] of a diverse choice of each row's best, at least of its `own_k` ([B] or one)."""
+        pool = tf.broadcast_to(tf.maximum(own_k, self._diversity_candidates), tf.shape(diversity))
+        scores, rows = self._best(scores, tf.minimum(tf.reduce_max(pool), self._num_items))
+        directions = self._table.gather(rows) * tf.gather(self._inverse_length.read_value(), rows)[:, :, tf.newaxis]
+        places = diverse(scores, directions, diversity, pool, count)
+        return tf.gather(scores, places, batch_dims=1), tf.gather(rows, places, batch_dims=1)
 
 
 def _best(scores: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -331,6 +509,14 @@ def _line_numbers(file: str) -> tf.lookup.StaticHashTable:
     return tf.lookup.StaticHashTable(initializer, default_value=-1)
 
 
+def _lines(file: str) -> tf.lookup.StaticHashTable:
+    """Number of a line to its text."""
+    initializer = tf.lookup.TextFileInitializer(
+        file, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE
+    )
+    return tf.lookup.StaticHashTable(initializer, default_value="")
+
+
 def _widen(values: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """[B, W] strings to [B, width] with padding on the right."""
-    return tf.pad(values, [[0, 0], [0, width - tf.shape(values)[1]]], constant_values="")
+    """Rows [B, W] to [B, width] with -1 on the right."""
+    return tf.pad(values, [[0, 0], [0, width - tf.shape(values)[1]]], constant_values=-1)

@@ -6,8 +6,44 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Compact = Literal["float32", "float16", "int8"]
 
-class IndexerSettings(BaseModel):
+
+class ExportSettings(BaseModel):
+    """How the servable is stored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    compact: Compact = "float32"
+    """Precision of the servable's tables: the items' embeddings, those of histories and of users. float16 halves them,
+    int8, with a scale for each row, makes them about a quarter; requests then take somewhat longer."""
+
+
+class SimilarSettings(BaseModel):
+    """What `similar_items` goes by. The defaults do best on the latest training events of MovieLens-100K."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    method: Literal["co_occurrence", "embedding"] = "co_occurrence"
+    """co_occurrence: what users have near the item, with the candidate tower's embeddings for what few or none had;
+    embedding: the cosine of those embeddings alone."""
+
+    window: int = Field(20, ge=1)
+    """co_occurrence: how many earlier items of its user an event counts for, at most `history.max_length`; the p-th
+    counts 1 / p."""
+
+    dim: int = Field(128, ge=1)
+    """co_occurrence: length of the item vectors. More of it finds rarer items, fewer smooth more."""
+
+    popularity_exponent: float = Field(0.4, ge=0, le=1)
+    """co_occurrence: how strongly popular items are held back: 0 not at all, 0.5 as a cosine does, 1 most."""
+
+    embedding_weight: float = Field(0.5, ge=0)
+    """co_occurrence: weight of the embeddings' cosine, where the vectors of items with events have a mean square length
+    of 1. New items are found by it alone."""
+
+
+class AnswerSettings(BaseModel):
     """What the servable answers when a request leaves it open, and what it remembers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -22,3 +58,20 @@ class IndexerSettings(BaseModel):
     stored_history: int = Field(1_000, ge=0)
     """Newest distinct items kept of each training user: what a request without a history is served from, and what such
     a user is not recommended again."""
+
+    similar: SimilarSettings = SimilarSettings()
+    """Item to item."""
+
+    filters: tuple[str, ...] = ()
+    """Features of the catalogue by which requests can filter and boost items: categories and numbers."""
+
+    diversity: float = Field(0.0, ge=0, le=1)
+    """How much recommendations are to differ from each other (maximal marginal relevance; 1 - lambda), unless a request
+    says so itself: 0 is by score alone, 1 by difference alone."""
+
+    diversity_candidates: int = Field(100, ge=1)
+    """Of how many best items a diverse list is chosen; at least of k."""
+
+
+class IndexerSettings(AnswerSettings, ExportSettings):
+    """All that the Indexer goes by."""

@@ -43,6 +43,7 @@ def clean(
     check_text(block, verdicts)
     order = place(file, block)
     arrays: dict[str, pa.Array] = {}
+    own = np.ones(size)
     if columns.event is not None:
         arrays["event"] = as_text(block.columns[columns.event], columns.event)
         verdicts.reject(_mask(pc.is_null(arrays["event"])), f"{columns.event} is missing")
@@ -60,17 +61,23 @@ def clean(
         verdicts.reject(bad, f"{columns.timestamp} is not a time between 1900 and 2200 ({_UNITS[unit]})")
     if columns.rating is not None:
         rating, missing, bad = as_numbers(block.columns[columns.rating], columns.rating)
-        verdicts.reject(missing, f"{columns.rating} is missing")
+        (verdicts.drop if settings.drop_unrated else verdicts.reject)(missing, f"{columns.rating} is missing")
         verdicts.reject(bad, f"{columns.rating} is not a number")
         arrays["rating"] = pa.array(rating.astype(np.float32))
         if settings.min_rating is not None:
             verdicts.drop(rating < settings.min_rating, f"rated below min_rating {settings.min_rating:g}")
+    if columns.weight is not None:
+        value, missing, bad = as_numbers(block.columns[columns.weight], columns.weight)
+        verdicts.reject(missing, f"{columns.weight} is missing")
+        verdicts.reject(bad, f"{columns.weight} is not a number")
+        verdicts.drop(value <= 0, f"with a {columns.weight} of 0 or less")
+        own = np.maximum(np.nan_to_num(value), 0)
     arrays = {
         "user_id": user,
         "item_id": item,
         "timestamp": pa.array(time),
         ORDER: pa.array(order),
-        "weight": pa.array(_weights(arrays, settings, size)),
+        "weight": pa.array(_weights(arrays, settings, own)),
         **arrays,
         **read_features(block, settings.features, verdicts),
         EVALUATION: pa.array(np.full(size, evaluation)),
@@ -128,9 +135,9 @@ def mixed(numbers: np.ndarray) -> np.ndarray:
     return bits ^ (bits >> np.uint64(31))
 
 
-def _weights(arrays: Mapping[str, pa.Array], settings: InteractionSettings, size: int) -> np.ndarray:
-    """Returns float32 [n]: the weight of the event's type times that of the listed rating nearest to the event's."""
-    weight = np.ones(size, dtype=np.float32)
+def _weights(arrays: Mapping[str, pa.Array], settings: InteractionSettings, own: np.ndarray) -> np.ndarray:
+    """Returns float32 [n]: the event's `own` weight times that of its type and of the listed rating nearest to its."""
+    weight = (np.log1p(own) if settings.weight_transform == "log" else own).astype(np.float32)
     if settings.event_weights:
         types = pa.array(list(settings.event_weights), pa.string())
         weights = pa.array(list(settings.event_weights.values()), pa.float32())

@@ -33,10 +33,12 @@ def ordered(events: Sequence[pa.Table], settings: InteractionSettings) -> tuple[
     positions = np.lexsort((order, time, user))
     if settings.deduplicate:
         item = table["item_id"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
-        by_item = np.lexsort((order, item, time, user))
+        by_item = np.lexsort((order, time, item, user))
         same = np.zeros(len(user), dtype=bool)
         here, before = by_item[1:], by_item[:-1]
-        same[here] = (user[here] == user[before]) & (time[here] == time[before]) & (item[here] == item[before])
+        same[here] = (user[here] == user[before]) & (item[here] == item[before])
+        if settings.deduplicate != "user_item":
+            same[here] &= time[here] == time[before]
         positions = positions[~same[positions]]
         if same.any():
             report.dropped["duplicates"] += int(same.sum())
@@ -73,6 +75,20 @@ def join_users(events: pa.Table, users: Sequence[pa.Table], path: str) -> tuple[
     return events, report
 
 
+def busiest_users(counts: pa.Table, limit: int) -> pa.Table:
+    """Returns the `limit` rows of user_id and events [users] with the most events; of equal counts the first by id."""
+    return counts.sort_by([("events", "descending"), ("user_id", "ascending")]).slice(0, limit)
+
+
+def only_users(events: pa.Table, users: pa.Array, limit: int) -> tuple[pa.Table, Report]:
+    """Returns the events of `users`, of whom there are at most `limit`."""
+    report = Report()
+    kept = events.filter(pc.is_in(events["user_id"].combine_chunks(), value_set=users)).combine_chunks()
+    if len(kept) < len(events):
+        report.dropped[f"of users beyond top_users {limit:,}"] += len(events) - len(kept)
+    return kept, report
+
+
 @dataclass(frozen=True)
 class Marked:
     """A partition's events with what is known about them; arrays [n], sorted by user, time, place in the log."""
@@ -98,10 +114,10 @@ def mark(table: pa.Table, settings: InteractionSettings, cut: Optional[splitting
     return Marked(table, user, evaluation, rare, counted & ~rare)
 
 
-def item_counts(marked: Marked) -> pa.Table:
-    """Returns item_id and events [distinct items]: the events that count, after rare users are gone."""
-    counts = pc.value_counts(marked.table["item_id"].combine_chunks().filter(pa.array(marked.counted)))
-    return pa.table({"item_id": counts.field(0), "events": counts.field(1)})
+def event_counts(marked: Marked, column: str) -> pa.Table:
+    """Returns user_id or item_id and events [distinct ids]: the events that count, after rare users are gone."""
+    counts = pc.value_counts(marked.table[column].combine_chunks().filter(pa.array(marked.counted)))
+    return pa.table({column: counts.field(0), "events": counts.field(1)})
 
 
 def examples(

@@ -1,6 +1,6 @@
 """The settings of InteractionGen: how the log looks, what is kept, how it is split."""
 
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal, Optional, Union
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -27,6 +27,8 @@ class Columns(BaseModel):
     """How much, if the log has ratings."""
     event: Optional[_Column] = None
     """The type of the event (view, purchase...), if the log has types."""
+    weight: Optional[_Column] = None
+    """How much the event counts, such as the time spent. Rows where it is 0 or less are dropped."""
 
 
 class History(BaseModel):
@@ -99,12 +101,21 @@ class InteractionSettings(BaseModel):
     rating_weights: dict[Annotated[float, Field(allow_inf_nan=False)], _Weight] = Field(default_factory=dict)
     """Weight by rating, multiplied with the one of the event's type. A rating that is not listed has the weight of the
     nearest one that is, the lower of two. Without it ratings weigh nothing."""
+    weight_transform: Literal["none", "log"] = "none"
+    """What becomes of the column `weight` before it is multiplied with the others. log: log(1 + value), for times and
+    amounts, of which a few are huge. Only ratios of weights count: training scales them to a mean of 1."""
     rating_range: Optional[tuple[float, float]] = None
     """Lowest and highest rating that make sense; the ExampleValidator stops the run at others."""
     min_rating: Optional[float] = None
     """Events rated lower are dropped."""
-    deduplicate: bool = True
-    """Drop an event with the user, item and timestamp of an earlier row."""
+    drop_unrated: bool = False
+    """Whether events without a rating are dropped like these; otherwise they are rows that can't be used."""
+    deduplicate: Union[bool, Literal["user_item"]] = True
+    """Drop an event with the user, item and timestamp of an earlier row. user_item: each user's first event with an
+    item is the only one, for logs in which people come back to the same items, which they aren't recommended anyway."""
+    top_users: Optional[int] = Field(default=None, ge=1)
+    """Only so many users are kept, those with the most events; with the time and files splits only training events
+    count. Of users with equally many the first by id are."""
     min_user_events: int = Field(default=1, ge=1)
     """Users with fewer events are dropped. With the time and files splits only training events count and are dropped,
     so that nothing of the future decides what is trained on; histories still hold them."""
@@ -127,9 +138,11 @@ class InteractionSettings(BaseModel):
     def _consistent(self) -> "InteractionSettings":
         if self.event_weights and self.columns.event is None:
             raise ValueError("event_weights needs columns.event")
-        for name in ("rating_weights", "min_rating", "rating_range"):
-            if getattr(self, name) not in (None, {}) and self.columns.rating is None:
+        for name in ("rating_weights", "min_rating", "rating_range", "drop_unrated"):
+            if getattr(self, name) not in (None, {}, False) and self.columns.rating is None:
                 raise ValueError(f"{name} needs columns.rating")
+        if self.weight_transform != "none" and self.columns.weight is None:
+            raise ValueError("weight_transform needs columns.weight")
         if self.rating_range is not None and not self.rating_range[0] < self.rating_range[1]:
             raise ValueError("rating_range must be the lowest and the highest rating")
         if self.users is not None:

@@ -62,17 +62,28 @@ def generate(pipeline: beam.Pipeline, log: Log, split_folders: dict[str, str], r
     cut: Any = log.cut
     if settings.split.method == "time" and cut is None:
         cut = beam.pvalue.AsSingleton(_find_cut(arranged.partitions, log))
+    partitions, reports = arranged.partitions, [counted]
+    if settings.top_users is not None:
+        top = beam.pvalue.AsSingleton(
+            partitions
+            | "CountUsers" >> beam.Map(_count_users, settings, cut)
+            | "TopUsers" >> beam.CombineGlobally(_busiest, settings.top_users)
+        )
+        chosen = partitions | "OnlyTopUsers" >> beam.ParDo(_OnlyUsers(settings.top_users), top).with_outputs(
+            "report", main="partitions"
+        )
+        partitions, reports = chosen.partitions, [counted, chosen.report]
     common: Any = None
     if settings.min_item_events > 1:
         common = beam.pvalue.AsSingleton(
-            arranged.partitions
+            partitions
             | "CountItems" >> beam.Map(_count_items, settings, cut)
             | "AddItems" >> beam.CombineGlobally(add_counts)
             | "CommonItems" >> beam.Map(_common_items, settings.min_item_events)
         )
-    written = arranged.partitions | "Write" >> beam.ParDo(_Write(log, split_folders, temporary), early, cut, common)
+    written = partitions | "Write" >> beam.ParDo(_Write(log, split_folders, temporary), early, cut, common)
     _ = (
-        (counted, written)
+        (*reports, written)
         | "Reports" >> beam.Flatten()
         | "Report" >> beam.CombineGlobally(merged)
         | "WriteReport" >> beam.Map(_write_report, log, rejects, cut)
@@ -133,6 +144,22 @@ class _Arrange(beam.DoFn):
                 reports.append(report)
             yield number, to_bytes(events)
             yield beam.pvalue.TaggedOutput("report", merged(reports))
+
+
+class _OnlyUsers(beam.DoFn):
+    """Leaves a partition the events of the users in a table of them; who has none of them is gone."""
+
+    def __init__(self, limit: int):
+        self._limit = limit
+
+    def process(self, element: tuple[int, bytes], users: bytes) -> Iterator[Any]:
+        number, data = element
+        events, report = partition.only_users(
+            from_bytes(data), from_bytes(users)["user_id"].combine_chunks(), self._limit
+        )
+        if len(events):
+            yield number, to_bytes(events)
+        yield beam.pvalue.TaggedOutput("report", report)
 
 
 class _Write(beam.DoFn):
@@ -214,8 +241,18 @@ def _cut(keys: np.ndarray, place: Optional[tuple[int, int]]) -> Optional[splitti
     return splitting.cut_at(keys[0], keys[1], place[1]) if place else None
 
 
+def _count_users(element: tuple[int, bytes], settings: Any, cut: Optional[splitting.Cut]) -> bytes:
+    counts = partition.event_counts(partition.mark(from_bytes(element[1]), settings, cut), "user_id")
+    return to_bytes(partition.busiest_users(counts, settings.top_users))
+
+
+def _busiest(parts: Iterable[bytes], limit: int) -> bytes:
+    empty = pa.table({"user_id": pa.array([], pa.string()), "events": pa.array([], pa.int64())})
+    return to_bytes(partition.busiest_users(pa.concat_tables([empty, *map(from_bytes, parts)]), limit))
+
+
 def _count_items(element: tuple[int, bytes], settings: Any, cut: Optional[splitting.Cut]) -> bytes:
-    return to_bytes(partition.item_counts(partition.mark(from_bytes(element[1]), settings, cut)))
+    return to_bytes(partition.event_counts(partition.mark(from_bytes(element[1]), settings, cut), "item_id"))
 
 
 def _common_items(data: bytes, minimum: int) -> pa.Array:

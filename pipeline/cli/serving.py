@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -49,6 +50,31 @@ TransportOption = Annotated[str, typer.Option(help="grpc or rest.")]
 ExcludeOption = Annotated[
     Optional[list[str]],
     typer.Option(help='Items not to return, "id1,id2"; an id with a comma in double quotes. Repeatable.'),
+]
+AllowOption = Annotated[
+    Optional[list[str]], typer.Option(help="The only items that may be returned, written as for --exclude. Repeatable.")
+]
+FilterOption = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--filter",
+        metavar="CONDITION",
+        help="What all items must fulfil: brand=x (of several with the same name one must do), 'price<=20', 'price>=5'."
+        " Repeatable.",
+    ),
+]
+BoostOption = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        metavar="CONDITION:NUMBER",
+        help="Add to the scores of items that fulfil a condition: brand=x:0.5. Repeatable.",
+    ),
+]
+DiversityOption = Annotated[
+    Optional[float],
+    typer.Option(
+        help="How much the items are to differ, from 0 (by score alone) to 1; by default as the model has it."
+    ),
 ]
 CountOption = Annotated[Optional[int], typer.Option("-k", help="How many items; by default as the config says.")]
 
@@ -139,6 +165,10 @@ def query(
             " timestamp=2026-01-31T20:15:00; a text that looks like a number in quotes: zip='\"90210\"'. Repeatable.",
         ),
     ] = None,
+    allow: AllowOption = None,
+    filters: FilterOption = None,
+    boost: BoostOption = None,
+    diversity: DiversityOption = None,
     k: CountOption = None,
     target: TargetOption = None,
     transport: TransportOption = "grpc",
@@ -151,16 +181,21 @@ def query(
     seen = parse_ids(history or (), "--history")
     excluded = parse_ids(exclude or (), "--exclude")
     features = parse_context(context or ())
+    rules = _rules(allow, filters, boost, diversity)
     with _client(endpoint) as client:
-        answer = client.recommend(user, seen, excluded, endpoint.default_k if k is None else k, features)
+        answer = client.recommend(user, seen, excluded, endpoint.default_k if k is None else k, features, **rules)
         if answer.items:
             _show(client, answer.items, _version(client, answer.version), endpoint.model)
-        typer.echo(_explain(answer, user, seen))
+        typer.echo(_explain(answer, user, seen, bool(allow or filters)))
 
 
 def similar(
     item: Annotated[str, typer.Option(help="The item's id.")],
     exclude: ExcludeOption = None,
+    allow: AllowOption = None,
+    filters: FilterOption = None,
+    boost: BoostOption = None,
+    diversity: DiversityOption = None,
     k: CountOption = None,
     target: TargetOption = None,
     transport: TransportOption = "grpc",
@@ -171,12 +206,13 @@ def similar(
     """Ask a running model server for items similar to one."""
     endpoint = _endpoint(config, target, model, label, transport)
     excluded = parse_ids(exclude or (), "--exclude")
+    rules = _rules(allow, filters, boost, diversity)
     with _client(endpoint) as client:
-        answer = client.similar_items(item, excluded, endpoint.default_k if k is None else k)
+        answer = client.similar_items(item, excluded, endpoint.default_k if k is None else k, **rules)
         if not answer.known:
             raise InputError(f"item {item!r}: the model {endpoint.model!r} doesn't know it (ids are matched exactly)")
         if not answer.items:
-            typer.echo("nothing is left: every other item is excluded")
+            typer.echo("nothing is left: every other item is excluded or ruled out")
             return
         (asked,) = client.describe([item])
         _show(client, answer.items, _version(client, answer.version), endpoint.model)
@@ -234,6 +270,57 @@ def parse_context(values: Sequence[str]) -> dict[str, Any]:
                 f"--context {option!r}: the value is not valid YAML: {' '.join(str(error).split())}"
             ) from None
     return context
+
+
+def parse_filters(values: Sequence[str]) -> dict[str, list[str]]:
+    """Reads filters from options that each hold a condition.
+
+    Args:
+        values: such as `['brand=x', 'brand=y', 'price<=20']`.
+
+    Returns:
+        Values by the name with its operator, such as `{'brand=': ['x', 'y'], 'price<=': ['20']}`.
+
+    Raises:
+        InputError: an option is no condition.
+    """
+    filters: dict[str, list[str]] = {}
+    for option in values:
+        condition = re.fullmatch(r"(\w+(?:<=|>=|=))(.*)", option, re.DOTALL)
+        if not condition:
+            raise InputError(f"--filter {option!r}: expected name=value, such as brand=x, or price<=20, price>=5")
+        filters.setdefault(condition[1], []).append(condition[2])
+    return filters
+
+
+def parse_boosts(values: Sequence[str]) -> dict[str, float]:
+    """Reads boosts from options that each hold `condition:number`; of a condition given twice the sum counts.
+
+    Raises:
+        InputError: an option is none.
+    """
+    boosts: dict[str, float] = {}
+    for option in values:
+        condition, _, by = option.rpartition(":")
+        try:
+            boosts[condition] = boosts.get(condition, 0.0) + float(by)
+        except ValueError:
+            condition = ""
+        if not condition:
+            raise InputError(f"--boost {option!r}: expected condition:number, such as brand=x:0.5")
+    return boosts
+
+
+def _rules(
+    allow: Optional[list[str]], filters: Optional[list[str]], boost: Optional[list[str]], diversity: Optional[float]
+) -> dict[str, Any]:
+    """The rules as arguments of the client."""
+    return {
+        "allow": parse_ids(allow, "--allow") if allow else None,
+        "filters": parse_filters(filters or ()),
+        "boosts": parse_boosts(boost or ()),
+        "diversity": diversity,
+    }
 
 
 def _endpoint(
@@ -294,10 +381,11 @@ def _version(client: RecommenderClient, version: Optional[int]) -> int:
     return client.metadata().version if version is None else version
 
 
-def _explain(answer: RecommendationList, user: Optional[str], history: Sequence[str]) -> str:
+def _explain(answer: RecommendationList, user: Optional[str], history: Sequence[str], ruled: bool) -> str:
     """Says what the list was made from."""
     if not answer.items:
-        return "nothing is left to recommend: every item was seen or is excluded"
+        rest = " or ruled out" if ruled else ""
+        return f"nothing is left to recommend: every item was seen or is excluded{rest}"
     unknown = f"user {user} is unknown to the model; " if user else ""
     if answer.source == "user":
         return f"source: user ({user} is known{', served from the history given' if history else ''})"

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Optional, TypeVar
 
-from serving.client.calls import Calls, Query
+from serving.client.calls import Calls, Query, checked_rules
 from serving.client.engine import Flight, Run, Start, Steps
 from serving.client.errors import RecommenderError
 from serving.client.results import ItemDescription, ModelMetadata, RecommendationList, SimilarItems, VersionStatus
+from serving.client.rules import Filters
 from serving.client.tensors import Tensor
 from serving.client.transport import AsyncTransport
 
@@ -35,17 +36,34 @@ class AsyncRecommenderClient(Calls):
         exclude: Sequence[str] = (),
         k: int = 10,
         context: Optional[Mapping[str, Any]] = None,
+        *,
+        allow: Optional[Sequence[str]] = None,
+        filters: Optional[Filters] = None,
+        boosts: Optional[Mapping[str, float]] = None,
+        diversity: Optional[float] = None,
     ) -> RecommendationList:
         """See `RecommenderClient.recommend`."""
-        return (await self._drive(self._recommend([Query(user_id, history, exclude, context)], k)))[0]
+        query = Query(user_id, history, exclude, context, allow, filters, boosts, diversity)
+        return (await self._drive(self._recommend([query], k)))[0]
 
     async def recommend_batch(self, queries: Iterable[Query], k: int = 10) -> list[RecommendationList]:
         """See `RecommenderClient.recommend_batch`."""
         return await self._drive(self._recommend(queries, k))
 
-    async def similar_items(self, item_id: str, exclude: Sequence[str] = (), k: int = 10) -> SimilarItems:
+    async def similar_items(
+        self,
+        item_id: str,
+        exclude: Sequence[str] = (),
+        k: int = 10,
+        *,
+        allow: Optional[Sequence[str]] = None,
+        filters: Optional[Filters] = None,
+        boosts: Optional[Mapping[str, float]] = None,
+        diversity: Optional[float] = None,
+    ) -> SimilarItems:
         """See `RecommenderClient.similar_items`."""
-        return await self._drive(self._similar_items(item_id, exclude, k))
+        rules = checked_rules(allow, filters, boosts, diversity)
+        return await self._drive(self._similar_items(item_id, exclude, k, rules))
 
     async def score(self, user_id: Optional[str], history: Sequence[str], candidates: Sequence[str]) -> list[float]:
         """See `RecommenderClient.score`."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, NamedTuple, Optional, TypeVar, Union
 
 from serving.client import context as request_context
-from serving.client import tensors
+from serving.client import rules, tensors
 from serving.client.engine import Engine, Interceptor, Steps
 from serving.client.errors import FAILURES, InvalidRequest, ModelNotFound, RecommenderError, ServerError
 from serving.client.metrics import Metrics
@@ -30,7 +30,10 @@ T = TypeVar("T")
 
 _MAX_K = (1 << 31) - 1
 _IN_CONTEXT = "recommend_in_context"
+_WITH_RULES = "recommend_with_rules"
 _EXAMPLES = "recommend_examples"
+_AS_CONFIGURED = -1.0
+"""The diversity of a request that leaves it to the model."""
 _UNKNOWN_LABEL = "Unrecognized servable version label"
 _TEXTS = {"item_ids", "source", "display"}
 """The outputs that are strings."""
@@ -49,6 +52,14 @@ class Query:
     """Ids of items that must not be returned."""
     context: Optional[Mapping[str, Any]] = None
     """Features of the request by name, see `RecommenderClient.recommend`."""
+    allow: Optional[Sequence[str]] = None
+    """Ids of the only items that may be returned; None for all."""
+    filters: Optional[rules.Filters] = None
+    """What all items must fulfil, see `RecommenderClient.recommend`."""
+    boosts: Optional[Mapping[str, float]] = None
+    """What is added to the scores of items, by condition."""
+    diversity: Optional[float] = None
+    """How much the items are to differ, from 0 to 1; None as the model has it."""
 
 
 class _Row(NamedTuple):
@@ -58,6 +69,7 @@ class _Row(NamedTuple):
     history: list[str]
     exclude: list[str]
     context: Mapping[str, Any]
+    rules: rules.Rules
 
 
 class Calls:
@@ -136,6 +148,7 @@ class Calls:
                 _ids(query.history, "history"),
                 _ids(query.exclude, "exclude"),
                 {} if query.context is None else query.context,
+                checked_rules(query.allow, query.filters, query.boosts, query.diversity),
             )
             for query in queries
         ]
@@ -159,7 +172,8 @@ class Calls:
                 yield from self._on_side(traffic, lambda model: self._recommend_by(model, rows, k, deadline), len(rows))
             )
         except FAILURES as error:
-            if self._fallback is None:
+            # Which items pass a filter is known to the model only.
+            if self._fallback is None or any(row.rules.filters for row in rows):
                 raise
             self.metrics.happened("fallback", len(rows))
             items = self._fallback.current() if isinstance(self._fallback, FileFallback) else self._fallback
@@ -174,7 +188,10 @@ class Calls:
             outputs = self._checked(answer, model, signature, {"item_ids": (len(rows), None), "source": (len(rows),)})
             sources = outputs["source"].values
             if "" in sources:  # how a request that shares a batch is refused
-                raise InvalidRequest(f"{self.target} refused the request: k={k} is above the model's limit")
+                raise InvalidRequest(
+                    f"{self.target} refused the request: k={k} is above the model's limit, or a rule names no attribute"
+                    " of the model's (without batching the message says which)"
+                )
             # Where the server batches, a row is as long as the longest that anybody asked for.
             return [
                 RecommendationList(items[:k], str(source), answer.version, model.label)
@@ -204,23 +221,31 @@ class Calls:
             "k": Tensor("int32", (), [k]),
         }
         contexts = [request_context.serialize(row.context) for row in rows]
+        if any(row.rules != rules.Rules() for row in rows):
+            inputs = {**inputs, "context": _strings(contexts), **_rule_inputs([row.rules for row in rows])}
+            return _WITH_RULES, inputs, "takes no rules: it was indexed before there were any"
         if any(contexts):
             return _IN_CONTEXT, {**inputs, "context": _strings(contexts)}, "takes no context: ask without one"
         return "recommend", inputs, "isn't a recommender"
 
-    def _similar_items(self, item_id: str, exclude: Sequence[str], k: int) -> Steps[SimilarItems]:
+    def _similar_items(
+        self, item_id: str, exclude: Sequence[str], k: int, own_rules: rules.Rules
+    ) -> Steps[SimilarItems]:
+        ruled = own_rules != rules.Rules()
+        signature = "similar_items_with_rules" if ruled else "similar_items"
         inputs = {
             "item_id": _strings([_id(item_id, "item_id")]),
             "exclude": _matrix([_ids(exclude, "exclude")]),
             "k": Tensor("int32", (), [_checked_k(k)]),
+            **(_rule_inputs([own_rules]) if ruled else {}),
         }
 
         def parse(answer: Answer) -> SimilarItems:
-            outputs = self._checked(answer, self._model, "similar_items", {"item_ids": (1, None), "known": (1,)})
+            outputs = self._checked(answer, self._model, signature, {"item_ids": (1, None), "known": (1,)})
             known = bool(outputs["known"].values[0])
             return SimilarItems(self._ranked(outputs, self._model)[0], known, answer.version)
 
-        request = Predict(self._model, "similar_items", inputs, ("item_ids", "known", "scores"))
+        request = Predict(self._model, signature, inputs, ("item_ids", "known", "scores"))
         return (yield from self._call(request, parse))
 
     def _score(self, user_id: Optional[str], history: Sequence[str], candidates: Sequence[str]) -> Steps[list[float]]:
@@ -329,7 +354,8 @@ def _value(answer: Answer) -> Any:
 
 def _fall_back(items: Sequence[str], row: _Row, k: int, error: RecommenderError) -> RecommendationList:
     left_out = {*row.history, *row.exclude}
-    kept = [item for item in dict.fromkeys(items) if item not in left_out][:k]
+    allowed = set(row.rules.allow or items)
+    kept = [item for item in dict.fromkeys(items) if item in allowed and item not in left_out][:k]
     return RecommendationList(
         tuple(Recommendation(item, 0.0) for item in kept), "fallback", error=error.with_traceback(None)
     )
@@ -391,6 +417,44 @@ def _text(value: Any, name: str) -> str:
     except UnicodeEncodeError:
         raise InvalidRequest(f"{name}: {value!r} can't be written as UTF-8") from None
     return value
+
+
+def checked_rules(
+    allow: Optional[Sequence[str]],
+    filters: Optional[rules.Filters],
+    boosts: Optional[Mapping[str, float]],
+    diversity: Optional[float],
+) -> rules.Rules:
+    """Checks the rules of a request.
+
+    Raises:
+        InvalidRequest: there can be no such rule.
+    """
+    allowed = () if allow is None else tuple(_id(item, "allow") for item in _ids(allow, "allow"))
+    if allow is not None and not allowed:
+        raise InvalidRequest("allow is an empty list, so that nothing could be returned; None allows all items")
+    return rules.Rules(
+        allowed,
+        tuple(_text(condition, "filters") for condition in rules.conditions({} if filters is None else filters)),
+        tuple((_text(condition, "boosts"), by) for condition, by in rules.boosted({} if boosts is None else boosts)),
+        rules.checked_diversity(diversity),
+    )
+
+
+def _rule_inputs(rows: Sequence[rules.Rules]) -> dict[str, Tensor]:
+    diversity = [_AS_CONFIGURED if row.diversity is None else row.diversity for row in rows]
+    boost = _matrix([[condition for condition, _ in row.boosts] for row in rows])
+    return {
+        "allow": _matrix([row.allow for row in rows]),
+        "filter": _matrix([row.filters for row in rows]),
+        "boost": boost,
+        "boost_by": Tensor(
+            "float32",
+            boost.shape,
+            [by for row in rows for by in [*(by for _, by in row.boosts), *[0.0] * (boost.shape[1] - len(row.boosts))]],
+        ),
+        "diversity": Tensor("float32", (len(rows),), diversity),
+    }
 
 
 def _strings(values: Sequence[Union[str, bytes]]) -> Tensor:

@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Optional, TypeVar
 
-from serving.client.calls import Calls, Query
+from serving.client.calls import Calls, Query, checked_rules
 from serving.client.engine import Flight, Run, Start, Steps
 from serving.client.errors import RecommenderError
 from serving.client.results import ItemDescription, ModelMetadata, RecommendationList, SimilarItems, VersionStatus
+from serving.client.rules import Filters
 from serving.client.tensors import Tensor
 from serving.client.transport import Pending, Transport
 
@@ -48,7 +49,8 @@ class RecommenderClient(Calls):
         hedge: ask twice when an answer is late; by default never.
         breaker: leave a server that keeps failing alone for a while; by default none is left alone.
         fallback: ids of popular items, or a `FileFallback`: what `recommend` and `recommend_batch` return, less the
-            history and the exclusions, if the server fails (not if the request is wrong or the model unknown).
+            history and the exclusions, if the server fails (not if the request is wrong or the model unknown, nor if it
+            has filters, which only a model can apply).
         traffic: a share of the users that a canary serves; may be changed by setting `client.traffic`. It counts for
             `recommend`, `recommend_batch` and `score`; a canary that the server doesn't know is passed over.
         batching: the server batches: `recommend` and `recommend_batch` ask by the signature `recommend_examples`, whose
@@ -71,6 +73,11 @@ class RecommenderClient(Calls):
         exclude: Sequence[str] = (),
         k: int = 10,
         context: Optional[Mapping[str, Any]] = None,
+        *,
+        allow: Optional[Sequence[str]] = None,
+        filters: Optional[Filters] = None,
+        boosts: Optional[Mapping[str, float]] = None,
+        diversity: Optional[float] = None,
     ) -> RecommendationList:
         """Returns up to `k` items, best first.
 
@@ -87,19 +94,39 @@ class RecommenderClient(Calls):
                 number, a list of them, or None for a missing one; `timestamp` is a datetime (UTC unless it has an
                 offset) or whole microseconds since the epoch. The model ignores other names. Only for a model that
                 takes a context.
+            allow: ids of the only items that may be returned; None for all.
+            filters: what all items must fulfil, by attributes that the model was indexed with: one value or several,
+                of which one must do; numbers also with `<=` and `>=`: `{"brand": ["x", "y"], "price<=": 20}`.
+            boosts: what is added to the scores of items, by condition: `{"brand=x": 0.5, "price<=20": 0.1}`.
+            diversity: how much the items are to differ from each other, from 0 (by score alone) to 1; None as the model
+                is configured.
         """
-        return self._drive(self._recommend([Query(user_id, history, exclude, context)], k))[0]
+        query = Query(user_id, history, exclude, context, allow, filters, boosts, diversity)
+        return self._drive(self._recommend([query], k))[0]
 
     def recommend_batch(self, queries: Iterable[Query], k: int = 10) -> list[RecommendationList]:
         """Returns one list for each query, in order, by one request (one more for those whom a canary serves).
 
-        They may differ in whether they have a context.
+        They may differ in whether they have a context or rules.
         """
         return self._drive(self._recommend(queries, k))
 
-    def similar_items(self, item_id: str, exclude: Sequence[str] = (), k: int = 10) -> SimilarItems:
-        """Returns up to `k` items most similar to `item_id`; the result's `known` tells whether the model knows it."""
-        return self._drive(self._similar_items(item_id, exclude, k))
+    def similar_items(
+        self,
+        item_id: str,
+        exclude: Sequence[str] = (),
+        k: int = 10,
+        *,
+        allow: Optional[Sequence[str]] = None,
+        filters: Optional[Filters] = None,
+        boosts: Optional[Mapping[str, float]] = None,
+        diversity: Optional[float] = None,
+    ) -> SimilarItems:
+        """Returns up to `k` items most similar to `item_id`; the result's `known` tells whether the model knows it.
+
+        Rules are those of `recommend`.
+        """
+        return self._drive(self._similar_items(item_id, exclude, k, checked_rules(allow, filters, boosts, diversity)))
 
     def score(self, user_id: Optional[str], history: Sequence[str], candidates: Sequence[str]) -> list[float]:
         """Returns the score of each candidate, in order; -inf for an item that the model doesn't know."""

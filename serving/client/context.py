@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from serving.client.errors import InvalidRequest
+from serving.client.rules import Rules
 from serving.protos import serving_pb2
 
 TIMESTAMP = "timestamp"
@@ -35,21 +36,33 @@ def serialize(context: Mapping[str, Any]) -> bytes:
 
 
 def serialize_query(
-    user_id: str, history: Sequence[str], exclude: Sequence[str], context: Mapping[str, Any], k: int
+    user_id: str, history: Sequence[str], exclude: Sequence[str], context: Mapping[str, Any], rules: Rules, k: int
 ) -> bytes:
-    """Writes a whole query as a tf.Example: the context's features, and `user_id`, `history`, `exclude` and `k`.
+    """Writes a whole query as a tf.Example: the context's features, `user_id`, `history`, `exclude`, `k` and the rules.
 
     Raises:
         InvalidRequest: a value that no feature can have.
     """
     example = _example(context)
     feature = example.features.feature
-    for name in ("user_id", "history", "exclude", "k"):
+    texts = {
+        "user_id": [user_id] if user_id else [],
+        "history": history,
+        "exclude": exclude,
+        "allow": rules.allow,
+        "filter": rules.filters,
+        "boost": [condition for condition, _ in rules.boosts],
+    }
+    for name in (*texts, "boost_by", "diversity", "k"):
         feature[name].Clear()  # a context can't be in their way
-    for name, ids in (("user_id", [user_id] if user_id else []), ("history", history), ("exclude", exclude)):
-        if ids:  # an empty list is no missing one to TensorFlow
-            feature[name].bytes_list.value.extend(item.encode() for item in ids)
+    for name, values in texts.items():
+        if values:  # an empty list is no missing one to TensorFlow
+            feature[name].bytes_list.value.extend(value.encode() for value in values)
     feature["k"].int64_list.value.append(k)
+    if rules.boosts:
+        feature["boost_by"].float_list.value.extend(by for _, by in rules.boosts)
+    if rules.diversity is not None:
+        feature["diversity"].float_list.value.append(rules.diversity)
     return example.SerializeToString(deterministic=True)
 
 

@@ -10,10 +10,11 @@ import tensorflow as tf
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.catalogue_gen.catalogue import displays, tidy
-from components.catalogue_gen.executor import Executor
+from components.catalogue_gen.executor import Executor, read
 from components.catalogue_gen.settings import CatalogueSettings
 from components.errors import InputError
 from components.records import serialize, write_shard
+from components.tables import find_files
 
 
 @pytest.mark.parametrize(
@@ -129,6 +130,42 @@ def test_without_a_catalogue_the_items_are_the_logs(tmp_path):
 def test_bad_catalogues_end_with_one_clear_message(tmp_path, content, options, message):
     with pytest.raises(InputError, match=f"(?s){message}"):
         generate(tmp_path, ["a", "b", "a"], content, options)
+
+
+def test_a_log_can_be_the_catalogue_of_its_own_items(tmp_path):
+    content = "\n".join(
+        [
+            '{"User": "u", "ISBN": "b, \\"ü\\"", "Genres": []}',
+            '{"User": "v", "ISBN": "a", "Genres": ["x", "y"]}',
+            '{"User": "w", "ISBN": "b, \\"ü\\"", "Genres": ["z"], "pages": 3}',
+            '{"User": "v", "ISBN": "a", "Genres": ["later"], "pages": 4}',
+        ]
+    )
+    options = {
+        "item_id": "ISBN",
+        "repeated_ids": "first",
+        "features": {"genres": {"type": "categories", "column": "Genres"}, "pages": {"type": "number"}},
+    }
+    items = ['b, "ü"', "a"]
+    rows, summary = generate(tmp_path, items, content, options, name="log.jsonl")
+    assert rows == [
+        {"item_id": ['b, "ü"'], "display": ['b, "ü"'], "genres": ["z"], "pages": [3.0]},
+        {"item_id": ["a"], "display": ["a"], "genres": ["x", "y"], "pages": [4.0]},
+    ]
+    assert summary.startswith("2 items: 2 listed")
+    with pytest.raises(InputError, match=r"listed more than once.*repeated_ids: first"):
+        generate(tmp_path, items, content, {**options, "repeated_ids": "error"}, name="log.jsonl")
+
+
+def test_first_values_over_blocks_are_those_of_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "log.csv"
+    path.write_text("item_id,x\n" + "".join(f"{k % 3},{'' if k < 4 else k}\n" for k in range(20)))
+    monkeypatch.setattr("components.tables._BLOCK_BYTES", 16)
+    files = find_files(str(path), "auto", "catalogue")
+    settings = CatalogueSettings(repeated_ids="first", features={"x": {"type": "number"}})
+    table, report = read(files, settings)
+    assert table.select(["item_id", "x"]).to_pydict() == {"item_id": ["0", "1", "2"], "x": [6.0, 4.0, 5.0]}
+    assert report.rows == 20
 
 
 def test_large_catalogues_are_written_in_slices(tmp_path):

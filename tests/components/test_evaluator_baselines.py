@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,13 @@ import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from components.errors import InputError
 from components.evaluator import baselines
 from components.evaluator.baselines import BaselineSettings, base, ease
 from components.evaluator.baselines.base import Baseline, Ragged, TrainingEvents
+from components.evaluator.baselines.content import Content
 from components.evaluator.baselines.ials import Ials
 
 DAY = 86_400_000_000
@@ -180,6 +183,21 @@ def test_large_catalogues_are_worked_on_in_blocks(monkeypatch: pytest.MonkeyPatc
         np.testing.assert_array_equal(fit(name, events, item_knn_neighbours=3).scores(queries), scores)
 
 
+def test_content_is_the_cosine_with_the_mean_of_the_history() -> None:
+    half = np.sqrt(0.5)
+    vectors = [[1, 0, 0], [half, half, 0], [0, half, half], [0, 0, 0]]
+    events = dataclasses.replace(TOY, features=sparse.csr_array(np.array(vectors, np.float32)))
+    scores = fit("content", events).scores(ragged([], [A], [A, C], [D]))
+    mean = [0.5, half / 2, half / 2]
+    expected = [[0] * 4, [1, half, 0, 0], [np.dot(mean, vector) for vector in vectors], [0] * 4]
+    np.testing.assert_allclose(scores, expected, rtol=1e-6)
+
+
+def test_content_needs_categories() -> None:
+    with pytest.raises(InputError, match=r"data\.catalogue\.features"):
+        fit("content", TOY)
+
+
 def test_ials_solves_for_the_query() -> None:
     generator = np.random.default_rng(0)
     items = generator.normal(size=(9, 3)).astype(np.float32)
@@ -220,6 +238,7 @@ def test_ials_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_files_give_the_same_scores(tmp_path: Path) -> None:
     events, queries = random_log(), ragged([3, 0], [], [11])
     fitted = baselines.fit(BaselineSettings(), events)
+    fitted["content"] = Content(sparse.csr_array(np.eye(12, 3, dtype=np.float32)))
     fitted["ials"] = Ials(np.ones((12, 2), np.float32), np.eye(2, dtype=np.float32), np.array(3, np.float32))
     assert tuple(fitted) == baselines.NAMES
     baselines.save(fitted, str(tmp_path))

@@ -120,7 +120,8 @@ def test_statistics_of_answers() -> None:
 
     features = sparse.csr_array(np.array([[1.0, 0], [0, 1.0], [1.0, 0]], np.float32))
     items = Items(ids("a", "b", "c"), np.array([4, 2, 0]), features)
-    answers = Answers(np.array([0, 2, 9]), np.array([[0, 1, 2], [2, 0, -1], [-1, -1, -1]]))
+    past = sparse.csr_array(np.array([[1.0, 1.0], [0, 1.0], [1.0, 0]], np.float32))
+    answers = Answers(np.array([0, 2, 9]), np.array([[0, 1, 2], [2, 0, -1], [-1, -1, -1]]), past)
     settings = EvaluatorSettings(
         ks=(3,), ndcg_ks=(), map_ks=(), recall_ks=(), precision_ks=(), list_ks=(1, 2), thresholds={}
     )
@@ -136,7 +137,10 @@ def test_statistics_of_answers() -> None:
         "average_popularity@2": [3 + 2, 2],
         "diversity@1": [0, 0],
         "diversity@2": [1 + 0, 2],
+        "history_overlap@1": [1 / 2 + 0, 2],
+        "history_overlap@2": [1 + 0, 2],
     }
+    assert answers.take(np.array([2, 0])).past.toarray().tolist() == [[1, 0], [1, 1]]
 
 
 def test_a_users_queries_have_the_same_weights_whatever_they_come_with() -> None:
@@ -272,7 +276,7 @@ def test_settings_name_the_metrics() -> None:
         "ndcg@20": ("ndcg", 20),
         "mrr": ("mrr", 30),
     }
-    kinds = ["coverage", "diversity", "novelty", "average_popularity", "gini"]
+    kinds = ["coverage", "diversity", "history_overlap", "novelty", "average_popularity", "gini"]
     assert settings.list_metrics() == {f"{kind}@30": (kind, 30) for kind in kinds}
     assert settings.depth == 30
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -19,9 +20,10 @@ from components.errors import InputError
 from components.indexer import servable as servable_module
 from components.indexer.executor import build_index, fingerprint, newest_distinct, save_servable
 from components.indexer.servable import Index
-from components.indexer.settings import IndexerSettings
+from components.indexer.settings import IndexerSettings, SimilarSettings
 
 DIM = 3
+MAX_HISTORY = 100
 ITEMS = ["a", "b", 'c, "quoted"', "d e", "e🙂", "f", "g"]
 NEW = "g"
 """An item without training events."""
@@ -38,6 +40,7 @@ LOG = [
 ]
 DEFAULT_K = 4
 SETTINGS = IndexerSettings(default_k=DEFAULT_K)
+EMBEDDING = SimilarSettings(method="embedding")
 
 
 def vectors() -> tuple[np.ndarray, np.ndarray]:
@@ -49,11 +52,33 @@ SHIFTS = {("ann", 10): 5.0, ("ann", 30): 2.0, ("cleo", 7): -1.0}
 """Of some events a feature of the user, `shift`; the newest event's counts."""
 
 
-class TinyTowers(tf.Module):
-    """Towers whose query is the mean of the embeddings of the known items of the history, plus `shift`."""
+class TinyQueryPart(tf.Module):
+    """A query is the mean of the embeddings of the known items of the history, plus `shift`, plus the user's."""
 
-    def __init__(self) -> None:
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None, DIM]),
+            tf.TensorSpec([None, None], tf.bool),
+            tf.TensorSpec([None, DIM]),
+            tf.TensorSpec([None, 2], tf.string),
+        ]
+    )
+    def combine(self, items: tf.Tensor, known: tf.Tensor, user: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+        weight = tf.cast(known, tf.float32)[:, :, tf.newaxis]
+        mean = tf.math.divide_no_nan(tf.reduce_sum(items * weight, axis=1), tf.reduce_sum(weight, axis=1))
+        spec = {"shift": tf.io.FixedLenFeature([], tf.float32, default_value=np.nan)}
+        shift = tf.reshape(tf.io.parse_example(tf.reshape(context, [-1]), spec)["shift"], [-1, 2])
+        shift = tf.where(tf.math.is_nan(shift[:, 1]), shift[:, 0], shift[:, 1])
+        return mean + tf.where(tf.math.is_nan(shift), 0.0, shift)[:, tf.newaxis] + user
+
+
+class TinyTowers(tf.Module):
+    """Towers whose items are in a history what they are as candidates; users add nothing, or what `users` says."""
+
+    def __init__(self, users: dict[str, list[float]] | None = None) -> None:
         super().__init__()
+        self.query_part = TinyQueryPart()
+        self.users = users or {}
         embedding, bias = vectors()
         self.table = tf.lookup.StaticHashTable(
             tf.lookup.KeyValueTensorInitializer(ITEMS, tf.range(len(ITEMS), dtype=tf.int64)), -1
@@ -61,22 +86,15 @@ class TinyTowers(tf.Module):
         self.embedding = tf.Variable(embedding)
         self.bias = tf.Variable(bias)
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None], tf.string),
-            tf.TensorSpec([None, None], tf.string),
-            tf.TensorSpec([None, 2], tf.string),
-        ]
-    )
-    def query(self, user_id: tf.Tensor, history: tf.Tensor, context: tf.Tensor) -> dict[str, tf.Tensor]:
-        row = self.table.lookup(history)
-        known = tf.cast(row >= 0, tf.float32)[:, :, tf.newaxis]
-        total = tf.reduce_sum(tf.gather(self.embedding, tf.maximum(row, 0)) * known, axis=1)
-        spec = {"shift": tf.io.FixedLenFeature([], tf.float32, default_value=np.nan)}
-        shift = tf.reshape(tf.io.parse_example(tf.reshape(context, [-1]), spec)["shift"], [-1, 2])
-        shift = tf.where(tf.math.is_nan(shift[:, 1]), shift[:, 0], shift[:, 1])
-        shift = tf.where(tf.math.is_nan(shift), 0.0, shift)
-        return {"embedding": tf.math.divide_no_nan(total, tf.reduce_sum(known, axis=1)) + shift[:, tf.newaxis]}
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def history_item(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        row = self.table.lookup(ids)
+        return {"embedding": tf.gather(self.embedding, tf.maximum(row, 0)), "known": row >= 0}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def user(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        same = [tf.cast(ids == name, tf.float32)[:, tf.newaxis] * vector for name, vector in self.users.items()]
+        return {"embedding": tf.add_n([tf.zeros([tf.size(ids), DIM]), *same])}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
     def candidate(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -103,11 +121,17 @@ def write_examples(directory: Path, split: str, rows: list[dict[str, Any]]) -> s
     return str(directory)
 
 
-def write_towers(directory: Path, context: list[dict[str, str]], user_features: list[str]) -> str:
-    module = TinyTowers()
-    tf.saved_model.save(module, str(directory), signatures={"query": module.query, "candidate": module.candidate})
+def write_towers(
+    directory: Path,
+    context: list[dict[str, str]],
+    user_features: list[str],
+    users: dict[str, list[float]] | None = None,
+) -> str:
+    module = TinyTowers(users)
+    signatures = {name: getattr(module, name) for name in ("candidate", "history_item", "user")}
+    tf.saved_model.save(module, str(directory), signatures=signatures)
     (directory / "assets.extra").mkdir()
-    manifest = {"context": context, "user_features": user_features}
+    manifest = {"context": context, "user_features": user_features, "max_history": MAX_HISTORY}
     (directory / "assets.extra" / "towers.json").write_text(json.dumps(manifest))
     return str(directory)
 
@@ -132,7 +156,7 @@ def make_index(towers: str, data: Path) -> Index:
         for user, item, time in LOG
     ]
     log = write_examples(data / "log", "train", rows)
-    return build_index(towers, catalogue, log, stored_history=100)
+    return build_index(towers, catalogue, log, stored_history=100, similar=EMBEDDING)
 
 
 @pytest.fixture(scope="module")
@@ -493,8 +517,10 @@ def test_no_table_is_copied_at_each_request(servable_dir: Path) -> None:
         names = dict(zip((argument.name for argument in functions[name].signature.input_arg), arguments))
         for node in functions[name].node_def:
             inputs = [names.get(tensor, "") for tensor in node.input if not tensor.startswith("^")]
-            if node.op in ("PartitionedCall", "StatefulPartitionedCall"):
-                follow(node.attr["f"].func.name, inputs)
+            called = [value.func.name for value in node.attr.values() if value.HasField("func")]
+            if called:
+                for function in called:  # of a condition the first input chooses the branch
+                    follow(function, inputs[1:] if node.op in ("If", "StatelessIf") else inputs)
             elif inputs and inputs[0]:
                 used.setdefault(inputs[0], set()).add(node.op)
 
@@ -530,7 +556,7 @@ def test_fingerprint_changes_with_what_decides_an_answer_and_only_then(towers: s
 def test_empty_catalogue_is_named(towers: str, tmp_path: Path) -> None:
     catalogue = write_examples(tmp_path / "catalogue", "catalogue", [])
     with pytest.raises(InputError, match="the catalogue has no items"):
-        build_index(towers, catalogue, "", 1)
+        build_index(towers, catalogue, "", 1, EMBEDDING)
 
 
 @given(
@@ -545,3 +571,46 @@ def test_newest_distinct_equals_the_plain_loop(events: list[tuple[int, int, int]
         newest = [i for _, _, i in sorted(own, reverse=True)]
         expected = list(dict.fromkeys(newest))[:limit]
         assert values[splits[u] : splits[u + 1]].tolist() == expected
+
+
+@pytest.mark.parametrize(("compact", "tolerance"), [("float16", 0.01), ("int8", 0.1)])
+def test_less_precision_changes_scores_a_little_and_counts_not_at_all(
+    compact: Any, tolerance: float, towers: str, index: Index, servable: Any, tmp_path: Path
+) -> None:
+    manifest = save_servable(towers, index, SETTINGS.model_copy(update={"compact": compact}), "tiny", str(tmp_path))
+    assert manifest["fingerprint"] != fingerprint(towers, index, SETTINGS)
+    smaller = tf.saved_model.load(str(tmp_path))
+    users, histories, candidates = ["ann", "nobody"], [["b", "f"], [""]], [ITEMS] * 2
+    asked = {"user_id": tf.constant(users), "history": strings(histories), "candidates": strings(candidates)}
+    found, exact = (model.signatures["score"](**asked)["scores"].numpy() for model in (smaller, servable))
+    assert found[0] == pytest.approx(exact[0], abs=tolerance)
+    assert not np.array_equal(found[0], exact[0])
+    assert np.array_equal(found[1], exact[1])  # the popular items
+
+
+@pytest.mark.parametrize("compact", ["float32", "float16", "int8"])
+def test_what_the_users_ids_add(compact: Any, index: Index, servable: Any, tmp_path: Path) -> None:
+    towers = write_towers(tmp_path / "towers", [], [], users={"cleo": [0.5, 0.0, -1.0]})
+    own = make_index(towers, tmp_path / "data")
+    assert len(index.user_embedding) == 0
+    assert own.user_embedding.tolist() == [[0, 0, 0], [0, 0, 0], [0.5, 0, -1]]
+    save_servable(towers, own, SETTINGS.model_copy(update={"compact": compact}), "tiny", str(tmp_path / "1"))
+    with_ids = tf.saved_model.load(str(tmp_path / "1"))
+    users = ["ann", "cleo", "nobody"]
+    asked = {"user_id": tf.constant(users), "history": strings([["a"]] * 3), "candidates": strings([ITEMS] * 3)}
+    found, without = (model.signatures["score"](**asked)["scores"].numpy() for model in (with_ids, servable))
+    embedding, _ = vectors()
+    expected = without + np.array([[0, 0, 0], [0.5, 0, -1], [0, 0, 0]]) @ embedding.T
+    assert found == pytest.approx(expected, abs={"float32": 1e-5, "float16": 0.01, "int8": 0.1}[compact])
+
+
+def test_ids_are_stored_once(servable_dir: Path, towers: str, index: Index, tmp_path: Path) -> None:
+    plain = dataclasses.replace(index, display=index.item_ids)
+    save_servable(towers, plain, SETTINGS, "tiny", str(tmp_path))
+    for folder, names in ((servable_dir, ["display"]), (tmp_path, [])):
+        stored = tf.train.load_checkpoint(str(folder / "variables" / "variables")).get_variable_to_dtype_map()
+        texts = [name for name, kind in stored.items() if kind == tf.string and "CHECKPOINTABLE" not in name]
+        assert [name.split("/")[0].lstrip("_") for name in texts if "user_context" not in name] == names
+    answer = tf.saved_model.load(str(tmp_path)).signatures["describe"](item_id=tf.constant(["e🙂", "unknown"]))
+    assert [text.decode() for text in answer["display"].numpy()] == ["e🙂", ""]
+    assert answer["known"].numpy().tolist() == [True, False]

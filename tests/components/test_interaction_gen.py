@@ -44,7 +44,7 @@ def core(rows, cut=None, **options):
     marked = partition.mark(table, config, cut)
     common = None
     if config.min_item_events > 1:
-        counts = from_bytes(add_counts([to_bytes(partition.item_counts(marked))]))
+        counts = from_bytes(add_counts([to_bytes(partition.event_counts(marked, "item_id"))]))
         common = pa.array([i for i, n in zip(*counts.to_pydict().values()) if n >= config.min_item_events], pa.string())
     found = partition.examples(marked, config, cut, common, report)
     result = {}
@@ -190,6 +190,49 @@ def test_duplicates_keep_the_first_and_need_the_same_time():
     assert report.dropped == {"duplicates": 1}
 
 
+def test_duplicates_of_user_and_item_keep_the_first_in_time():
+    rows = [("u", "a", 5), ("u", "b", 3), ("u", "a", 1), ("v", "a", 9), ("u", "b", 3)]
+    found, report, _ = core(rows, split.Cut(99), deduplicate="user_item")
+    assert sorted(brief(found["train"])) == [("u", "a", 1, ()), ("u", "b", 3, ("a",)), ("v", "a", 9, ())]
+    assert report.dropped == {"duplicates": 2}
+
+
+@pytest.mark.parametrize(
+    ("transform", "expected"), [("none", [1.0, 0.5, 10.0]), ("log", [np.log(2), np.log(1.5), 5 * np.log(3)])]
+)
+def test_weights_of_a_column_multiply_those_of_the_type(transform, expected):
+    block = tables.Block(
+        np.arange(2, 8),
+        {
+            "user_id": pa.array(["u"] * 6),
+            "item_id": pa.array(list("abcdef")),
+            "timestamp": pa.array(range(6)),
+            "seconds": pa.array(["1", "0.5", "2", "0", "", "long"]),
+            "kind": pa.array(["view", "view", "buy", "view", "view", "view"]),
+        },
+    )
+    options = {
+        "columns": {"event": "kind", "weight": "seconds"},
+        "weight_transform": transform,
+        "event_weights": {"view": 1, "buy": 5},
+    }
+    config = InteractionSettings.model_validate(options)
+    events, report = clean(block, tables.TableFile("log.csv", "csv", 1, 0), config, "us", False)
+    assert events["weight"].to_pylist() == pytest.approx(expected)
+    assert report.dropped == {"with a seconds of 0 or less": 1}
+    assert sorted(reason for _, reason in report.rejected) == ["seconds is missing", "seconds is not a number"]
+
+
+@settings(deadline=None, max_examples=60)
+@given(LOG, st.integers(1, 3))
+def test_the_busiest_users_are_found_part_by_part(rows, limit):
+    users = [user for user, _, _ in rows]
+    counts = pa.table({"user_id": sorted(set(users)), "events": [users.count(user) for user in sorted(set(users))]})
+    halves = [partition.busiest_users(counts.slice(start, 2), limit) for start in range(0, len(counts), 2)]
+    expected = sorted(set(users), key=lambda user: (-users.count(user), user))[:limit]
+    assert partition.busiest_users(pa.concat_tables(halves), limit)["user_id"].to_pylist() == expected
+
+
 def test_without_times_the_rows_are_the_time():
     rows = [("u", "a", 0), ("u", "b", 0), ("u", "c", 0), ("v", "a", 0)]
     found, _, _ = core(rows, columns={"timestamp": None}, split={"eval_fraction": 0.25})
@@ -217,6 +260,7 @@ def test_partitions_are_stable_and_complete():
         ({"event_weights": {"buy": 1}}, "needs columns.event"),
         ({"event_weights": {"buy": -1}, "columns": {"event": "e"}}, "greater than 0"),
         ({"min_rating": 4}, "needs columns.rating"),
+        ({"drop_unrated": True}, "drop_unrated needs columns.rating"),
         ({"rating_weights": {5: 1}}, "rating_weights needs columns.rating"),
         ({"rating_weights": {5: 0}, "columns": {"rating": "r"}}, "greater than 0"),
         ({"rating_weights": {"good": 1}, "columns": {"rating": "r"}}, "valid number"),
@@ -228,12 +272,30 @@ def test_partitions_are_stable_and_complete():
         ({"features": {"x": {"type": "number"}}, "users": {"features": {"x": {"type": "number"}}}}, "both have x"),
         ({"split": {"method": "files"}}, "eval_path is needed"),
         ({"split": {"eval_fraction": 1.0}}, "less than 1"),
+        ({"weight_transform": "log"}, "needs columns.weight"),
+        ({"top_users": 0}, "greater than or equal to 1"),
+        ({"deduplicate": "item"}, "user_item"),
         ({"rating_range": [5, 1], "columns": {"rating": "r"}}, "lowest and the highest"),
     ],
 )
 def test_settings_that_make_no_sense(options, message):
     with pytest.raises(pydantic.ValidationError, match=message):
         InteractionSettings.model_validate(options)
+
+
+@pytest.mark.parametrize("drop_unrated", [False, True])
+def test_unrated_events_are_a_rule_or_a_fault(drop_unrated):
+    columns = {"user_id": pa.array(["u"] * 5), "item_id": pa.array([*"abcde"]), "stars": pa.array([*"543", "", "x"])}
+    config = InteractionSettings(
+        columns={"timestamp": None, "rating": "stars"}, min_rating=3.1, drop_unrated=drop_unrated
+    )
+    block = tables.Block(np.arange(2, 7), columns)
+    events, report = clean(block, tables.TableFile("log.csv", "csv", 1, 0), config, "us", False)
+    assert events["item_id"].to_pylist() == ["a", "b"]
+    missing = {"stars is missing": 1}
+    assert report.dropped == {"rated below min_rating 3.1": 1, **(missing if drop_unrated else {})}
+    faults = {reason: count for (_, reason), count in report.rejected.items()}
+    assert faults == {"stars is not a number": 1, **({} if drop_unrated else missing)}
 
 
 # ---------------------------------------------------------------- executor
@@ -385,6 +447,19 @@ def test_the_split_by_files(tmp_path):
     # The second row repeats an event of the training file.
     assert [(e["item_id"], len(e["history"]), e["user_type"]) for e in found["eval"]] == [(["new"], 5, ["known"])]
     assert "20 train, 1 eval; dropped 1 (1 duplicates)" in summary
+
+
+@pytest.mark.parametrize("partitions", [1, 5])
+def test_top_users_are_those_with_most_training_events(tmp_path, partitions):
+    # cat has most events of all, but all of them later than the cut.
+    rows = [("ann", f"i{k}", k) for k in range(3)] + [("bob", f"i{k}", k) for k in range(3)] + [("dan", "i1", 1)]
+    rows += [("eve", "i2", 2), ("eve", "i3", 3), ("bob", "i4", 50)] + [("cat", f"i{k}", 50 + k) for k in range(9)]
+    options = {"top_users": 2, "partitions": partitions}
+    cutoff = "1970-01-01T00:00:00.000040Z"
+    found, summary, _ = generate(tmp_path, log_of(rows), {**options, "timestamp_unit": "us"}, cutoff=cutoff)
+    assert sorted(event["user_id"][0] for event in found["train"]) == ["ann"] * 3 + ["bob"] * 3
+    assert [event["user_id"] for event in found["eval"]] == [["bob"]]
+    assert "12 of users beyond top_users 2" in summary
 
 
 def test_a_cutoff_overrides_the_fraction(tmp_path):

@@ -247,3 +247,85 @@ def test_arrow_times_know_their_unit():
 def test_lists():
     assert as_lists(pa.array(["a|b||", " c ", "", None]), "|", "x").to_pylist() == [["a", "b"], ["c"], [], []]
     assert as_lists(pa.array([["a|b", ""], None, ["c"]]), "|", "x").to_pylist() == [["a|b"], [], ["c"]]
+
+
+def test_json_lines_with_bom_crlf_empty_lines_and_what_is_no_object(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(
+        b'\xef\xbb\xbf{"a": "x, \\"y\\"", "b": 123456789012345678901234567890123456789}\r\n'  # row 1
+        b"\r\n"
+        b'{"b": 4.50, "c": [1]}\n'
+        b'{"a": "cut off\n'
+        b'["a"]\n'
+        b'{"a": {"deep": 1}}\n'
+        b'{"a": "\\ud83d", "b": 1}\n'
+        b'{"a": "\\ud83d\\ude00", "b": NaN}\n'
+        b'{"a": true, "b": "\xff"}'
+    )
+    rows, malformed = read(path, ["a", "b"])
+    assert rows == {
+        1: ('x, "y"', "123456789012345678901234567890123456789"),
+        3: (None, "4.50"),
+        8: ("😀", None),
+        9: ("true", tables.NOT_UTF8),
+    }
+    assert [(bad.row, bad.reason) for bad in malformed] == [
+        (4, "not JSON"),
+        (5, "not a JSON object"),
+        (6, "a is a JSON object"),
+        (7, "not UTF-8"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["log.json", "log.ndjson", "log.jsonl.gz"])
+def test_columns_of_json_lines_are_the_keys_of_its_rows(tmp_path, name):
+    path = tmp_path / name
+    content = b'{"User": "u", "Genres": ["Art", 1, null]}\n{"User": "v", "ISBN": "b"}\n'
+    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    (file,) = tables.find_files(str(path), "auto", "log")
+    assert tables.column_names(file, ",") == ["User", "Genres", "ISBN"]
+    with pytest.raises(InputError, match=r"no column 'Isbn'.*did you mean 'ISBN'"):
+        tables.check_columns(file, ["Isbn"], ",")
+    rows, _ = read(path, ["ISBN", "Genres"])
+    assert rows == {1: (None, ["Art", "1", None]), 2: ("b", None)}
+
+
+@pytest.mark.parametrize("block", [1, 7, 40])
+def test_lines_of_json_across_blocks_stay_whole(tmp_path, monkeypatch, block):
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(f'{{"a": "{number}é"}}\n' for number in range(9)) + "\n", encoding="utf-8")
+    monkeypatch.setattr(tables, "_BLOCK_BYTES", block)
+    rows, malformed = read(path, ["a"])
+    assert rows == {number + 1: (f"{number}é",) for number in range(9)}
+    assert not malformed
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[\n{"a": 1},\n{"a": 2}\n]\n', "one JSON array"),
+        ('{\n "a": 1\n}\n', "not JSON lines"),
+        ("a,b\n1,2\n", "not JSON lines"),
+    ],
+)
+def test_json_that_is_not_lines_is_named(tmp_path, content, message):
+    path = tmp_path / "log.json"
+    path.write_text(content)
+    (file,) = tables.find_files(str(path), "auto", "log")
+    with pytest.raises(InputError, match=message):
+        tables.check_columns(file, ["a"], ",")
+
+
+def test_lists_as_python_or_json_writes_them():
+    array = pa.array(
+        ["['Fiction', \"Children's\"]", '["Sci-Fi | Fantasy", 3]', "[]", "[Art|Music", "[Art]", "x|[y]", None]
+    )
+    assert as_lists(array, "|", "genres").to_pylist() == [
+        ["Fiction", "Children's"],
+        ["Sci-Fi | Fantasy", "3"],
+        [],
+        ["[Art", "Music"],
+        ["[Art]"],
+        ["x", "[y]"],
+        [],
+    ]

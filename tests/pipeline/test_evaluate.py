@@ -33,7 +33,7 @@ def test_the_newest_version_is_taken_unless_another_is_named(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (None, r"no version to evaluate; make one with `recommender run`, or name one by --model"),
+        (None, r"no version; make one with `recommender run`, or name one by --model"),
         ("11", r"--model 11: neither a version in .* \(there are: none\) nor the directory of a SavedModel"),
         ("/no/such/place", "--model /no/such/place: neither a version"),
     ],

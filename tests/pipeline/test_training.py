@@ -60,7 +60,8 @@ def events() -> list[dict[str, Any]]:
         rows.append({"item_id": [ITEMS[n]], "history": history, "timestamp": [time * HOUR]})
     rows += [{"item_id": [ITEMS[0]], "history": [], "timestamp": [(240 + t) * HOUR]} for t in range(8)]
     for place, row in enumerate(rows):
-        row |= {"user_id": [f"user {place % 7}"], "weight": [1.0], "device": ["tv"], "age": [float(place % 2)]}
+        odd = float(place % 2)
+        row |= {"user_id": [f"user {place % 7}"], "weight": [2 + 2 * odd], "device": ["tv"], "age": [odd]}
     rows[0] |= {"device": [], "age": []}
     return rows
 
@@ -155,6 +156,8 @@ def test_events_become_indices_in_the_order_of_time(workspace: Path) -> None:
     expected = events()
     assert read.item.tolist() == [index[row["item_id"][0]] for row in expected]
     assert read.inputs["history"].tolist() == [[index[row["history"][0]] if row["history"] else 0] for row in expected]
+    # Half weigh 2, half 4.
+    np.testing.assert_allclose(np.unique(read.weight, return_counts=True), [[2 / 3, 4 / 3], [124, 124]], rtol=1e-6)
 
 
 def test_side_features_are_tokens_categories_and_z_scores(workspace: Path) -> None:
@@ -316,6 +319,7 @@ def in_context(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Any
             {"name": "timestamp", "type": "timestamp"},
         ],
         "user_features": ["age"],
+        "max_history": 5,
     }
     towers = tf.saved_model.load(str(output / "model"))
     return lambda contexts, users=None: ask(
@@ -364,17 +368,20 @@ def context(device: str | None = None, age: float | None = None, timestamp: int 
     return result.SerializeToString()
 
 
-@pytest.mark.parametrize(("refit", "stop_after"), [(True, 2), (True, 5), (False, 2)])
+@pytest.mark.parametrize(
+    ("refit", "stop_after", "ranking"), [(True, 2, False), (True, 5, False), (False, 2, False), (True, 5, True)]
+)
 def test_a_stopped_training_goes_on_to_the_same_weights(
-    workspace: Path, tmp_path: Path, refit: bool, stop_after: int, monkeypatch: pytest.MonkeyPatch
+    workspace: Path, tmp_path: Path, refit: bool, stop_after: int, ranking: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    args = fn_args(workspace, tmp_path, {"history_dropout": 0.3, "dropout": 0.3}, epochs=4, patience=9, refit=refit)
+    noise = {"history_dropout": 0.3, "dropout": 0.3}
+    args = fn_args(workspace, tmp_path, {**noise, "ranking": {"enabled": ranking}}, epochs=4, patience=9, refit=refit)
     data = training.read_data(
         args.examples, args.transform_graph_path, args.catalogue, args.catalogue_graph, args.custom_config
     )
 
     def weights(checkpoint: Checkpoint | None) -> list[np.ndarray]:
-        model, history = training.train(
+        trained = training.train(
             data,
             ModelSettings(**args.custom_config["model"]),
             TrainingSettings(**args.custom_config["training"]),
@@ -382,8 +389,8 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
             str(tmp_path / "logs"),
             checkpoint,
         )
-        assert len(history) == 4
-        return model.get_weights()
+        assert len(trained.history) == 4
+        return trained.model.get_weights() + (trained.ranker.get_weights() if trained.ranker else [])
 
     undisturbed = weights(None)
     save, saved = Checkpoint.save, []
@@ -492,9 +499,9 @@ def test_so_few_events_still_train(events_left: int, hold_out: str, tmp_path: Pa
     few = some_events([1] * events_left, [FIRST] * events_left)
     vocabulary = Vocabulary(np.array([1]), ItemFeatures({}), (), (), num_users=0, max_history=2)
     data = training.TrainingData(few, vocabulary, hold_out)
-    model, history = training.train(data, ModelSettings(dim=2), TrainingSettings(epochs=1), 1, str(tmp_path))
-    assert training.exact_ranks(model, few).tolist() == [0] * events_left
-    assert len(history) == 1
+    trained = training.train(data, ModelSettings(dim=2), TrainingSettings(epochs=1), 1, str(tmp_path))
+    assert training.exact_ranks(trained.model, few).tolist() == [0] * events_left
+    assert len(trained.history) == 1
 
 
 def ask(

@@ -95,6 +95,7 @@ def read_training_events(uri: str) -> TrainingEvents:
 
 
 def _kinds() -> dict[str, type[Baseline]]:
+    from components.evaluator.baselines.content import Content
     from components.evaluator.baselines.ease import Ease
     from components.evaluator.baselines.ials import Ials
     from components.evaluator.baselines.item_knn import ItemKnn
@@ -107,5 +108,6 @@ def _kinds() -> dict[str, type[Baseline]]:
         "item_knn": ItemKnn,
         "ease": Ease,
         "markov": Markov,
+        "content": Content,
         "ials": Ials,
     }

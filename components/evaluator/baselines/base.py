@@ -30,6 +30,8 @@ class TrainingEvents:
     item_ids: np.ndarray
     """[N] bytes, dtype object: the id of each row."""
     num_users: int
+    features: sparse.csr_array | None = None
+    """[N, F] float32: which categories an item has, scaled to length 1; None where items have none."""
 
     @property
     def num_items(self) -> int:

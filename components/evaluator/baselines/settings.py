@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator
 
-Name = Literal["popularity", "recent_popularity", "item_knn", "ease", "markov", "ials"]
+Name = Literal["popularity", "recent_popularity", "item_knn", "ease", "markov", "content", "ials"]
 
 NAMES: tuple[str, ...] = get_args(Name)
 
@@ -24,8 +24,8 @@ class BaselineSettings(BaseModel):
 
     names: tuple[Name, ...] = ("popularity", "recent_popularity", "item_knn", "ease", "markov")
     """Which are fitted: popularity (most events), recent_popularity (most recent events), item_knn (items of the same
-    users as those of the history), ease (a linear autoencoder), markov (what followed the newest item), ials (matrix
-    factorisation; needs the extra `ials`)."""
+    users as those of the history), ease (a linear autoencoder), markov (what followed the newest item), content
+    (items with the categories of the history's items), ials (matrix factorisation; needs the extra `ials`)."""
     recent_half_life_days: PositiveFloat = 14.0
     """recent_popularity: after how many days an event counts half. Without times the events of a file count alike."""
     item_knn_neighbours: PositiveInt = 200

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Union
 
 import numpy as np
+from hypothesis import strategies as st
 
 SEED, DIM, STORED_HISTORY = 20, 4, 6
 ITEMS = [*(f"item {number}" for number in range(25)), "ä", "🎬", "日本", 'say "hi"', "a,b", "a\\b", "0", "-1", "null"]
+BRANDS = ["acme", "a=b", "x<=1", "ünal & co", "two\nlines", "carriage\rreturn", "back\\slash", "back\\nslash", "a"]
+TAGS = ["new", "in stock", "brand=acme"]
+PRICES = [-1.5, 0.0, 0.1, 5.0, 19.99, 1e6]
+FILTERS = {"brand": "category", "tags": "categories", "price": "number"}
 USERS = ["ann", "bob, jr", "ünal", "🙂", "no history"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a request asks beside the rest, as it stands on the wire."""
+
+    allow: Sequence[str] = ()
+    filter: Sequence[str] = ()
+    boosts: Sequence[tuple[str, float]] = ()
+    diversity: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -21,9 +39,13 @@ class World:
     bias: np.ndarray
     popularity: np.ndarray
     stored: dict[str, list[str]]
+    attributes: list[dict[str, Union[list[str], float]]]
+    """Of each item; `brand` and `tags` are lists, and an item without a price has none."""
 
-    def recommend(self, user: str, history: list[str], exclude: list[str]) -> tuple[list[str], np.ndarray, str]:
-        """All that may be recommended, best first, with scores and source."""
+    def recommend(
+        self, user: str, history: list[str], exclude: list[str], rules: Rules = Rules()
+    ) -> tuple[list[str], np.ndarray, str]:
+        """All that may be recommended, best first, with scores and source; diversity is left to `diverse`."""
         known_history = [item for item in history if item in ITEMS]
         stored = self.stored.get(user, [])
         if user in self.stored or known_history:
@@ -33,14 +55,62 @@ class World:
             source = "user" if user in self.stored else "history"
         else:
             scores, source = self.popularity, "popular"
-        return *_ranked(scores, {*history, *stored, *exclude}), source
+        return *self.ranked(scores, {*history, *stored, *exclude}, rules), source
 
-    def similar(self, item: str, exclude: list[str]) -> tuple[list[str], np.ndarray]:
+    def similar(self, item: str, exclude: list[str], rules: Rules = Rules()) -> tuple[list[str], np.ndarray]:
         """All items by cosine with `item`, best first; none for an unknown item."""
         if item not in ITEMS:
             return [], np.zeros(0, np.float32)
         direction = self.embedding / np.linalg.norm(self.embedding, axis=1, keepdims=True)
-        return _ranked(direction @ direction[ITEMS.index(item)], {item, *exclude})
+        return self.ranked(direction @ direction[ITEMS.index(item)], {item, *exclude}, rules)
+
+    def diverse(self, best: list[str], scores: np.ndarray, diversity: float, k: int) -> list[str]:
+        """The k first of the best, of which there are at most a hundred, by maximal marginal relevance."""
+        direction = self.embedding / np.linalg.norm(self.embedding, axis=1, keepdims=True)
+        vectors = [direction[ITEMS.index(item)] for item in best]
+        spread = scores.max() - scores.min() if len(best) else 0
+        relevance = (scores - scores.min()) / spread if spread else np.zeros(len(best))
+        chosen: list[int] = []
+        while len(chosen) < min(k, len(best)):
+            marginal = {
+                place: (1 - diversity) * relevance[place]
+                - diversity * max((vectors[place] @ vectors[other] for other in chosen), default=0)
+                for place in range(len(best))
+                if place not in chosen
+            }
+            chosen.append(max(marginal, key=lambda place: marginal[place]))
+        return [best[place] for place in chosen]
+
+    def ranked(self, scores: np.ndarray, left_out: set[str], rules: Rules) -> tuple[list[str], np.ndarray]:
+        """What remains, best first, with its boosts."""
+        boosts = [
+            sum(by for condition, by in rules.boosts if self._fulfils(row, condition)) for row in range(len(ITEMS))
+        ]
+        scores = scores + np.array(boosts, np.float32)
+        allowed = set(rules.allow) - {""}
+        rows = [
+            int(row)
+            for row in np.argsort(-scores, kind="stable")
+            if ITEMS[row] not in left_out and (not allowed or ITEMS[row] in allowed) and self._passes(row, rules.filter)
+        ]
+        return [ITEMS[row] for row in rows], scores[rows]
+
+    def _passes(self, row: int, conditions: Sequence[str]) -> bool:
+        bounds = [c for c in conditions if re.match(r"\w+[<>]=", c)]
+        values: dict[str, list[str]] = {}
+        for condition in {*conditions} - {*bounds, ""}:
+            values.setdefault(condition.partition("=")[0], []).append(condition)
+        return all(self._fulfils(row, c) for c in bounds) and all(
+            any(self._fulfils(row, c) for c in alternatives) for alternatives in values.values()
+        )
+
+    def _fulfils(self, row: int, condition: str) -> bool:
+        name, operator, value = re.split("(<=|>=|=)", condition, maxsplit=1)
+        own = self.attributes[row].get(name, [])
+        if isinstance(own, list):
+            return value in own
+        own, number = np.float32(own), np.float32(value)
+        return bool({"=": own == number, "<=": own <= number, ">=": own >= number}[operator])
 
     def score(self, user: str, history: list[str], item: str) -> float:
         """The item's score, whether it may be recommended or not."""
@@ -63,11 +133,37 @@ def world() -> World:
         user: [str(item) for item in rng.permutation(ITEMS)[: rng.integers(1, STORED_HISTORY + 1)]]
         for user in USERS[:-1]
     }
-    return World(
-        rng.normal(size=(len(ITEMS), DIM)).astype(np.float32),
-        rng.normal(size=len(ITEMS)).astype(np.float32),
-        popularity,
-        {**stored, USERS[-1]: []},
+    embedding = rng.normal(size=(len(ITEMS), DIM)).astype(np.float32)
+    bias = rng.normal(size=len(ITEMS)).astype(np.float32)
+    attributes = [
+        {
+            "brand": [str(rng.choice(BRANDS))] if rng.random() < 0.9 else [],
+            "tags": [str(tag) for tag in rng.permutation(TAGS)[: rng.integers(0, len(TAGS) + 1)]],
+            **({"price": float(rng.choice(PRICES))} if rng.random() < 0.8 else {}),
+        }
+        for _ in ITEMS
+    ]
+    return World(embedding, bias, popularity, {**stored, USERS[-1]: []}, attributes)
+
+
+def any_rules() -> st.SearchStrategy[Rules]:
+    """Rules that no request is refused for."""
+    values = st.one_of(
+        st.sampled_from([f"brand={brand}" for brand in [*BRANDS, "", "no such brand"]]),
+        st.sampled_from([f"tags={tag}" for tag in [*TAGS, "no such tag"]]),
+    )
+    numbers = st.builds(
+        "price{}{}".format,
+        st.sampled_from(["=", "<=", ">="]),
+        st.sampled_from([*PRICES, "1", "+.5", "-1e0", "2E+1", "7."]),
+    )
+    conditions = st.one_of(values, numbers)
+    return st.builds(
+        Rules,
+        allow=st.one_of(st.just([]), st.lists(st.sampled_from([*ITEMS, "no such item", ""]), max_size=30)),
+        filter=st.lists(st.one_of(conditions, st.just("")), max_size=4),
+        boosts=st.lists(st.tuples(conditions, st.sampled_from([-10.0, 0.25, 0.5, 3.0])), max_size=3),
+        diversity=st.sampled_from([0.0, 0.0, 0.1, 0.5, 1.0]),
     )
 
 
@@ -76,55 +172,69 @@ def build(path: Path) -> None:
     import tensorflow as tf
 
     from components.indexer.executor import save_servable
+    from components.indexer.rules import read_attributes
     from components.indexer.servable import Index
     from components.indexer.settings import IndexerSettings
 
     made = world()
 
-    class Towers(tf.Module):
+    class QueryPart(tf.Module):
         """The query is the mean of the embeddings of the history's known items."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.rows = tf.lookup.StaticHashTable(
-                tf.lookup.KeyValueTensorInitializer(ITEMS, tf.range(len(ITEMS), dtype=tf.int64)), -1
-            )
-            self.embedding = tf.Variable(made.embedding)
 
         @tf.function(
             input_signature=[
-                tf.TensorSpec([None], tf.string),
-                tf.TensorSpec([None, None], tf.string),
+                tf.TensorSpec([None, None, DIM]),
+                tf.TensorSpec([None, None], tf.bool),
+                tf.TensorSpec([None, DIM]),
                 tf.TensorSpec([None, 2], tf.string),
             ]
         )
-        def query(self, user_id: tf.Tensor, history: tf.Tensor, context: tf.Tensor) -> dict[str, tf.Tensor]:
-            del user_id, context
-            row = self.rows.lookup(history)
-            known = tf.cast(row >= 0, tf.float32)[:, :, tf.newaxis]
-            total = tf.reduce_sum(tf.gather(self.embedding, tf.maximum(row, 0)) * known, axis=1)
-            return {"embedding": tf.math.divide_no_nan(total, tf.reduce_sum(known, axis=1))}
+        def combine(self, items: tf.Tensor, known: tf.Tensor, user: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+            del user, context
+            weight = tf.cast(known, tf.float32)[:, :, tf.newaxis]
+            return tf.math.divide_no_nan(tf.reduce_sum(items * weight, axis=1), tf.reduce_sum(weight, axis=1))
 
+    with tempfile.TemporaryDirectory() as folder:
+        write_catalogue(Path(folder) / "Split-catalogue", made)
+        attributes = read_attributes(folder, FILTERS)
     histories = [[ITEMS.index(item) for item in made.stored[user]] for user in USERS]
     index = Index(
         item_ids=np.array([item.encode() for item in ITEMS], object),
         display=np.array([f"Title of {item}".encode() for item in ITEMS], object),
         embedding=made.embedding,
         bias=made.bias,
+        history_embedding=made.embedding,
+        history_known=np.ones(len(ITEMS), bool),
         popularity=made.popularity,
         user_ids=np.array([user.encode() for user in USERS], object),
+        user_embedding=np.zeros([0, DIM], np.float32),
         user_context=np.array([b""] * len(USERS), object),
         history_values=np.array([row for history in histories for row in history], np.int32),
         history_splits=np.cumsum([0, *map(len, histories)]).astype(np.int64),
+        attributes=attributes,
     )
     with tempfile.TemporaryDirectory() as folder:
-        towers = Towers()
-        tf.saved_model.save(towers, folder, signatures={"query": towers.query})
+        towers = tf.Module()
+        towers.query_part = QueryPart()
+        tf.saved_model.save(towers, folder)
         (Path(folder) / "assets.extra").mkdir()
-        (Path(folder) / "assets.extra" / "towers.json").write_text('{"context": [], "user_features": []}')
+        manifest = '{"context": [], "user_features": [], "max_history": 100}'
+        (Path(folder) / "assets.extra" / "towers.json").write_text(manifest)
         save_servable(folder, index, IndexerSettings(), "contract", str(path))
 
 
-def _ranked(scores: np.ndarray, left_out: set[str]) -> tuple[list[str], np.ndarray]:
-    rows = [int(row) for row in np.argsort(-scores, kind="stable") if ITEMS[row] not in left_out]
-    return [ITEMS[row] for row in rows], scores[rows]
+def write_catalogue(folder: Path, made: World) -> None:
+    """Writes the attributes of the items as a split of Examples."""
+    import tensorflow as tf
+
+    folder.mkdir()
+    with tf.io.TFRecordWriter(str(folder / "data.gz"), "GZIP") as writer:
+        for own in made.attributes:
+            example = tf.train.Example()
+            for name, value in own.items():
+                feature = example.features.feature[name]
+                if isinstance(value, list):
+                    feature.bytes_list.value.extend(text.encode() for text in value)
+                else:
+                    feature.float_list.value.append(value)
+            writer.write(example.SerializeToString())

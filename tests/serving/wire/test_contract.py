@@ -16,6 +16,8 @@ from tests.serving.wire import contract
 from tests.serving.wire.conftest import Server
 
 WORLD = contract.world()
+NUMBERS = {"k": tf.int32, "boost_by": tf.float32, "diversity": tf.float32}
+"""Inputs that are no texts."""
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 # The empty string is padding, wherever it stands; the rest of the texts are items that the catalogue lacks.
@@ -33,7 +35,7 @@ def rectangle(rows: list[list[str]]) -> list[list[str]]:
 
 
 def ask(wire: Server, transport: str, signature: str, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The outputs of a signature for these inputs: nested lists of texts, or an int."""
+    """The outputs of a signature for these inputs: nested lists of texts or of numbers, or an int."""
     if transport == "rest":
         status, answer = wire.http(
             "POST", "/v1/models/contract:predict", {"signature_name": signature, "inputs": inputs}
@@ -45,8 +47,8 @@ def ask(wire: Server, transport: str, signature: str, inputs: dict[str, Any]) ->
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = "contract", signature
     for name, value in inputs.items():
-        if isinstance(value, int):
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(value, tf.int32))
+        if name in NUMBERS:
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(value, NUMBERS[name], np.shape(value)))
         else:
             flat = [text.encode() for text in np.array(value, object).ravel()]
             shape = np.shape(value)

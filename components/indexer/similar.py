@@ -1,0 +1,90 @@
+"""Vectors of items from who had them together, so that what is similar to an item is what is taken with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy import sparse
+
+from components.examples import ragged, read_batches, scalars
+from components.indexer.settings import SimilarSettings
+
+_BATCH = 131_072
+_SPARE = 16
+"""Directions beyond those wanted, which make the wanted ones exact enough after few passes."""
+_PASSES = 4
+
+
+def read_vectors(interactions: str, row_of: Mapping[bytes, int], settings: SimilarSettings) -> np.ndarray:
+    """Reads the training events and makes the items' vectors, see `vectors`.
+
+    Args:
+        interactions: URI of the events' Examples; only the split `train` is read.
+        row_of: Row of each of the N items.
+        settings: Window, length and popularity.
+    """
+    together = sparse.csr_array((len(row_of), len(row_of)), dtype=np.float32)
+    for batch in read_batches(interactions, "train", {"item_id": bytes, "history": bytes}, _BATCH):
+        item = np.array([row_of[name] for name in scalars(batch, "item_id")], np.int32)
+        values, offsets = ragged(batch, "history")
+        place = np.arange(len(values)) - np.repeat(offsets[:-1], np.diff(offsets))
+        near = place < settings.window
+        earlier = np.array([row_of[name] for name in values[near]], np.int32)
+        together += cooccurrence(np.repeat(item, np.diff(offsets))[near], earlier, place[near], num_items=len(row_of))
+    return vectors(together, settings)
+
+
+def cooccurrence(item: np.ndarray, earlier: np.ndarray, place: np.ndarray, num_items: int) -> sparse.csr_array:
+    """How often items came near each other, in either order.
+
+    Args:
+        item: [P] int, rows of items.
+        earlier: [P] int, rows of items that the same users had before.
+        place: [P] int, how many events lie between the two; a pair counts 1 / (place + 1).
+        num_items: N.
+
+    Returns:
+        [N, N] float32, symmetric; an item never comes with itself.
+    """
+    other = item != earlier
+    weight = (1 / (place[other] + 1)).astype(np.float32)
+    pairs = sparse.csr_array((weight, (item[other], earlier[other])), (num_items, num_items))
+    return (pairs + pairs.T).tocsr()
+
+
+def vectors(together: sparse.csr_array, settings: SimilarSettings) -> np.ndarray:
+    """Vectors whose products are the similarities of items, smoothed by leaving out all but the strongest directions.
+
+    With S the co-occurrence, s its sums of rows and a the popularity exponent, S_ij / sqrt(s_i s_j) is approximated by
+    the products of vectors v_i and v_j, from the largest positive eigenvalues; the answer is v_i s_i^(1/2 - a), so an
+    exponent below 1/2 gives back to popular items some of what dividing by their popularity took from them.
+
+    Sources: Nikolakopoulos, Kalantzis, Gallopoulos and Garofalakis, "EigenRec", 2019, for the factors and the exponent;
+    Halko, Martinsson and Tropp, "Finding structure with randomness", 2011, for how they are found, with a fixed seed.
+
+    Args:
+        together: S, [N, N] float32, symmetric.
+        settings: `dim` and `popularity_exponent`.
+
+    Returns:
+        [N, F] float32, F at most `dim`. The mean square length of the items that co-occur with any is 1, other items
+        have zeros.
+    """
+    strength = together.sum(axis=1)
+    there = strength > 0
+    scale = np.where(there, strength, 1).astype(np.float32)
+    root = sparse.dia_array((scale[np.newaxis] ** -0.5, [0]), together.shape)
+    scaled = (root @ together @ root).tocsr().astype(np.float32)
+
+    size = min(settings.dim + _SPARE, len(strength))
+    basis = np.random.default_rng(0).normal(size=(len(strength), size)).astype(np.float32)
+    for _ in range(_PASSES):
+        basis, _ = np.linalg.qr(scaled @ basis)
+    values, directions = np.linalg.eigh(basis.T @ (scaled @ basis))
+    best = np.argsort(-values)[: settings.dim]
+    factors = basis @ directions[:, best] * np.sqrt(np.maximum(values[best], 0))
+    factors *= scale[:, np.newaxis] ** (0.5 - settings.popularity_exponent)
+    factors[~there] = 0
+    length = np.sqrt(np.square(factors).sum() / max(1, there.sum()))
+    return (factors / length if length > 0 else factors).astype(np.float32)

@@ -1,0 +1,199 @@
+"""Rules in the graph against plain Python, and attributes against hand-made items."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.indexer.rules import AS_CONFIGURED, Attributes, Request, Rules, diverse, read_attributes
+from components.indexer.servable import _line_numbers
+from tests.serving.wire import contract
+
+WORLD = contract.world()
+SPARE = 3
+"""Rows of the index that are no item's."""
+
+
+@pytest.fixture(scope="module")
+def attributes(tmp_path_factory: pytest.TempPathFactory) -> Attributes:
+    folder = tmp_path_factory.mktemp("catalogue")
+    contract.write_catalogue(folder / "Split-catalogue", WORLD)
+    return read_attributes(str(folder), contract.FILTERS)
+
+
+def rules_of(attributes: Attributes, folder: Path, num_rows: int) -> Rules:
+    file = folder / "conditions.txt"
+    file.write_bytes(b"\n".join(attributes.conditions.tolist()))
+    return Rules(attributes, _line_numbers(str(file)), num_rows)
+
+
+@pytest.fixture(scope="module")
+def rules(attributes: Attributes, tmp_path_factory: pytest.TempPathFactory) -> Rules:
+    return rules_of(attributes, tmp_path_factory.mktemp("rules"), len(contract.ITEMS) + SPARE)
+
+
+def padded(rows: list[Any], padding: Any, dtype: tf.DType) -> tf.Tensor:
+    width = max((len(row) for row in rows), default=0)
+    flat = [value for row in rows for value in [*row, *[padding] * (width - len(row))]]
+    return tf.constant(flat, dtype, [len(rows), width])
+
+
+def request(rows: list[contract.Rules]) -> Request:
+    return Request(
+        padded([row.allow for row in rows], "", tf.string),
+        padded([row.filter for row in rows], "", tf.string),
+        padded([[condition for condition, _ in row.boosts] for row in rows], "", tf.string),
+        padded([[by for _, by in row.boosts] for row in rows], 0.0, tf.float32),
+        tf.constant([row.diversity for row in rows], tf.float32),
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(rows=st.lists(contract.any_rules(), min_size=1, max_size=4), seed=st.integers(0, 9))
+def test_what_passes_and_what_is_added(rules: Rules, rows: list[contract.Rules], seed: int) -> None:
+    scores = np.random.default_rng(seed).normal(size=(len(rows), len(contract.ITEMS) + SPARE)).astype(np.float32)
+    asked = request(rows)
+    row_of = {item: row for row, item in enumerate(contract.ITEMS)}
+    allowed = padded([[row_of.get(item, -1) for item in row.allow] for row in rows], -1, tf.int64)
+    # What nothing is wrong with is left as it is.
+    assert not rules.refused(asked).numpy().any()
+    found = rules.apply(tf.constant(scores), rules.checked(asked), allowed).numpy()[:, :-SPARE]
+    for row, own in enumerate(rows):
+        items, expected = WORLD.ranked(scores[row, :-SPARE], set(), own)
+        assert {contract.ITEMS[place] for place in np.flatnonzero(~np.isneginf(found[row]))} == set(items)
+        assert found[row][[row_of[item] for item in items]] == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+def test_filters_by_hand(tmp_path: Path) -> None:
+    """Of a boat, a bike and a book: what they are filtered by, and what each filter leaves."""
+    folder = tmp_path / "Split-catalogue"
+    folder.mkdir()
+    with tf.io.TFRecordWriter(str(folder / "data.gz"), "GZIP") as writer:
+        for brand, tags, price in ((b"x", [b"new", b"red", b"new"], 900.0), (b"y", [b"red"], None), (None, [], 19.99)):
+            example = tf.train.Example()
+            if brand:
+                example.features.feature["brand"].bytes_list.value.append(brand)
+            example.features.feature["tags"].bytes_list.value.extend(tags)
+            if price:
+                example.features.feature["price"].float_list.value.append(price)
+            writer.write(example.SerializeToString())
+    attributes = read_attributes(str(tmp_path), {"tags": "categories", "price": "number", "brand": "category"})
+    assert (attributes.categories, attributes.numbers) == (("tags", "brand"), ("price",))
+    assert attributes.conditions.tolist() == [b"=", b"tags=new", b"tags=red", b"brand=x", b"brand=y"]
+    assert attributes.splits.tolist() == [0, 0, 1, 3, 4, 5]
+    assert attributes.rows.tolist() == [0, 0, 1, 0, 1]
+    np.testing.assert_array_equal(attributes.amounts, np.array([[900, np.nan, 19.99]], np.float32))
+
+    rules = rules_of(attributes, tmp_path, 3)
+    expected = {
+        (): [0, 1, 2],
+        ("brand=x",): [0],
+        ("brand=x", "brand=y"): [0, 1],
+        ("brand=x", "brand=no"): [0],
+        ("brand=no",): [],
+        ("brand=",): [],
+        ("brand=y", "tags=red"): [1],
+        ("brand=x", "tags=red", "tags=blue"): [0],
+        ("price<=900",): [0, 2],
+        ("price<=899.5",): [2],
+        ("price=19.99",): [2],
+        ("price=900", "price=19.99"): [0, 2],
+        ("price=900", "price=19.99", "price>=20"): [0],
+        ("price>=19.99", "price<=100"): [2],
+        ("price>=1e3",): [],
+    }
+    asked = request([contract.Rules(filter=filters) for filters in expected])
+    scores = rules.apply(tf.zeros([len(expected), 3]), asked, tf.zeros([len(expected), 0], tf.int64)).numpy()
+    assert [np.flatnonzero(row == 0).tolist() for row in scores] == list(expected.values())
+
+    boosted = request([contract.Rules(boosts=[("tags=red", 1.0), ("price>=20", 0.5), ("tags=red", 0.25)])])
+    assert rules.boosts(boosted).numpy().tolist() == [[1.75, 1.25, 0]]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (contract.Rules(filter=["brnad=acme"]), "brand, tags; .*price .*not.*brnad=acme"),
+        (contract.Rules(filter=["brand=acme", "brand"]), r"not\] \[.?brand.?\]"),
+        (contract.Rules(filter=["brand<=5"]), "brand<=5"),
+        (contract.Rules(filter=["=x"]), "=x"),
+        (contract.Rules(filter=["="]), "filter is"),
+        (contract.Rules(filter=["price<=cheap"]), "price<=cheap"),
+        (contract.Rules(filter=["price="]), "price="),
+        (contract.Rules(filter=["price=nan"]), "price=nan"),
+        (contract.Rules(boosts=[("colour=red", 1.0)]), "boost is .*colour=red"),
+        (contract.Rules(boosts=[("brand=acme", np.nan)]), "boost_by must be finite"),
+        (contract.Rules(boosts=[("brand=acme", np.inf)]), "boost_by must be finite"),
+        (contract.Rules(diversity=1.5), "diversity is from 0 to 1, not.*1.5"),
+        (contract.Rules(diversity=-0.1), "diversity is from 0 to 1"),
+        (contract.Rules(diversity=np.nan), "diversity is from 0 to 1"),
+    ],
+)
+def test_a_wrong_rule_is_named(rules: Rules, wrong: contract.Rules, message: str) -> None:
+    asked = request([contract.Rules(filter=["brand=acme"], diversity=AS_CONFIGURED), wrong])
+    assert rules.refused(asked).numpy().tolist() == [False, True]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        tf.function(rules.checked)(asked)
+
+
+def test_boosts_without_their_numbers_are_refused(rules: Rules) -> None:
+    asked = request([contract.Rules(boosts=[("brand=acme", 1.0)])])._replace(boost_by=tf.zeros([1, 0]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="boost and boost_by must have the same shape"):
+        rules.checked(asked)
+
+
+def test_without_attributes_only_lists_and_diversity_are_left(tmp_path: Path) -> None:
+    rules = rules_of(Attributes(), tmp_path, 2)
+    asked = request([contract.Rules(allow=["b"]), contract.Rules()])
+    assert rules.apply(tf.zeros([2, 2]), rules.checked(asked), tf.constant([[1], [-1]], tf.int64)).numpy().tolist() == [
+        [-np.inf, 0],
+        [0, 0],
+    ]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="NAME one of: none"):
+        rules.checked(request([contract.Rules(filter=["brand=acme"])]))
+
+
+def test_diversity_by_hand() -> None:
+    """Two alike and one across: the second of the alike gives way as soon as diversity outweighs its lead."""
+    scores = tf.constant([[4.0, 3.0, 2.0]] * 3)
+    directions = tf.constant([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]] * 3)
+    # Relevance is 1, 0.5 and 0. Second place: 0.5 (1 - d) - d against 0, equal at d = 1/3.
+    places = diverse(scores, directions, tf.constant([0.0, 0.3, 0.4]), tf.constant([3, 3, 3]), tf.constant(3))
+    assert places.numpy().tolist() == [[0, 1, 2], [0, 1, 2], [0, 2, 1]]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(0, 8), st.integers(0, 12), st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0])), max_size=4
+    ),
+    seed=st.integers(0, 99),
+    count=st.integers(0, 8),
+)
+def test_diversity_equals_the_plain_loop(rows: list[tuple[int, int, float]], seed: int, count: int) -> None:
+    """Whatever else is in the batch: with fewer candidates than places, and with candidates beyond a row's pool."""
+    rng = np.random.default_rng(seed)
+    world = contract.World(rng.normal(size=(8, 3)).astype(np.float32), *[np.zeros(0, np.float32)] * 2, {}, [])
+    directions = world.embedding / np.linalg.norm(world.embedding, axis=1, keepdims=True)
+    scores = np.full((len(rows), 8), -np.inf, np.float32)
+    for row, (present, _, _) in enumerate(rows):
+        scores[row, :present] = -np.sort(-rng.normal(size=present))
+    places = diverse(
+        tf.constant(scores),
+        tf.constant(np.tile(directions, (len(rows), 1, 1))),
+        tf.constant([diversity for *_, diversity in rows], tf.float32),
+        tf.constant([pool for _, pool, _ in rows], tf.int32),
+        tf.constant(count),
+    ).numpy()
+    assert places.shape == (len(rows), count)
+    for row, (present, pool, diversity) in enumerate(rows):
+        candidates = min(present, pool)
+        expected = world.diverse(contract.ITEMS[:candidates], scores[row, :candidates], diversity, count)
+        assert [contract.ITEMS[place] for place in places[row, : len(expected)]] == expected
+        assert len(set(places[row].tolist())) == count
