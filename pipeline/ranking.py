@@ -1,7 +1,7 @@
 """The second stage: a ranker that corrects the scores of the candidates that the towers retrieve.
 
 It learns from events that the towers have not seen. On their own training events the towers find the true item more
-easily than they ever will again, and what a ranker learns there makes real lists worse (docs/quality.md). What it looks
+easily than they ever will again, and what a ranker learns there makes real lists worse. What it looks
 at keeps its meaning when the towers are trained again, so a ranker for the first training serves the second.
 """
 
