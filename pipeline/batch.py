@@ -74,6 +74,7 @@ def _answers(model: Path, users: list[str], k: int) -> Iterator[tuple[list[str],
     """Yields users and their items, `k` each, padded with empty ids."""
     import json
 
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow tells the terminal of its build
     import tensorflow as tf
 
     limit = json.loads((model / "assets.extra" / "recommender.json").read_text(encoding="utf-8"))["max_k"]
