@@ -60,7 +60,9 @@ def test_the_commands_have_the_options_that_are_shown(command):
 def test_the_page_shows_all_that_there_is():
     shown = {command[0] for command in commands()}
     assert {"validate", "compile", "submit", "trigger", "query", "promote", "rollback", "canary", "versions"} <= shown
-    for path in re.findall(r"(?:tests/)?kubeflow/[\w/.-]+\w|\.github/[\w/.]+\w|requirements/\w+\.txt|configs/\w+\.yaml", TEXT):
+    for path in re.findall(
+        r"(?:tests/)?kubeflow/[\w/.-]+\w|\.github/[\w/.]+\w|requirements/\w+\.txt|configs/\w+\.yaml", TEXT
+    ):
         if not path.startswith("kubeflow/pipelines"):
             assert (ROOT / path).exists(), path
 
