@@ -56,7 +56,7 @@ class Index:
     """[U + 1] int64: user u's history is `history_values[history_splits[u]:history_splits[u + 1]]`."""
     cooccurrence: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     """[N, F] float32, vectors of what items come with; [0, 0] where similar items go by the embeddings alone."""
-    attributes: Attributes = Attributes()  # noqa: RUF009  # frozen
+    attributes: Attributes = field(default_factory=Attributes)
     """What the items can be filtered by."""
 
     def arrays(self) -> dict[str, np.ndarray]:

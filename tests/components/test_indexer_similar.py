@@ -16,10 +16,20 @@ from components.indexer.executor import fingerprint, save_servable
 from components.indexer.servable import Index
 from components.indexer.settings import IndexerSettings, SimilarSettings
 from components.indexer.similar import cooccurrence, read_vectors, vectors
-from tests.components.test_indexer import ITEMS, index, strings, towers, write_examples  # noqa: F401
+from tests.components.test_indexer import ITEMS, make_index, strings, write_towers
 
 FULL = SimilarSettings(dim=64, popularity_exponent=0.5)
 """More directions than the items here have, so that nothing is smoothed."""
+
+
+@pytest.fixture(scope="module")
+def towers(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_towers(tmp_path_factory.mktemp("towers"), [], [])
+
+
+@pytest.fixture(scope="module")
+def index(towers: str, tmp_path_factory: pytest.TempPathFactory) -> Index:
+    return make_index(towers, tmp_path_factory.mktemp("data"))
 
 
 def test_pairs_count_by_distance_in_either_order() -> None:
@@ -80,8 +90,8 @@ def test_histories_are_read_up_to_the_window(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compact", ["float32", "int8"])
 def test_similar_items_come_together_and_new_ones_are_found_by_their_embedding(
-    towers: str,  # noqa: F811
-    index: Index,  # noqa: F811
+    towers: str,
+    index: Index,
     tmp_path: Path,
     compact: str,
 ) -> None:
@@ -103,7 +113,7 @@ def test_similar_items_come_together_and_new_ones_are_found_by_their_embedding(
     assert answer["known"].numpy().tolist() == [True, True, False]
 
 
-def test_the_fingerprint_covers_the_vectors(towers: str, index: Index) -> None:  # noqa: F811
+def test_the_fingerprint_covers_the_vectors(towers: str, index: Index) -> None:
     prints = {
         fingerprint(
             towers, dataclasses.replace(index, cooccurrence=np.full((len(ITEMS), 1), value, np.float32)), settings
