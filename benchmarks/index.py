@@ -1,11 +1,13 @@
 """What a request for one user costs at a million items, beside one pass over the table in memory, by precision.
 
-    python -m benchmarks.index [--items 1000000 --dim 64 --requests 20]
+    python -m benchmarks.index [--items 1000000 --dim 64 --requests 20 --scann]
 
 The pass is NumPy's product of the float32 table and one vector, which reads the table once. Requests and passes take
 turns in one process, so that what else the machine does meets both; the ratio is that of the medians. What is stored
 counts for the memory: that of the process after the first requests, without what it had before the model was loaded.
 Weights and ids are synthetic; a condition of a filter is fulfilled by a tenth, by half or by nine tenths of the items.
+With `--scann` there is a column for the approximate index, over a float32 table; what it finds can only be judged on
+trained embeddings, as the Indexer does.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ from benchmarks.compact import make_index, write_towers
 from components.indexer.executor import save_servable
 from components.indexer.rules import Attributes
 from components.indexer.servable import Index
-from components.indexer.settings import Compact, IndexerSettings
+from components.indexer.settings import Compact, IndexerSettings, IndexSettings
+from serving.server.custom_ops import import_custom_ops
 
 _USERS, _STORED = 10_000, 20
 _EXCLUDED = 100
@@ -73,6 +76,7 @@ def requests(servable: Any) -> dict[str, Callable[[], Any]]:
 
 def measure(path: str, items: int, dim: int, count: int) -> tuple[dict[str, float], float]:
     """Medians in milliseconds by request, the pass among them, and the model's memory in MiB; in its own process."""
+    import_custom_ops(path)
     before = _resident()
     asked = requests(tf.saved_model.load(path))
     for ask in asked.values():
@@ -100,16 +104,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in (("items", 1_000_000), ("dim", 64), ("requests", 20)):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--scann", action="store_true", help="the approximate index too")
     options = parser.parse_args()
+    kinds = {compact: IndexerSettings(compact=compact) for compact in get_args(Compact)}
+    if options.scann:
+        kinds["scann"] = IndexerSettings(index=IndexSettings(type="scann"))
     index = with_attributes(make_index(options.items, _USERS, options.dim, _STORED))
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         write_towers(Path(folder, "towers"), options.dim)
-        for compact in get_args(Compact):
-            path = str(Path(folder, compact))
-            save_servable(str(Path(folder, "towers")), index, IndexerSettings(compact=compact), "index", path)
+        for kind, settings in kinds.items():
+            path = str(Path(folder, kind))
+            save_servable(str(Path(folder, "towers")), index, settings, "index", path)
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                found[compact] = pool.apply(measure, (path, options.items, options.dim, options.requests))
+                found[kind] = pool.apply(measure, (path, options.items, options.dim, options.requests))
     print(f"{options.items:,} items x {options.dim}, k = 10; milliseconds, and how many passes that is\n")
     print("| | " + " | ".join(found) + " |\n" + "|---" * (len(found) + 1) + "|")
     for name in next(iter(found.values()))[0]:

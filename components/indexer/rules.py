@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import tensorflow as tf
 
 from components import examples
@@ -66,12 +67,13 @@ class Request(NamedTuple):
     """[B] float32, from 0 (off) to 1, or `AS_CONFIGURED`."""
 
 
-def read_attributes(catalogue: str, types: Mapping[str, str]) -> Attributes:
+def read_attributes(catalogue: str, types: Mapping[str, str], kept: np.ndarray | None = None) -> Attributes:
     """Reads what the items can be filtered by.
 
     Args:
         catalogue: URI of the catalogue's Examples.
         types: `category`, `categories` or `number` by the feature's name.
+        kept: [M] bool, which of its items are the N of the index; by default all.
     """
     numbers = tuple(name for name, kind in types.items() if kind == "number")
     categories = tuple(name for name in types if name not in numbers)
@@ -79,6 +81,8 @@ def read_attributes(catalogue: str, types: Mapping[str, str]) -> Attributes:
     if not features:
         return Attributes()
     table = examples.read_columns(catalogue, "catalogue", features)
+    if kept is not None:
+        table = table.filter(pa.array(kept))
     conditions, rows = [_NONE], [np.zeros(0, np.int64)]
     for name in categories:
         values, offsets = examples.ragged(table, name)

@@ -21,17 +21,19 @@ def read_vectors(interactions: str, row_of: Mapping[bytes, int], settings: Simil
 
     Args:
         interactions: URI of the events' Examples; only the split `train` is read.
-        row_of: Row of each of the N items.
+        row_of: Row of each of the N items; events of others count for nothing.
         settings: Window, length and popularity.
     """
     together = sparse.csr_array((len(row_of), len(row_of)), dtype=np.float32)
     for batch in read_batches(interactions, "train", {"item_id": bytes, "history": bytes}, _BATCH):
-        item = np.array([row_of[name] for name in scalars(batch, "item_id")], np.int32)
+        item = np.array([row_of.get(name, -1) for name in scalars(batch, "item_id")], np.int32)
         values, offsets = ragged(batch, "history")
         place = np.arange(len(values)) - np.repeat(offsets[:-1], np.diff(offsets))
         near = place < settings.window
-        earlier = np.array([row_of[name] for name in values[near]], np.int32)
-        together += cooccurrence(np.repeat(item, np.diff(offsets))[near], earlier, place[near], num_items=len(row_of))
+        later, place = np.repeat(item, np.diff(offsets))[near], place[near]
+        earlier = np.array([row_of.get(name, -1) for name in values[near]], np.int32)
+        there = (later >= 0) & (earlier >= 0)
+        together += cooccurrence(later[there], earlier[there], place[there], num_items=len(row_of))
     return vectors(together, settings)
 
 
