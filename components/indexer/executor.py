@@ -122,10 +122,11 @@ def build_index(
     manifest = read_manifest(towers_dir)
     types = context.feature_types(manifest["context"])
     user_features = {name: types[name] for name in manifest["user_features"]}
-    item_ids, display, embedding, bias = embed_catalogue(towers_dir, catalogue)
+    towers = tf.saved_model.load(towers_dir)
+    item_ids, display, embedding, bias = embed_catalogue(towers, catalogue)
     kept = items_kept(catalogue, item_ids, only_listed, trained_catalogue)
     item_ids, display, embedding, bias = item_ids[kept], display[kept], embedding[kept], bias[kept]
-    in_history = embed_ids(towers_dir, "history_item", item_ids)
+    in_history = embed_ids(towers, "history_item", item_ids)
     progress(f"{len(item_ids):,} items embedded; gathering histories")
     events = read_columns(
         interactions, "train", {"user_id": bytes, "item_id": bytes, "timestamp": int, **user_features}
@@ -136,7 +137,7 @@ def build_index(
     item = np.array([row_of.get(n, -1) for n in names], np.int64)[name]
     there = item >= 0
     time = scalars(events, "timestamp")
-    of_users = embed_ids(towers_dir, "user", users)["embedding"]
+    of_users = embed_ids(towers, "user", users)["embedding"]
     values, splits = newest_distinct(user[there], item[there], time[there], len(users), stored_history)
     # A later event overwrites what an earlier one of the same user left.
     newest = np.zeros(len(users), np.int64)
@@ -198,9 +199,9 @@ def read_manifest(towers_dir: str) -> dict[str, Any]:
         return json.load(file)
 
 
-def embed_catalogue(towers_dir: str, catalogue: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Ids [N], display texts [N], embeddings [N, D] and biases [N] of all items of the catalogue."""
-    candidate = tf.saved_model.load(towers_dir).signatures["candidate"]
+def embed_catalogue(towers: Any, catalogue: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Ids [N], display texts [N], embeddings [N, D] and biases [N] of all items of the catalogue, by loaded towers."""
+    candidate = towers.signatures["candidate"]
     files = split_files(catalogue, CATALOGUE)
     batches = [
         {name: value.numpy() for name, value in candidate(examples=records).items()}
@@ -215,9 +216,9 @@ def embed_catalogue(towers_dir: str, catalogue: str) -> tuple[np.ndarray, np.nda
     return columns["item_id"], display, columns["embedding"], columns["bias"]
 
 
-def embed_ids(towers_dir: str, signature: str, ids: np.ndarray) -> dict[str, np.ndarray]:
-    """What the towers' `history_item` or `user` gives for ids [N], by name; ids must not be empty."""
-    embed = tf.saved_model.load(towers_dir).signatures[signature]
+def embed_ids(towers: Any, signature: str, ids: np.ndarray) -> dict[str, np.ndarray]:
+    """What the loaded towers' `history_item` or `user` gives for ids [N], by name; ids must not be empty."""
+    embed = towers.signatures[signature]
     batches = [embed(ids=tf.constant(ids[first : first + _BATCH].tolist())) for first in range(0, len(ids), _BATCH)]
     return {name: np.concatenate([batch[name].numpy() for batch in batches]) for name in batches[0]}
 

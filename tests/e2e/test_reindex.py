@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from ml_metadata.proto import metadata_store_pb2
 
 from components.versions import release
 from tests.e2e.conftest import Small, executions, store
@@ -47,7 +48,7 @@ def answers(version: Path, user: str) -> list[str]:
 def inputs_of(root: Path, execution_id: int) -> dict[str, int]:
     """Ids of the artifacts that an execution took, by key."""
     events = store(root).get_events_by_execution_ids([execution_id])
-    return {e.path.steps[0].key: e.artifact_id for e in events if e.type in (3, 2)}  # INPUT, DECLARED_INPUT
+    return {e.path.steps[0].key: e.artifact_id for e in events if e.type == metadata_store_pb2.Event.INPUT}
 
 
 def test_new_items_come_and_vanished_go_without_training(small: Small, cli: Callable[..., Ended]) -> None:
@@ -61,7 +62,7 @@ def test_new_items_come_and_vanished_go_without_training(small: Small, cli: Call
     assert ended.states()["Indexer"] == "done"
     after = executions(small.root)
     trained = [e for e in after["Trainer"] if e not in before["Trainer"]]
-    assert [e.last_known_state for e in trained] == [4]  # CACHED: nothing was trained
+    assert [e.last_known_state for e in trained] == [metadata_store_pb2.Execution.CACHED]
     assert after["CatalogueTransform"] == before["CatalogueTransform"]
     # The lineage: the index is of the old towers and the new catalogue.
     taken = inputs_of(small.root, after["Indexer"][-1].id)
