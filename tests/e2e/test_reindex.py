@@ -56,7 +56,7 @@ def test_new_items_come_and_vanished_go_without_training(small: Small, cli: Call
     change_catalogue(small.folder, gone)
     before = executions(small.root)
     towers = small.artifact("Trainer", "model").id
-    ended = cli(small.folder, *CALL, "--set", "evaluation.thresholds=[]")
+    ended = cli(small.folder, *CALL)
     assert ended.code in (0, 3), ended.text
     assert set(ended.states()) == NODES, ended.text
     assert ended.states()["Indexer"] == "done"
