@@ -54,12 +54,24 @@ def _reindex(config: Config, root: Path, terminal: Terminal) -> int:
                 f"data.catalogue.features: the model was trained with {_listed(trained.features)}, the config has "
                 f"{_listed(features)}; train it again by `recommender run`"
             )
-        dag, metadata = prepare(config, root, terminal, trained.catalogue)
+        dag, metadata = prepare(with_rivals_only(config), root, terminal, trained.catalogue)
         from pipeline.local_runner import run_pipeline
 
         results = run_pipeline(dag, metadata, terminal, only="Pusher", reused=trained.executions)
     report = load_report(results["Evaluator"].outputs["evaluation"].uri)
     return conclude(results, terminal, show_report(report, terminal.console))
+
+
+def with_rivals_only(config: Config) -> Config:
+    """The config with the baselines that a threshold names, and no others: to fit them all takes longer than the rest,
+    and the last training's evaluation has them."""
+    evaluation = config.evaluation
+    names = evaluation.baselines.names
+    rivals = {
+        rival for threshold in evaluation.thresholds.values() for group in threshold.rivals(names) for rival in group
+    }
+    baselines = evaluation.baselines.model_copy(update={"names": tuple(name for name in names if name in rivals)})
+    return config.model_copy(update={"evaluation": evaluation.model_copy(update={"baselines": baselines})})
 
 
 def find_trained(metadata_path: Path, pipeline: str) -> Trained:
