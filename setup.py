@@ -68,6 +68,11 @@ IALS = [
     "implicit",
 ]
 
+# The approximate index. Newer ones want a TensorFlow that no TFX has.
+SCANN = [
+    "scann==1.3.2",
+]
+
 # What the benchmark of the model server compares it with.
 BENCH = [
     "fastapi",
@@ -102,6 +107,6 @@ setuptools.setup(
         include=[f"{room}{rest}" for room in ("pipeline", "components", "serving", "kubeflow") for rest in ("", ".*")]
     ),
     package_data={"": ["**/*.j2", "**/*.proto", "**/*.pyi", "**/*.yaml", "**/*.yml", "**/py.typed"]},
-    extras_require={"client": CLIENT, "pipeline": PIPELINE, "ials": IALS, "bench": BENCH, "dev": DEV},
+    extras_require={"client": CLIENT, "pipeline": PIPELINE, "ials": IALS, "scann": SCANN, "bench": BENCH, "dev": DEV},
     entry_points={"console_scripts": ["recommender = pipeline.cli:main"]},
 )

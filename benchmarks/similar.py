@@ -65,7 +65,7 @@ def main() -> None:
     inputs = lineage.inputs(indexer)
     interactions = inputs["interactions"].uri
     towers = path_utils.serving_model_path(inputs["towers"].uri)
-    item_ids, _, embedding, _ = embed_catalogue(towers, inputs["catalogue"].uri)
+    item_ids, _, embedding, _ = embed_catalogue(tf.saved_model.load(towers), inputs["catalogue"].uri)
     row_of = {item: row for row, item in enumerate(item_ids.tolist())}
 
     every = config.training.histories == "others"

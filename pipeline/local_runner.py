@@ -12,9 +12,11 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow_data_validation as tfdv
@@ -25,6 +27,7 @@ from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.orchestration.portable.mlmd import context_lib
 from tfx.proto.orchestration import pipeline_pb2
 from tfx.types import artifact_utils
 
@@ -65,6 +68,7 @@ def run_pipeline(
     first: str | None = None,
     only: str | None = None,
     before: str | None = None,
+    reused: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, NodeResult]:
     """Runs a pipeline's nodes in order.
 
@@ -75,6 +79,8 @@ def run_pipeline(
         first: A node that is run again with all that depends on it, cached or not; the rest may come from the cache.
         only: A node that is run again alone; what it depends on may come from the cache, the rest is left.
         before: A node that is left with all that it has no need of: only what it depends on is run.
+        reused: With `only`: nodes that are not run, nor what they depend on, for the outputs of an earlier Execution
+            count, by its id in MLMD.
 
     Returns:
         Results by node, in the order of running.
@@ -87,12 +93,14 @@ def run_pipeline(
         ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.datetime.now().isoformat()}
     )
     nodes = [node.pipeline_node for node in ir.nodes]
-    wanted = _select(nodes, first, only, before)
+    wanted = _select(nodes, first, only, before, set(reused))
     deployment = runner_utils.extract_local_deployment_config(ir)
     connection = metadata.sqlite_metadata_connection_config(str(metadata_path))
     results: dict[str, NodeResult] = {}
     with remembered_interrupts() as interrupts:
         for node in nodes:
+            if node.node_info.id in reused:
+                _reuse(node, reused[node.node_info.id], connection)
             if node.node_info.id in wanted:
                 results[node.node_info.id] = _run_node(node, ir, deployment, connection, terminal)
             if interrupts:
@@ -120,7 +128,7 @@ def remembered_interrupts() -> Iterator[list[int]]:
 
 
 def _select(
-    nodes: list[pipeline_pb2.PipelineNode], first: str | None, only: str | None, before: str | None
+    nodes: list[pipeline_pb2.PipelineNode], first: str | None, only: str | None, before: str | None, reused: set[str]
 ) -> set[str]:
     """The nodes to run; takes the cache from those that must run again."""
     names = [node.node_info.id for node in nodes]
@@ -142,9 +150,28 @@ def _select(
         return set(names)
     needed = {chosen}
     for name in reversed(names):
-        if name in needed:
+        if name in needed - reused:
             needed |= upstream[name]
-    return needed - {before}
+    return needed - reused - {before}
+
+
+def _reuse(node: pipeline_pb2.PipelineNode, execution_id: int, connection: Any) -> None:
+    """Makes an earlier execution's outputs this run's outputs of the node, as TFX's cache does."""
+    with metadata.Metadata(connection) as handle:
+        contexts = context_lib.prepare_contexts(handle, node.contexts)
+        [earlier] = handle.store.get_executions_by_id([execution_id])
+        events = handle.store.get_events_by_execution_ids([execution_id])
+        artifacts = {a.id: a for a in handle.store.get_artifacts_by_id([event.artifact_id for event in events])}
+        execution = metadata_store_pb2.Execution(
+            type_id=earlier.type_id, name=str(uuid.uuid4()), last_known_state=Execution.CACHED
+        )
+        for name, value in earlier.custom_properties.items():
+            execution.custom_properties[name].CopyFrom(value)
+        pairs = [
+            (artifacts[event.artifact_id], metadata_store_pb2.Event(type=event.type, path=event.path))
+            for event in events
+        ]
+        handle.store.put_execution(execution, pairs, contexts)
 
 
 def _run_node(

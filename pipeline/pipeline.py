@@ -48,6 +48,8 @@ class Paths:
     """Files of evaluation events, where the config gives them."""
     checkpoints: str
     """A directory where the Trainer saves each pass; empty: it doesn't."""
+    trained_catalogue: str = ""
+    """The CatalogueGen's Examples that the towers were trained with, where another catalogue is indexed."""
     metadata: Path | None = None
     """The MLMD database; None where the platform has its own."""
 
@@ -150,6 +152,7 @@ def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, Runti
         model_name=config.name,
         settings=config.indexer_settings(),
         filter_types={name: feature_types[name] for name in config.serving.filters},
+        trained_catalogue=paths.trained_catalogue,
     )
     # The version that the candidate would replace.
     champion = Champion(model=indexer.outputs["model"], base_path=base_path, model_name=config.name)

@@ -7,7 +7,7 @@ import logging
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,8 @@ from pipeline.terminal import MARKS, Terminal, listening, quiet
 
 if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline
+
+    from pipeline.local_runner import NodeResult
 
 _TABLE_WIDTH = 160
 
@@ -94,6 +96,11 @@ def _run(config: Config, root: Path, first: str | None, only: str | None, termin
         training = read_training(results["Trainer"].outputs["model_run"].uri)
         write_page(root / "report.html", config.name, training, report)
         terminal.console.print(f"curves: {escape(str(root / 'report.html'))}", soft_wrap=True, highlight=False)
+    return conclude(results, terminal, code)
+
+
+def conclude(results: Mapping[str, NodeResult], terminal: Terminal, code: int) -> int:
+    """Prints what the ServableValidator and the Pusher found; returns the exit code, `code` or 3."""
     if "ServableValidator" in results and not _blessed(results["ServableValidator"].outputs["blessing"]):
         summary = results["ServableValidator"].summary
         terminal.console.print(
@@ -105,8 +112,14 @@ def _run(config: Config, root: Path, first: str | None, only: str | None, termin
     return code
 
 
-def prepare(config: Config, root: Path, terminal: Terminal) -> tuple[Pipeline, Path]:
+def prepare(config: Config, root: Path, terminal: Terminal, trained_catalogue: str = "") -> tuple[Pipeline, Path]:
     """Fetches and checks the data; returns the DAG and its MLMD database.
+
+    Args:
+        config: The config.
+        root: Its output folder.
+        terminal: Where to say what is done.
+        trained_catalogue: See `pipeline.pipeline.Paths`.
 
     Raises:
         InputError: The data can't be had or are wrong.
@@ -131,6 +144,7 @@ def prepare(config: Config, root: Path, terminal: Terminal) -> tuple[Pipeline, P
         catalogue=data.catalogue,
         evaluation=data.evaluation,
         checkpoints=str(root / "checkpoints"),
+        trained_catalogue=trained_catalogue,
         metadata=database,
     )
     return create_pipeline(config, paths), database

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 from collections.abc import Iterator, Sequence
 
@@ -9,6 +10,7 @@ from components.errors import InputError
 from components.evaluator.baselines.settings import NO_IMPLICIT
 from components.features import column_of
 from components.formats import Format
+from components.indexer.settings import NO_SCANN
 from components.tables import check_columns, find_files, read_blocks
 from components.versions import check_writable, model_dir
 from pipeline.config import Config
@@ -35,6 +37,8 @@ def check_data(config: Config, data: DataPaths) -> Iterator[str]:
     """
     if "ials" in config.evaluation.baselines.names and importlib.util.find_spec("implicit") is None:
         raise InputError(NO_IMPLICIT)
+    if config.serving.index.type == "scann" and not _scann_fits():
+        raise InputError(NO_SCANN)
     log = config.data.interactions
     columns = list(log.log_columns().values())
     for path in filter(None, (data.interactions, data.evaluation)):
@@ -45,6 +49,16 @@ def check_data(config: Config, data: DataPaths) -> Iterator[str]:
     if data.catalogue:
         items = config.data.catalogue
         yield _check_table("catalogue", data.catalogue, items.format, items.delimiter, items.columns())
+
+
+def _scann_fits() -> bool:
+    """Whether ScaNN is installed beside the TensorFlow that it is made for; importing either takes seconds."""
+    try:
+        return importlib.metadata.version("scann") == "1.3.2" and importlib.metadata.version("tensorflow").startswith(
+            "2.16."
+        )
+    except importlib.metadata.PackageNotFoundError:
+        return False
 
 
 def _check_table(what: str, path: str, file_format: Format, delimiter: str, columns: Sequence[str]) -> str:

@@ -46,6 +46,7 @@ class Track(NamedTuple):
     min_glibc: Version  # what its wheels were built against
     pythons: tuple[Version, ...]  # by preference
     compile_args: tuple[str, ...]
+    extras: tuple[str, ...] = ()  # of setup.py, that only it has packages for
 
     @property
     def lock(self) -> pathlib.Path:
@@ -56,7 +57,9 @@ class Track(NamedTuple):
 # Newest first. pyproject.toml bounds what --universal resolves for.
 TRACKS = (
     Track("1.21", (2, 39), ((3, 12), (3, 13), (3, 11)), ("--universal", "--python-version=3.11")),
-    Track("1.16", (2, 28), ((3, 10),), ("--python-version=3.10", "--python-platform=x86_64-manylinux_2_28")),
+    Track(
+        "1.16", (2, 28), ((3, 10),), ("--python-version=3.10", "--python-platform=x86_64-manylinux_2_28"), ("scann",)
+    ),
 )
 
 # Lock files of the images in kubeflow/image/ and the extras in them; the versions are those of the newest track.
@@ -451,7 +454,8 @@ def compile_locks(venv: pathlib.Path, upgrade: bool, environ: dict[str, str]) ->
         environ = {**_uv_environ(venv, environ), "UV_CUSTOM_COMPILE_COMMAND": "make lock"}
         form = ["--quiet", "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--no-annotate"]
         locks: list[tuple[pathlib.Path, tuple[str, ...], str, tuple[str, ...]]] = [
-            (track.lock, ("pipeline", "ials", "dev"), f"tfx-{track.name}.in", track.compile_args) for track in TRACKS
+            (track.lock, ("pipeline", "ials", "dev", *track.extras), f"tfx-{track.name}.in", track.compile_args)
+            for track in TRACKS
         ]
         for name, extras in IMAGES.items():
             locks.append((ROOT / "requirements" / f"{name}.txt", extras, TRACKS[0].lock.name, IMAGE_ARGS))

@@ -15,6 +15,9 @@ from components.row_report import Report
 from components.rows import ORDER, Verdicts, check_text, place, read_features, read_ids, report_malformed, row_of
 from components.tables import Block, TableFile
 
+LISTED = "#listed"
+"""Feature of the Examples of items that the catalogue's files list: 1; the others are only in the log."""
+
 _NAMED_IDS = 5
 _EMPTY_BRACKETS = re.compile(r"\(\s*\)|\[\s*\]|\{\s*\}")
 _BLANKS = re.compile(r"\s+")
@@ -128,14 +131,15 @@ def unlisted(table: pa.Table, log_items: pa.Table, settings: CatalogueSettings, 
 
 
 def extended(table: pa.Table, items: list[str]) -> dict[str, pa.Array]:
-    """Returns the catalogue's columns with a row for each of `items` at the end: the id, shown as itself."""
-    columns = {}
+    """Returns the catalogue's columns and LISTED, and a row for each of `items` at the end: the id, shown as itself."""
+    columns: dict[str, pa.Array] = {}
     for name in table.column_names:
         if name == ORDER:
             continue
         column = table[name].combine_chunks()
         added = pa.array(items, pa.string()) if name in ("item_id", "display") else pa.nulls(len(items), column.type)
         columns[name] = pa.concat_arrays([column, added])
+    columns[LISTED] = pa.array([1] * len(table) + [None] * len(items), pa.int64())
     return columns
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from components import context, examples, versions
 from components.errors import InputError
+from serving.server.custom_ops import import_custom_ops
 
 _CONTEXT = "_in_context"
 """What a signature's name ends in that also takes the query's features."""
@@ -61,6 +62,7 @@ class Servable:
         [N] of all items there are, and the best are picked here.
         """
         self._context = context_features(path)
+        import_custom_ops(path)
         self._model = tf.saved_model.load(path)
         self._signature = self._model.signatures[_signature(candidates is None, self._context)]
         self._depth = depth

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from components.indexer.settings import Compact
 
-_PIECE = 8_192
+_PIECE = 32_768
 """Rows that are brought to full precision at a time: never the whole table, however many requests there are."""
 
 
@@ -47,24 +47,34 @@ class Table(tf.Module):
         vectors = tf.cast(tf.gather(values, rows), tf.float32)
         return vectors * tf.gather(self._exact.read_value(), rows)[..., :1] if self._compact == "int8" else vectors
 
+    def pairs(self, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """Products [B, M] of queries [B, D + E] with rows [B, M] of their own, float32."""
+        if self._compact == "float32":
+            gathered = tf.gather(self._values.read_value(), rows)
+        else:
+            exact = tf.gather(self._exact.read_value(), rows)
+            gathered = tf.concat([self.gather(rows), exact[..., 1:] if self._compact == "int8" else exact], axis=2)
+        return tf.squeeze(tf.matmul(gathered, queries[:, :, tf.newaxis]), axis=2)
+
     def products(self, queries: tf.Tensor) -> tf.Tensor:
         """Products [B, R] of queries [B, D + E] and all rows, float32."""
         if self._compact == "float32":
             return tf.matmul(queries, self._values, transpose_b=True)
         values, exact = tf.convert_to_tensor(self._values), tf.convert_to_tensor(self._exact)
+        directions, columns = queries[:, : self._dim], queries[:, self._dim :]
 
         def piece(number: tf.Tensor, found: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            rows = slice(number * _PIECE, (number + 1) * _PIECE)
-            vectors, columns = tf.cast(values[rows], tf.float32), exact[rows]
-            if self._compact == "int8":
-                vectors, columns = vectors * columns[:, :1], columns[:, 1:]
-            full = tf.concat([vectors, columns], axis=1)
-            return number + 1, found.write(number, tf.matmul(full, queries, transpose_b=True))
+            vectors = tf.cast(values[number * _PIECE : (number + 1) * _PIECE], tf.float32)
+            return number + 1, found.write(number, tf.matmul(vectors, directions, transpose_b=True))
 
         pieces = -(-self._rows // _PIECE)
         found = tf.TensorArray(tf.float32, pieces, infer_shape=False, element_shape=[None, None])
         _, found = tf.while_loop(lambda number, _: number < pieces, piece, (0, found), parallel_iterations=1)
-        return tf.ensure_shape(tf.transpose(found.concat()), [None, self._rows])
+        products = tf.ensure_shape(tf.transpose(found.concat()), [None, self._rows])
+        if self._compact == "int8":
+            # The scale of a row is that of its product: one step for each row, not for each of its entries.
+            products, exact = products * exact[:, 0], exact[:, 1:]
+        return products + tf.matmul(columns, exact, transpose_b=True) if exact.shape[1] else products
 
 
 def quantised(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -21,6 +21,7 @@ class IndexerSpec(ComponentSpec):
         "model_name": ExecutionParameter(type=str),
         "settings": ExecutionParameter(type=str),
         "filter_types": ExecutionParameter(type=str),
+        "trained_catalogue": ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {  # noqa: RUF012
         "towers": ChannelParameter(type=standard_artifacts.Model),
@@ -42,6 +43,8 @@ class Indexer(base_component.BaseComponent):
         model_name: The name under which it will be served, for the warm-up requests.
         settings: See `IndexerSettings`.
         filter_types: Types of the features that the settings' `filters` name.
+        trained_catalogue: URI of the Examples of the catalogue that the towers were trained with, where that is
+            another: what it lists and `catalogue` doesn't is left out. Empty: the same.
     """
 
     SPEC_CLASS = IndexerSpec
@@ -55,6 +58,7 @@ class Indexer(base_component.BaseComponent):
         model_name: str,
         settings: IndexerSettings,
         filter_types: Mapping[str, str],
+        trained_catalogue: str = "",
     ) -> None:
         super().__init__(
             IndexerSpec(
@@ -64,6 +68,7 @@ class Indexer(base_component.BaseComponent):
                 model_name=model_name,
                 settings=settings.model_dump_json(),
                 filter_types=json.dumps(filter_types),
+                trained_catalogue=trained_catalogue or None,
                 model=types.Channel(type=standard_artifacts.Model),
             )
         )

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,22 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components import context
+from components.catalogue_gen.catalogue import LISTED
 from components.errors import InputError
 from components.examples import read_batches, read_columns, scalars, split_files
+from components.indexer import measure
+from components.indexer.measure import Query, read_queries
 from components.indexer.rules import read_attributes
 from components.indexer.servable import Index, Servable
-from components.indexer.settings import IndexerSettings, SimilarSettings
+from components.indexer.settings import IndexerSettings, IndexSettings, SimilarSettings
 from components.indexer.similar import read_vectors
 from components.progress import progress
 
 MANIFEST = "recommender.json"
 TOWERS_MANIFEST = "towers.json"
 WARMUP = "tf_serving_warmup_requests"
+CATALOGUE = "catalogue"
+"""The catalogue's split."""
 _BATCH = 4_096
 _DTYPES = {"k": tf.int32, "boost_by": tf.float32, "diversity": tf.float32}
 """Types of the inputs that are no texts."""
@@ -54,6 +59,8 @@ class Executor(base_executor.BaseExecutor):
             settings.stored_history,
             settings.similar,
             json.loads(exec_properties["filter_types"]),
+            settings.only_listed,
+            exec_properties.get("trained_catalogue") or "",
         )
         output = artifact_utils.get_single_instance(output_dict["model"])
         manifest = save_servable(
@@ -62,13 +69,27 @@ class Executor(base_executor.BaseExecutor):
             settings,
             exec_properties["model_name"],
             path_utils.serving_model_dir(output.uri),
+            read_queries(artifact_utils.get_single_uri(input_dict["interactions"]), settings.index.queries),
         )
         output.set_string_custom_property("fingerprint", manifest["fingerprint"])
         output.set_string_custom_property(
             "summary",
             f"{manifest['num_items']:,} items x {manifest['dim']}, {manifest['num_users']:,} users with histories, "
-            f"fingerprint {manifest['fingerprint'][:12]}",
+            f"fingerprint {manifest['fingerprint'][:12]}{_shown(manifest['index'])}",
         )
+        for name, value in manifest["index"].items():
+            if isinstance(value, float):
+                output.set_float_custom_property(f"index_{name}", value)
+
+
+def _shown(index: Mapping[str, Any]) -> str:
+    """What the terminal says of an approximate index."""
+    if "recall" not in index:
+        return ""
+    return (
+        f"; {index['type']}: recall@{index['k']} {index['recall']:.3f} on {index['queries']:,} queries, "
+        f"p50 {index['latency_ms']:.1f} ms (exact {index['exact_latency_ms']:.1f} ms)"
+    )
 
 
 def build_index(
@@ -78,8 +99,12 @@ def build_index(
     stored_history: int,
     similar: SimilarSettings,
     filter_types: Mapping[str, str] | None = None,
+    only_listed: bool = False,
+    trained_catalogue: str = "",
 ) -> Index:
     """Embeds the catalogue's items and gathers what the training events say of items and users.
+
+    Events of items that are left out count for nothing.
 
     Args:
         towers_dir: The Trainer's SavedModel.
@@ -88,27 +113,32 @@ def build_index(
         stored_history: Newest distinct items kept of each user.
         similar: What similar items go by.
         filter_types: Types of the catalogue's features by which requests can filter.
+        only_listed: Whether items that only the log has are left out.
+        trained_catalogue: URI of the Examples of another catalogue: what it lists and `catalogue` doesn't is left out.
 
     Raises:
-        InputError: The catalogue has no items.
+        InputError: The catalogue has no items, or none is left.
     """
     manifest = read_manifest(towers_dir)
     types = context.feature_types(manifest["context"])
     user_features = {name: types[name] for name in manifest["user_features"]}
-    item_ids, display, embedding, bias = embed_catalogue(towers_dir, catalogue)
-    in_history = embed_ids(towers_dir, "history_item", item_ids)
+    towers = tf.saved_model.load(towers_dir)
+    item_ids, display, embedding, bias = embed_catalogue(towers, catalogue)
+    kept = items_kept(catalogue, item_ids, only_listed, trained_catalogue)
+    item_ids, display, embedding, bias = item_ids[kept], display[kept], embedding[kept], bias[kept]
+    in_history = embed_ids(towers, "history_item", item_ids)
     progress(f"{len(item_ids):,} items embedded; gathering histories")
     events = read_columns(
         interactions, "train", {"user_id": bytes, "item_id": bytes, "timestamp": int, **user_features}
     )
     users, user = np.unique(scalars(events, "user_id"), return_inverse=True)
     names, name = np.unique(scalars(events, "item_id"), return_inverse=True)
-    # Every item of the log has a row in the catalogue.
     row_of = {item: row for row, item in enumerate(item_ids)}
-    item = np.array([row_of[n] for n in names], np.int64)[name]
+    item = np.array([row_of.get(n, -1) for n in names], np.int64)[name]
+    there = item >= 0
     time = scalars(events, "timestamp")
-    of_users = embed_ids(towers_dir, "user", users)["embedding"]
-    values, splits = newest_distinct(user, item, time, len(users), stored_history)
+    of_users = embed_ids(towers, "user", users)["embedding"]
+    values, splits = newest_distinct(user[there], item[there], time[there], len(users), stored_history)
     # A later event overwrites what an earlier one of the same user left.
     newest = np.zeros(len(users), np.int64)
     order = np.lexsort((np.arange(len(user)), time))
@@ -121,7 +151,7 @@ def build_index(
         bias=bias,
         history_embedding=in_history["embedding"],
         history_known=in_history["known"],
-        popularity=np.bincount(item, minlength=len(item_ids)).astype(np.float32),
+        popularity=np.bincount(item[there], minlength=len(item_ids)).astype(np.float32),
         user_ids=users,
         user_embedding=of_users if of_users.any() else of_users[:0],
         user_context=np.array(
@@ -131,7 +161,34 @@ def build_index(
         history_values=values.astype(np.int32),
         history_splits=splits,
         cooccurrence=read_vectors(interactions, row_of, similar) if similar.method == "co_occurrence" else unused,
-        attributes=read_attributes(catalogue, filter_types or {}),
+        attributes=read_attributes(catalogue, filter_types or {}, kept),
+    )
+
+
+def items_kept(catalogue: str, item_ids: np.ndarray, only_listed: bool, trained_catalogue: str) -> np.ndarray:
+    """Which of the catalogue's items [N] are answered with, bool [N]; see `build_index`.
+
+    Raises:
+        InputError: None is.
+    """
+    listed = _listed(catalogue)
+    if only_listed:
+        kept = listed
+    elif trained_catalogue:
+        before = [scalars(batch, "item_id") for batch in read_batches(trained_catalogue, CATALOGUE, {"item_id": bytes})]
+        gone = set(np.concatenate(before)[_listed(trained_catalogue)].tolist())
+        kept = listed | ~np.array([item in gone for item in item_ids.tolist()], bool)
+    else:
+        kept = np.ones(len(item_ids), bool)
+    if not kept.any():
+        raise InputError("no item is left: the catalogue lists none of them; see serving.only_listed")
+    return kept
+
+
+def _listed(catalogue: str) -> np.ndarray:
+    """Which of a catalogue's items [N] its files list, bool [N]."""
+    return np.concatenate(
+        [scalars(batch, LISTED, 0) > 0 for batch in read_batches(catalogue, CATALOGUE, {LISTED: int})]
     )
 
 
@@ -142,10 +199,10 @@ def read_manifest(towers_dir: str) -> dict[str, Any]:
         return json.load(file)
 
 
-def embed_catalogue(towers_dir: str, catalogue: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Ids [N], display texts [N], embeddings [N, D] and biases [N] of all items of the catalogue."""
-    candidate = tf.saved_model.load(towers_dir).signatures["candidate"]
-    files = split_files(catalogue, "catalogue")
+def embed_catalogue(towers: Any, catalogue: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Ids [N], display texts [N], embeddings [N, D] and biases [N] of all items of the catalogue, by loaded towers."""
+    candidate = towers.signatures["candidate"]
+    files = split_files(catalogue, CATALOGUE)
     batches = [
         {name: value.numpy() for name, value in candidate(examples=records).items()}
         for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BATCH)
@@ -154,14 +211,14 @@ def embed_catalogue(towers_dir: str, catalogue: str) -> tuple[np.ndarray, np.nda
         raise InputError(f"{catalogue}: the catalogue has no items")
     columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     display = np.concatenate(
-        [scalars(batch, "display", b"") for batch in read_batches(catalogue, "catalogue", {"display": bytes})]
+        [scalars(batch, "display", b"") for batch in read_batches(catalogue, CATALOGUE, {"display": bytes})]
     )
     return columns["item_id"], display, columns["embedding"], columns["bias"]
 
 
-def embed_ids(towers_dir: str, signature: str, ids: np.ndarray) -> dict[str, np.ndarray]:
-    """What the towers' `history_item` or `user` gives for ids [N], by name; ids must not be empty."""
-    embed = tf.saved_model.load(towers_dir).signatures[signature]
+def embed_ids(towers: Any, signature: str, ids: np.ndarray) -> dict[str, np.ndarray]:
+    """What the loaded towers' `history_item` or `user` gives for ids [N], by name; ids must not be empty."""
+    embed = towers.signatures[signature]
     batches = [embed(ids=tf.constant(ids[first : first + _BATCH].tolist())) for first in range(0, len(ids), _BATCH)]
     return {name: np.concatenate([batch[name].numpy() for batch in batches]) for name in batches[0]}
 
@@ -201,7 +258,9 @@ def fingerprint(towers_dir: str, index: Index, settings: IndexerSettings) -> str
     The files of a SavedModel differ from one export to the next even where nothing else does, so what is digested is
     the index, the towers' weights and vocabularies, and a probe of the query tower, which tells graphs apart.
     """
-    digest = hashlib.sha256(settings.model_dump_json().encode())
+    # The bounds of an approximate index decide whether it is made, not what it answers.
+    bounds = {"min_recall", "recall_at", "max_latency_ms", "queries"}
+    digest = hashlib.sha256(settings.model_dump_json(exclude={"index": bounds}).encode())
 
     def add(name: str, array: np.ndarray) -> None:
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
@@ -231,9 +290,26 @@ def fingerprint(towers_dir: str, index: Index, settings: IndexerSettings) -> str
 
 
 def save_servable(
-    towers_dir: str, index: Index, settings: IndexerSettings, model_name: str, directory: str
+    towers_dir: str,
+    index: Index,
+    settings: IndexerSettings,
+    model_name: str,
+    directory: str,
+    queries: Sequence[Query] = (),
 ) -> dict[str, Any]:
-    """Writes the SavedModel, its manifest and its warm-up requests to `directory`; returns the manifest."""
+    """Writes the SavedModel, its manifest and its warm-up requests to `directory`; returns the manifest.
+
+    Args:
+        towers_dir: The Trainer's SavedModel.
+        index: What the servable is asked about.
+        settings: How it answers and is stored.
+        model_name: The name under which it will be served.
+        directory: Where to.
+        queries: What an approximate index is measured on.
+
+    Raises:
+        InputError: An approximate index can't be had, or is outside of the settings' bounds.
+    """
     towers = tf.saved_model.load(towers_dir)
     noted = read_manifest(towers_dir)
     listed = noted["context"]
@@ -253,6 +329,11 @@ def save_servable(
             in_context=bool(listed),
             ranking=(towers.ranking_part, noted["candidates"]) if "candidates" in noted else None,
         )
+        found = {"type": settings.index.type}
+        if settings.index.type != "exact" and queries:
+            measured = _measured(servable, queries, settings.index)
+            measure.check(measured, settings.index)
+            found |= measured._asdict()
         tf.saved_model.save(servable, directory, signatures=servable.signatures())
     manifest = {
         "model_name": model_name,
@@ -263,6 +344,7 @@ def save_servable(
         "default_k": settings.default_k,
         "max_k": servable.max_k,
         "context": listed,
+        "index": found,
         "filters": {
             **dict.fromkeys(index.attributes.categories, "category"),
             **dict.fromkeys(index.attributes.numbers, "number"),
@@ -274,6 +356,22 @@ def save_servable(
         json.dump(manifest, file, indent=2)
     write_warmup(index, model_name, settings.default_k, bool(listed), os.path.join(extra, WARMUP))
     return manifest
+
+
+def _measured(servable: Servable, queries: Sequence[Query], settings: IndexSettings) -> measure.Measurement:
+    k = min(settings.recall_at, servable.max_k)
+    strings = [tf.TensorSpec(shape, tf.string) for shape in ([None], [None, None], [None, None])]
+
+    def asker(recommend: Any) -> measure.Ask:
+        def ask(query: Query) -> np.ndarray:
+            lists = [tf.constant([values], tf.string, [1, len(values)]) for values in (query.history, query.exclude)]
+            return recommend(tf.constant([query.user_id]), *lists, tf.constant(k))["item_ids"].numpy()[0]
+
+        return ask
+
+    progress(f"measuring the {settings.type} index on {len(queries):,} queries")
+    exact = tf.function(servable.recommend_exactly, [*strings, tf.TensorSpec([], tf.int32)], autograph=False)
+    return measure.measure(asker(servable.recommend), asker(exact), queries, k)
 
 
 def write_warmup(index: Index, model_name: str, default_k: int, in_context: bool, path: str) -> None:

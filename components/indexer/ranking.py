@@ -42,8 +42,18 @@ class SecondStage(tf.Module):
         self._popularity = tf.Variable(popularity, trainable=False, name="ranking_popularity")
         self.candidates = min(candidates, len(bias))
 
-    def apply(self, scores: tf.Tensor, best: tf.Tensor, rows: tf.Tensor, asked: Asked) -> tf.Tensor:
-        """`scores` [B, R] with the candidates' own, see `ranked`; `best` and `rows` [B, C] are the candidates."""
+    def apply(
+        self, scores: tf.Tensor, best: tf.Tensor, rows: tf.Tensor, asked: Asked, places: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """`scores` [B, R] with the candidates' own, see `ranked`.
+
+        Args:
+            scores: [B, R].
+            best: [B, C], those of the candidates.
+            rows: [B, C] int32, which rows of the index these are.
+            asked: The requests.
+            places: [B, C] int32, where they stand in `scores`; by default at their rows.
+        """
         # Where the items run out, what is left may be a row of no item.
         there = tf.where(tf.math.is_inf(best), 0, rows)
         correction = self._part.rank(
@@ -54,7 +64,9 @@ class SecondStage(tf.Module):
             asked.history,
             asked.known,
         )["correction"]
-        return ranked(scores, best, rows, tf.where(asked.personal[:, tf.newaxis], correction, 0.0))
+        return ranked(
+            scores, best, rows if places is None else places, tf.where(asked.personal[:, tf.newaxis], correction, 0.0)
+        )
 
 
 def ranked(scores: tf.Tensor, best: tf.Tensor, rows: tf.Tensor, correction: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""The servable: exact top-k over the catalogue, with exclusions, in native ops.
+"""The servable: top-k over the catalogue, with exclusions, exact and in native ops unless ScaNN is asked for.
 
 Every signature of the serving contract (docs/architecture.md) is a method of `Servable`.
 """
@@ -6,7 +6,7 @@ Every signature of the serving contract (docs/architecture.md) is a method of `S
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from components.indexer.approximate import ScannSearch
 from components.indexer.compact import Table
 from components.indexer.ranking import Asked, SecondStage
 from components.indexer.rules import AS_CONFIGURED, Attributes, Request, Rules, diverse
@@ -24,6 +25,8 @@ MINIMUM_MAX_K = 1_000
 _BLOCK = 128
 _BLOCKS_FROM = 8_192
 """From so many items on the best are looked for in blocks, see `_best`."""
+_WIDEST = 4
+"""A request that needs more than one item in so many as candidates is answered by looking at all."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,13 @@ class Servable(tf.Module):
         # One product with [embedding, 1, 0] gives the scores, one with [0, 0, 1] the popularity.
         columns = np.pad(np.stack([index.bias, index.popularity], axis=1), spare)
         self._table = Table(embedding, settings.compact, "items", columns)
+        self._search: Any = None
+        if settings.index.type == "scann":
+            with_bias = np.concatenate([index.embedding, index.bias[:, np.newaxis]], axis=1)
+            self._search = ScannSearch(with_bias, settings.index)
+            self._candidates = settings.index.candidates
+            popular = np.argsort(-index.popularity, kind="stable").astype(np.int32)
+            self._popular = tf.Variable(popular, trainable=False, name="popular")
         self._history_items = Table(index.history_embedding, settings.compact, "history_items")
         self._history_known = tf.Variable(index.history_known, trainable=False, name="history_known")
         self._user_embeddings = None
@@ -163,7 +173,7 @@ class Servable(tf.Module):
         self.max_k = max(self._num_items, MINIMUM_MAX_K)
         # What several signatures share is traced once, or it would be in the graph, and take its time to load, once for
         # each. Not as attributes: all of a module's functions are traced again when it is saved.
-        shared = (self._score_all, self._top_k, self._rules.checked, self._rules.apply)
+        shared = (self._ask, self._score_all, self._exact, self._top_k, self._rules.checked, self._rules.apply)
         self._shared = SimpleNamespace(
             **{function.__name__.strip("_"): tf.function(function, autograph=False) for function in shared}
         )
@@ -211,15 +221,95 @@ class Servable(tf.Module):
         own_k: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """The k best for each row under its rules; a row that needs only the first `own_k` [B] says so."""
-        scores, source, seen, asked = self._shared.score_all(user_id, history, context)
+        source, seen, asked = self._shared.ask(user_id, history, context)
+        excluded = tf.concat([seen, self._items.lookup(exclude)], axis=1)
         diversity = tf.fill(tf.shape(user_id), self._diversity) if self._diversity else None
         if request is not None:
-            scores = self._shared.apply(scores, request, self._items.lookup(request.allow))
             diversity = tf.where(request.diversity == AS_CONFIGURED, self._diversity, request.diversity)
-        excluded = tf.concat([seen, self._items.lookup(exclude)], axis=1)
-        scores = self._ranked(scores, excluded, asked)
-        item_ids, scores = self._shared.top_k(scores, excluded, k, diversity, own_k)
+
+        def exact() -> tuple[tf.Tensor, tf.Tensor]:
+            return self._shared.exact(asked, excluded, k, request, diversity, own_k)
+
+        item_ids, scores = (
+            exact() if self._search is None else self._nearly(asked, excluded, k, request, diversity, exact)
+        )
         return {"item_ids": item_ids, "scores": scores, "source": source}
+
+    def recommend_exactly(
+        self, user_id: tf.Tensor, history: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """`recommend` by looking at all items, also where it doesn't: what an approximate index is judged by."""
+        source, seen, asked = self._ask(user_id, history, tf.fill(tf.shape(user_id), ""))
+        excluded = tf.concat([seen, self._items.lookup(exclude)], axis=1)
+        diversity = tf.fill(tf.shape(user_id), self._diversity) if self._diversity else None
+        item_ids, scores = self._exact(asked, excluded, k, None, diversity, None)
+        return {"item_ids": item_ids, "scores": scores, "source": source}
+
+    def _exact(
+        self,
+        asked: Asked,
+        excluded: tf.Tensor,
+        k: tf.Tensor,
+        request: Request | None,
+        diversity: tf.Tensor | None,
+        own_k: tf.Tensor | None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Ids and scores [B, k] of the best of all items."""
+        scores = self._table.products(self._weighted(asked))
+        if request is not None:
+            scores = self._shared.apply(scores, request, self._items.lookup(request.allow))
+        return self._shared.top_k(self._ranked(scores, excluded, asked), excluded, k, diversity, own_k)
+
+    def _nearly(
+        self,
+        asked: Asked,
+        excluded: tf.Tensor,
+        k: tf.Tensor,
+        request: Request | None,
+        diversity: tf.Tensor | None,
+        exact: Callable[[], tuple[tf.Tensor, tf.Tensor]],
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Ids and scores [B, k] of the best of ScaNN's candidates, or what `exact` gives.
+
+        Rules and diversity choose from all of the catalogue, wherever their items stand, and so do requests to which
+        too few candidates are left, or which need a great part of the catalogue as candidates.
+        """
+        wanted = k if self._second_stage is None else tf.maximum(k, self._second_stage.candidates)
+        width = wanted + tf.shape(excluded)[1] + self._candidates
+        plain = width * _WIDEST <= self._num_items
+        if diversity is not None:
+            plain &= ~tf.reduce_any(diversity > 0)
+        if request is not None:
+            for conditions in (request.allow, request.filter, request.boost):
+                plain &= tf.reduce_all(conditions == "")
+
+        def candidates() -> tuple[tf.Tensor, tf.Tensor]:
+            return self._among_candidates(asked, excluded, k, wanted, width)
+
+        shape = tf.stack([tf.shape(excluded)[0], k])
+        scores, rows = tf.cond(plain, candidates, lambda: (tf.fill(shape, -np.inf), tf.zeros(shape, tf.int32)))
+        found = tf.reduce_all(tf.math.is_finite(scores))
+        return tf.cond(found, lambda: (self._item_ids.lookup(tf.cast(rows, tf.int64)), scores), exact)
+
+    def _among_candidates(
+        self, asked: Asked, excluded: tf.Tensor, k: tf.Tensor, wanted: tf.Tensor, width: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Scores and rows [B, k] of the best of about `width` candidates; with a second stage, of the best `wanted`."""
+        one = tf.ones([tf.shape(asked.query)[0], 1])
+        rows = self._search.search(tf.concat([asked.query, one], axis=1), width)
+        rows = tf.pad(rows, [[0, 0], [0, width - tf.shape(rows)[1]]], constant_values=-1)
+        rows = tf.where(asked.personal[:, tf.newaxis], rows, self._popular[:width])
+        scores = self._table.pairs(self._weighted(asked), tf.maximum(rows, 0))
+        scores = tf.where((rows < 0) | _among(rows, excluded), -np.inf, scores)
+        scores, place = tf.math.top_k(scores, wanted)
+        rows = tf.gather(rows, place, batch_dims=1)
+        if self._second_stage is not None:
+            count = self._second_stage.candidates
+            places = tf.repeat(tf.range(count)[tf.newaxis], tf.shape(rows)[0], axis=0)
+            scores = self._second_stage.apply(scores, scores[:, :count], rows[:, :count], asked, places)
+            scores, place = tf.math.top_k(scores, k)
+            rows = tf.gather(rows, place, batch_dims=1)
+        return scores, rows
 
     @tf.function(input_signature=[_strings(None, name="examples")], autograph=False)
     def recommend_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -328,7 +418,7 @@ class Servable(tf.Module):
     def _score(
         self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor, context: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        scores, _, seen, asked = self._shared.score_all(user_id, history, context)
+        scores, seen, asked = self._shared.score_all(user_id, history, context)
         scores = self._ranked(scores, seen, asked)
         row = self._items.lookup(candidates)
         picked = tf.gather(scores, tf.maximum(row, 0), batch_dims=1)
@@ -382,9 +472,18 @@ class Servable(tf.Module):
 
     def _score_all(
         self, user_id: tf.Tensor, history: tf.Tensor, context: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, Asked]:
-        """Scores of all rows [B, R], their source [B], rows of what was seen [B, S], -1 for padding, and what a ranker
-        must know."""
+    ) -> tuple[tf.Tensor, tf.Tensor, Asked]:
+        """Scores of all rows [B, R], rows of what was seen [B, S], -1 for padding, and who asks."""
+        _, seen, asked = self._ask(user_id, history, context)
+        return self._table.products(self._weighted(asked)), seen, asked
+
+    def _weighted(self, asked: Asked) -> tf.Tensor:
+        """Queries [B, D + 2] for the columns of the items' table: embedding, bias and popularity."""
+        weight = tf.cast(asked.personal, tf.float32)[:, tf.newaxis]
+        return tf.concat([asked.query, weight, 1 - weight], axis=1)
+
+    def _ask(self, user_id: tf.Tensor, history: tf.Tensor, context: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Asked]:
+        """Sources of the answers [B], rows of what was seen [B, S], -1 for padding, and who asks."""
         requested = self._items.lookup(history)
         user = self._users.lookup(user_id)
         known = user >= 0
@@ -406,11 +505,9 @@ class Servable(tf.Module):
         contexts = tf.stack([tf.gather(self._user_context, user_row), context], axis=1)
         query = self._query_part.combine(items, trained, users, contexts)
         personal = tf.ones_like(known) if self._cold_start == "model" else known | has_request
-        weight = tf.cast(personal, tf.float32)[:, tf.newaxis]
         query = tf.where(personal[:, tf.newaxis], query, 0.0)
-        scores = self._table.products(tf.concat([query, weight, 1 - weight], axis=1))
         source = tf.where(known, "user", tf.where(has_request, "history", "popular"))
-        return scores, source, tf.concat([requested, stored], axis=1), Asked(query, items, trained, personal)
+        return source, tf.concat([requested, stored], axis=1), Asked(query, items, trained, personal)
 
     def _ranked(self, scores: tf.Tensor, excluded: tf.Tensor, asked: Asked) -> tf.Tensor:
         """Scores [B, R] as the second stage has them, if there is one; the rows `excluded` are no candidates."""
@@ -499,6 +596,15 @@ def _best(scores: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         tf.reshape(tf.gather(blocks, best, batch_dims=1), [tf.shape(best)[0], tf.shape(best)[1] * _BLOCK]), count
     )
     return scores, tf.gather(best, place // _BLOCK, batch_dims=1) * _BLOCK + place % _BLOCK
+
+
+def _among(rows: tf.Tensor, listed: tf.Tensor) -> tf.Tensor:
+    """Which of the rows [B, M] int32, none negative, are among those [B, X] int64 listed in the same line, [B, M]."""
+    rows = tf.cast(rows, tf.int64)
+    # One more, that none is equal to, so that there is one at least.
+    listed = tf.sort(tf.pad(listed, [[0, 0], [0, 1]], constant_values=-1), axis=1)
+    place = tf.minimum(tf.searchsorted(listed, rows), tf.shape(listed)[1] - 1)
+    return tf.gather(listed, place, batch_dims=1) == rows
 
 
 def _line_numbers(file: str) -> tf.lookup.StaticHashTable:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Optional
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Compact = Literal["float32", "float16", "int8"]
+
+
+NO_SCANN = (
+    "serving.index.type scann needs the package scann 1.3.2, which fits TensorFlow 2.16 (TFX 1.16) alone: there "
+    "pip install 'recommender-pipeline[scann]', elsewhere set serving.index.type: exact"
+)
 
 
 class ExportSettings(BaseModel):
@@ -43,6 +49,37 @@ class SimilarSettings(BaseModel):
     of 1. New items are found by it alone."""
 
 
+class IndexSettings(BaseModel):
+    """How the best items are found. All but `type` is for scann alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    type: Literal["exact", "scann"] = "exact"
+    """exact: all items are scored, by TensorFlow's own ops; scann: ScaNN finds candidates, which are then scored. Needs
+    the extra `scann`, which there is for TFX 1.16 only, and a model server that has its ops: the embedded one."""
+
+    leaves: Optional[int] = Field(None, ge=1)
+    """Parts into which the items are cut; null: the square root of their number."""
+
+    searched: float = Field(0.3, gt=0, le=1)
+    """Share of the leaves that a query looks at."""
+
+    candidates: int = Field(300, ge=1)
+    """Items that are scored exactly, beside as many as a request asks for and excludes."""
+
+    min_recall: float = Field(0.95, ge=0, le=1)
+    """Least share of the exact index's best items that must be found; else the run stops."""
+
+    recall_at: int = Field(10, ge=1)
+    """How many best items those are."""
+
+    max_latency_ms: Optional[float] = Field(None, gt=0)
+    """Longest median time of a query; null for no limit."""
+
+    queries: int = Field(200, ge=1)
+    """Evaluation queries that both are measured on."""
+
+
 class AnswerSettings(BaseModel):
     """What the servable answers when a request leaves it open, and what it remembers."""
 
@@ -61,6 +98,13 @@ class AnswerSettings(BaseModel):
 
     similar: SimilarSettings = SimilarSettings()
     """Item to item."""
+
+    index: IndexSettings = IndexSettings()
+    """How the best items are found, exactly or nearly so."""
+
+    only_listed: bool = False
+    """Whether items that the log has, but the catalogue doesn't list, are left out of all answers. What was listed when
+    the model was trained, and is listed no more, `recommender reindex` leaves out in either case."""
 
     filters: tuple[str, ...] = ()
     """Features of the catalogue by which requests can filter and boost items: categories and numbers."""

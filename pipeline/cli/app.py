@@ -47,6 +47,18 @@ def run(
     raise typer.Exit(run_config(load_config(config, tuple(overrides or ()), overrides_file), first, only))
 
 
+@app.command(epilog="Example: recommender reindex --config configs/movielens_100k.yaml")
+def reindex(
+    config: ConfigOption = DEFAULT_CONFIG, overrides_file: OverridesOption = None, overrides: SetOption = None
+) -> None:
+    """Put a changed catalogue under the last run's model, without training: new items come by their features, vanished
+    ones go. Exit code 3: not blessed."""
+    from pipeline.config import load_config
+    from pipeline.reindex import reindex as reindex_config
+
+    raise typer.Exit(reindex_config(load_config(config, tuple(overrides or ()), overrides_file)))
+
+
 @app.command(epilog="Example: recommender validate --config configs/movielens_100k.yaml")
 def validate(
     config: ConfigOption = DEFAULT_CONFIG, overrides_file: OverridesOption = None, overrides: SetOption = None

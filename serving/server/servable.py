@@ -21,6 +21,7 @@ from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 from serving.protos.server_config_pb2 import BatchingParameters
 from serving.server import metrics, tensors
 from serving.server.batching import Batcher, Run
+from serving.server.custom_ops import import_custom_ops
 from serving.server.status import StatusError, code_of, invalid
 
 _LOGGER = logging.getLogger("serving.server")
@@ -312,6 +313,7 @@ def _load(session: tf.compat.v1.Session, path: str) -> meta_graph_pb2.MetaGraphD
     A graph that is imported as a whole holds the GIL, and with it all requests, for a tenth of a second. Functions come
     one by one, and after the nodes that call them: else shapes are inferred through them for each of these.
     """
+    import_custom_ops(path)
     loader = SavedModelLoader(path)
     meta_graph: meta_graph_pb2.MetaGraphDef = loader.get_meta_graph_def_from_tags(_TAGS)
     library = meta_graph.graph_def.library

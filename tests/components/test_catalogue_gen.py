@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.catalogue_gen.catalogue import displays, tidy
+from components.catalogue_gen.catalogue import LISTED, displays, tidy
 from components.catalogue_gen.executor import Executor, read
 from components.catalogue_gen.settings import CatalogueSettings
 from components.errors import InputError
@@ -77,7 +77,7 @@ def generate(folder, items, content, options=None, name="items.csv"):
 def values(feature):
     if feature.WhichOneof("kind") == "bytes_list":
         return [value.decode() for value in feature.bytes_list.value]
-    return list(feature.float_list.value)
+    return [*feature.float_list.value, *feature.int64_list.value]
 
 
 OPTIONS = {
@@ -94,9 +94,10 @@ OPTIONS = {
 def test_rows_of_the_catalogue_then_items_of_the_log(tmp_path):
     content = 'id,title,year,genres\nb,Toys,1995,x|y\na,"😀, ""ü""",,\n'
     rows, summary = generate(tmp_path, ["a", "z", "y", "a", "b", "b"], content, OPTIONS)
+    texts = [{"text": ["Toys"]}, {"text": ['😀, "ü"']}]
     assert rows == [
-        {"item_id": ["b"], "display": ["Toys (1995)"], "genres": ["x", "y"], "year": [1995.0], "text": ["Toys"]},
-        {"item_id": ["a"], "display": ['😀, "ü"'], "genres": [], "text": ['😀, "ü"']},
+        {"item_id": ["b"], "display": ["Toys (1995)"], "genres": ["x", "y"], "year": [1995.0], **texts[0], LISTED: [1]},
+        {"item_id": ["a"], "display": ['😀, "ü"'], "genres": [], **texts[1], LISTED: [1]},
         {"item_id": ["y"], "display": ["y"]},
         {"item_id": ["z"], "display": ["z"]},
     ]
@@ -149,8 +150,8 @@ def test_a_log_can_be_the_catalogue_of_its_own_items(tmp_path):
     items = ['b, "ü"', "a"]
     rows, summary = generate(tmp_path, items, content, options, name="log.jsonl")
     assert rows == [
-        {"item_id": ['b, "ü"'], "display": ['b, "ü"'], "genres": ["z"], "pages": [3.0]},
-        {"item_id": ["a"], "display": ["a"], "genres": ["x", "y"], "pages": [4.0]},
+        {"item_id": ['b, "ü"'], "display": ['b, "ü"'], "genres": ["z"], "pages": [3.0], LISTED: [1]},
+        {"item_id": ["a"], "display": ["a"], "genres": ["x", "y"], "pages": [4.0], LISTED: [1]},
     ]
     assert summary.startswith("2 items: 2 listed")
     with pytest.raises(InputError, match=r"listed more than once.*repeated_ids: first"):

@@ -15,7 +15,7 @@ from scipy import sparse
 from components.indexer.executor import fingerprint, save_servable
 from components.indexer.servable import Index
 from components.indexer.settings import IndexerSettings, SimilarSettings
-from components.indexer.similar import cooccurrence, read_vectors, vectors
+from components.indexer.similar import cooccurrence, orthonormal, read_vectors, vectors
 from tests.components.test_indexer import ITEMS, make_index, strings, write_towers
 
 FULL = SimilarSettings(dim=64, popularity_exponent=0.5)
@@ -122,3 +122,12 @@ def test_the_fingerprint_covers_the_vectors(towers: str, index: Index) -> None:
         for settings in (IndexerSettings(), IndexerSettings(similar=SimilarSettings(embedding_weight=1.0)))
     }
     assert len(prints) == 4
+
+
+@pytest.mark.parametrize("rank", [6, 2, 0], ids=["independent", "dependent", "zeros"])
+def test_orthonormal_columns_span_the_same(rank: int) -> None:
+    chance = np.random.default_rng(0)
+    columns = (chance.normal(size=(50, rank)) @ chance.normal(size=(rank, 6))).astype(np.float32)
+    basis = orthonormal(columns)
+    assert basis.T @ basis == pytest.approx(np.eye(6), abs=1e-4)
+    assert basis @ (basis.T @ columns) == pytest.approx(columns, abs=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.indexer import rules as rules_module
 from components.indexer.rules import AS_CONFIGURED, Attributes, Request, Rules, diverse, read_attributes
 from components.indexer.servable import _line_numbers
 from tests.serving.wire import contract
@@ -33,9 +35,13 @@ def rules_of(attributes: Attributes, folder: Path, num_rows: int) -> Rules:
     return Rules(attributes, _line_numbers(str(file)), num_rows)
 
 
-@pytest.fixture(scope="module")
-def rules(attributes: Attributes, tmp_path_factory: pytest.TempPathFactory) -> Rules:
-    return rules_of(attributes, tmp_path_factory.mktemp("rules"), len(contract.ITEMS) + SPARE)
+@pytest.fixture(scope="module", params=[0, rules_module._FREQUENT, 10**6], ids=["lists", "some columns", "columns"])
+def rules(
+    attributes: Attributes, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Rules]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rules_module, "_FREQUENT", request.param)
+        yield rules_of(attributes, tmp_path_factory.mktemp("rules"), len(contract.ITEMS) + SPARE)
 
 
 def padded(rows: list[Any], padding: Any, dtype: tf.DType) -> tf.Tensor:
@@ -54,7 +60,7 @@ def request(rows: list[contract.Rules]) -> Request:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(rows=st.lists(contract.any_rules(), min_size=1, max_size=4), seed=st.integers(0, 9))
 def test_what_passes_and_what_is_added(rules: Rules, rows: list[contract.Rules], seed: int) -> None:
     scores = np.random.default_rng(seed).normal(size=(len(rows), len(contract.ITEMS) + SPARE)).astype(np.float32)
@@ -68,6 +74,23 @@ def test_what_passes_and_what_is_added(rules: Rules, rows: list[contract.Rules],
         items, expected = WORLD.ranked(scores[row, :-SPARE], set(), own)
         assert {contract.ITEMS[place] for place in np.flatnonzero(~np.isneginf(found[row]))} == set(items)
         assert found[row][[row_of[item] for item in items]] == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+def test_only_what_many_rows_fulfil_is_a_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules_module, "_FREQUENT", 8)
+    conditions = np.array([b"=", b"stock=yes", b"brand=x"], object)
+    attributes = Attributes(
+        ("stock", "brand"),
+        (),
+        conditions,
+        np.array([0, 0, 3, 5]),
+        np.array([0, 1, 3, 2, 9], np.int32),
+        np.zeros((0, 16)),
+    )
+    split = rules_module._split(attributes, 16)  # two rows of 16 are no more than one in eight, three are
+    assert split.columns.tolist() == [[row in (0, 1, 3) for row in range(16)]]
+    assert split.column_of.tolist() == [-1, 0, -1]
+    assert (split.splits.tolist(), split.rows.tolist()) == ([0, 0, 0, 2], [2, 9])
 
 
 def test_filters_by_hand(tmp_path: Path) -> None:

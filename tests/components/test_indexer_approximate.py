@@ -1,0 +1,202 @@
+"""The approximate index: exact where it falls back, nearly so elsewhere, measured, and refused outside its bounds."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.compact import make_index, write_towers
+from components.errors import InputError
+from components.indexer.executor import save_servable
+from components.indexer.measure import Measurement, Query, check, measure, read_queries
+from components.indexer.servable import Index, _among
+from components.indexer.settings import IndexerSettings, IndexSettings
+from tests.components.conftest import write_examples
+
+ITEMS, USERS, DIM, STORED = 600, 20, 8, 5
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 9), min_size=4, max_size=4), min_size=2, max_size=2),
+    st.lists(st.lists(st.integers(-1, 9), min_size=3, max_size=3), min_size=2, max_size=2),
+)
+def test_among(rows: list[list[int]], listed: list[list[int]]) -> None:
+    found = _among(tf.constant(rows, tf.int32), tf.constant(listed, tf.int64)).numpy().tolist()
+    assert found == [[row in others for row in line] for line, others in zip(rows, listed)]
+
+
+def test_among_nothing() -> None:
+    assert not _among(tf.constant([[0, 1]]), tf.zeros([1, 0], tf.int64)).numpy().any()
+
+
+def answer(items: Sequence[str], seconds: float = 0.0) -> Any:
+    def ask(query: Query) -> np.ndarray:
+        time.sleep(seconds)
+        return np.array([f"{query.user_id.decode()}{item}".encode() if item else b"" for item in items], object)
+
+    return ask
+
+
+def test_recall_and_latency_by_hand() -> None:
+    queries = [Query(b"u", [], []), Query(b"v", [b"i"], [b"i"])]
+    measured = measure(answer(["1", "2", "x"]), answer(["1", "2", "3", ""], 0.02), queries, 4)
+    assert measured.recall == pytest.approx(2 / 3)
+    assert (measured.k, measured.queries) == (4, 2)
+    assert measured.latency_ms < 20 <= measured.exact_latency_ms
+
+
+def test_queries_without_any_item_left_say_nothing() -> None:
+    assert measure(answer([""]), answer([""]), [Query(b"u", [], [])], 1).recall == 1
+
+
+MEASURED = Measurement(recall=0.9, k=10, queries=50, latency_ms=3.0, exact_latency_ms=20.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, r"recall@10 is 0\.9000, below serving\.index\.min_recall 0\.95; more recall comes from"),
+        (
+            {"min_recall": 0.9, "max_latency_ms": 2},
+            r"on 50 queries.*3\.0 ms, more than serving\.index\.max_latency_ms 2",
+        ),
+        ({"max_latency_ms": 2.5}, r"min_recall 0\.95 and a query takes 3\.0 ms"),
+        ({"min_recall": 0.9, "max_latency_ms": 3}, None),
+        ({"min_recall": 0.9}, None),
+    ],
+)
+def test_bounds(settings: dict[str, float], message: str | None) -> None:
+    chosen = IndexSettings(type="scann", **settings)
+    if message is None:
+        check(MEASURED, chosen)
+    else:
+        with pytest.raises(InputError, match=message):
+            check(MEASURED, chosen)
+
+
+def test_queries_are_the_evaluations(tmp_path: Path) -> None:
+    row = {"user_id": "u", "history": ["b", "a"], "seen": ["b", "a", "c"]}
+    write_examples(tmp_path, "train", [{"user_id": "t"}])
+    write_examples(tmp_path, "eval", [row, {"user_id": "v"}, row])
+    assert read_queries(str(tmp_path), 2) == [Query(b"u", [b"b", b"a"], [b"b", b"a", b"c"]), Query(b"v", [], [])]
+
+
+def test_queries_of_training_where_there_is_no_evaluation(tmp_path: Path) -> None:
+    write_examples(tmp_path, "train", [{"user_id": "t", "history": ["a"]}])
+    write_examples(tmp_path, "eval", [])
+    assert read_queries(str(tmp_path), 2) == [Query(b"t", [b"a"], [])]
+
+
+@pytest.fixture(scope="module")
+def towers(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("towers") / "towers"
+    write_towers(folder, DIM)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def index() -> Index:
+    return make_index(ITEMS, USERS, DIM, STORED)
+
+
+def nearly(**settings: Any) -> IndexerSettings:
+    return IndexerSettings(index=IndexSettings(type="scann", **{"leaves": 5, "searched": 1, **settings}))
+
+
+QUERIES = [Query(str(user).encode(), [], []) for user in range(USERS)]
+
+
+@pytest.fixture(scope="module")
+def saved(towers: str, index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("scann", reason="there is none for this TensorFlow")
+    path = tmp_path_factory.mktemp("servable") / "1"
+    save_servable(towers, index, nearly(candidates=60), "near", str(path), QUERIES)
+    return path
+
+
+@pytest.fixture(scope="module")
+def exact(towers: str, index: Index, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    path = tmp_path_factory.mktemp("exact") / "1"
+    save_servable(towers, index, IndexerSettings(), "exact", str(path))
+    return tf.saved_model.load(str(path))
+
+
+def ask(servable: Any, users: list[str], exclude: list[list[str]], k: int) -> tuple[list[list[bytes]], np.ndarray]:
+    inputs = {"user_id": tf.constant(users), "history": tf.fill([len(users), 0], ""), "k": tf.constant(k)}
+    found = servable.signatures["recommend"](
+        **inputs, exclude=tf.constant(exclude, tf.string, [len(users), len(exclude[0])])
+    )
+    return found["item_ids"].numpy().tolist(), found["scores"].numpy()
+
+
+def test_nearly_the_same_answers(saved: Path, exact: Any, index: Index) -> None:
+    loaded = tf.saved_model.load(str(saved))
+    users = [str(user) for user in range(USERS)]
+    ids, scores = ask(loaded, [*users, "stranger"], [[]] * (USERS + 1), 10)
+    wanted, best = ask(exact, [*users, "stranger"], [[]] * (USERS + 1), 10)
+    shared = [len({*found} & {*right}) / 10 for found, right in zip(ids, wanted)]
+    assert np.mean(shared) > 0.9
+    assert shared[-1] == 1  # popular items are not searched for
+    assert scores[-1] == pytest.approx(best[-1])
+    # What is found has its exact score, comes in order, once, and is nothing that the user had.
+    stored = np.split(index.item_ids[index.history_values], index.history_splits[1:-1])
+    for found, score, right, top, had in zip(ids, scores, wanted, best, stored):
+        assert len({*found} - {*had.tolist()}) == 10
+        assert (np.diff(score) <= 0).all()
+        exact_score = dict(zip(right, top))
+        assert all(exact_score.get(item, value) == pytest.approx(value, abs=1e-5) for item, value in zip(found, score))
+
+
+def test_excluded_items_are_made_up_for(saved: Path, exact: Any) -> None:
+    loaded = tf.saved_model.load(str(saved))
+    [most], _ = ask(exact, ["3"], [[]], 40)
+    [found], _ = ask(loaded, ["3"], [most], 10)
+    [wanted], _ = ask(exact, ["3"], [most], 10)
+    assert not {*found} & {*most}
+    assert len({*found} & {*wanted}) >= 8
+
+
+@pytest.mark.parametrize("k", [200, ITEMS])
+def test_a_great_part_of_the_catalogue_is_exact(saved: Path, exact: Any, k: int) -> None:
+    ids, scores = ask(tf.saved_model.load(str(saved)), ["3", "stranger"], [[], []], k)
+    wanted, best = ask(exact, ["3", "stranger"], [[], []], k)
+    assert ids == wanted
+    assert scores == pytest.approx(best)
+
+
+def test_the_measurement_is_in_the_manifest(saved: Path) -> None:
+    found = json.loads((saved / "assets.extra" / "recommender.json").read_text(encoding="utf-8"))["index"]
+    assert (found["type"], found["k"], found["queries"]) == ("scann", 10, USERS)
+    assert 0.9 < found["recall"] <= 1
+    assert found["latency_ms"] > 0
+
+
+def test_an_index_that_finds_too_little_is_not_saved(towers: str, index: Index, tmp_path: Path) -> None:
+    pytest.importorskip("scann", reason="there is none for this TensorFlow")
+    with pytest.raises(InputError, match=r"the scann index is refused on 20 queries.*below serving\.index\.min_recall"):
+        save_servable(towers, index, nearly(searched=0.01, candidates=1), "near", str(tmp_path / "1"), QUERIES)
+    assert not (tmp_path / "1").exists()
+
+
+def test_too_few_items(towers: str, tmp_path: Path) -> None:
+    pytest.importorskip("scann", reason="there is none for this TensorFlow")
+    with pytest.raises(InputError, match="needs at least 16 items, not 15: set it to exact"):
+        save_servable(towers, make_index(15, 2, DIM, 1), nearly(), "near", str(tmp_path / "1"))
+
+
+def test_without_scann_one_message_says_what_fits(
+    towers: str, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "scann.scann_ops.py", None)
+    with pytest.raises(InputError, match=r"fits TensorFlow 2\.16 .*set serving\.index\.type: exact"):
+        save_servable(towers, index, nearly(), "near", str(tmp_path / "1"))
