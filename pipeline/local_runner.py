@@ -65,6 +65,7 @@ def run_pipeline(
     first: str | None = None,
     only: str | None = None,
     before: str | None = None,
+    run_id: str | None = None,
 ) -> dict[str, NodeResult]:
     """Runs a pipeline's nodes in order.
 
@@ -75,6 +76,7 @@ def run_pipeline(
         first: A node that is run again with all that depends on it, cached or not; the rest may come from the cache.
         only: A node that is run again alone; what it depends on may come from the cache, the rest is left.
         before: A node that is left with all that it has no need of: only what it depends on is run.
+        run_id: What the metadata calls this run; by default the time.
 
     Returns:
         Results by node, in the order of running.
@@ -84,7 +86,7 @@ def run_pipeline(
     """
     ir = compiler.Compiler().compile(pipeline)
     runtime_parameter_utils.substitute_runtime_parameter(
-        ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.datetime.now().isoformat()}
+        ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id or new_run_id()}
     )
     nodes = [node.pipeline_node for node in ir.nodes]
     wanted = _select(nodes, first, only, before)
@@ -98,6 +100,11 @@ def run_pipeline(
             if interrupts:
                 raise KeyboardInterrupt
     return results
+
+
+def new_run_id() -> str:
+    """A run's id: the time."""
+    return datetime.datetime.now().isoformat()
 
 
 @contextlib.contextmanager
