@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
+from rich.markup import escape
 
 from components.errors import InputError
 from pipeline.cli.options import DEFAULT_CONFIG, ConfigOption, OverridesOption, SetOption
 
 if TYPE_CHECKING:
+    from pipeline.config import Config
     from pipeline.report.history import Run
 
 
@@ -31,10 +34,13 @@ def report(
         raise InputError("--run and --version exclude each other")
     if version and not version.isdecimal():
         raise InputError(f"--version {version}: a version is a number, see `recommender versions`")
-    loaded = load_config(config, tuple(overrides or ()), overrides_file)
-    from pipeline.report.write import report as write_report  # TensorFlow takes seconds to import
 
-    typer.echo(f"{_named(write_report(loaded, run or version, out))}: {out.absolute()}")
+    def write(config: Config) -> str:
+        from pipeline.report.write import report as write_report  # TensorFlow takes seconds to import
+
+        return _named(write_report(config, run or version, out))
+
+    raise typer.Exit(_at_terminal(load_config(config, tuple(overrides or ()), overrides_file), write, out))
 
 
 def compare(
@@ -48,11 +54,28 @@ def compare(
     """Write two versions or runs beside each other as one HTML page: metrics, settings, data, answers."""
     from pipeline.config import load_config
 
-    loaded = load_config(config, tuple(overrides or ()), overrides_file)
-    from pipeline.report.write import compare as write_comparison
+    def write(config: Config) -> str:
+        from pipeline.report.write import compare as write_comparison
 
-    one, other = write_comparison(loaded, first, second, out)
-    typer.echo(f"{_named(one)} and {_named(other)}: {out.absolute()}")
+        return " and ".join(_named(run) for run in write_comparison(config, first, second, out))
+
+    raise typer.Exit(_at_terminal(load_config(config, tuple(overrides or ()), overrides_file), write, out))
+
+
+def _at_terminal(config: Config, write: Callable[[Config], str], out: Path) -> int:
+    """Writes a page, and says of what and where it is; returns the exit code."""
+    from pipeline.failures import DONE
+    from pipeline.run import at_terminal
+    from pipeline.terminal import Terminal, listening
+
+    def work(_: Path, terminal: Terminal) -> int:
+        terminal.start("report")
+        with listening(terminal):
+            what = write(config)
+        terminal.console.print(f"{what}: [bold]{escape(str(out.absolute()))}[/]", soft_wrap=True, highlight=False)
+        return DONE
+
+    return at_terminal(config, work)
 
 
 def _named(run: Run) -> str:

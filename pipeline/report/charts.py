@@ -24,7 +24,7 @@ SERIES = 9
 """How many colours there are for series; the next one begins anew."""
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-_WIDTH, _HEIGHT = 4.9, 3.1  # inches of 72 units: as wide as a phone, so that text is not shrunk there
+_WIDTH, _HEIGHT = 4.5, 2.9  # inches of 72 units: as wide as a phone, so that text is not shrunk there
 _ROLES = {"#0b0001": "ink", "#0b0002": "muted", "#0b0003": "grid"}
 _INK, _MUTED, _GRID = _ROLES
 _STYLE = {
@@ -49,6 +49,7 @@ _STYLE = {
     "ytick.color": _GRID,
     "ytick.labelcolor": _MUTED,
 }
+_STEPS = (1, 2, 2.5, 5, 10)
 _TIP = "tip-"
 
 Points = Sequence[tuple[float, float]]
@@ -150,7 +151,7 @@ def bars(
         axes.invert_yaxis()
         axes.set_xlim(0, 1.2 * far)
         axes.grid(visible=False, axis="y")
-        axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(5, steps=_STEPS))
         axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: _tick(value)))
 
     return _chart(title, x, "", draw, note, height=max(1.5, 0.62 + 0.27 * len(values)))
@@ -202,7 +203,7 @@ def grouped(
         axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: shown(value) if percent else _tick(value)))
         axes.set_ylim(bottom=0)
 
-    return _chart(title, x, y, draw, note, colours)
+    return _chart(title, x, y, draw, note, {name: colours[name] for name in series})
 
 
 def long_tail(title: str, counts: np.ndarray, note: str = "") -> Chart:
@@ -252,7 +253,7 @@ def timeline(title: str, y: str, starts: Sequence[str], series: Mapping[str, Seq
         ticks = np.unique(np.linspace(0, len(starts) - 1, min(4, len(starts))).astype(int))
         axes.set_xticks(ticks, [starts[place] for place in ticks])
         axes.grid(visible=False, axis="x")
-        axes.yaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
+        axes.yaxis.set_major_locator(ticker.MaxNLocator(6, steps=_STEPS, integer=True))
         axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: _tick(value)))
         axes.set_xlim(-0.6, len(starts) - 0.4)
 
@@ -268,7 +269,7 @@ def histogram(title: str, x: str, y: str, groups: Sequence[str], counts: Sequenc
         axes.set_xticks(range(len(groups)), list(groups))
         axes.tick_params(axis="x", length=0)
         axes.grid(visible=False, axis="x")
-        axes.yaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
+        axes.yaxis.set_major_locator(ticker.MaxNLocator(6, steps=_STEPS, integer=True))
         axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: _tick(value)))
 
     return _chart(title, x, y, draw, note)
@@ -332,6 +333,12 @@ def _tick(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"
 
 
+def _page_font(style: str) -> str:
+    """Leaves the size of a text's font, and nothing else of it; Matplotlib's releases write it in two ways."""
+    style = re.sub(r"font-family:[^;]*;?\s*", "", style)
+    return re.sub(r"font:[^;]*?([\d.]+)px[^;]*", r"font-size: \1px", style)
+
+
 def _inline(text: str, title: str, tips: Sequence[str]) -> Markup:
     """Makes a piece of a page of Matplotlib's file: variables for colours, the page's font, texts for the marks."""
     text = re.sub(r"#0a00(\d\d)", lambda found: f"var(--s{int(found[1])})", text)
@@ -351,7 +358,7 @@ def _inline(text: str, title: str, tips: Sequence[str]) -> Markup:
         if identity is not None and identity not in used:
             del element.attrib["id"]
         if element.tag == f"{{{_SVG}}}text" and "style" in element.attrib:
-            element.set("style", re.sub(r"font:[^;]*?([\d.]+)px[^;]*", r"font-size: \1px", element.attrib["style"]))
+            element.set("style", _page_font(element.attrib["style"]))
     del root.attrib["width"], root.attrib["height"]
     root.attrib.pop("version", None)
     root.set("role", "img")

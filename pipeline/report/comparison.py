@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from components.evaluator.bootstrap import interval
-from components.evaluator.metrics import GAINS
 from components.evaluator.report import CANDIDATE, COUNT, OVERALL, Report, label
 from components.evaluator.settings import EvaluatorSettings
 from pipeline.report import charts, figures, samples
@@ -40,6 +39,20 @@ class Difference:
     count: str = ""
 
 
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """What the Evaluator found of both runs."""
+
+    first: Report
+    second: Report
+    replicates: Replicates
+    other_replicates: Replicates
+
+    def values(self, slice_name: str) -> list[Mapping[str, float]]:
+        """The metrics of both models on a slice; empty where a run has no such slice."""
+        return [report.metrics[CANDIDATE].get(slice_name, {}) for report in (self.first, self.second)]
+
+
 def compare_pages(first: Findings, second: Findings) -> str:
     """The page of two runs.
 
@@ -47,74 +60,77 @@ def compare_pages(first: Findings, second: Findings) -> str:
         first: What the second is held against.
         second: Its evaluation events and catalogue are the questions that both models are asked.
     """
-    sides = {name_of(first, "A"): first, name_of(second, "B"): second}
+    sides = {"A": first, "B": second}
     reports = {name: (found.report, CANDIDATE) for name, found in sides.items() if found.report}
-    both = len(reports) == 2
     colours = {name: number for number, name in enumerate(sides, start=1)}
     models = [found.servable for found in sides.values() if found.servable]
-    asked = samples.ask(second, models) if len(models) == 2 else None
-    replicates = [_replicates(found) for found in sides.values()]
+    asked = samples.ask(second, models) if len(models) == len(sides) else None
+    judged: dict[str, Any] = {name: [] for name in ("tiles", "metrics", "metric_charts", "slices", "slice_charts")}
+    if first.report and second.report:
+        pair = Pair(first.report, second.report, _replicates(first), _replicates(second))
+        judged = {
+            "tiles": tiles(pair),
+            "metrics": metric_differences(pair),
+            "metric_charts": _metric_charts(reports, colours),
+            "slices": slice_differences(pair),
+            "slice_charts": figures.slice_charts(reports, colours),
+        }
+    data_of = {"A and B": second} if _artifact(first) == _artifact(second) else sides
     return render(
         "compare.html.j2",
-        title=f"{second.name}: {' and '.join(sides)}",
+        title=f"{second.name}: A and B",
         name=second.name,
         sides=sides,
+        called={name: name_of(found) for name, found in sides.items()},
         verdicts={name: verdict(found) for name, found in sides.items()},
-        tiles=tiles(sides, replicates) if both else [],
         same_queries=same_queries(first, second),
-        metrics=metric_differences(*(report for report, _ in reports.values()), *replicates) if both else [],  # type: ignore[misc]
-        metric_charts=_metric_charts(reports, colours) if both else [],  # type: ignore[arg-type]
-        slices=slice_differences(*(report for report, _ in reports.values()), *replicates) if both else [],  # type: ignore[misc]
-        slice_charts=figures.slice_charts(reports, colours) if both else [],  # type: ignore[arg-type]
+        **judged,
         training_charts=figures.training_charts(sides),
         settings=setting_differences(first.settings, second.settings),
         data=data_differences(first, second),
-        data_charts={name: figures.data_charts(found) for name, found in sides.items()},
-        exposure_charts=_exposure_charts(sides, reports, colours, asked),  # type: ignore[arg-type]
+        data_charts={name: figures.data_charts(found) for name, found in data_of.items()},
+        exposure_charts=_exposure_charts(list(sides), reports, colours, asked),
         samples=asked,
         lineage=lineage_differences(first, second),
     )
 
 
-def name_of(findings: Findings, letter: str) -> str:
-    """What a run is called on the page: a letter, and the version's number or, without one, the run's id."""
-    return f"{letter}: {findings.run.version or findings.run.id[:19].replace('T', ' ')}"
+def name_of(findings: Findings) -> str:
+    """What a run is called: the number of its version or, without one, its time."""
+    run = findings.run
+    return f"version {run.version}" if run.version else f"run {run.id[:19].replace('T', ' ')}"
 
 
 def same_queries(first: Findings, second: Findings) -> bool:
-    """Whether both runs were judged on the same events: made from the same files by the same settings."""
+    """Whether both runs were judged on the same events: the very same, or made from equal files by equal settings."""
 
     def made_from(findings: Findings) -> Any:
         node = findings.run.nodes.get("InteractionGen")
         return node and {name: value for name, value in node.settings.items() if not name.endswith("_path")}
 
-    return made_from(first) == made_from(second)
+    return _artifact(first) == _artifact(second) or made_from(first) == made_from(second)
 
 
-def metric_differences(
-    first: Report, second: Report, replicates: Replicates, other_replicates: Replicates
-) -> list[Difference]:
+def metric_differences(pair: Pair) -> list[Difference]:
     """The overall metrics that both have."""
-    values = first.metrics[CANDIDATE][OVERALL], second.metrics[CANDIDATE][OVERALL]
+    values = pair.values(OVERALL)
     return [
-        _difference(label(metric), metric, OVERALL, first, second, replicates, other_replicates)
+        _difference(pair, label(metric), metric, OVERALL)
         for metric in values[1]
         if metric != COUNT and metric in values[0]
     ]
 
 
-def slice_differences(
-    first: Report, second: Report, replicates: Replicates, other_replicates: Replicates
-) -> list[tuple[str, list[Difference]]]:
+def slice_differences(pair: Pair) -> list[tuple[str, list[Difference]]]:
     """The second's headline metric by the slices that both have, for each way of slicing."""
-    metric, groups = second.headline, []
-    for columns, slices in figures.slices_by_columns(second).items():
+    metric, groups = pair.second.headline, []
+    for columns, slices in figures.slices_by_columns(pair.second).items():
         rows = []
         for name in slices:
-            both = [report.metrics[CANDIDATE].get(name, {}) for report in (first, second)]
+            both = pair.values(name)
             if all(metric in values for values in both):
                 shown = ", ".join(part.partition("=")[2] for part in name.split(", "))
-                row = _difference(shown, metric, name, first, second, replicates, other_replicates)
+                row = _difference(pair, shown, metric, name)
                 rows.append(dataclasses.replace(row, count=f"{both[1][COUNT]:,.0f}"))
         if rows:
             groups.append((" × ".join(columns).replace("_", " "), rows))
@@ -137,16 +153,16 @@ def data_differences(first: Findings, second: Findings) -> list[Difference]:
     for side, findings in enumerate((first, second)):
         for name, count in _counts(findings).items():
             counts.setdefault(name, [None, None])[side] = count
-    rows = [
-        Difference(
-            name,
-            *("" if count is None else f"{count:,}" for count in both),
-            f"{both[1] - both[0]:+,}" if both[0] is not None and both[1] is not None else "",
-        )
-        for name, both in counts.items()
-    ]
-    cuts = [cut_of(findings.log) if findings.log else "" for findings in (first, second)]
-    return [*rows, *([Difference("cut between training and evaluation", *cuts)] if any(cuts) else [])]
+    rows = []
+    for name, (one, other) in counts.items():
+        change = "" if one is None or other is None else "same" if one == other else f"{other - one:+,}"
+        first_shown, second_shown = ("–" if count is None else f"{count:,}" for count in (one, other))
+        rows.append(Difference(name, first_shown, second_shown, change))
+    cut, other_cut = (cut_of(findings.log) if findings.log else "" for findings in (first, second))
+    if cut or other_cut:
+        change = "same" if cut == other_cut else ""
+        rows.append(Difference("cut between training and evaluation", cut or "–", other_cut or "–", change))
+    return rows
 
 
 def lineage_differences(first: Findings, second: Findings) -> list[Difference]:
@@ -166,46 +182,39 @@ def lineage_differences(first: Findings, second: Findings) -> list[Difference]:
     return [Difference(name, one, other) for (name, one), (_, other) in zip(*parts)]
 
 
-def tiles(sides: Mapping[str, Findings], replicates: list[Replicates]) -> list[Tile]:
-    """The second's headline metric, and what it is against the first's."""
-    first, second = (found.report for found in sides.values())
-    assert first is not None
-    assert second is not None
-    metric = second.headline
-    found = [
-        Tile(name, f"{report.metrics[CANDIDATE][OVERALL][metric]:.4f}", label(metric))
-        for name, report in zip(sides, (first, second))
-        if metric in report.metrics[CANDIDATE][OVERALL]
+def tiles(pair: Pair) -> list[Tile]:
+    """The second's headline metric of both, and the difference."""
+    metric = pair.second.headline
+    if any(metric not in values for values in pair.values(OVERALL)):
+        return []
+    row = _difference(pair, "B − A", metric, OVERALL)
+    name = label(metric)
+    return [
+        Tile(f"{name}, A", row.first),
+        Tile(f"{name}, B", row.second),
+        Tile(f"{name}, B − A", row.change, row.range),
     ]
-    if len(found) == 2:
-        row = _difference("difference", metric, OVERALL, first, second, *replicates)
-        found.append(Tile("difference", row.change, row.range or label(metric)))
-    return found
 
 
-def _difference(
-    name: str,
-    metric: str,
-    slice_name: str,
-    first: Report,
-    second: Report,
-    replicates: Replicates,
-    other_replicates: Replicates,
-) -> Difference:
-    one, other = (report.metrics[CANDIDATE][slice_name][metric] for report in (first, second))
-    shown = [
+def _difference(pair: Pair, name: str, metric: str, slice_name: str) -> Difference:
+    one, other = (values[metric] for values in pair.values(slice_name))
+    first, second = (
         f"{figures.figure(metric, value)} {spread_of(report, CANDIDATE, slice_name, metric)}".rstrip()
-        for report, value in ((first, one), (second, other))
-    ]
-    change = f"{'+' if other >= one else '−'}{figures.figure(metric, abs(other - one))}"
-    pair = [found.get(slice_name, {}).get(metric) for found in (replicates, other_replicates)]
-    if pair[0] is None or pair[1] is None or pair[0].shape != pair[1].shape:
-        return Difference(name, *shown, change)
-    low, high = interval(pair[1] - pair[0], second.confidence_level)
-    kind = "good" if low > 0 else "bad" if high < 0 else ""
-    return Difference(
-        name, *shown, change, f"{low:+.4f} to {high:+.4f}", kind if metric.partition("@")[0] in GAINS else ""
+        for report, value in ((pair.first, one), (pair.second, other))
     )
+    change = f"{'+' if other >= one else '−'}{figures.figure(metric, abs(other - one))}"
+    drawn = [found.get(slice_name, {}).get(metric) for found in (pair.replicates, pair.other_replicates)]
+    if drawn[0] is None or drawn[1] is None or drawn[0].shape != drawn[1].shape:
+        return Difference(name, first, second, change)
+    low, high = interval(drawn[1] - drawn[0], pair.second.confidence_level)
+    kind = "good" if low > 0 else "bad" if high < 0 else ""
+    return Difference(name, first, second, change, figures.between((low, high)), kind)
+
+
+def _artifact(findings: Findings) -> int | None:
+    """The id of the interactions in the metadata."""
+    examples = findings.run.output("InteractionGen", "examples")
+    return None if examples is None else examples.id
 
 
 def _replicates(findings: Findings) -> Replicates:
@@ -220,7 +229,7 @@ def _replicates(findings: Findings) -> Replicates:
 
 
 def _metric_charts(reports: Mapping[str, tuple[Report, str]], colours: Mapping[str, int]) -> list[Chart]:
-    metric = next(reversed(reports.values()))[0].headline
+    metric = list(reports.values())[-1][0].headline
     values = {name: report.metrics[model][OVERALL].get(metric) for name, (report, model) in reports.items()}
     there = {name: value for name, value in values.items() if value is not None}
     spreads = {
@@ -236,13 +245,13 @@ def _metric_charts(reports: Mapping[str, tuple[Report, str]], colours: Mapping[s
 
 
 def _exposure_charts(
-    sides: Mapping[str, Findings],
+    names: list[str],
     reports: Mapping[str, tuple[Report, str]],
     colours: Mapping[str, int],
     asked: samples.Samples | None,
 ) -> list[Chart]:
-    found = [figures.band_chart(asked, list(sides))] if asked is not None else []
-    return found + (figures.exposure_charts(reports, colours) if len(reports) == 2 else [])
+    found = [figures.band_chart(asked, names)] if asked is not None else []
+    return found + (figures.exposure_charts(reports, colours) if len(reports) == len(names) else [])
 
 
 def _counts(findings: Findings) -> dict[str, int]:

@@ -13,7 +13,7 @@ from pipeline.report.charts import Chart
 from pipeline.report.findings import Findings, Timeline
 from pipeline.report.samples import BANDS, CATALOGUE, EVENTS, MODEL, TAKEN, Samples
 
-MODEL_NAMES = {
+_MODEL_NAMES = {
     CANDIDATE: "this model",
     "recent_popularity": "recent popularity",
     "item_knn": "item-kNN",
@@ -21,8 +21,6 @@ MODEL_NAMES = {
     "markov": "Markov",
     "ials": "iALS",
 }
-"""What a person calls the models; the others by their own names."""
-
 _BY_K = {"hit_rate": "hit rate", "recall": "recall", "precision": "precision", "ndcg": "NDCG"}
 _EXPOSURE = {
     "coverage": ("Coverage", "share of the catalogue", "What part of the catalogue is recommended to anybody."),
@@ -32,11 +30,9 @@ _EXPOSURE = {
 }
 
 
-def model_name(name: str, champion_version: str = "") -> str:
+def model_name(name: str) -> str:
     """What a person calls a model of the Evaluator's report."""
-    if name == CHAMPION:
-        return f"champion {champion_version}".rstrip()
-    return MODEL_NAMES.get(name, name.replace("_", " "))
+    return _MODEL_NAMES.get(name, name.replace("_", " "))
 
 
 def figure(metric: str, value: float) -> str:
@@ -44,6 +40,16 @@ def figure(metric: str, value: float) -> str:
     kind = metric.partition("@")[0]
     digits = {"average_popularity": 1, "novelty": 2}.get(kind, 4)
     return f"{value:,.{digits}f}"
+
+
+def signed(value: float) -> str:
+    """A difference of metrics, with its sign: "+0.0123" or "−0.0123"."""
+    return f"{value:+.4f}".replace("-", "−")
+
+
+def between(interval: tuple[float, float]) -> str:
+    """An interval of a difference of metrics, as "−0.0012 to +0.0034"."""
+    return " to ".join(map(signed, interval))
 
 
 def data_charts(findings: Findings) -> list[Chart]:
@@ -113,9 +119,9 @@ def training_charts(runs: Mapping[str, Findings]) -> list[Chart]:
     return found
 
 
-def metric_charts(report: Report, champion_version: str) -> list[Chart]:
+def metric_charts(report: Report) -> list[Chart]:
     """The headline metric with its intervals, and the metrics that are measured at several k."""
-    names = {name: model_name(name, champion_version) for name in report.metrics}
+    names = {name: model_name(name) for name in report.metrics}
     headline = report.headline
     values = {names[name]: slices[OVERALL][headline] for name, slices in report.metrics.items()}
     spreads = {
@@ -124,7 +130,7 @@ def metric_charts(report: Report, champion_version: str) -> list[Chart]:
         if headline in slices.get(OVERALL, {})
     }
     note = f"Black: {report.confidence_level:.0%} confidence, by a bootstrap over users." if spreads else ""
-    colours = model_colours(report, champion_version)
+    colours = model_colours(report)
     found = [charts.bars(label(headline), label(headline), values, "{:.4f}".format, spreads, note, colours)]
     for kind, title in _BY_K.items():
         series = {names[name]: by_k(report, name, kind) for name in report.metrics}
@@ -133,9 +139,9 @@ def metric_charts(report: Report, champion_version: str) -> list[Chart]:
     return found
 
 
-def model_colours(report: Report, champion_version: str) -> dict[str, int]:
+def model_colours(report: Report) -> dict[str, int]:
     """The colours of the models, the same in all charts of a page."""
-    return {model_name(name, champion_version): number for number, name in enumerate(report.metrics, start=1)}
+    return {model_name(name): number for number, name in enumerate(report.metrics, start=1)}
 
 
 def by_k(report: Report, model: str, kind: str) -> list[tuple[float, float]]:
@@ -187,11 +193,11 @@ def columns_of(slice_name: str) -> tuple[str, ...]:
     return tuple(part.partition("=")[0] for part in slice_name.split(", "))
 
 
-def rivals(report: Report, champion_version: str) -> dict[str, tuple[Report, str]]:
+def rivals(report: Report) -> dict[str, tuple[Report, str]]:
     """The series of a report's slice charts: the model, the champion and the best baseline."""
     models = [CANDIDATE, *([CHAMPION] if CHAMPION in report.metrics else [])]
     models += sorted(report.baselines, key=lambda name: report.metrics[name][OVERALL][report.headline])[-1:]
-    return {model_name(name, champion_version): (report, name) for name in models}
+    return {model_name(name): (report, name) for name in models}
 
 
 def exposure_charts(series: Mapping[str, tuple[Report, str]], colours: Mapping[str, int]) -> list[Chart]:

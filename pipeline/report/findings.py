@@ -166,7 +166,7 @@ def collect(name: str, run: Run, base_path: Path) -> Findings:
 
 
 def settings_of(run: Run) -> dict[str, Any]:
-    """The settings that a run's nodes went by, nested as in the config; the digests of the data files are among them."""
+    """The settings that a run's nodes went by, nested as in the config."""
 
     def of(node: str, name: str = "settings") -> dict[str, Any]:
         found = run.nodes.get(node)
@@ -230,7 +230,8 @@ def timeline(train: np.ndarray, evaluation: np.ndarray) -> Timeline | None:
     every = np.concatenate([train, evaluation])
     if not every.size:
         return None
-    for period, unit in (("hour", "h"), ("day", "D"), ("week", ""), ("month", "M"), ("year", "Y")):
+    for name, unit in (("hour", "h"), ("day", "D"), ("week", ""), ("month", "M"), ("year", "Y")):
+        period = name
         first, last = _number_of(every.min(), unit), _number_of(every.max(), unit)
         if last - first < _PERIODS:
             break

@@ -1,4 +1,4 @@
-"""Runs as the metadata store (MLMD) remembers them: which node did what, when, from which settings, and what it made."""
+"""Runs as the metadata store (MLMD) remembers them: which node did what, when, by which settings, what it made."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Node:
     seconds: float
     """From its registration to its last change."""
     settings: Mapping[str, Any]
-    """Its exec properties."""
+    """Its exec properties, and what its driver found out."""
     outputs: Mapping[str, metadata_store_pb2.Artifact]
     """Output artifacts by key, the first of each."""
     failure: str = ""
@@ -112,6 +112,7 @@ def read_run(store: metadata_store.MetadataStore, run_id: str) -> Run:
     made = [event for event in events if event.type == metadata_store_pb2.Event.OUTPUT]
     ids = sorted({event.artifact_id for event in made})
     artifacts = {artifact.id: artifact for artifact in store.get_artifacts_by_id(ids)} if ids else {}
+    makers = _makers(store, ids)
     names = _node_names(store)
     nodes: dict[str, Node] = {}
     for execution in executions:
@@ -120,7 +121,8 @@ def read_run(store: metadata_store.MetadataStore, run_id: str) -> Run:
             if event.execution_id == execution.id:
                 outputs.setdefault(event.path.steps[0].key, artifacts[event.artifact_id])
         name = names[execution.id]
-        nodes[name] = _node(name, execution, outputs)
+        maker = next((makers[artifact.id] for artifact in outputs.values()), execution)
+        nodes[name] = _node(name, execution, maker, outputs)
     return Run(run_id, nodes)
 
 
@@ -183,13 +185,24 @@ def _node_names(store: metadata_store.MetadataStore) -> dict[int, str]:
     }
 
 
-def _node(name: str, execution: metadata_store_pb2.Execution, outputs: Mapping[str, Any]) -> Node:
-    settings = {
-        key: getattr(value, value.WhichOneof("value"))
-        for properties in (execution.properties, execution.custom_properties)
-        for key, value in properties.items()
-        if value.WhichOneof("value") and not key.startswith("__")
-    }
+def _makers(store: metadata_store.MetadataStore, artifacts: list[int]) -> dict[int, metadata_store_pb2.Execution]:
+    """The execution that made each artifact, which may be one of an earlier run, by the artifact's id."""
+    first: dict[int, int] = {}
+    for event in store.get_events_by_artifact_ids(artifacts) if artifacts else ():
+        if event.type == metadata_store_pb2.Event.OUTPUT:
+            first[event.artifact_id] = min(event.execution_id, first.get(event.artifact_id, event.execution_id))
+    found = {execution.id: execution for execution in store.get_executions_by_id(sorted(set(first.values())))}
+    return {artifact: found[execution] for artifact, execution in first.items()}
+
+
+def _node(
+    name: str,
+    execution: metadata_store_pb2.Execution,
+    maker: metadata_store_pb2.Execution,
+    outputs: Mapping[str, metadata_store_pb2.Artifact],
+) -> Node:
+    # What drivers find out, such as the data's digest, is not noted again where the node comes from the cache.
+    settings = {**_properties(maker), **_properties(execution)}
     started = execution.create_time_since_epoch / 1e3
     return Node(
         name,
@@ -200,6 +213,15 @@ def _node(name: str, execution: metadata_store_pb2.Execution, outputs: Mapping[s
         outputs,
         str(settings.pop(_FAILURE, "")),
     )
+
+
+def _properties(execution: metadata_store_pb2.Execution) -> dict[str, Any]:
+    return {
+        key: getattr(value, value.WhichOneof("value"))
+        for properties in (execution.properties, execution.custom_properties)
+        for key, value in properties.items()
+        if value.WhichOneof("value") and not key.startswith("__")
+    }
 
 
 def _pushed_versions(store: metadata_store.MetadataStore) -> dict[str, int]:

@@ -85,25 +85,24 @@ def report_page(findings: Findings, samples: Samples | None, exposed: Sequence[s
         samples: What its model, and the champion, answered; None where there is none.
         exposed: What the models of `samples` are called.
     """
-    report, champion = findings.report, findings.champion_version
-    colours = figures.model_colours(report, champion) if report else {}
+    report = findings.report
+    colours = figures.model_colours(report) if report else {}
     return _template("report.html.j2").render(
         title=f"{findings.name}: report",
         findings=findings,
         run=findings.run,
         report=report,
-        champion=champion,
         verdict=verdict(findings),
         tiles=tiles(findings),
         samples=samples,
         drops=drops(findings),
         data_charts=figures.data_charts(findings),
         training_charts=figures.training_charts({findings.name: findings}),
-        metric_charts=figures.metric_charts(report, champion) if report else [],
-        models=[figures.model_name(name, champion) for name in report.metrics] if report else [],
+        metric_charts=figures.metric_charts(report) if report else [],
+        models=[figures.model_name(name) for name in report.metrics] if report else [],
         metric_rows=metric_rows(report) if report else [],
         slice_groups=slice_groups(report) if report else [],
-        slice_charts=figures.slice_charts(figures.rivals(report, champion), colours) if report else [],
+        slice_charts=figures.slice_charts(figures.rivals(report), colours) if report else [],
         exposure_charts=exposure_charts(findings, samples, exposed),
         time_chart=figures.time_chart(findings),
         **_common(),
@@ -130,14 +129,17 @@ def verdict(findings: Findings) -> Verdict:
         return Verdict(f"Published as version {run.version}", "good")
     if run.version:
         return Verdict(f"Nothing new: version {run.version} is this model", "good")
-    return Verdict(f"Ran up to {next(reversed(run.nodes))}" if run.nodes else "No node was run", "plain")
+    return Verdict(f"Ran up to {list(run.nodes)[-1]}" if run.nodes else "No node was run", "plain")
 
 
 def refusals(findings: Findings) -> list[str]:
     """Which judges did not bless the model."""
-    judges = (("the Evaluator", findings.report and findings.report.blessed),)
-    judges += (("the ServableValidator", findings.validation and findings.validation["blessed"]),)
-    return [name for name, blessed in judges if blessed is False]
+    refused = []
+    if findings.report is not None and not findings.report.blessed:
+        refused.append("the Evaluator")
+    if findings.validation is not None and not findings.validation["blessed"]:
+        refused.append("the ServableValidator")
+    return refused
 
 
 def tiles(findings: Findings) -> list[Tile]:
@@ -151,9 +153,11 @@ def tiles(findings: Findings) -> list[Tile]:
             Tile(label(report.headline), f"{value:.4f}", f"{spread} at {report.confidence_level:.0%}" if spread else "")
         )
         for lead in report.leads:
-            other = figures.model_name(lead.model, findings.champion_version)
+            other = "the champion" if lead.model == CHAMPION else figures.model_name(lead.model)
             low, high = lead.interval
-            found.append(Tile(f"against {other}", f"{lead.value:+.4f}", f"{low:+.4f} to {high:+.4f}"))
+            found.append(
+                Tile(f"against {other}", figures.signed(lead.value), f"{figures.signed(low)} to {figures.signed(high)}")
+            )
     if findings.log:
         events = findings.log["events"]
         found.append(Tile("events", f"{events['train']:,}", f"and {events['eval']:,} for evaluation"))
@@ -232,8 +236,8 @@ def exposure_charts(findings: Findings, samples: Samples | None, names: Sequence
         found.append(figures.band_chart(samples, names))
     if findings.report is not None:
         report = findings.report
-        series = {figures.model_name(name, findings.champion_version): (report, name) for name in report.metrics}
-        found += figures.exposure_charts(series, figures.model_colours(report, findings.champion_version))
+        series = {figures.model_name(name): (report, name) for name in report.metrics}
+        found += figures.exposure_charts(series, figures.model_colours(report))
     return found
 
 
@@ -302,7 +306,14 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         finalize=lambda value: value if isinstance(value, (Markup, jinja2.Undefined)) else clean(value),
     )
-    environment.filters |= {"moment": moment, "label": label, "why": why, "cut": cut_of}
+    environment.filters |= {
+        "moment": moment,
+        "label": label,
+        "why": why,
+        "cut": cut_of,
+        "signed": figures.signed,
+        "between": figures.between,
+    }
     environment.globals |= {
         "model_name": figures.model_name,
         "figure": figures.figure,

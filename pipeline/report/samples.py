@@ -79,8 +79,8 @@ class Samples:
     queries: int
     """How many queries `bands` is about."""
     bands: Mapping[str, Sequence[float]]
-    """Shares of the popularity bands `BANDS`: `CATALOGUE` of the items, `EVENTS` of the training events, `TAKEN` of what
-    users took next, and `MODEL` with a number from 0 of what each model recommends."""
+    """Shares of the popularity bands `BANDS`: `CATALOGUE` of the items, `EVENTS` of the training events, `TAKEN` of
+    what users took next, and `MODEL` with a number from 0 of what each model recommends."""
     overlap: float | None
     """Mean share of the second model's items that are also the first's, over the same queries; None with one model."""
 
@@ -168,7 +168,7 @@ def ask(findings: Findings, models: Sequence[Path]) -> Samples | None:
 
 
 def overlap_of(first: np.ndarray, second: np.ndarray) -> float:
-    """The mean share of the second answers' items that are also in the first: [Q, K] and [Q, L] ids, padded with b""."""
+    """The mean share of an answer's items that the first model has too: ids [Q, K] and [Q, L], padded with b""."""
     shares = [
         len({*one} & {*other} - {b""}) / count
         for one, other in zip(first.tolist(), second.tolist())

@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 from components.errors import InputError
+from components.evaluator.report import CANDIDATE, CHAMPION
 from components.versions import check_writable
 from pipeline.config import Config
 from pipeline.report import history, samples
 from pipeline.report.comparison import compare_pages
+from pipeline.report.figures import model_name
 from pipeline.report.findings import Findings, collect
 from pipeline.report.history import Run
 from pipeline.report.page import report_page
@@ -100,10 +102,8 @@ def check_out(out: Path) -> None:
 
 
 def _page(findings: Findings) -> str:
-    models = {"this model": findings.servable}
-    champion = f"champion {findings.champion_version}".rstrip()
-    models |= {champion: findings.champion} if findings.servable else {}
-    there = {name: path for name, path in models.items() if path is not None}
+    models = {CANDIDATE: findings.servable, **({CHAMPION: findings.champion} if findings.servable else {})}
+    there = {model_name(name): path for name, path in models.items() if path is not None}
     return report_page(findings, samples.ask(findings, list(there.values())), list(there))
 
 
