@@ -299,7 +299,7 @@ def _chart(
     # Ids in a drawing are digests of the salt: the same drawing has the same bytes, two on a page share no id.
     with mpl.rc_context({**_STYLE, "svg.hashsalt": title}):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-        FigureCanvasSVG(figure)
+        canvas = FigureCanvasSVG(figure)
         figure.patch.set_visible(False)
         axes = figure.add_subplot()
         axes.patch.set_visible(False)
@@ -307,7 +307,7 @@ def _chart(
         axes.set_ylabel(y)
         draw(axes, tips)
         file = io.StringIO()
-        figure.savefig(file, format="svg")
+        canvas.print_svg(file)  # savefig would draw it twice
     legend = tuple((name, _wrapped(number)) for name, number in (colours or {}).items())
     return Chart(title, _inline(file.getvalue(), title, tips.texts), note, legend)
 

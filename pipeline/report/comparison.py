@@ -187,13 +187,13 @@ def tiles(pair: Pair) -> list[Tile]:
     metric = pair.second.headline
     if any(metric not in values for values in pair.values(OVERALL)):
         return []
-    row = _difference(pair, "B − A", metric, OVERALL)
     name = label(metric)
-    return [
-        Tile(f"{name}, A", row.first),
-        Tile(f"{name}, B", row.second),
-        Tile(f"{name}, B − A", row.change, row.range),
+    found = [
+        Tile(f"{name}, {side}", f"{values[metric]:.4f}", spread_of(report, CANDIDATE, OVERALL, metric))
+        for side, report, values in zip("AB", (pair.first, pair.second), pair.values(OVERALL))
     ]
+    row = _difference(pair, name, metric, OVERALL)
+    return [*found, Tile(f"{name}, B − A", row.change, row.range)]
 
 
 def _difference(pair: Pair, name: str, metric: str, slice_name: str) -> Difference:

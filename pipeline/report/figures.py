@@ -98,9 +98,9 @@ def training_charts(runs: Mapping[str, Findings]) -> list[Chart]:
     note = f"Dashed: pass {marked}, the best in validation {label(stop_on)}." if marked else ""
     found = []
     for metric, title, unit in (
-        ("loss", "loss", "loss on the training events"),
-        ("hit@10", "hit@10", "hit@10 on the validation events"),
-        ("ndcg@10", "NDCG@10", "NDCG@10 on the validation events"),
+        ("loss", "loss", "training loss"),
+        ("hit@10", "hit@10", "validation hit@10"),
+        ("ndcg@10", "NDCG@10", "validation NDCG@10"),
     ):
         series = {
             name: [(epoch["epoch"], epoch[metric]) for epoch in report["epochs"]] for name, report in trained.items()
@@ -114,7 +114,7 @@ def training_charts(runs: Mapping[str, Findings]) -> list[Chart]:
     }
     if ranking:
         note = "Pass 0 is the retrieval without the second stage."
-        unit = "NDCG@10 on the validation events"
+        unit = "validation NDCG@10"
         found.append(charts.lines("second stage", "pass of the ranker", unit, ranking, note))
     return found
 
