@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import re
+import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -50,6 +51,9 @@ _STYLE = {
     "ytick.labelcolor": _MUTED,
 }
 _STEPS = (1, 2, 2.5, 5, 10)
+_LONGEST = 20
+_LETTERS = 45
+"""Letters of labels that have room beside each other."""
 _TIP = "tip-"
 
 Points = Sequence[tuple[float, float]]
@@ -146,7 +150,7 @@ def bars(
                 axes.plot([low, high], [place, place], color=_INK, linewidth=1.2)
                 end = max(value, high)
             axes.text(end + 0.015 * far, place, shown(value), va="center", fontsize=9.5)
-        axes.set_yticks(places, list(values))
+        axes.set_yticks(places, [_shortened(name) for name in values])
         axes.tick_params(axis="y", length=0, labelcolor=_INK)
         axes.invert_yaxis()
         axes.set_xlim(0, 1.2 * far)
@@ -196,7 +200,8 @@ def grouped(
                 spread = spreads[name][place] if name in spreads else None
                 if spread is not None:
                     axes.plot([middle, middle], spread, color=_INK, linewidth=1.2)
-        axes.set_xticks(range(len(groups)), list(groups))
+        upright = sum(map(len, groups)) > _LETTERS
+        axes.set_xticks(range(len(groups)), [_shortened(name) for name in groups], rotation=90 if upright else 0)
         axes.tick_params(axis="x", length=0, labelcolor=_INK)
         axes.grid(visible=False, axis="x")
         percent = "%" in shown(0.0)
@@ -307,7 +312,10 @@ def _chart(
         axes.set_ylabel(y)
         draw(axes, tips)
         file = io.StringIO()
-        canvas.print_svg(file)  # savefig would draw it twice
+        with warnings.catch_warnings():
+            # Of letters that Matplotlib's own font lacks; the page's fonts have them.
+            warnings.simplefilter("ignore", UserWarning)
+            canvas.print_svg(file)  # savefig would draw it twice
     legend = tuple((name, _wrapped(number)) for name, number in (colours or {}).items())
     return Chart(title, _inline(file.getvalue(), title, tips.texts), note, legend)
 
@@ -322,6 +330,11 @@ def _wrapped(number: int) -> int:
 
 def _series(number: int) -> str:
     return f"#0a00{_wrapped(number):02d}"
+
+
+def _shortened(name: str) -> str:
+    """A label that leaves room for what it labels; the mark's own text has all of it."""
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def _tick(value: float) -> str:

@@ -21,6 +21,7 @@ _MODEL_NAMES = {
     "markov": "Markov",
     "ials": "iALS",
 }
+_MOST_SLICES = 16
 _BY_K = {"hit_rate": "hit rate", "recall": "recall", "precision": "precision", "ndcg": "NDCG"}
 _EXPOSURE = {
     "coverage": ("Coverage", "share of the catalogue", "What part of the catalogue is recommended to anybody."),
@@ -159,7 +160,8 @@ def slice_charts(reports: Mapping[str, tuple[Report, str]], colours: Mapping[str
     """
     first = next(iter(reports.values()))[0]
     found = []
-    for columns, slices in slices_by_columns(first).items():
+    for columns, every in slices_by_columns(first).items():
+        slices = _largest(first, every)
         series: dict[str, list[float | None]] = {}
         spreads: dict[str, list[tuple[float, float] | None]] = {}
         for name, (report, model) in reports.items():
@@ -170,12 +172,18 @@ def slice_charts(reports: Mapping[str, tuple[Report, str]], colours: Mapping[str
             title = " × ".join(column.replace("_", " ") for column in columns)
             groups = ["\n".join(part.partition("=")[2] for part in name.split(", ")) for name in slices]
             headline = label(first.headline)
+            note = f"The {len(slices)} of {len(every)} with the most queries." if len(slices) < len(every) else ""
             found.append(
-                charts.grouped(
-                    f"By {title}", title, headline, groups, series, "{:.4f}".format, spreads=spreads, colours=colours
-                )
+                charts.grouped(f"By {title}", title, headline, groups, series, "{:.4f}".format, note, spreads, colours)
             )
     return found
+
+
+def _largest(report: Report, slices: list[str]) -> list[str]:
+    """As many of the slices as a chart has room for, in their order."""
+    queries = {name: report.metrics[CANDIDATE][name][COUNT] for name in slices}
+    kept = sorted(slices, key=lambda name: -queries[name])[:_MOST_SLICES]
+    return [name for name in slices if name in kept]
 
 
 def slices_by_columns(report: Report) -> dict[tuple[str, ...], list[str]]:
