@@ -104,7 +104,7 @@ setuptools.setup(
     packages=setuptools.find_packages(
         include=[f"{room}{rest}" for room in ("pipeline", "components", "serving", "kubeflow") for rest in ("", ".*")]
     ),
-    package_data={"": ["**/*.css", "**/*.j2", "**/*.js", "**/*.proto", "**/*.pyi", "**/*.yaml", "**/*.yml", "**/py.typed"]},
+    package_data={"": [f"**/*.{kind}" for kind in ("css", "j2", "js", "proto", "pyi", "typed", "yaml", "yml")]},
     extras_require={"client": CLIENT, "pipeline": PIPELINE, "ials": IALS, "bench": BENCH, "dev": DEV},
     entry_points={"console_scripts": ["recommender = pipeline.cli:main"]},
 )

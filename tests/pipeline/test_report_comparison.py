@@ -119,7 +119,7 @@ def test_where_both_come_from() -> None:
 def test_the_page_of_two_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison.samples, "ask", lambda *_: reports.samples("a title", 2))
     page = Page(compare_pages(reports.findings("one"), reports.findings("two", hit=0.6)))
-    assert all(len(words) > 40 for words in page.sections.values())
+    assert all(len(words) > 20 for words in page.sections.values())
     assert list(page.sections)[:4] == ["metrics", "slices", "training", "config"]
     assert "hit@10 0.5000 ±0.1000 0.6000 ±0.1000 +0.1000" in page.sections["metrics"]
     assert "note one two" in page.sections["config"]

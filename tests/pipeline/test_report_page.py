@@ -30,6 +30,7 @@ class Page(HTMLParser):
         self.sections: dict[str, str] = {}
         self._section = ""
         self.feed(html)
+        self.sections = {name: " ".join(words.split()) for name, words in self.sections.items()}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, Any]]) -> None:
         self.tags.append(tag)
@@ -40,7 +41,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self._section:
-            self.sections[self._section] += " ".join(data.split()) + " "
+            self.sections[self._section] += f" {data}"
 
 
 def test_every_section_is_filled() -> None:
