@@ -204,6 +204,7 @@ def grouped(
         axes.set_xticks(range(len(groups)), [_shortened(name) for name in groups], rotation=90 if upright else 0)
         axes.tick_params(axis="x", length=0, labelcolor=_INK)
         axes.grid(visible=False, axis="x")
+        axes.set_xlim(-0.6, len(groups) - 0.4)
         percent = "%" in shown(0.0)
         axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: shown(value) if percent else _tick(value)))
         axes.set_ylim(bottom=0)
@@ -300,6 +301,11 @@ def _chart(
     colours: Mapping[str, int] | None = None,
     height: float = _HEIGHT,
 ) -> Chart:
+    legend = tuple((name, _wrapped(number)) for name, number in (colours or {}).items())
+    return Chart(title, _drawing(title, x, y, draw, height), note, legend)
+
+
+def _drawing(title: str, x: str, y: str, draw: Callable[[Any, _Tips], None], height: float) -> Markup:
     tips = _Tips()
     # Ids in a drawing are digests of the salt: the same drawing has the same bytes, two on a page share no id.
     with mpl.rc_context({**_STYLE, "svg.hashsalt": title}):
@@ -316,8 +322,7 @@ def _chart(
             # Of letters that Matplotlib's own font lacks; the page's fonts have them.
             warnings.simplefilter("ignore", UserWarning)
             canvas.print_svg(file)  # savefig would draw it twice
-    legend = tuple((name, _wrapped(number)) for name, number in (colours or {}).items())
-    return Chart(title, _inline(file.getvalue(), title, tips.texts), note, legend)
+    return _inline(file.getvalue(), title, tips.texts)
 
 
 def _in_order(series: Iterable[str]) -> dict[str, int]:

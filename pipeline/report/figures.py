@@ -130,7 +130,7 @@ def metric_charts(report: Report) -> list[Chart]:
         for name, slices in report.intervals.items()
         if headline in slices.get(OVERALL, {})
     }
-    note = f"Black: {report.confidence_level:.0%} confidence, by a bootstrap over users." if spreads else ""
+    note = f"Thin lines: {report.confidence_level:.0%} confidence, by a bootstrap over users." if spreads else ""
     colours = model_colours(report)
     found = [charts.bars(label(headline), label(headline), values, "{:.4f}".format, spreads, note, colours)]
     for kind, title in _BY_K.items():

@@ -121,10 +121,10 @@ class Findings:
         if found is not None and found.complete:
             return f"The files of {node} are gone."
         if stopped is not None:
-            verb = "failed" if stopped.state == "failed" else "was stopped"
-            where = "here" if stopped.name == node else f"before this: {stopped.name} {verb}"
+            if stopped.name != node:
+                return f"The run ended before this, at {stopped.name}."
             reason = stopped.failure or self.run.failure
-            return f"The run ended {where}" + (f": {reason}" if reason else ".")
+            return f"The run ended here: {reason}" if reason else "The run ended here."
         if self.run.failure:
             return f"The run ended before this: {self.run.failure}"
         return f"This run left {node} out."

@@ -101,6 +101,6 @@ def test_settings_are_those_of_the_config_though_nodes_hold_them() -> None:
 def test_a_page_says_why_something_is_missing() -> None:
     failed = reports.failed("disk full")
     assert failed.why_missing("Trainer") == "The run ended here: disk full"
-    assert failed.why_missing("Evaluator") == "The run ended before this: Trainer failed: disk full"
+    assert failed.why_missing("Evaluator") == "The run ended before this, at Trainer."
     assert failed.why_missing("InteractionGen") == "The files of InteractionGen are gone."
     assert reports.findings().why_missing("Trainer") == "This run left Trainer out."
