@@ -218,7 +218,10 @@ def spread_users(queries: Any) -> np.ndarray:
 
 def spread_places(size: int) -> list[int]:
     """At most `SHOWN` places from 0 to `size` - 1, closer together at the beginning."""
-    return sorted({int(place) - 1 for place in np.geomspace(1, size, SHOWN)}) if size else []
+    places: list[int] = []
+    for place in np.geomspace(1, size, min(SHOWN, size)).round().astype(int) if size else ():
+        places.append(max(int(place) - 1, places[-1] + 1 if places else 0))
+    return places
 
 
 def read_items(catalogue: str, wanted: set[bytes], types: Mapping[str, str]) -> dict[bytes, Item]:

@@ -46,11 +46,13 @@ def test_users_are_shown_once_from_the_shortest_history_to_the_longest() -> None
     assert len(spread_users(queries.slice(0, 3))) == 3
 
 
-@pytest.mark.parametrize(("size", "places"), [(0, []), (1, [0]), (3, [0, 1, 2])])
+@pytest.mark.parametrize(("size", "places"), [(0, []), (1, [0]), (3, [0, 1, 2]), (10, list(range(10)))])
 def test_few_items_are_all_shown(size: int, places: list[int]) -> None:
     assert spread_places(size) == places
 
 
 def test_items_are_shown_from_the_head_to_the_tail() -> None:
-    places = spread_places(100_000)
-    assert (len(places), places[0], places[-1]) == (10, 0, 99_999)
+    for size in (11, 60, 1_616, 100_000):
+        places = spread_places(size)
+        assert (len(set(places)), places[0], places[-1]) == (10, 0, size - 1)
+        assert places == sorted(places)
