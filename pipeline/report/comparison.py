@@ -14,7 +14,7 @@ from components.evaluator.settings import EvaluatorSettings
 from pipeline.report import charts, figures, samples
 from pipeline.report.charts import Chart
 from pipeline.report.findings import Findings, flat
-from pipeline.report.page import Tile, cut_of, drops, render, spread_of, verdict
+from pipeline.report.page import MOST_SLICES, Tile, cut_of, drops, render, spread_of, verdict
 
 DEFAULT = "(default)"
 """What a setting is that only the other run names."""
@@ -126,7 +126,7 @@ def slice_differences(pair: Pair) -> list[tuple[str, list[Difference]]]:
     metric, groups = pair.second.headline, []
     for columns, slices in figures.slices_by_columns(pair.second).items():
         rows = []
-        for name in slices:
+        for name in figures.largest(pair.second, slices, MOST_SLICES):
             both = pair.values(name)
             if all(metric in values for values in both):
                 shown = ", ".join(part.partition("=")[2] for part in name.split(", "))

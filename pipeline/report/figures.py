@@ -161,7 +161,7 @@ def slice_charts(reports: Mapping[str, tuple[Report, str]], colours: Mapping[str
     first = next(iter(reports.values()))[0]
     found = []
     for columns, every in slices_by_columns(first).items():
-        slices = _largest(first, every)
+        slices = largest(first, every, _MOST_SLICES)
         series: dict[str, list[float | None]] = {}
         spreads: dict[str, list[tuple[float, float] | None]] = {}
         for name, (report, model) in reports.items():
@@ -179,10 +179,10 @@ def slice_charts(reports: Mapping[str, tuple[Report, str]], colours: Mapping[str
     return found
 
 
-def _largest(report: Report, slices: list[str]) -> list[str]:
-    """As many of the slices as a chart has room for, in their order."""
+def largest(report: Report, slices: list[str], most: int) -> list[str]:
+    """The slices with the most queries, at most so many, in their order."""
     queries = {name: report.metrics[CANDIDATE][name][COUNT] for name in slices}
-    kept = sorted(slices, key=lambda name: -queries[name])[:_MOST_SLICES]
+    kept = set(sorted(slices, key=lambda name: -queries[name])[:most])
     return [name for name in slices if name in kept]
 
 

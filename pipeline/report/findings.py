@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tfx.utils import path_utils
 
 from components import examples, versions
 from components.errors import InputError
@@ -26,6 +27,7 @@ MAX_EVENTS = 300_000
 
 _MICROSECONDS = 1_000_000
 _PERIODS = 60
+_ANCESTORS = 50
 _ACTIVITY = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000)
 
 
@@ -286,7 +288,7 @@ def _read_json(run: Run, node: str, key: str, name: str) -> dict[str, Any] | Non
 
 def _servable(run: Run, node: str, key: str) -> Path | None:
     artifact = run.output(node, key)
-    path = None if artifact is None else Path(artifact.uri, "Format-Serving")
+    path = None if artifact is None else Path(path_utils.serving_model_path(artifact.uri))
     return path if path is not None and (path / versions.SAVED_MODEL).is_file() else None
 
 
@@ -338,7 +340,9 @@ def _ancestors(run: Run, directory: Path) -> Iterator[Ancestor]:
     there = {str(version.number): version for version in versions.list_versions(directory)}
     champion = run.output("Champion", "champion")
     parent = "" if champion is None else text(champion, "version")
-    while parent:
+    for _ in range(_ANCESTORS):
+        if not parent:
+            return
         release = _release(there.pop(parent, None))
         lineage = release.get("lineage", {})
         yield Ancestor(
@@ -349,8 +353,6 @@ def _ancestors(run: Run, directory: Path) -> Iterator[Ancestor]:
             release.get("metrics", {}),
         )
         parent = lineage.get("parent", "")
-        if parent not in there:
-            return
 
 
 def _release(version: Version | None) -> dict[str, Any]:

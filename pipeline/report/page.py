@@ -23,7 +23,11 @@ from pipeline.report.findings import Findings, flat
 from pipeline.report.history import Node
 from pipeline.report.samples import Samples
 
+MOST_SLICES = 50
+"""Rows of a table of slices."""
+
 _KEPT = "\n\u200c\u200d"  # the joiners of scripts and emoji
+_LONGEST = 2_000
 _MEANINGS = {
     "hit": "share of the queries whose item that followed is among the first k",
     "recall": "with one item that followed a query, the hit rate",
@@ -204,11 +208,11 @@ def metric_rows(report: Report, slice_name: str = OVERALL) -> list[Row]:
 
 
 def slice_groups(report: Report) -> list[tuple[str, list[Row]]]:
-    """The headline metric by slice, a table for each way of slicing."""
+    """The headline metric by slice, a table for each way of slicing; of very many slices the largest."""
     groups = []
     for columns, names in figures.slices_by_columns(report).items():
         rows = []
-        for name in names:
+        for name in figures.largest(report, names, MOST_SLICES):
             values = [of_model[name].get(report.headline) for of_model in report.metrics.values()]
             best = max((value for value in values if value), default=None)
             cells = tuple(
@@ -219,7 +223,8 @@ def slice_groups(report: Report) -> list[tuple[str, list[Row]]]:
             )
             shown = ", ".join(part.partition("=")[2] for part in name.split(", "))
             rows.append(Row(shown, cells, f"{report.metrics[CANDIDATE][name][COUNT]:,.0f}"))
-        groups.append((" × ".join(columns).replace("_", " "), rows))
+        title = " × ".join(columns).replace("_", " ")
+        groups.append((f"{title} ({len(rows)} of {len(names):,})" if len(rows) < len(names) else title, rows))
     return groups
 
 
@@ -255,9 +260,11 @@ def moment(time: datetime.datetime | None) -> str:
     return f"{time:%Y-%m-%d %H:%M} UTC" if time else ""
 
 
-def clean(text: Any) -> str:
-    """Text of the data without characters that can't be seen, which could turn the page's own text around."""
-    return "".join(character if character.isprintable() or character in _KEPT else "·" for character in str(text))
+def clean(value: Any) -> str:
+    """A value as text, not too long, without characters that can't be seen: some turn the text around them around."""
+    text = str(value)
+    text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return "".join(character if character.isprintable() or character in _KEPT else "·" for character in text)
 
 
 def began(nodes: Mapping[str, Node]) -> datetime.datetime | None:

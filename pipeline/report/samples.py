@@ -25,6 +25,8 @@ MODEL, TAKEN, EVENTS, CATALOGUE = "model ", "what users took", "training events"
 QUERIES = 512
 """Queries whose answers are counted."""
 
+_LONGEST = 200
+"""Letters of a title or a feature."""
 _READ = 20_000
 _REQUEST = 32
 _HEAD, _MIDDLE = 0.1, 0.5
@@ -247,8 +249,8 @@ def read_items(catalogue: str, wanted: set[bytes], types: Mapping[str, str]) -> 
                 of_row = values[offsets[row] : offsets[row + 1]]
                 if len(of_row):
                     texts = [f"{value:g}" if kinds[name] is float else _text(value) for value in of_row]
-                    features.append((name, ", ".join(texts)))
-            found[ids[row]] = Item(_text(ids[row]), _text(titles[row]), tuple(features))
+                    features.append((name, _shortened(", ".join(texts))))
+            found[ids[row]] = Item(_text(ids[row]), _shortened(_text(titles[row])), tuple(features))
     return found
 
 
@@ -274,3 +276,7 @@ def _feature_types(findings: Findings) -> dict[str, str]:
 
 def _text(value: bytes) -> str:
     return value.decode(errors="replace")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -212,3 +212,15 @@ def test_a_check_that_is_a_plain_threshold() -> None:
     report = dataclasses.replace(evaluation(), checks=(Check("hit_rate@10", "user_type=new", 0.5, 0.3, "min", True),))
     page = Page(report_page(dataclasses.replace(reports.findings(), report=report), None, []))
     assert "user_type=new 0.5000 0.3000 the threshold ✓ passed" in page.sections["blessing"]
+
+
+def test_a_page_stays_small_whatever_the_data_are() -> None:
+    found, slices = reports.findings("x" * 10**6), {f"plan={number}": {"count": number} for number in range(10_000)}
+    report = dataclasses.replace(
+        evaluation(), metrics={name: {**values, **slices} for name, values in evaluation().metrics.items()}
+    )
+    html = report_page(dataclasses.replace(found, report=report), reports.samples("y" * 10**6), ["this model"])
+    assert len(html) < 500_000
+    assert "hit@10 by plan (50 of 10,000)" in html
+    assert "<th>9999</th>" in html
+    assert "<th>9949</th>" not in html
