@@ -208,6 +208,12 @@ def test_figures_are_rounded_as_they_are_read(metric: str, value: float, text: s
     assert figures.figure(metric, value) == text
 
 
+def test_an_item_without_a_title_is_its_id_once() -> None:
+    page = Page(report_page(reports.findings(), reports.samples("sku 7"), ["this model"]))
+    assert "sku 7 sku 7: sku 7" in page.sections["similar"]  # title, then its features; not the id again
+    assert "sku 7 sku 7 · " not in page.sections["similar"]
+
+
 def test_a_check_that_is_a_plain_threshold() -> None:
     report = dataclasses.replace(evaluation(), checks=(Check("hit_rate@10", "user_type=new", 0.5, 0.3, "min", True),))
     page = Page(report_page(dataclasses.replace(reports.findings(), report=report), None, []))
