@@ -104,7 +104,8 @@ def test_a_run_that_fails_leaves_a_page_that_says_why(small: Small, cli: Callabl
     for html in (read(path), _later(small, cli)):
         assert "Failed at Evaluator" in html
         assert f"The run ended here: evaluation.slices: {reason}" in section(html, "metrics")
-        assert "this" in section(html, "latency")
+        assert f"The run ended here: evaluation.slices: {reason}" in section(html, "blessing")
+        assert "99th percentile" in section(html, "latency")  # that is known
         assert section(html, "users").count("Took next") == 10  # the model is there
 
 
