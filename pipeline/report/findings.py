@@ -188,12 +188,10 @@ def settings_of(run: Run) -> dict[str, Any]:
         log |= {"cutoff": cutoff} if cutoff else {}
     trainer = of("Trainer", "custom_config")
     indexer = of("Indexer")
+    data = {"interactions": log, "catalogue": of("CatalogueGen") | path_of("CatalogueGen", "input_path")}
     found = {
         "seed": trainer.get("seed"),
-        "data": {
-            "interactions": log,
-            "catalogue": of("CatalogueGen") | path_of("CatalogueGen", "input_path"),
-        },
+        "data": {name: part for name, part in data.items() if part},
         "model": trainer.get("model"),
         "training": trainer.get("training"),
         "evaluation": of("Evaluator"),
