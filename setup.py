@@ -43,7 +43,9 @@ PIPELINE = [
     "boto3",  # Beam reads and writes s3:// by it
     "dill",  # tfx_bsl 1.16 imports it, Beam made it an extra
     "grpcio-health-checking",
+    "jinja2",  # the report's pages
     "kfp>=2.5,<3",  # without the bound, TFX 1.16 falls back to kfp 1
+    "matplotlib",  # their charts
     "numpy",
     "optuna",
     "pip",  # fetches a data set that lies in a wheel
@@ -91,6 +93,7 @@ DEV = [
     "pytest-timeout",
     "pytest-xdist",
     "ruff",
+    "selenium",  # looks at the report in Chromium
     "types-PyYAML",
     "types-protobuf",
 ]
@@ -106,7 +109,7 @@ setuptools.setup(
     packages=setuptools.find_packages(
         include=[f"{room}{rest}" for room in ("pipeline", "components", "serving", "kubeflow") for rest in ("", ".*")]
     ),
-    package_data={"": ["**/*.j2", "**/*.proto", "**/*.pyi", "**/*.yaml", "**/*.yml", "**/py.typed"]},
+    package_data={"": [f"**/*.{kind}" for kind in ("css", "j2", "js", "proto", "pyi", "typed", "yaml", "yml")]},
     extras_require={"client": CLIENT, "pipeline": PIPELINE, "ials": IALS, "scann": SCANN, "bench": BENCH, "dev": DEV},
     entry_points={"console_scripts": ["recommender = pipeline.cli:main"]},
 )

@@ -69,6 +69,7 @@ def run_pipeline(
     only: str | None = None,
     before: str | None = None,
     reused: Mapping[str, int] = MappingProxyType({}),
+    run_id: str | None = None,
 ) -> dict[str, NodeResult]:
     """Runs a pipeline's nodes in order.
 
@@ -81,6 +82,7 @@ def run_pipeline(
         before: A node that is left with all that it has no need of: only what it depends on is run.
         reused: With `only`: nodes that are not run, nor what they depend on, for the outputs of an earlier Execution
             count, by its id in MLMD.
+        run_id: What the metadata calls this run; by default the time.
 
     Returns:
         Results by node, in the order of running.
@@ -90,7 +92,7 @@ def run_pipeline(
     """
     ir = compiler.Compiler().compile(pipeline)
     runtime_parameter_utils.substitute_runtime_parameter(
-        ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.datetime.now().isoformat()}
+        ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id or new_run_id()}
     )
     nodes = [node.pipeline_node for node in ir.nodes]
     wanted = _select(nodes, first, only, before, set(reused))
@@ -106,6 +108,11 @@ def run_pipeline(
             if interrupts:
                 raise KeyboardInterrupt
     return results
+
+
+def new_run_id() -> str:
+    """A run's id: the time."""
+    return datetime.datetime.now().isoformat()
 
 
 @contextlib.contextmanager

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import InputError
-from components.evaluator.report import load_report
 from pipeline.config import Config
 from pipeline.lock import lock
-from pipeline.run import at_terminal, conclude, prepare, show_report
+from pipeline.run import at_terminal, prepare, run_nodes
 from pipeline.terminal import Terminal, listening
 
 _REUSED = ("InteractionGen", "Trainer")
@@ -55,11 +54,7 @@ def _reindex(config: Config, root: Path, terminal: Terminal) -> int:
                 f"{_listed(features)}; train it again by `recommender run`"
             )
         dag, metadata = prepare(with_rivals_only(config), root, terminal, trained.catalogue)
-        from pipeline.local_runner import run_pipeline
-
-        results = run_pipeline(dag, metadata, terminal, only="Pusher", reused=trained.executions)
-    report = load_report(results["Evaluator"].outputs["evaluation"].uri)
-    return conclude(results, terminal, show_report(report, terminal.console))
+        return run_nodes(config, root, dag, metadata, terminal, only="Pusher", reused=trained.executions)
 
 
 def with_rivals_only(config: Config) -> Config:

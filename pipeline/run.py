@@ -9,7 +9,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -22,7 +22,6 @@ from pipeline.config import Config
 from pipeline.data import data_paths
 from pipeline.failures import DONE, NOT_BLESSED, explain
 from pipeline.lock import lock
-from pipeline.plots import read_training, write_page
 from pipeline.terminal import MARKS, Terminal, listening, quiet
 
 if TYPE_CHECKING:
@@ -86,30 +85,64 @@ def at_terminal(config: Config, work: Callable[[Path, Terminal], int]) -> int:
 def _run(config: Config, root: Path, first: str | None, only: str | None, terminal: Terminal) -> int:
     with lock(root), listening(terminal):
         dag, metadata = prepare(config, root, terminal)
-        from pipeline.local_runner import run_pipeline
+        return run_nodes(config, root, dag, metadata, terminal, first=first, only=only)
 
-        results = run_pipeline(dag, metadata, terminal, first, only)
+
+def run_nodes(config: Config, root: Path, dag: Pipeline, metadata: Path, terminal: Terminal, **chosen: Any) -> int:
+    """Runs a DAG, writes the run's page, and says how it went.
+
+    Args:
+        config: The config.
+        root: Its output folder.
+        dag: The DAG.
+        metadata: Its MLMD database.
+        terminal: Where to say what is done.
+        **chosen: Which nodes to run: see `pipeline.local_runner.run_pipeline`.
+
+    Returns:
+        The exit code: 0, or 3 for a model that was not blessed.
+    """
+    from pipeline.local_runner import new_run_id, run_pipeline
+
+    run_id = new_run_id()
+    try:
+        results = run_pipeline(dag, metadata, terminal, run_id=run_id, **chosen)
+    except Exception as error:
+        _say(terminal, _report(config, root, metadata, run_id, explain(error, root).message, terminal))
+        raise
+    page = _report(config, root, metadata, run_id, "", terminal)
     code = DONE
     if "Evaluator" in results:
-        report = load_report(results["Evaluator"].outputs["evaluation"].uri)
-        code = show_report(report, terminal.console)
-        training = read_training(results["Trainer"].outputs["model_run"].uri)
-        write_page(root / "report.html", config.name, training, report)
-        terminal.console.print(f"curves: {escape(str(root / 'report.html'))}", soft_wrap=True, highlight=False)
-    return conclude(results, terminal, code)
-
-
-def conclude(results: Mapping[str, NodeResult], terminal: Terminal, code: int) -> int:
-    """Prints what the ServableValidator and the Pusher found; returns the exit code, `code` or 3."""
+        code = show_report(load_report(results["Evaluator"].outputs["evaluation"].uri), terminal.console)
     if "ServableValidator" in results and not _blessed(results["ServableValidator"].outputs["blessing"]):
         summary = results["ServableValidator"].summary
-        terminal.console.print(
-            f"[red]not blessed[/] by ServableValidator: {escape(summary)}", soft_wrap=True, highlight=False
-        )
+        _say(terminal, f"[red]not blessed[/] by ServableValidator: {escape(summary)}")
         code = NOT_BLESSED
+    _say(terminal, page)
     if "Pusher" in results:
-        terminal.console.print(f"[bold]{escape(results['Pusher'].summary)}[/]", soft_wrap=True, highlight=False)
+        _say(terminal, f"[bold]{escape(results['Pusher'].summary)}[/]")
     return code
+
+
+def _say(terminal: Terminal, line: str) -> None:
+    if line:
+        terminal.console.print(line, soft_wrap=True, highlight=False)
+
+
+def _report(config: Config, root: Path, metadata: Path, run_id: str, failure: str, terminal: Terminal) -> str:
+    """Writes the run's page; returns the line that says where it is, or why there is none. A run never fails by it."""
+    out = root / "report.html"
+    terminal.start("report")
+    try:
+        from pipeline.report.write import report_of_run
+
+        written = report_of_run(config, metadata, run_id, failure, out)
+    except Exception as error:
+        logging.getLogger(__name__).exception("the report failed")
+        return f"[yellow]no report[/]: {escape(explain(error, root).message)}"
+    finally:
+        terminal.pause()
+    return f"report: {escape(str(out))}" if written else ""
 
 
 def prepare(config: Config, root: Path, terminal: Terminal, trained_catalogue: str = "") -> tuple[Pipeline, Path]:

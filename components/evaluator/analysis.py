@@ -253,8 +253,7 @@ def _read_results(output: str, metrics: Sequence[str], settings: EvaluatorSettin
             if key.is_diff:
                 continue
             if key.name == tfma_metrics.REPLICATES:
-                array = np.reshape(value.array_value.float64_values, value.array_value.shape)
-                replicates.setdefault(key.model_name, {})[name] = array
+                replicates.setdefault(key.model_name, {})[name] = _array(value.array_value)
             elif not math.isnan(value.double_value.value):
                 values.setdefault(key.model_name, {}).setdefault(name, {})[key.name] = value.double_value.value
 
@@ -275,6 +274,31 @@ def _read_results(output: str, metrics: Sequence[str], settings: EvaluatorSettin
         if model in values
     }
     return _Results(table, columns, replicates)
+
+
+def read_replicates(output: str, model: str = CANDIDATE) -> dict[str, np.ndarray]:
+    """Reads back what the bootstrap made of a model's ranking metrics.
+
+    Replicates have the same number and draw the same users in each evaluation, so those of two evaluations are paired.
+
+    Args:
+        output: what `evaluate` wrote to.
+        model: the model.
+
+    Returns:
+        Slice to [M, R] float64, replicates in the order of the columns, metrics in that of
+        `EvaluatorSettings.ranking_metrics`; empty without replicates.
+    """
+    return {
+        validation.slice_name(validation.slice_values(of_slice.slice_key)): _array(entry.value.array_value)
+        for of_slice in tfma.load_metrics(output)
+        for entry in of_slice.metric_keys_and_values
+        if entry.key.name == tfma_metrics.REPLICATES and entry.key.model_name == model and not entry.key.is_diff
+    }
+
+
+def _array(value: Any) -> np.ndarray:
+    return np.reshape(value.float64_values, value.shape)
 
 
 def _intervals(found: _Results, settings: EvaluatorSettings) -> Intervals:

@@ -77,6 +77,29 @@ class Servable:
         Returns:
             [B, depth] item ids, bytes; padding is the empty string.
         """
+        if self._candidates is None:
+            return self.recommend(batch)["item_ids"]
+        query = self._query(batch)
+        count = len(self._candidates)
+        candidates = tf.broadcast_to(self._candidates, [batch.num_rows, count])
+        scores, places = tf.math.top_k(
+            self._signature(**query, candidates=candidates)["scores"], min(self._depth, count)
+        )
+        return tf.where(tf.math.is_inf(scores), "", tf.gather(self._candidates, places)).numpy()
+
+    def recommend(self, batch: examples.Columns) -> dict[str, np.ndarray]:
+        """Returns all that `recommend` says to a batch as `answer` takes it, by name; only without `candidates`."""
+        query = {**self._query(batch), "exclude": _strings(examples.padded(batch, "seen"))}
+        return {name: value.numpy() for name, value in self._signature(**query, k=tf.constant(self._depth)).items()}
+
+    def similar_items(self, item_ids: np.ndarray) -> np.ndarray:
+        """Returns what is most like items [B], ids in bytes: [B, depth], padded with the empty string."""
+        none = tf.fill([len(item_ids), 0], "")
+        similar = self._model.signatures["similar_items"]
+        answer = similar(item_id=_strings(item_ids), exclude=none, k=tf.constant(self._depth))
+        return answer["item_ids"].numpy()
+
+    def _query(self, batch: examples.Columns) -> dict[str, tf.Tensor]:
         query = {
             "user_id": _strings(examples.scalars(batch, "user_id")),
             "history": _strings(examples.padded(batch, "history")),
@@ -85,15 +108,7 @@ class Servable:
             rows = context.read_contexts(batch, self._context)
             serialized = [context.serialize(row, self._context) for row in rows]
             query["context"] = _strings(np.array(serialized, dtype=object))
-        if self._candidates is None:
-            query["exclude"] = _strings(examples.padded(batch, "seen"))
-            return self._signature(**query, k=tf.constant(self._depth))["item_ids"].numpy()
-        count = len(self._candidates)
-        candidates = tf.broadcast_to(self._candidates, [batch.num_rows, count])
-        scores, places = tf.math.top_k(
-            self._signature(**query, candidates=candidates)["scores"], min(self._depth, count)
-        )
-        return tf.where(tf.math.is_inf(scores), "", tf.gather(self._candidates, places)).numpy()
+        return query
 
 
 def _strings(values: np.ndarray) -> tf.Tensor:

@@ -108,11 +108,13 @@ def doctor() -> None:
 
 
 def _register() -> None:
-    from pipeline.cli import archive, batch, evaluation, kubeflow, promotion, serving
+    from pipeline.cli import archive, batch, evaluation, kubeflow, promotion, report, serving
 
     app.command(epilog="Example: recommender evaluate --model 20260102030405 --out evaluation")(evaluation.evaluate)
     app.command(epilog="Example: recommender batch --users all -k 3 --out top3.csv")(batch.batch)
     app.command(epilog="Example: recommender export --version 20260102030405 --out model.tar.gz")(archive.export)
+    app.command(epilog="Example: recommender report --version 20260102030405 --out report.html")(report.report)
+    app.command(epilog="Example: recommender compare 20260102030405 20260103030405 --out compare.html")(report.compare)
     app.command("compile", epilog="Example: recommender compile --config configs/my.yaml --out pipeline.yaml")(
         kubeflow.compile_config
     )

@@ -83,8 +83,8 @@ def test_view_time_is_the_weight(recipe: Recipe) -> None:
 @pytest.mark.slow
 def test_curves_and_the_model_are_on_a_page(recipe: Recipe) -> None:
     page = (recipe.folder / "output" / "courses" / "report.html").read_text(encoding="utf-8")
-    for title in ("loss", "hit@10", "recall", "precision"):
-        assert f">{title}</text>" in page
+    for title in ("loss", "hit@10", "recall by k", "precision by k"):
+        assert f"<figcaption>{title}</figcaption>" in page
     [run_folder] = (recipe.folder / "output" / "courses" / "artifacts" / "Trainer" / "model_run").iterdir()
     layers = json.loads((run_folder / "training.json").read_text(encoding="utf-8"))["layers"]
     assert sum(part["shape"][-1:] == [128] for part in layers) >= 2  # of the deep towers

@@ -1,0 +1,1 @@
+"""The report: a run, or two beside each other, as one HTML page that needs no network."""

@@ -1,0 +1,119 @@
+"""Writes the pages: of a run as it ends, of any earlier one, and of two beside each other."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from components.errors import InputError
+from components.evaluator.report import CANDIDATE, CHAMPION
+from components.versions import check_writable
+from pipeline.config import Config
+from pipeline.report import history, samples
+from pipeline.report.comparison import compare_pages
+from pipeline.report.figures import model_name
+from pipeline.report.findings import Findings, collect
+from pipeline.report.history import Run
+from pipeline.report.page import report_page
+
+
+def report_of_run(config: Config, database: Path, run_id: str, failure: str, out: Path) -> bool:
+    """Writes the page of a run that has just ended.
+
+    Args:
+        config: The config that was run.
+        database: The run's metadata.
+        run_id: The run.
+        failure: Why it failed; empty if it did not.
+        out: The file.
+
+    Returns:
+        Whether there is a page: there is none of a run that failed before its first node.
+    """
+    store = history.open_store(database)
+    if run_id not in history.run_ids(store):
+        return False
+    run = history.read_run(store, run_id)
+    if failure:
+        history.note_failure(store, run, failure)
+        run = Run(run_id, history.read_run(store, run_id).nodes, failure)
+    _write(_page(collect(config.name, run, config.serving.base_path)), out)
+    return True
+
+
+def report(config: Config, wanted: str | None, out: Path) -> Run:
+    """Writes the page of a run, also of an old one.
+
+    Args:
+        config: Says where the pipeline's output is.
+        wanted: A run's id, the beginning of one, or a version's number; None for the newest run.
+        out: The file, which appears whole or not at all.
+
+    Returns:
+        The run.
+
+    Raises:
+        InputError: There is no such run, or `out` can't be written.
+    """
+    check_out(out)
+    run = history.find_run(history.open_store(metadata_of(config)), wanted)
+    _write(_page(collect(config.name, run, config.serving.base_path)), out)
+    return run
+
+
+def compare(config: Config, first: str, second: str, out: Path) -> tuple[Run, Run]:
+    """Writes the page of two runs beside each other.
+
+    Args:
+        config: Says where the pipeline's output is.
+        first: A run or version, as for `report`.
+        second: The one that it is held against.
+        out: The file, which appears whole or not at all.
+
+    Returns:
+        The two runs.
+
+    Raises:
+        InputError: There is no such run, or `out` can't be written.
+    """
+    check_out(out)
+    store = history.open_store(metadata_of(config))
+    runs = history.find_run(store, first), history.find_run(store, second)
+    if runs[0].id == runs[1].id:
+        raise InputError(f"{first} and {second} are the same run, {runs[0].id}; name two")
+    _write(compare_pages(*(collect(config.name, run, config.serving.base_path) for run in runs)), out)
+    return runs
+
+
+def metadata_of(config: Config) -> Path:
+    """Where a pipeline's metadata is."""
+    return config.output.absolute() / config.name / "metadata.sqlite"
+
+
+def check_out(out: Path) -> None:
+    """Makes sure that a page can be written.
+
+    Raises:
+        InputError: It can't.
+    """
+    if out.is_dir():
+        raise InputError(f"--out {out}: is a directory; name a file in it")
+    check_writable(out.parent)
+
+
+def _page(findings: Findings) -> str:
+    models = {CANDIDATE: findings.servable, **({CHAMPION: findings.champion} if findings.servable else {})}
+    there = {model_name(name): path for name, path in models.items() if path is not None}
+    return report_page(findings, samples.ask(findings, list(there.values())), list(there))
+
+
+def _write(page: str, out: Path) -> None:
+    new = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(page, encoding="utf-8")
+        os.replace(new, out)
+    except OSError as error:
+        raise InputError(f"{out}: can't be written: {error.strerror}") from None
+    finally:
+        new.unlink(missing_ok=True)

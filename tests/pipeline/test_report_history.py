@@ -1,0 +1,154 @@
+"""Runs as the metadata remember them."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ml_metadata.proto import metadata_store_pb2
+
+from components.errors import InputError
+from pipeline.report import history
+
+Execution = metadata_store_pb2.Execution
+DAY = "2026-01-0{}T03:04:05.678901"
+
+
+class Store:
+    """Metadata as TFX writes them."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / "metadata.sqlite"
+        path.touch()
+        self.store = history.open_store(path)
+        contexts = {
+            name: self.store.put_context_type(metadata_store_pb2.ContextType(name=name))
+            for name in ("pipeline_run", "node")
+        }
+        self._types = contexts
+        self._execution_type = self.store.put_execution_type(metadata_store_pb2.ExecutionType(name="a component"))
+        self._pushed_type = self.store.put_artifact_type(metadata_store_pb2.ArtifactType(name="PushedModel"))
+
+    def context(self, kind: str, name: str) -> int:
+        """A context's id; made if it is not there."""
+        for found in self.store.get_contexts_by_type(kind):
+            if found.name == name:
+                return found.id
+        return self.store.put_contexts([metadata_store_pb2.Context(type_id=self._types[kind], name=name)])[0]
+
+    def execute(self, run: str, node: str, state: Any = Execution.COMPLETE, **settings: str) -> int:
+        """A node's execution in a run; returns its id."""
+        execution = Execution(type_id=self._execution_type, last_known_state=state)
+        for name, value in settings.items():
+            execution.custom_properties[name].string_value = value
+        [number] = self.store.put_executions([execution])
+        contexts = [self.context("pipeline_run", run), self.context("node", f"shop.{node}")]
+        associations = [metadata_store_pb2.Association(execution_id=number, context_id=context) for context in contexts]
+        self.store.put_attributions_and_associations([], associations)
+        return number
+
+    def output(self, execution: int, key: str, artifact: int) -> None:
+        """Notes an artifact as an execution's output."""
+        event = metadata_store_pb2.Event(
+            artifact_id=artifact, execution_id=execution, type=metadata_store_pb2.Event.OUTPUT
+        )
+        event.path.steps.add().key = key
+        event.path.steps.add().index = 0
+        self.store.put_events([event])
+
+    def push(self, run: str, version: str, pushed: int) -> None:
+        """A Pusher's execution and what it made."""
+        artifact = metadata_store_pb2.Artifact(type_id=self._pushed_type, uri="/pushed")
+        artifact.custom_properties["version"].string_value = version
+        artifact.custom_properties["pushed"].int_value = pushed
+        [number] = self.store.put_artifacts([artifact])
+        self.output(self.execute(run, "Pusher"), "pushed_model", number)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Store:
+    """Three runs: the first pushed a version, the second had nothing new, the third failed."""
+    store = Store(tmp_path)
+    first = store.execute(DAY.format(1), "InteractionGen", settings="{}", input_fingerprint="abc")
+    [examples] = store.store.put_artifacts([metadata_store_pb2.Artifact(type_id=store._pushed_type, uri="/examples")])
+    store.output(first, "examples", examples)
+    store.push(DAY.format(1), "20260101030405", 1)
+    cached = store.execute(DAY.format(2), "InteractionGen", Execution.CACHED, settings='{"a": 1}')
+    store.output(cached, "examples", examples)
+    store.push(DAY.format(2), "20260101030405", 0)
+    store.execute(DAY.format(3), "InteractionGen", Execution.FAILED)
+    return store
+
+
+def test_a_run_has_its_nodes_with_states_settings_and_outputs(made: Store) -> None:
+    run = history.read_run(made.store, DAY.format(1))
+    assert list(run.nodes) == ["InteractionGen", "Pusher"]
+    node = run.nodes["InteractionGen"]
+    assert (node.state, node.settings) == ("done", {"settings": "{}", "input_fingerprint": "abc"})
+    assert node.outputs["examples"].uri == "/examples"
+    assert abs(datetime.datetime.now(datetime.timezone.utc) - node.started) < datetime.timedelta(minutes=5)
+    assert run.version == "20260101030405"
+    assert run.stopped_at is None
+
+
+def test_a_node_from_the_cache_knows_what_the_driver_found_when_it_was_made(made: Store) -> None:
+    node = history.read_run(made.store, DAY.format(2)).nodes["InteractionGen"]
+    assert node.state == "cached"
+    assert node.settings == {"settings": '{"a": 1}', "input_fingerprint": "abc"}
+
+
+def test_the_newest_run_is_meant_where_none_is_named(made: Store) -> None:
+    assert history.find_run(made.store).id == DAY.format(3)
+
+
+def test_a_version_stands_for_the_run_that_published_it(made: Store) -> None:
+    assert history.find_run(made.store, "20260101030405").id == DAY.format(1)  # not the one that found it there
+
+
+def test_a_run_is_found_by_how_its_id_begins(made: Store) -> None:
+    assert history.find_run(made.store, "2026-01-02").id == DAY.format(2)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ("2026-01", ("3 runs begin so", DAY.format(1), DAY.format(3))),
+        ("2026", ("3 runs begin so",)),
+        ("yesterday", ("yesterday: no such run", DAY.format(3))),
+        ("20990101000000", ("version 20990101000000", "20260101030405", "--set output")),
+        ("", ("3 runs begin so",)),
+    ],
+)
+def test_what_is_not_there_is_said_with_what_is(made: Store, wanted: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(InputError) as raised:
+        history.find_run(made.store, wanted)
+    for word in words:
+        assert word in str(raised.value)
+
+
+def test_no_metadata_and_no_runs(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no such file.*recommender run"):
+        history.open_store(tmp_path / "metadata.sqlite")
+    with pytest.raises(InputError, match="no run yet"):
+        history.find_run(Store(tmp_path).store)
+
+
+def test_why_a_node_failed_is_remembered(made: Store) -> None:
+    run = history.read_run(made.store, DAY.format(3))
+    assert run.stopped_at is not None
+    assert run.stopped_at.state == "failed"
+    history.note_failure(made.store, run, "rows 3 and 5: no user")
+    again = history.read_run(made.store, DAY.format(3))
+    assert again.nodes["InteractionGen"].failure == "rows 3 and 5: no user"
+    assert "failure" not in again.nodes["InteractionGen"].settings
+    assert history.read_run(made.store, DAY.format(1)).nodes["InteractionGen"].failure == ""
+    assert again.output("InteractionGen", "examples") is None
+
+
+def test_a_run_that_was_killed_stopped_in_the_middle_of_a_node(made: Store) -> None:
+    made.execute(DAY.format(4), "Trainer", Execution.RUNNING)
+    stopped = history.find_run(made.store).stopped_at
+    assert stopped is not None
+    assert (stopped.name, stopped.state, stopped.complete) == ("Trainer", "stopped", False)
