@@ -17,8 +17,8 @@ from pipeline.batch.answers import Answers, Items, Wish
 
 _SCORES = 1 << 25
 """Scores that a request may take at a time: 128 MiB."""
-_MOST = 512
-"""Users of a request: more are no quicker."""
+_SCORES_OF_TEXT = 8
+"""How many scores take the memory of an id in a rule."""
 _DESCRIBED = 65_536
 _AS_CONFIGURED = -1.0
 """The diversity of a request that leaves it to the model."""
@@ -42,8 +42,8 @@ class Recommender:
         )
         ids = file.read_bytes().split(b"\n")
         self.items = Items(pa.array(ids, pa.string()), self._titles(ids))
-        self.batch = max(1, min(_MOST, _SCORES // len(ids)))
-        """Users that a request asks for."""
+        self.most = 512
+        """Users that a request asks for at most; more are no quicker."""
 
     def answer(self, queries: pa.Table, wish: Wish) -> Answers:
         """Answers queries, see `pipeline.batch.queries.SCHEMA`.
@@ -51,7 +51,9 @@ class Recommender:
         Raises:
             InputError: The model lacks the signature that the wish needs, or refuses its rules.
         """
-        parts = [self._ask(queries.slice(start, self.batch), wish) for start in range(0, queries.num_rows, self.batch)]
+        width = len(self.items.ids) + _SCORES_OF_TEXT * (len(wish.allow) + len(wish.exclude))
+        size = max(1, min(self.most, _SCORES // width))
+        parts = [self._ask(queries.slice(start, size), wish) for start in range(0, queries.num_rows, size)]
         rows, scores, sources = (np.concatenate(column) for column in zip(*parts))
         return Answers(queries["user_id"].combine_chunks(), rows, scores, pa.array(sources, pa.string()))
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.utils import shared
 
-from pipeline.batch.answers import Wish
+from pipeline.batch.answers import Answers, Wish
 from pipeline.batch.outputs import Output, part_name, unwritable, write_part
 from pipeline.batch.queries import read_queries
 
@@ -78,21 +78,39 @@ class _Worker:
 
 
 class _Answer(beam.DoFn):
-    """Writes the files of shards, given by their numbers."""
+    """Writes the files of shards, given by their numbers; the next shard is asked for while one is written."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._shared = shared.Shared()
+        self._writing: Future[None] | None = None
 
     def setup(self) -> None:
         self._worker = self._shared.acquire(lambda: _Worker(self._job))
+        self._writer = ThreadPoolExecutor(1)
 
-    def process(self, number: int) -> Iterator[int]:
-        job, recommender = self._job, self._worker.recommender
+    def process(self, number: int) -> None:
+        job = self._job
         queries = self._worker.queries.slice(number * job.shard_size, job.shard_size)
-        answers = recommender.answer(queries, job.wish)
+        answers = self._worker.recommender.answer(queries, job.wish)
+        self._wait()
+        self._writing = self._writer.submit(self._write, number, answers)
+
+    def finish_bundle(self) -> None:
+        self._wait()
+
+    def teardown(self) -> None:
+        self._writer.shutdown()
+
+    def _write(self, number: int, answers: Answers) -> None:
+        job = self._job
         try:
-            write_part(job.part(number), job.output, answers, recommender.items, job.version)
+            write_part(job.part(number), job.output, answers, self._worker.recommender.items, job.version)
         except OSError as error:
             raise unwritable(job.output.path, error) from None
-        yield number
+
+    def _wait(self) -> None:
+        """Waits for the file that is being written, if there is one."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()

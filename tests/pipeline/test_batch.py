@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -150,7 +149,7 @@ def test_batches_are_answered_as_single_requests_are(
     asked: Recommender, queries: list[Any], rules: contract.Rules, exclude: list[str], k: int, size: int
 ) -> None:
     """Whatever is asked beside, and however the queries are cut into requests."""
-    asked.batch = size
+    asked.most = size
     wish = Wish(k, tuple(exclude), tuple(rules.allow), tuple(rules.filter), tuple(rules.boosts), rules.diversity)
     table = pa.table([*(list(column) for column in zip(*queries)), [b""] * len(queries)], schema=SCHEMA)
     answers = asked.answer(table, wish)
