@@ -6,6 +6,7 @@ A file is written in parts, one for each shard of the users, which are then put 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ _ENDINGS: dict[str, Format] = {
     ".tfrecord": "tfrecord",
     ".tfrecords": "tfrecord",
 }
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # with one slash too: all that is left of gs://bucket as a Path
 _COPIED = 1 << 24
 """Bytes that are copied at a time."""
 
@@ -59,6 +61,8 @@ def output_of(path: Path, file_format: Optional[str] = None, layout: Optional[st
     Raises:
         InputError: They don't fit together, or something else is there already.
     """
+    if _URI.match(str(path)):
+        raise InputError(f"--out {path}: files appear by rename, so it must be local or mounted; copy them from there")
     if file_format not in (None, *FORMATS):
         raise InputError(f"--format {file_format}: it is {', '.join(FORMATS)}")
     if layout not in (None, *LAYOUTS):

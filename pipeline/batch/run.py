@@ -44,7 +44,7 @@ _MOST_USERS = 4_096
 _LEAST_USERS = 64
 _MOST_ROWS = 1 << 19
 """Rows of a shard, as long as it has more than the least users: so much is done again after a kill."""
-_LOG = "log"
+_LOG, _BEFORE = "log", "before"
 _LOOK = 1.0
 """Seconds between two looks at what is done."""
 
@@ -87,7 +87,7 @@ def batch(config: Config, request: Request, model: Optional[str] = None) -> int:
         work = root / _digest(request, path, about["fingerprint"])
         root.mkdir(parents=True, exist_ok=True)
         with lock(root, "another --out"):
-            _drop_others(root, work)
+            _tidy(root, work, out.path)
             failure = None
             with quiet(root / _LOG) as console:
                 try:
@@ -155,10 +155,9 @@ def _publish(job: Job, work: Path) -> None:
         put_together([job.part(number) for number in range(job.shards)], job.output, whole)
         os.replace(whole, out)
         return
-    # A folder with something in it can't be replaced by another one. A kill between the two renames leaves the work
-    # done, and the next run puts it in its place.
+    # A folder with something in it can't be replaced in one step; `_tidy` undoes the first of two.
     if out.exists():
-        out.rename(work / "before")
+        out.rename(work / _BEFORE)
     Path(job.parts).rename(out)
 
 
@@ -214,8 +213,12 @@ def _digest(request: Request, model: Path, fingerprint: str) -> str:
     return digest.hexdigest()
 
 
-def _drop_others(root: Path, work: Path) -> None:
-    """Removes what is left of other wishes for the same output."""
+def _tidy(root: Path, work: Path, out: Path) -> None:
+    """Puts back the folder that a run was about to replace when it was killed, and removes what is left of other wishes
+    for the same output."""
+    for before in root.glob(f"*/{_BEFORE}"):
+        if not out.exists():
+            before.rename(out)
     for other in root.iterdir():
         if other.is_dir() and other != work:
             shutil.rmtree(other)

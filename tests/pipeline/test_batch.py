@@ -109,6 +109,29 @@ def test_a_folder_of_files(config: Config, tmp_path: Path, monkeypatch: pytest.M
         assert list(tmp_path.iterdir()) == [out]
 
 
+def test_a_folder_survives_a_kill_while_it_is_replaced(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "top"
+    assert batch(config, Request(Wish(3), output_of(out, "csv"))) == 0
+    rename = Path.rename
+
+    def killed(self: Path, target: Path) -> Path:
+        if target == out:
+            raise KeyboardInterrupt  # of all that can happen here what leaves most behind
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    assert batch(config, Request(Wish(2), output_of(out, "csv"))) == 1
+    assert not out.exists()
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="the model refuses"):  # another wish, which comes to nothing
+        batch(config, Request(Wish(2, filters=("colour=red",)), output_of(out, "csv")))
+    [part] = out.iterdir()
+    assert read(part)[0] == ["user_id", "top1", "top2", "top3"]
+    assert list(tmp_path.iterdir()) == [out]
+
+
 def test_rows_of_their_own(config: Config, tmp_path: Path) -> None:
     users = tmp_path / "users.jsonl"
     rows: list[dict[str, Any]] = [

@@ -172,6 +172,7 @@ def test_what_a_name_means(tmp_path: Path, name: str, options: dict[str, str], e
     ("name", "options", "message"),
     [
         ("top", {}, "top: which format"),
+        ("gs://bucket/top.csv", {}, "must be local or mounted"),
         ("top.xlsx", {}, "which format"),
         ("top.csv", {"file_format": "parquet"}, "its ending says csv, --format says parquet"),
         ("top.csv", {"file_format": "excel"}, "--format excel: it is csv, parquet, tfrecord"),
@@ -188,4 +189,4 @@ def test_a_name_that_means_nothing(tmp_path: Path, name: str, options: dict[str,
     (tmp_path / "mine" / "thesis.tex").touch()
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=message):
-        output_of(tmp_path / name, **options)
+        output_of(Path(name) if ":" in name else tmp_path / name, **options)
