@@ -75,8 +75,8 @@ def batch(config: Config, request: Request, model: Optional[str] = None) -> int:
     Raises:
         InputError: The users, the model, the wish or the place of the output is wrong.
     """
-    path, k, out = find_model(model_dir(config.serving.base_path, config.name), model), request.wish.k, request.output
-    about = describe(path)
+    path = find_model(model_dir(config.serving.base_path, config.name), model).absolute()
+    about, k, out = describe(path), request.wish.k, request.output
     if "max_k" not in about:
         raise InputError(f"{path}: no servable of this pipeline: it lacks assets.extra/recommender.json")
     if not 1 <= k <= about["max_k"]:
@@ -114,11 +114,11 @@ def _run(config: Config, request: Request, model: Path, features: Features, work
     if not queries.exists():
         write_queries(request.users, model, features, request.context, queries)
     count, size = read_queries(queries).num_rows, shard_size(request.wish.k)
-    terminal.start("TensorFlow")
+    terminal.start("TensorFlow and Beam")
     from pipeline.batch.shards import Job, answer_shards  # Beam: seconds
 
     job = Job(
-        model=str(model.absolute()),
+        model=str(model),
         version=model.name,
         wish=request.wish,
         queries=str(queries),

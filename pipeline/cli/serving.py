@@ -55,7 +55,7 @@ ContextOption = Annotated[
     Optional[list[str]],
     typer.Option(
         metavar="NAME=VALUE",
-        help="A feature of the request, the value in YAML, such as device=ios, age=30, tags=[a,b] or"
+        help="A feature of the request, the value in YAML, such as device=ios, age=30, tags=\\[a,b] or"
         " timestamp=2026-01-31T20:15:00; a text that looks like a number in quotes: zip='\"90210\"'. Repeatable.",
     ),
 ]
