@@ -131,8 +131,9 @@ def _run(config: Config, request: Request, model: Path, features: Features, work
     if done:
         terminal.console.print(f"  going on where a run was stopped: {done:,} of {count:,} users are done")
     terminal.start("batch")
-    with _watched(parts, size, count, terminal):
-        answer_shards(job, beam_args(config.beam.pipeline_args))
+    if job.missing():
+        with _watched(parts, size, count, terminal):
+            answer_shards(job, beam_args(config.beam.pipeline_args))
     terminal.progress("all users are done; putting the parts together")
     _publish(job, work)
     seconds = time.monotonic() - started

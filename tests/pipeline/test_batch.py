@@ -109,6 +109,21 @@ def test_a_folder_of_files(config: Config, tmp_path: Path, monkeypatch: pytest.M
         assert list(tmp_path.iterdir()) == [out]
 
 
+def test_nothing_is_answered_twice(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a kill when all parts were there the next run needs no model."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "put_together", killed)
+        assert batch(config, request(tmp_path / "top.csv")) == 1
+    monkeypatch.setattr("pipeline.batch.shards.answer_shards", killed)
+    assert batch(config, request(tmp_path / "top.csv")) == 0
+    assert [row[0] for row in read(tmp_path / "top.csv")[1:]] == contract.USERS
+    assert [path.name for path in tmp_path.iterdir()] == ["top.csv"]
+
+
 def test_a_folder_survives_a_kill_while_it_is_replaced(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
