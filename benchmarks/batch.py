@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -103,18 +103,22 @@ def compare(folder: Path, model: Path, users: int, k: int) -> None:
         some = [line.rstrip("\n") for line in islice(file, users)]
     (folder / "users.txt").write_text("\n".join(some), encoding="utf-8")
     config = load_config(folder / "config.yaml")
-    times: dict[str, list[float]] = {"one process, a list a user": [], "recommender batch": []}
+    wish = Request(Wish(k), output_of(folder / "top.csv"), str(folder / "users.txt"))
+    ways: dict[str, Callable[[], object]] = {
+        "a loop, a list a user": lambda: plain(model, some, k, folder / "plain.csv"),
+        "recommender batch": lambda: batch(config, wish),
+    }
+    costs: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(_ROUNDS):
-        started = time.perf_counter()
-        plain(model, some, k, folder / "plain.csv")
-        times["one process, a list a user"].append(time.perf_counter() - started)
-        started = time.perf_counter()
-        batch(config, Request(Wish(k), output_of(folder / "top.csv"), str(folder / "users.txt")))
-        times["recommender batch"].append(time.perf_counter() - started)
+        for name, way in ways.items():
+            started, used = time.perf_counter(), time.process_time()
+            way()
+            costs[name].append((time.perf_counter() - started, time.process_time() - used))
     if (folder / "plain.csv").read_bytes() != (folder / "top.csv").read_bytes():
         print("the two files differ: scores that are equal but for their rounding change places")
-    for name, seconds in times.items():
-        print(f"{name}: {users:,} users in {statistics.median(seconds):.1f} s", flush=True)
+    for name, found in costs.items():
+        seconds, cpu = (statistics.median(column) for column in zip(*found))
+        print(f"{name}: {users:,} users in {seconds:.1f} s, {cpu:.1f} CPU s", flush=True)
 
 
 def run_command(folder: Path, out: str, k: int, more: Sequence[str]) -> Cost:
