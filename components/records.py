@@ -22,9 +22,9 @@ def serialize(columns: Mapping[str, pa.Array]) -> list[bytes]:
     """Returns the rows as serialized tf.Examples, features in the order of their names.
 
     Args:
-        columns: By feature name, [n] each: text or bytes, floating-point numbers, integers, or lists of text or bytes,
-            whose values may be dictionary-encoded (then each distinct value is encoded once). Null means that the
-            Example lacks the feature.
+        columns: By feature name, [n] each: text or bytes, floating-point numbers, integers, lists of floating-point
+            numbers, or lists of text or bytes, whose values may be dictionary-encoded (then each distinct value is
+            encoded once). Null means that the Example lacks the feature.
     """
     pieces: list[pa.Array] = []
     for name in sorted(columns):
@@ -33,6 +33,8 @@ def serialize(columns: Mapping[str, pa.Array]) -> list[bytes]:
             tag, content = _FLOAT_LIST, _packed_floats(array)
         elif pa.types.is_integer(array.type):
             tag, content = _INT64_LIST, _packed_integers(array)
+        elif pa.types.is_list(array.type) and pa.types.is_floating(array.type.value_type):
+            tag, content = _FLOAT_LIST, _packed_float_lists(array)
         elif pa.types.is_list(array.type):
             tag, content = _BYTES_LIST, _bytes_lists(array)
         else:
@@ -126,6 +128,17 @@ def _packed_floats(array: pa.Array) -> pa.Array:
     content[:, 0], content[:, 1] = 0x0A, 4  # field 1, packed, one value of four bytes
     content[:, 2:] = values.view(np.uint8).reshape(-1, 4)
     return _sliced(content.reshape(-1), np.full(len(values), 6), array)
+
+
+def _packed_float_lists(array: pa.ListArray) -> pa.Array:
+    """Returns the content of a FloatList a row, packed; a list without values has none."""
+    offsets = array.offsets.to_numpy(zero_copy_only=False)
+    values = array.values.slice(offsets[0], offsets[-1] - offsets[0]).to_numpy(zero_copy_only=False).astype("<f4")
+    packed = pa.BinaryArray.from_buffers(
+        pa.binary(), len(array), [None, pa.py_buffer((offsets - offsets[0]) * 4), pa.py_buffer(values)]
+    )
+    content = _joined(_heads(packed, lambda length: b"\x0a" + varint(length) if length else b""), packed)
+    return pc.if_else(pc.is_null(array), pa.scalar(None, pa.binary()), content) if array.null_count else content
 
 
 def _packed_integers(array: pa.Array) -> pa.Array:

@@ -18,9 +18,10 @@ from tfx.utils import name_utils
 
 from components.drivers import ExecPropertiesDriver
 from components.errors import InputError
+from pipeline.beam_args import WORKERS_CODE
 from pipeline.config import BeamConfig, Config
 from pipeline.kubeflow_settings import KubeflowSettings, NodeSettings, Secret, Volume, quantity, seconds
-from pipeline.pipeline import WORKERS_CODE, Paths, create_pipeline
+from pipeline.pipeline import Paths, create_pipeline
 
 Json = dict[str, Any]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,10 @@ from components.errors import InputError
 DONE, FAILED, WRONG_INPUT, NOT_BLESSED = 0, 1, 2, 3
 """Exit codes."""
 
+_WHILE_RUNNING = re.compile(r" \[while running '[^']*'\]$")
+"""What Beam appends to a message."""
+_INPUT_ERROR = re.compile(r"^(?:\w+\.)*InputError: (.+)$", re.MULTILINE)
+"""An InputError in a traceback, which is what comes back from a worker in another process."""
 _DISK_FULL = ("No space left on device", "database or disk is full", "Disk quota exceeded")
 
 
@@ -32,7 +37,7 @@ def explain(error: BaseException, root: Path | None = None) -> Failure:
     behind: BaseException | None = error
     while behind is not None:
         if isinstance(behind, InputError):
-            return Failure(str(behind), WRONG_INPUT, True)
+            return Failure(_WHILE_RUNNING.sub("", str(behind)), WRONG_INPUT, True)
         if isinstance(behind, KeyboardInterrupt) or str(behind).startswith("KeyboardInterrupt [while running"):
             return Failure("interrupted; run it again to go on after the last step that was done", FAILED, True)
         behind = behind.__cause__ or behind.__context__
@@ -44,6 +49,8 @@ def explain(error: BaseException, root: Path | None = None) -> Failure:
             True,
         )
     text = str(error)
+    if from_worker := _INPUT_ERROR.search(text):
+        return Failure(_WHILE_RUNNING.sub("", from_worker[1]), WRONG_INPUT, True)
     if any(words in text for words in _DISK_FULL):
         place = f" under {root}" if root else ""
         return Failure(

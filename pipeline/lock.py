@@ -14,8 +14,12 @@ from components.errors import InputError
 
 
 @contextlib.contextmanager
-def lock(root: Path) -> Iterator[None]:
+def lock(root: Path, elsewhere: str = "--set output=DIR") -> Iterator[None]:
     """Keeps a second run out of `root`; the system frees the lock when the process ends, however it ends.
+
+    Args:
+        root: The folder.
+        elsewhere: How to run in another one, for the message.
 
     Raises:
         InputError: Another run holds it.
@@ -28,7 +32,7 @@ def lock(root: Path) -> Iterator[None]:
             holder = json.loads(file.read() or "{}")
             raise InputError(
                 f"{root}: another run is at work here (process {holder.get('pid', 'unknown')}, since "
-                f"{holder.get('since', 'just now')}); wait for it, or run elsewhere with --set output=DIR"
+                f"{holder.get('since', 'just now')}); wait for it, or run elsewhere with {elsewhere}"
             ) from None
         file.seek(0)
         file.truncate()

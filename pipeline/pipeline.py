@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from components.schema_gen.component import ImportSchemaGen
 from components.servable_validator.component import ServableValidator
 from components.trainer.component import Trainer
 from pipeline import __version__
+from pipeline.beam_args import beam_args
 from pipeline.config import Config
 
 
@@ -220,22 +220,9 @@ def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, Runti
             *promoters,
         ],
         enable_cache=config.cache,
-        beam_pipeline_args=_beam_args(config.beam.pipeline_args),
+        beam_pipeline_args=beam_args(config.beam.pipeline_args),
     )
 
-
-def _beam_args(configured: tuple[str, ...]) -> list[str]:
-    """Beam's options, with the project's own setup.py for the workers unless they bring it some other way.
-
-    A runner in this process has no use for it, but without such an option TFX packs itself up before every node.
-    """
-    setup_file = Path(__file__).parents[1] / "setup.py"
-    brought = any(WORKERS_CODE.match(argument) for argument in configured)
-    return list(configured) if brought or not setup_file.exists() else [*configured, f"--setup_file={setup_file}"]
-
-
-WORKERS_CODE = re.compile(r"--(setup_file|requirements_file|extra_packages?|sdk_container_image)\b")
-"""Options by which Beam's workers get the project's code."""
 
 _HOLD_OUT = {"time": "latest", "leave_last_n": "last_of_user", "hash": "any", "files": "any"}
 """What is held back of the training events for validation, so that it is to them as the evaluation is to all."""

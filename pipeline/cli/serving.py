@@ -51,6 +51,14 @@ ExcludeOption = Annotated[
     Optional[list[str]],
     typer.Option(help='Items not to return, "id1,id2"; an id with a comma in double quotes. Repeatable.'),
 ]
+ContextOption = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        metavar="NAME=VALUE",
+        help="A feature of the request, the value in YAML, such as device=ios, age=30, tags=\\[a,b] or"
+        " timestamp=2026-01-31T20:15:00; a text that looks like a number in quotes: zip='\"90210\"'. Repeatable.",
+    ),
+]
 AllowOption = Annotated[
     Optional[list[str]], typer.Option(help="The only items that may be returned, written as for --exclude. Repeatable.")
 ]
@@ -157,14 +165,7 @@ def query(
         ),
     ] = None,
     exclude: ExcludeOption = None,
-    context: Annotated[
-        Optional[list[str]],
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="A feature of the request, the value in YAML, such as device=ios, age=30, tags=[a,b] or"
-            " timestamp=2026-01-31T20:15:00; a text that looks like a number in quotes: zip='\"90210\"'. Repeatable.",
-        ),
-    ] = None,
+    context: ContextOption = None,
     allow: AllowOption = None,
     filters: FilterOption = None,
     boost: BoostOption = None,
@@ -181,7 +182,7 @@ def query(
     seen = parse_ids(history or (), "--history")
     excluded = parse_ids(exclude or (), "--exclude")
     features = parse_context(context or ())
-    rules = _rules(allow, filters, boost, diversity)
+    rules = parse_rules(allow, filters, boost, diversity)
     with _client(endpoint) as client:
         answer = client.recommend(user, seen, excluded, endpoint.default_k if k is None else k, features, **rules)
         if answer.items:
@@ -206,7 +207,7 @@ def similar(
     """Ask a running model server for items similar to one."""
     endpoint = _endpoint(config, target, model, label, transport)
     excluded = parse_ids(exclude or (), "--exclude")
-    rules = _rules(allow, filters, boost, diversity)
+    rules = parse_rules(allow, filters, boost, diversity)
     with _client(endpoint) as client:
         answer = client.similar_items(item, excluded, endpoint.default_k if k is None else k, **rules)
         if not answer.known:
@@ -311,10 +312,14 @@ def parse_boosts(values: Sequence[str]) -> dict[str, float]:
     return boosts
 
 
-def _rules(
+def parse_rules(
     allow: Optional[list[str]], filters: Optional[list[str]], boost: Optional[list[str]], diversity: Optional[float]
 ) -> dict[str, Any]:
-    """The rules as arguments of the client."""
+    """Reads rules from their options; returns them as arguments of the client.
+
+    Raises:
+        InputError: an option is written wrongly.
+    """
     return {
         "allow": parse_ids(allow, "--allow") if allow else None,
         "filters": parse_filters(filters or ()),

@@ -13,6 +13,7 @@ from components.records import serialize, varint, write_shard
 
 TEXT = st.none() | st.text(max_size=200)
 LISTS = st.none() | st.lists(st.text(max_size=50), max_size=5)
+NUMBERS = st.none() | st.lists(st.floats(width=32, allow_nan=False), max_size=40)
 FLOATS = st.none() | st.floats(width=32, allow_nan=False)
 INTEGERS = st.none() | st.integers(-(2**63), 2**63 - 1)
 
@@ -30,19 +31,23 @@ def expected(row):
             feature.bytes_list.SetInParent()
         elif name == "float":
             feature.float_list.value.append(value)
+        elif name == "numbers":
+            feature.float_list.value.extend(value)
+            feature.float_list.SetInParent()
         else:
             feature.int64_list.value.append(value)
     return example.SerializeToString(deterministic=True)
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(TEXT, LISTS, FLOATS, INTEGERS), max_size=6), st.integers(0, 2))
+@given(st.lists(st.tuples(TEXT, LISTS, NUMBERS, FLOATS, INTEGERS), max_size=6), st.integers(0, 2))
 def test_records_are_those_of_protobuf(rows, skipped):
-    text, lists, floats, integers = zip(*rows) if rows else ((), (), (), ())
+    text, lists, numbers, floats, integers = zip(*rows) if rows else ((), (), (), (), ())
     values = pa.array(lists, pa.list_(pa.string()))
     columns = {
         "text": pa.array(text, pa.string()),
         "list": values,
+        "numbers": pa.array(numbers, pa.list_(pa.float32())),
         "float": pa.array(floats, pa.float32()),
         "long_name_of_an_integer": pa.array(integers, pa.int64()),
         "shared": pa.ListArray.from_arrays(

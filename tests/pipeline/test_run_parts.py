@@ -94,6 +94,15 @@ def test_the_input_error_behind_a_wrapped_one_is_found() -> None:
     assert explain(wrapped) == ("items.csv: no column 'x'", 2, True)
 
 
+def test_an_input_error_in_a_worker_of_beams_is_found() -> None:
+    here = InputError("items.csv: no column 'x' [while running 'Read/Do']")
+    elsewhere = RuntimeError(
+        'Traceback (most recent call last):\n  File "read.py", line 8, in process\n'
+        "components.errors.InputError: items.csv: no column 'x' [while running 'Read/Do']\n\n"
+    )
+    assert explain(here) == explain(elsewhere) == ("items.csv: no column 'x'", 2, True)
+
+
 @pytest.mark.parametrize(
     "error",
     [

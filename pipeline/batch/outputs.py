@@ -1,0 +1,260 @@
+"""What is written: layouts of answers as tables, and files of them as CSV, Parquet or TFRecord.
+
+A file is written in parts, one for each shard of the users, which are then put together or stay a folder of files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal, Optional, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from components import records
+from components.errors import InputError
+from pipeline.batch.answers import Answers, Items
+
+Format = Literal["csv", "parquet", "tfrecord"]
+Layout = Literal["wide", "long"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+_ENDINGS: dict[str, Format] = {
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".tfrecord": "tfrecord",
+    ".tfrecords": "tfrecord",
+}
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # with one slash too: all that is left of gs://bucket as a Path
+_COPIED = 1 << 24
+"""Bytes that are copied at a time."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where answers go, and as what."""
+
+    path: Path
+    format: Format
+    layout: Layout
+    """Of TFRecords, which have an Example a user, always long."""
+    folder: bool
+    """Whether it is a folder with a file for each shard, not one file."""
+
+
+def output_of(path: Path, file_format: Optional[str] = None, layout: Optional[str] = None) -> Output:
+    """Says what a path, and what is asked beside it, mean.
+
+    Args:
+        path: A file; or, without an ending, a folder of files.
+        file_format: One of `FORMATS`; by default the path's ending says it.
+        layout: One of `LAYOUTS`; by default wide for CSV, else long.
+
+    Raises:
+        InputError: They don't fit together, or something else is there already.
+    """
+    if _URI.match(str(path)):
+        raise InputError(f"--out {path}: files appear by rename, so it must be local or mounted; copy them from there")
+    if file_format not in (None, *FORMATS):
+        raise InputError(f"--format {file_format}: it is {', '.join(FORMATS)}")
+    if layout not in (None, *LAYOUTS):
+        raise InputError(f"--layout {layout}: it is {' or '.join(LAYOUTS)}")
+    told = _ENDINGS.get(path.suffix.lower())
+    if told and file_format and told != file_format:
+        raise InputError(f"--out {path}: its ending says {told}, --format says {file_format}")
+    chosen = file_format or told
+    if chosen is None:
+        raise InputError(
+            f"--out {path}: which format? End it in {', '.join(_ENDINGS)}, or give --format; a name without an ending "
+            "is a folder of files"
+        )
+    if chosen == "tfrecord" and layout is not None:
+        raise InputError("--layout: TFRecords have one layout, an Example a user")
+    folder = not path.suffix
+    if path.is_dir() and not folder:
+        raise InputError(f"--out {path}: is a folder; name a file in it, or a folder without an ending")
+    if folder and path.exists() and not (path.is_dir() and _only_parts(path)):
+        raise InputError(f"--out {path}: is there, and is no folder that `recommender batch` wrote; name another one")
+    default: Layout = "wide" if chosen == "csv" else "long"
+    return Output(path, chosen, layout or default, folder)  # type: ignore[arg-type]  # checked above
+
+
+def part_name(number: int, count: int, file_format: Format) -> str:
+    """Returns the name of a shard's file."""
+    return f"part-{number:05}-of-{count:05}.{file_format}"
+
+
+def unwritable(path: Path, error: OSError) -> InputError:
+    """What to say where a file can't be written."""
+    return InputError(
+        f"{path}: can't be written: {error.strerror or error}; make room or name another --out, and run it again: what "
+        "is done is kept"
+    )
+
+
+def long_table(answers: Answers, items: Items, version: str) -> pa.Table:
+    """Returns a row for each user and item, V in all: user_id, rank (from 1), item_id, title, score, source, version.
+
+    Texts are dictionary-encoded; padding has no row.
+    """
+    who, place = np.nonzero(answers.rows >= 0)
+    row = pa.array(answers.rows[who, place])
+    user = pa.array(who.astype(np.int32))
+    sources = answers.sources.dictionary_encode()
+    return pa.table(
+        {
+            "user_id": pa.DictionaryArray.from_arrays(user, answers.user_ids),
+            "rank": pa.array((place + 1).astype(np.int32)),
+            "item_id": pa.DictionaryArray.from_arrays(row, items.ids),
+            "title": pa.DictionaryArray.from_arrays(row, items.titles),
+            "score": pa.array(answers.scores[who, place]),
+            "source": sources.take(user),
+            "version": pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(who), np.int32)), pa.array([version])),
+        }
+    )
+
+
+def wide_table(answers: Answers, items: Items) -> pa.Table:
+    """Returns a row for each user: user_id, and top1, top2 … topk, null where there are fewer items."""
+    columns: dict[str, pa.Array] = {"user_id": answers.user_ids}
+    for place in range(answers.rows.shape[1]):
+        rows = answers.rows[:, place]
+        columns[f"top{place + 1}"] = pa.DictionaryArray.from_arrays(pa.array(rows, mask=rows < 0), items.ids)
+    return pa.table(columns)
+
+
+def examples(answers: Answers, items: Items, version: str) -> list[bytes]:
+    """Returns a serialized tf.Example for each user: user_id, item_id, title and score (lists, best first), source and
+    version."""
+    there = answers.rows >= 0
+    row = pa.array(answers.rows[there])
+    offsets = pa.array(np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int32))
+
+    def lists(values: pa.Array) -> pa.ListArray:
+        return pa.ListArray.from_arrays(offsets, values)
+
+    return records.serialize(
+        {
+            "user_id": answers.user_ids,
+            "item_id": lists(pa.DictionaryArray.from_arrays(row, items.ids)),
+            "title": lists(pa.DictionaryArray.from_arrays(row, items.titles)),
+            "score": lists(pa.array(answers.scores[there])),
+            "source": answers.sources,
+            "version": pa.array([version] * len(there)),
+        }
+    )
+
+
+def write_part(path: Path, output: Output, answers: Answers, items: Items, version: str) -> None:
+    """Writes a shard's answers to a file that appears whole or not at all, and is on the disk by then."""
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if output.format == "tfrecord":
+            _write_records(new, examples(answers, items, version))
+        elif output.format == "parquet":
+            wide = output.layout == "wide"
+            pq.write_table(wide_table(answers, items) if wide else long_table(answers, items, version), str(new))
+        else:
+            with open(new, "wb") as file:
+                lines = wide_lines(answers, items) if output.layout == "wide" else long_lines(answers, items, version)
+                write_lines(file, lines)
+        _flush(new)
+        os.replace(new, path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def put_together(parts: Sequence[Path], output: Output, path: Path) -> None:
+    """Makes one file of the shards' files, in their order."""
+    with open(path, "wb") as file:
+        if output.format == "parquet":
+            schema = pq.read_schema(str(parts[0]))
+            with pq.ParquetWriter(file, schema) as writer:
+                for part in parts:
+                    writer.write_table(pq.ParquetFile(str(part)).read())
+        else:
+            for number, part in enumerate(parts):
+                with open(part, "rb") as content:
+                    if number and output.format == "csv":
+                        content.readline()  # the header, in which nothing has a line break
+                    shutil.copyfileobj(content, file, _COPIED)
+    _flush(path)
+
+
+def wide_lines(answers: Answers, items: Items) -> Iterator[pa.Array]:
+    """Yields `wide_table` as lines of CSV, the header first."""
+    count, k = answers.rows.shape
+    names = ["user_id", *(f"top{place}" for place in range(1, k + 1))]
+    yield pa.array([",".join(names)], pa.large_string())
+    flat = answers.rows.reshape(-1)
+    # Joined a list at a time: a column at a time takes seventy times as long.
+    ids = pc.fill_null(_quoted(items.ids).take(pa.array(flat, mask=flat < 0)), "")
+    offsets = pa.array(np.arange(count + 1, dtype=np.int64) * k)
+    tops = pc.binary_join(pa.LargeListArray.from_arrays(offsets, ids), _text(","))
+    yield pc.binary_join_element_wise(_quoted(answers.user_ids), tops, _text(","))
+
+
+def long_lines(answers: Answers, items: Items, version: str) -> Iterator[pa.Array]:
+    """Yields `long_table` as lines of CSV, the header first."""
+    table = long_table(answers, items, version)
+    yield pa.array([",".join(table.column_names)], pa.large_string())
+    yield pc.binary_join_element_wise(*(_texts(column.combine_chunks()) for column in table.columns), _text(","))
+
+
+def write_lines(file: BinaryIO, lines: Iterable[pa.Array]) -> None:
+    """Writes arrays of lines (large_string, without null), a line feed after each."""
+    for some in lines:
+        ended = pc.binary_join_element_wise(some, _text(""), _text("\n"))
+        offsets = np.frombuffer(ended.buffers()[1], np.int64)[ended.offset : ended.offset + len(ended) + 1]
+        if len(ended):
+            file.write(memoryview(ended.buffers()[2])[offsets[0] : offsets[-1]])
+
+
+def _texts(array: pa.Array) -> pa.Array:
+    """A column of texts or numbers as CSV has it, large_string."""
+    if pa.types.is_dictionary(array.type):
+        return _quoted(array.dictionary).take(array.indices)  # once for each distinct text
+    return array.cast(pa.large_string())
+
+
+def _quoted(texts: pa.Array) -> pa.Array:
+    """Texts as CSV has them, large_string: quoted only where they must be. Arrow's own writer quotes all or none."""
+    texts = texts.cast(pa.large_string())
+    special = pc.match_substring_regex(texts, '[,"\r\n]')
+    if not pc.any(special).as_py():
+        return texts
+    doubled = pc.replace_substring(texts, '"', '""')
+    return pc.if_else(special, pc.binary_join_element_wise(_text('"'), doubled, _text('"'), _text("")), texts)
+
+
+def _text(text: str) -> pa.Scalar:
+    return pa.scalar(text, pa.large_string())
+
+
+def _write_records(path: Path, serialized: list[bytes]) -> None:
+    import tensorflow as tf  # seconds; the rest is used without it
+
+    try:
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for record in serialized:
+                writer.write(record)
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from None
+
+
+def _flush(path: Path) -> None:
+    """Waits until a file is on the disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _only_parts(folder: Path) -> bool:
+    return all(entry.name.startswith("part-") for entry in folder.iterdir())

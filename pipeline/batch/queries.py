@@ -1,0 +1,214 @@
+"""Who is asked for: everybody whom the model knows, the ids of a file, or rows with a history of their own.
+
+Whatever they come from, they are brought into one Arrow file, of which every worker maps the slice that it answers.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from components import context as request_context
+from components.errors import InputError
+from components.examples import Features
+
+ALL = "all"
+"""As the users: everybody whom the model knows."""
+TIMESTAMP = "timestamp"
+"""The context's own time of the request."""
+SCHEMA = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("history", pa.list_(pa.string())),
+        ("exclude", pa.list_(pa.string())),
+        ("context", pa.binary()),
+    ]
+)
+"""Of the queries: the context is a serialized tf.Example, empty for none."""
+_ROWS = 65_536
+"""Rows that are in memory at a time."""
+_JSON_LINES = (".jsonl", ".ndjson", ".json")
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+_FLOAT32_MAX = (2 - 2**-23) * 2.0**127
+
+
+class Row(BaseModel):
+    """A line of a JSON file of users."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    user_id: str = Field(min_length=1)
+    """What the answer is called by; the model need not know it."""
+    history: list[str] = []
+    """Ids of items, newest first; replaces the history that the model has stored."""
+    exclude: list[str] = []
+    """Ids of items that must not be answered."""
+    context: dict[str, Any] = {}
+    """Features of the request by name."""
+
+
+def users_file(users: str, model: Path) -> Path:
+    """Returns the file that names the users: the model's own list for `all`."""
+    return model / "assets" / "users.txt" if users == ALL else Path(users)
+
+
+def write_queries(users: str, model: Path, features: Features, context: Mapping[str, Any], path: Path) -> int:
+    """Writes the queries, in the order of the users, as an Arrow file that appears whole or not at all.
+
+    Args:
+        users: `all`, a text file with an id a line, or a file of JSON lines (`.jsonl`), see `Row`.
+        model: The SavedModel.
+        features: The features of a context that the model takes, and their types.
+        context: Features of all requests by name; those of a row count more.
+        path: The file.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        InputError: The users' file or the context is wrong.
+    """
+    file = users_file(users, model)
+    common = serialized_context(context, features, "--context")
+    read = _rows if file.suffix.lower() in _JSON_LINES else _ids
+    batches = (_batch(rows) for rows in _chunks(read(file, features, common)))
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    count = 0
+    try:
+        with open(new, "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+                count += batch.num_rows
+        os.replace(new, path)
+    finally:
+        new.unlink(missing_ok=True)
+    if not count:
+        path.unlink()
+        if users == ALL:
+            raise InputError(f"--users {ALL}: the model knows no users; name some by --users FILE")
+        raise InputError(f"--users {users}: there are no users in it")
+    return count
+
+
+def read_queries(path: Path) -> pa.Table:
+    """Maps the file that `write_queries` wrote; of the memory that it names only what is looked at is read."""
+    with pa.memory_map(str(path)) as source:
+        return pa.ipc.open_file(source).read_all()
+
+
+def serialized_context(context: Mapping[str, Any], features: Features, where: str) -> bytes:
+    """Returns the features of a request as a serialized tf.Example, empty for none.
+
+    Args:
+        context: Texts, numbers or lists of them by name; `timestamp` is a time as a datetime or in ISO 8601 (UTC unless
+            it has an offset), or whole microseconds since the epoch. None stands for a missing value.
+        features: The features that the model takes, and their types.
+        where: Where it comes from, for messages.
+
+    Raises:
+        InputError: The model takes no such feature, or none of this type.
+    """
+    values: dict[str, list[Any]] = {}
+    for name, value in context.items():
+        if name not in features:
+            raise InputError(
+                f"{where}: the model takes no feature {name!r} (it takes: {', '.join(sorted(features)) or 'none'})"
+            )
+        listed = list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
+        try:
+            values[name] = [_value(name, each, features[name]) for each in listed]
+        except ValueError as error:
+            raise InputError(f"{where}: {name}={value!r}: {error}") from None
+    values = {name: listed for name, listed in values.items() if listed}
+    return request_context.serialize(values, features) if values else b""
+
+
+def _value(name: str, value: Any, kind: type) -> Any:
+    """A feature's value as a tf.Example holds it."""
+    if name == TIMESTAMP:
+        return _microseconds(value)
+    if kind is bytes:
+        if not isinstance(value, str):
+            raise ValueError(f"it is a text, so write {str(value)!r}")
+        return value.encode()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError("it is a number")
+    if not math.isfinite(value) or abs(value) > _FLOAT32_MAX:
+        raise ValueError("it is no number that a model can read; leave a missing one out")
+    return float(value)
+
+
+def _microseconds(value: Any) -> int:
+    if isinstance(value, str):
+        try:
+            value = datetime.datetime.fromisoformat(value.replace("Z", "+00:00"))
+        except ValueError:
+            raise ValueError("it is no time, such as 2026-01-31T20:15:00") from None
+    if isinstance(value, datetime.datetime):
+        zoned = value if value.tzinfo else value.replace(tzinfo=datetime.timezone.utc)
+        return (zoned - _EPOCH) // datetime.timedelta(microseconds=1)
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63:
+        return value
+    raise ValueError("it is one time, such as 2026-01-31T20:15:00, or whole microseconds since the epoch")
+
+
+_Query = tuple[str, list[str], list[str], bytes]
+
+
+def _ids(file: Path, features: Features, common: bytes) -> Iterator[_Query]:
+    """The ids of a text file, one a line; empty lines are left out."""
+    for line in _lines(file):
+        if user := line.rstrip("\r\n"):
+            yield user, [], [], common
+
+
+def _rows(file: Path, features: Features, common: bytes) -> Iterator[_Query]:
+    """The rows of a file of JSON lines."""
+    for number, line in enumerate(_lines(file), 1):
+        if not line.strip():
+            continue
+        where = f"--users {file}, line {number}"
+        try:
+            row = Row.model_validate(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise InputError(f"{where}: no JSON: {error}") from None
+        except ValidationError as error:
+            problem = error.errors()[0]
+            key = ".".join(str(part) for part in problem["loc"])
+            raise InputError(
+                f"{where}: {key or 'the line'}: {problem['msg']} (got {problem['input']!r}); a line is such as "
+                '{"user_id": "42", "history": ["50", "181"], "exclude": ["1"], "context": {"device": "ios"}}'
+            ) from None
+        if "\n" in row.user_id or "\r" in row.user_id:
+            raise InputError(f"{where}: user_id has a line break")
+        # Of a feature that two serialized Examples in a row have, the last counts.
+        yield row.user_id, row.history, row.exclude, common + serialized_context(row.context, features, where)
+
+
+def _lines(file: Path) -> Iterator[str]:
+    try:
+        with open(file, encoding="utf-8", newline="\n") as lines:
+            yield from lines
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"--users {file}: can't be read: {error}; it is {ALL}, a file with an id a line, or JSON lines (.jsonl)"
+        ) from None
+
+
+def _chunks(queries: Iterable[_Query]) -> Iterator[list[_Query]]:
+    remaining = iter(queries)
+    while some := list(islice(remaining, _ROWS)):
+        yield some
+
+
+def _batch(queries: list[_Query]) -> pa.RecordBatch:
+    return pa.record_batch([pa.array(column, type_.type) for column, type_ in zip(zip(*queries), SCHEMA)], SCHEMA)

@@ -1,0 +1,231 @@
+"""One run of `recommender batch`: the work is prepared, done where it isn't yet, and put in its place by rename.
+
+Beside the output lies a hidden folder `.<name>.batch` while there is work, and in it one whose name is a digest of all
+that decides what is written. A run that was killed left it; the next one with the same wish goes on there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional
+
+from rich.console import Console
+from rich.markup import escape
+
+from components.context import feature_types
+from components.errors import InputError
+from components.examples import Features
+from components.versions import check_writable, describe, model_dir
+from pipeline import __version__
+from pipeline.batch.answers import Wish
+from pipeline.batch.outputs import Output, put_together, unwritable
+from pipeline.batch.queries import ALL, read_queries, users_file, write_queries
+from pipeline.beam_args import beam_args
+from pipeline.config import Config
+from pipeline.evaluate import find_model
+from pipeline.failures import DONE, WRONG_INPUT, Failure, explain
+from pipeline.lock import lock
+from pipeline.terminal import Terminal, quiet
+
+if TYPE_CHECKING:
+    from pipeline.batch.shards import Job
+
+_MOST_USERS = 4_096
+_LEAST_USERS = 64
+_MOST_ROWS = 1 << 19
+"""Rows of a shard, as long as it has more than the least users: so much is done again after a kill."""
+_LOG, _BEFORE = "log", "before"
+_LOOK = 1.0
+"""Seconds between two looks at what is done."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is asked for whom, and where it goes."""
+
+    wish: Wish
+    output: Output
+    users: str = ALL
+    """`all`, a text file with an id a line, or a file of JSON lines, see `pipeline.batch.queries`."""
+    context: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Features of every query by name."""
+
+
+def batch(config: Config, request: Request, model: Optional[str] = None) -> int:
+    """Writes the best items of many users, all or nothing, and says how it went.
+
+    Args:
+        config: Says where versions are pushed, and how Beam runs.
+        request: What is asked.
+        model: As for `recommender evaluate`.
+
+    Returns:
+        The exit code: 0, or 1 for what is neither the input's nor the disk's fault.
+
+    Raises:
+        InputError: The users, the model, the wish or the place of the output is wrong.
+    """
+    path = find_model(model_dir(config.serving.base_path, config.name), model).absolute()
+    about, k, out = describe(path), request.wish.k, request.output
+    if "max_k" not in about:
+        raise InputError(f"{path}: no servable of this pipeline: it lacks assets.extra/recommender.json")
+    if not 1 <= k <= about["max_k"]:
+        raise InputError(f"-k {k}: this model answers 1 to {about['max_k']} items")
+    check_writable(out.path.parent)
+    root = out.path.absolute().with_name(f".{out.path.name}.batch")
+    with _explained(out.path):
+        work = root / _digest(request, path, about["fingerprint"])
+        root.mkdir(parents=True, exist_ok=True)
+        with lock(root, "another --out"):
+            _tidy(root, work, out.path)
+            failure = None
+            with quiet(root / _LOG) as console:
+                try:
+                    with _explained(out.path):
+                        _run(config, request, path, feature_types(about["context"]), work, Terminal(console))
+                except (Exception, KeyboardInterrupt) as error:
+                    logging.getLogger(__name__).exception("batch failed")
+                    failure = explain(error)
+                    if failure.exit_code != WRONG_INPUT:
+                        _say(failure, root / _LOG, console)
+            if failure is None or (failure.expected and not any(work.glob("parts/part-*"))):
+                shutil.rmtree(root)
+    if failure is not None and failure.exit_code == WRONG_INPUT:
+        raise InputError(failure.message)
+    return DONE if failure is None else failure.exit_code
+
+
+def _run(config: Config, request: Request, model: Path, features: Features, work: Path, terminal: Terminal) -> None:
+    """Does what is not done yet in the folder `work`, and puts it in its place."""
+    started = time.monotonic()
+    terminal.start("users")
+    queries, parts = work / "queries", work / "parts"
+    parts.mkdir(parents=True, exist_ok=True)
+    if not queries.exists():
+        write_queries(request.users, model, features, request.context, queries)
+    count, size = read_queries(queries).num_rows, shard_size(request.wish.k)
+    terminal.start("TensorFlow and Beam")
+    from pipeline.batch.shards import Job, answer_shards  # Beam: seconds
+
+    job = Job(
+        model=str(model),
+        version=model.name,
+        wish=request.wish,
+        queries=str(queries),
+        output=request.output,
+        parts=str(parts),
+        shard_size=size,
+        shards=-(-count // size),
+    )
+    done = min((job.shards - len(job.missing())) * size, count)
+    if done:
+        terminal.console.print(f"  going on where a run was stopped: {done:,} of {count:,} users are done")
+    terminal.start("batch")
+    if job.missing():
+        with _watched(parts, size, count, terminal):
+            answer_shards(job, beam_args(config.beam.pipeline_args))
+    terminal.progress("all users are done; putting the parts together")
+    _publish(job, work)
+    seconds = time.monotonic() - started
+    summary = (
+        f"{count:,} users in {job.output.path}, version {model.name}, {(count - done) / seconds:,.0f} users a second"
+    )
+    terminal.end("batch", "done", seconds, summary)
+
+
+def shard_size(k: int) -> int:
+    """Returns how many users a shard has, which must not change while there may be work to go on with."""
+    return max(_LEAST_USERS, min(_MOST_USERS, _MOST_ROWS // k))
+
+
+def _publish(job: Job, work: Path) -> None:
+    """Puts the output in its place."""
+    out = job.output.path
+    if not job.output.folder:
+        whole = work / "whole"
+        put_together([job.part(number) for number in range(job.shards)], job.output, whole)
+        os.replace(whole, out)
+        return
+    # A folder with something in it can't be replaced in one step; `_tidy` undoes the first of two.
+    if out.exists():
+        out.rename(work / _BEFORE)
+    Path(job.parts).rename(out)
+
+
+@contextlib.contextmanager
+def _watched(parts: Path, size: int, count: int, terminal: Terminal) -> Iterator[None]:
+    """Shows how many users are done, by the files that there are: so it is seen whichever processes do the work."""
+    ended = threading.Event()
+    started, before = time.monotonic(), None
+
+    def watch() -> None:
+        nonlocal before
+        while not ended.wait(_LOOK):
+            done = min(size * sum(entry.name.startswith("part-") for entry in os.scandir(parts)), count)
+            before = done if before is None else before
+            rate = (done - before) / (time.monotonic() - started)
+            left = f", {rate:,.0f} a second, {_minutes((count - done) / rate)} left" if rate else ""
+            terminal.progress(f"{done:,} of {count:,} users{left}")
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+@contextlib.contextmanager
+def _explained(out: Path) -> Iterator[None]:
+    """Turns what the file system refuses into one message."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(out, error) from error
+
+
+def _digest(request: Request, model: Path, fingerprint: str) -> str:
+    """A digest of all that decides what is written, wherever it is written."""
+    wish, output = dataclasses.asdict(request.wish), request.output
+    decisive = [__version__, model.name, fingerprint, wish, output.format, output.layout, dict(request.context)]
+    digest = hashlib.blake2b(json.dumps(decisive, sort_keys=True, default=str).encode(), digest_size=8)
+    users = users_file(request.users, model)
+    try:
+        with open(users, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise InputError(f"--users {users}: can't be read: {error.strerror}; it is {ALL} or a file of users") from None
+    return digest.hexdigest()
+
+
+def _tidy(root: Path, work: Path, out: Path) -> None:
+    """Puts back the folder that a run was about to replace when it was killed, and removes what is left of other wishes
+    for the same output."""
+    for before in root.glob(f"*/{_BEFORE}"):
+        if not out.exists():
+            before.rename(out)
+    for other in root.iterdir():
+        if other.is_dir() and other != work:
+            shutil.rmtree(other)
+
+
+def _say(failure: Failure, log: Path, console: Console) -> None:
+    console.print(f"[red]error[/]: {escape(failure.message)}", soft_wrap=True, highlight=False)
+    if not failure.expected:
+        console.print(f"the whole story is in {escape(str(log))}", soft_wrap=True, highlight=False)
