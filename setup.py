@@ -68,9 +68,10 @@ IALS = [
     "implicit",
 ]
 
-# What the benchmark of the model server compares it with.
+# What the benchmarks need: others to compare the model server with, and the memory of processes.
 BENCH = [
     "fastapi",
+    "psutil",
     "uvicorn",
 ]
 
