@@ -75,9 +75,10 @@ SCANN = [
     "scann==1.3.2",
 ]
 
-# What the benchmark of the model server compares it with.
+# What the benchmarks need: others to compare the model server with, and the memory of processes.
 BENCH = [
     "fastapi",
+    "psutil",
     "uvicorn",
 ]
 

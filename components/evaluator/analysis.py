@@ -32,6 +32,7 @@ from components.evaluator.extractor import (
 from components.evaluator.items import Items, read_items
 from components.evaluator.metrics import EXPOSURE_METRICS, GAINS, tfma_metrics
 from components.evaluator.report import CANDIDATE, CHAMPION, COUNT, OVERALL, Intervals, Lead, Report, Table
+from components.evaluator.sampling import read_sampled, share_of_users
 from components.evaluator.servable import check_servable, context_features, served_depth
 from components.evaluator.settings import EvaluatorSettings
 from components.progress import progress
@@ -81,12 +82,15 @@ def evaluate(
         items = _fit(interactions, catalogue, item_features, settings, fitted)
         metrics = _measured(settings, has_features=items.features is not None)
         config = eval_config(settings, metrics, has_champion=CHAMPION in models)
+        share = 1.0
+        if settings.max_queries:
+            share = share_of_users(interactions, QUERY_SPLIT, settings.max_queries)
         progress(f"asking {', '.join([*models, *settings.baselines.names])}")
         with make_pipeline() as pipeline:
             _ = (
                 pipeline
                 | "QueryFiles" >> beam.Create(examples.split_files(interactions, QUERY_SPLIT))
-                | "ReadQueries" >> beam.FlatMap(examples.read_file, features, REQUESTS * settings.batch_size)
+                | "ReadQueries" >> beam.FlatMap(read_sampled, features, REQUESTS * settings.batch_size, share)
                 | "ToExtracts" >> tfma.BatchedInputsToExtracts()
                 # What tfma.ExtractEvaluateAndWriteResults is made of; that one would want the models to load itself.
                 | "Evaluate"

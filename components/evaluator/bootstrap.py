@@ -29,11 +29,15 @@ def user_weights(users: np.ndarray, replicates: int) -> np.ndarray:
         [N, R + 1] uint8; the first column, the data as it is, is 1, and the others depend on user and column alone.
     """
     ids, user = np.unique(users, return_inverse=True)
-    hashes = np.array([int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big") for name in ids], np.uint64)
-    uniform = _mix(hashes[:, np.newaxis] + _mix(np.arange(1, replicates + 1, dtype=np.uint64))) / 2.0**64
+    uniform = _mix(hashes(ids)[:, np.newaxis] + _mix(np.arange(1, replicates + 1, dtype=np.uint64))) / 2.0**64
     weights = np.ones((len(ids), replicates + 1), np.uint8)
     weights[:, 1:] = np.searchsorted(_CUMULATIVE, uniform, side="right")
     return weights[user]
+
+
+def hashes(ids: np.ndarray) -> np.ndarray:
+    """Returns a hash of each of [N] bytes, uint64, the same on every machine."""
+    return np.array([int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big") for name in ids], np.uint64)
 
 
 def interval(replicates: np.ndarray, level: float) -> tuple[float, float]:

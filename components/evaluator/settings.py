@@ -62,6 +62,8 @@ class EvaluatorSettings(BaseModel):
     `history_length` (0, 1-4, 5-19, 20+ items), `item_popularity` (of the item that followed: head for the tenth of the
     items with the most training events, mid for those down to the middle, tail for the rest, new for one without
     training events) or any category of the event or its user."""
+    max_queries: PositiveInt | None = None
+    """At most so many queries are asked, all of some users, drawn evenly and always the same; by default all are."""
     min_slice_size: PositiveInt = 50
     """A slice with fewer queries is reported with its count only, and no threshold is checked on it. The whole
     set of queries is no slice."""

@@ -339,6 +339,12 @@ def test_a_slice_with_too_few_queries_has_a_count_only_and_is_not_checked(first:
     assert {check.slice for check in first.report.checks} == {"overall"}
 
 
+def test_a_sample_of_the_queries(tmp_path: Path, servable: Callable[..., Path]) -> None:
+    settings = SETTINGS.model_copy(update={"max_queries": 20, "thresholds": {}})
+    run = Run(tmp_path, write_interactions(tmp_path / "x", make_queries()), {"model": servable()}, settings)
+    assert 0 < run.report.metrics["candidate"]["overall"]["count"] <= 20
+
+
 def test_a_candidate_that_is_worse_than_the_champion(tmp_path: Path, servable: Callable[..., Path]) -> None:
     run = Run(
         tmp_path,
