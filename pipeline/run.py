@@ -7,7 +7,7 @@ import logging
 import os
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,6 @@ from pipeline.terminal import MARKS, Terminal, listening, quiet
 if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline
 
-    from pipeline.local_runner import NodeResult
 
 _TABLE_WIDTH = 160
 
