@@ -107,7 +107,7 @@ def config(folder: Path, size: str, evaluated: int) -> dict[str, object]:
             "interactions": {"path": str(folder / "interactions" / "*.parquet")},
             "catalogue": {
                 "path": str(folder / "catalogue.parquet"),
-                "display": "title",
+                "display": "{title}",
                 "features": {"group": {"type": "category"}, "price": {"type": "number", "min": 0}},
             },
         },

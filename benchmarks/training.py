@@ -223,7 +223,8 @@ def ours(seed: int, inputs: dict[str, Any]) -> tuple[int, list[float], float, An
         towers = tf.saved_model.load(os.path.join(folder, "model")).signatures
     data = training.read_data(**paths, transform_graph=inputs["transform_graph"], custom_config=config)
     settings = TrainingSettings.model_validate(config["training"])
-    events = len(data.events) - len(training.held_out(data.events, data.hold_out, settings))
+    [log] = [part() for part in data.events.parts]
+    events = len(log) - len(training.held_out(log, data.hold_out, settings))
     candidates = towers["candidate"](examples=tf.constant(_records(inputs["items"], "catalogue")))
     embedding, bias = candidates["embedding"].numpy(), candidates["bias"].numpy()
 

@@ -23,7 +23,7 @@ from pipeline.settings import RankingSettings
 from pipeline.towers import TwoTowerModel
 
 if TYPE_CHECKING:
-    from pipeline.training import Events
+    from pipeline.events import Events
 
 _LAST = 5
 """Newest items of the history of which each has a feature, and the closest ones that are averaged."""

@@ -156,6 +156,10 @@ class TrainingSettings(Settings):
     batch_size: int = Field(1_024, ge=2)
     """Events a step."""
 
+    events_in_memory: int = Field(2_000_000, ge=1)
+    """Most events in memory at a time. A longer log lies in a temporary folder on the disk, in parts of whole users;
+    they are shuffled, and their latest events held back, part by part."""
+
     optimizer: Literal["adam", "lazy_adam", "adagrad"] = "adam"
     """lazy_adam updates only the rows of tables that a batch has, for large catalogues."""
 

@@ -6,7 +6,6 @@ test split never comes near this module.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -26,13 +25,13 @@ from components.examples import ragged, read_columns, scalars
 from components.progress import progress
 from components.trainer.component import TRAINING_REPORT
 from pipeline.checkpoint import Checkpoint, get_state, set_state
+from pipeline.events import Events, Log, content_hash, pad, read_log, with_other_items
 from pipeline.export import TIMESTAMP, export_towers
 from pipeline.optimizers import make_optimizer
 from pipeline.preprocessing import (
     FIRST,
     ITEM_COUNTS,
     ITEM_VOCABULARY,
-    PADDING,
     QUERY_PREFIX,
     TIME_FEATURES,
     UNKNOWN,
@@ -43,40 +42,18 @@ from pipeline.settings import ModelSettings, TrainingSettings
 from pipeline.summary import as_text, summarize
 from pipeline.towers import ItemFeatures, SideFeature, TwoTowerModel, Vocabulary
 
+_SCORES = 1 << 26
+"""Scores of all items that are held at a time: 256 MiB."""
+
 Epoch = dict[str, float]
 """What one pass came to: `epoch` from 1, `loss`, `seconds`, and on the validation events `hit@10` and `ndcg@10`."""
-
-
-@dataclass(frozen=True)
-class Events:
-    """N transformed events as columns, in the order of time."""
-
-    row: np.ndarray
-    """[N] int64, the event's place in the order of time, different for each."""
-    user: np.ndarray
-    """[N] int64, the same for the same user."""
-    item: np.ndarray
-    """[N] int32 item indices."""
-    weight: np.ndarray
-    """[N] float32."""
-    inputs: Mapping[str, np.ndarray]
-    """Inputs of the query tower, all with N rows: `history` [N, H] int32 item indices, newest first, padded with 0, and
-    what else `QueryTower` takes."""
-
-    def __len__(self) -> int:
-        return len(self.item)
-
-    def take(self, rows: Any) -> Events:
-        """The events of `rows`, an index array or a slice."""
-        inputs = {name: column[rows] for name, column in self.inputs.items()}
-        return Events(self.row[rows], self.user[rows], self.item[rows], self.weight[rows], inputs)
 
 
 @dataclass(frozen=True)
 class TrainingData:
     """All that a training needs of the data."""
 
-    events: Events
+    events: Log
     vocabulary: Vocabulary
     hold_out: str
     """Which events are held back for validation: `latest`, `last_of_user` or `any`."""
@@ -125,7 +102,7 @@ def run_fn(fn_args: Any) -> None:
     logging.getLogger(__name__).info("the model:\n%s", as_text(layers))
     report = {
         "summary": (
-            f"{len(data.events):,} events, {data.vocabulary.num_items:,} items, {settings.loss.replace('_', '-')} "
+            f"{data.events.size:,} events, {data.vocabulary.num_items:,} items, {settings.loss.replace('_', '-')} "
             f"softmax; best of {len(history)} epochs: {best['epoch']} (validation hit@10 {best['hit@10']:.3f}, "
             f"NDCG@10 {best['ndcg@10']:.3f}){_ranking_summary(trained.ranking)}"
         ),
@@ -164,12 +141,13 @@ def read_data(
     items, counts = read_vocabulary(graph)
     candidate_features = side_features(custom_config["features"], tft.TFTransformOutput(catalogue_graph), "")
     settings = custom_config["model"]
+    in_memory = TrainingSettings.model_validate(custom_config["training"]).events_in_memory
     query_features = side_features(custom_config["query_features"], graph, QUERY_PREFIX) + tuple(
         SideFeature(name, False, TIME_FEATURES[name][1]) for name in settings["time_features"]
     )
     max_history = custom_config["max_history"]
     return TrainingData(
-        events=read_events(examples, max_history, query_features, settings["user_id"]),
+        events=read_log(examples, max_history, query_features, settings["user_id"], in_memory),
         vocabulary=Vocabulary(
             counts=counts,
             item_features=read_item_features(catalogue, candidate_features, items),
@@ -217,10 +195,10 @@ def train(
     trained = Trained(model, history)
     best = [weight.numpy() for weight in model.trainable_weights] if ranking.enabled else []
     if ranking.enabled:
-        _, unseen = _split(data, settings)
+        unseen = _held_back(data, settings, ranking.queries)
         ranker, passes = fit_ranker(model, data.vocabulary.counts, unseen, ranking, seed)
         trained = Trained(model, history, ranker, passes)
-    if settings.refit and len(data.events) > 1:
+    if settings.refit and data.events.size > 1:
         epochs = int(best_epoch(history, settings)["epoch"])
         # The same model again, for its steps are compiled already.
         set_state(model, beginning)
@@ -229,7 +207,8 @@ def train(
         if checkpoint and done:
             checkpoint.apply(model)
             average = _Average(settings.average, checkpoint.others("average"), done)
-        events = with_other_items(data.events, data.events) if settings.histories == "others" else data.events
+        others = settings.histories == "others"
+        events = data.events.map(lambda part: with_other_items(part, part)) if others else data.events
         for epoch, loss, _ in _epochs(model, events, settings, seed, done, epochs):
             progress(f"refit on all events: epoch {epoch} of {epochs}, loss {loss:.3f}")
             average.add(model)
@@ -284,31 +263,8 @@ def _compiled(
     tf.config.experimental.enable_op_determinism()
     model = TwoTowerModel(model_settings, settings, data.vocabulary, seed)
     model.compile(optimizer=make_optimizer(settings), jit_compile=settings.jit_compile)
-    model.compute_loss(_columns(data.events.take(slice(1))))
+    model.compute_loss(data.events.first.columns())
     return model
-
-
-def with_other_items(events: Events, known: Events) -> Events:
-    """Gives each event a history of all `known` events of its user but itself, newest first, whatever their time.
-
-    Args:
-        events: [N], a selection of one log.
-        known: [K], a selection of the same log, in its order.
-    """
-    length = events.inputs["history"].shape[1]
-    order = np.argsort(known.user, kind="stable")
-    start = np.searchsorted(known.user, events.user, side="left", sorter=order)
-    end = np.searchsorted(known.user, events.user, side="right", sorter=order)
-    # Where each event itself is in that order, if it is.
-    place_of = np.full(max(known.row.max(), events.row.max()) + 1, -1)
-    place_of[known.row[order]] = np.arange(len(known))
-    own = place_of[events.row]
-    place = end[:, np.newaxis] - 1 - np.arange(length)
-    place -= place <= own[:, np.newaxis]
-    there = place >= start[:, np.newaxis]
-    items = known.item[order]
-    history = np.where(there, items[np.where(there, place, 0)], PADDING).astype(np.int32)
-    return dataclasses.replace(events, inputs={**events.inputs, "history": history})
 
 
 def _fit_until_best(
@@ -327,7 +283,8 @@ def _fit_until_best(
     Returns:
         All passes.
     """
-    events, queries = _split(data, settings)
+    events = data.events.map(lambda part: _split(part, data.hold_out, settings)[0])
+    queries = _held_back(data, settings, settings.validation_queries)
     queries = queries.take(np.unique(np.linspace(0, len(queries) - 1, settings.validation_queries).astype(int)))
     history: list[Epoch] = []
     average = _Average(settings.average)
@@ -363,12 +320,17 @@ def _fit_until_best(
     return history
 
 
-def _split(data: TrainingData, settings: TrainingSettings) -> tuple[Events, Events]:
-    """The events to train on and those held back, with the histories that they are learned from."""
-    rows = held_out(data.events, data.hold_out, settings)
-    kept = np.ones(len(data.events), bool)
-    kept[rows] = len(data.events) == 1  # one event: nothing to validate on but itself
-    events, queries = data.events.take(kept), data.events.take(rows)
+def _held_back(data: TrainingData, settings: TrainingSettings, count: int) -> Events:
+    """The events held back; of a log in parts about `count` of them."""
+    return data.events.sample(lambda part: _split(part, data.hold_out, settings)[1], count)
+
+
+def _split(part: Events, hold_out: str, settings: TrainingSettings) -> tuple[Events, Events]:
+    """A part's events to train on and those held back, with the histories that they are learned from."""
+    rows = held_out(part, hold_out, settings)
+    kept = np.ones(len(part), bool)
+    kept[rows] = len(part) == 1  # one event: nothing to validate on but itself
+    events, queries = part.take(kept), part.take(rows)
     if settings.histories == "others":
         return with_other_items(events, events), with_other_items(queries, events)
     return events, queries
@@ -406,7 +368,7 @@ def _finished(history: list[Epoch], settings: TrainingSettings) -> bool:
 
 
 def _epochs(
-    model: TwoTowerModel, events: Events, settings: TrainingSettings, seed: int, done: int, epochs: int
+    model: TwoTowerModel, events: Log, settings: TrainingSettings, seed: int, done: int, epochs: int
 ) -> Iterator[tuple[int, float, float]]:
     """Trains passes `done + 1` to `epochs`, yielding each one's number, mean loss and seconds."""
     for epoch in range(done, epochs):
@@ -421,20 +383,24 @@ def _epochs(
         yield epoch + 1, loss, time.perf_counter() - start
 
 
-def batches(events: Events, batch_size: int, seed: int, epoch: int) -> tf.data.Dataset:
+def batches(log: Log, batch_size: int, seed: int, epoch: int) -> tf.data.Dataset:
     """Batches of the query tower's inputs, `item` and `weight`, gathered from columns in memory.
 
-    The order is a function of seed and epoch, so that a resumed training goes on alike.
+    The order is a function of seed and epoch, so that a resumed training goes on alike. A log in parts comes a part
+    after the other, each shuffled.
     """
-    columns = _columns(events)
-    order = np.random.default_rng([seed, epoch]).permutation(len(events))
 
     def gathered() -> Iterator[dict[str, np.ndarray]]:
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            yield {name: column[rows] for name, column in columns.items()}
+        chance = np.random.default_rng([seed, epoch])
+        for number in chance.permutation(len(log.parts)):
+            events = log.parts[number]()
+            columns, order = events.columns(), chance.permutation(len(events))
+            for start in range(0, len(order), batch_size):
+                rows = order[start : start + batch_size]
+                yield {name: column[rows] for name, column in columns.items()}
 
-    signature = {name: tf.TensorSpec([None, *column.shape[1:]], column.dtype) for name, column in columns.items()}
+    first = log.first.columns()
+    signature = {name: tf.TensorSpec([None, *column.shape[1:]], column.dtype) for name, column in first.items()}
     options = tf.data.Options()
     # There is nothing to tune, and at the end of a pass the tuner's thread may keep it waiting for up to its period,
     # which doubles all the time: 10 s after 20.
@@ -442,13 +408,10 @@ def batches(events: Events, batch_size: int, seed: int, epoch: int) -> tf.data.D
     return tf.data.Dataset.from_generator(gathered, output_signature=signature).prefetch(2).with_options(options)
 
 
-def _columns(events: Events) -> dict[str, np.ndarray]:
-    return {**events.inputs, "item": events.item, "weight": events.weight}
-
-
-def exact_ranks(model: TwoTowerModel, events: Events, batch_size: int = 1024) -> np.ndarray:
+def exact_ranks(model: TwoTowerModel, events: Events, batch_size: int | None = None) -> np.ndarray:
     """Rank [N] int, 0 the best, of each event's item among all items that are not in its history."""
     embedding, bias = model.vocabulary_embeddings()
+    batch_size = batch_size or max(1, min(1024, _SCORES // len(bias)))
     ranks = []
     for start in range(0, len(events), batch_size):
         batch = events.take(slice(start, start + batch_size))
@@ -481,45 +444,6 @@ def read_vocabulary(graph: tft.TFTransformOutput) -> tuple[list[bytes], np.ndarr
     return vocabulary, np.array([counts[item] for item in vocabulary], np.int64)
 
 
-def read_events(
-    examples: str, max_history: int, query_features: tuple[SideFeature, ...] = (), user_id: bool = False
-) -> Events:
-    """The transformed training events at URI `examples`, sorted by time and, where that is the same, by content.
-
-    Beam writes rows in another order each time; training must not depend on it. Weights are scaled to a mean of 1, so
-    that what they are measured in doesn't change what other settings, such as l2, come to.
-    """
-    types: dict[str, type] = {"item": int, "history": int, "weight": float, "timestamp": int, "user_hash": int}
-    types |= {QUERY_PREFIX + f.name: float if f.is_number else int for f in query_features}
-    types |= {"user": int} if user_id else {}
-    table = read_columns(examples, "train", types)
-    inputs = {"history": _pad(*ragged(table, "history"), max_history)}
-    for feature in query_features:
-        name = QUERY_PREFIX + feature.name
-        inputs[name] = scalars(table, name) if feature.is_number else _pad(*ragged(table, name))
-    if user_id:
-        inputs["user"] = scalars(table, "user").astype(np.int32)
-    row = np.arange(len(inputs["history"]))
-    events = Events(
-        row, scalars(table, "user_hash"), scalars(table, "item").astype(np.int32), scalars(table, "weight"), inputs
-    )
-    events = events.take(np.lexsort((content_hash(events), scalars(table, "timestamp"))))
-    return dataclasses.replace(events, row=row, weight=events.weight / events.weight.mean())
-
-
-def content_hash(events: Events) -> np.ndarray:
-    """A number [N] uint64 for what each event holds, equal for equal events."""
-    # FNV-1a, a column at a time; unsigned integers wrap around.
-    result = np.full(len(events), 14695981039346656037, np.uint64)
-    columns = [events.user, events.item, events.weight.view(np.int32)]
-    for value in events.inputs.values():
-        whole = value.view(np.int32) if value.dtype == np.float32 else value
-        columns.extend(whole.reshape(len(events), -1).T)
-    for column in columns:
-        result = (result ^ column.astype(np.uint64)) * np.uint64(1099511628211)
-    return result
-
-
 def read_item_features(catalogue: str, features: tuple[SideFeature, ...], vocabulary: list[bytes]) -> ItemFeatures:
     """The side features of the vocabulary's items, in its order, from the transformed catalogue at URI `catalogue`."""
     types = {f.name: float if f.is_number else int for f in features}
@@ -527,17 +451,5 @@ def read_item_features(catalogue: str, features: tuple[SideFeature, ...], vocabu
     row_of = {item: row for row, item in enumerate(scalars(table, "item_id"))}
     rows = np.array([row_of[item] for item in vocabulary])
     return ItemFeatures(
-        {f.name: scalars(table, f.name) if f.is_number else _pad(*ragged(table, f.name)) for f in features}
+        {f.name: scalars(table, f.name) if f.is_number else pad(*ragged(table, f.name)) for f in features}
     ).take(rows)
-
-
-def _pad(values: np.ndarray, offsets: np.ndarray, width: int | None = None) -> np.ndarray:
-    """Ragged int rows to [N, width] int32, padded with 0; by default as wide as the longest row, at least 1."""
-    lengths = np.diff(offsets)
-    width = width or max(1, int(lengths.max(initial=0)))
-    matrix = np.full((len(lengths), width), PADDING, np.int32)
-    row = np.repeat(np.arange(len(lengths)), lengths)
-    place = np.arange(len(values)) - np.repeat(offsets[:-1], lengths)
-    kept = place < width
-    matrix[row[kept], place[kept]] = values[kept]
-    return matrix
