@@ -21,8 +21,9 @@ from tfx.utils import path_utils
 from components import context
 from components.catalogue_gen.catalogue import LISTED
 from components.errors import InputError
-from components.examples import read_batches, read_columns, scalars, split_files
+from components.examples import read_batches, scalars, split_files
 from components.indexer import measure
+from components.indexer.gather import gather
 from components.indexer.measure import Query, read_queries
 from components.indexer.rules import read_attributes
 from components.indexer.servable import Index, Servable
@@ -128,21 +129,9 @@ def build_index(
     item_ids, display, embedding, bias = item_ids[kept], display[kept], embedding[kept], bias[kept]
     in_history = embed_ids(towers, "history_item", item_ids)
     progress(f"{len(item_ids):,} items embedded; gathering histories")
-    events = read_columns(
-        interactions, "train", {"user_id": bytes, "item_id": bytes, "timestamp": int, **user_features}
-    )
-    users, user = np.unique(scalars(events, "user_id"), return_inverse=True)
-    names, name = np.unique(scalars(events, "item_id"), return_inverse=True)
     row_of = {item: row for row, item in enumerate(item_ids)}
-    item = np.array([row_of.get(n, -1) for n in names], np.int64)[name]
-    there = item >= 0
-    time = scalars(events, "timestamp")
-    of_users = embed_ids(towers, "user", users)["embedding"]
-    values, splits = newest_distinct(user[there], item[there], time[there], len(users), stored_history)
-    # A later event overwrites what an earlier one of the same user left.
-    newest = np.zeros(len(users), np.int64)
-    order = np.lexsort((np.arange(len(user)), time))
-    newest[user[order]] = order
+    gathered = gather(interactions, row_of, stored_history, user_features)
+    of_users = embed_ids(towers, "user", gathered.user_ids)["embedding"]
     unused = np.zeros((0, 0), np.float32)
     return Index(
         item_ids=item_ids,
@@ -151,15 +140,12 @@ def build_index(
         bias=bias,
         history_embedding=in_history["embedding"],
         history_known=in_history["known"],
-        popularity=np.bincount(item[there], minlength=len(item_ids)).astype(np.float32),
-        user_ids=users,
+        popularity=gathered.events.astype(np.float32),
+        user_ids=gathered.user_ids,
         user_embedding=of_users if of_users.any() else of_users[:0],
-        user_context=np.array(
-            [context.serialize(row, user_features) for row in context.read_contexts(events, user_features, newest)],
-            dtype=object,
-        ),
-        history_values=values.astype(np.int32),
-        history_splits=splits,
+        user_context=gathered.contexts,
+        history_values=gathered.values.astype(np.int32),
+        history_splits=gathered.splits,
         cooccurrence=read_vectors(interactions, row_of, similar) if similar.method == "co_occurrence" else unused,
         attributes=read_attributes(catalogue, filter_types or {}, kept),
     )
@@ -221,35 +207,6 @@ def embed_ids(towers: Any, signature: str, ids: np.ndarray) -> dict[str, np.ndar
     embed = towers.signatures[signature]
     batches = [embed(ids=tf.constant(ids[first : first + _BATCH].tolist())) for first in range(0, len(ids), _BATCH)]
     return {name: np.concatenate([batch[name].numpy() for batch in batches]) for name in batches[0]}
-
-
-def newest_distinct(
-    user: np.ndarray, item: np.ndarray, time: np.ndarray, num_users: int, limit: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Each user's distinct items, newest first, at most `limit`.
-
-    Args:
-        user: [E] int, from 0 to num_users - 1.
-        item: [E] int.
-        time: [E] int; of equal times the later row counts as newer.
-        num_users: U.
-        limit: Most items of one user.
-
-    Returns:
-        values [V] and splits [U + 1] int64, so that user u has `values[splits[u]:splits[u + 1]]`.
-    """
-    newest = np.lexsort((-np.arange(len(user)), -time, user))
-    user, item = user[newest], item[newest]
-    # The first of each (user, item) in this order is its newest event.
-    pair = np.lexsort((np.arange(len(user)), item, user))
-    repeat = np.zeros(len(user), bool)
-    same = (user[pair][1:] == user[pair][:-1]) & (item[pair][1:] == item[pair][:-1])
-    repeat[pair[1:][same]] = True
-    user, item = user[~repeat], item[~repeat]
-    start = np.searchsorted(user, np.arange(num_users))
-    kept = np.arange(len(user)) - start[user] < limit if len(user) else np.zeros(0, bool)
-    counts = np.bincount(user[kept], minlength=num_users)
-    return item[kept], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def fingerprint(towers_dir: str, index: Index, settings: IndexerSettings) -> str:

@@ -18,7 +18,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from components.errors import InputError
 from components.indexer import servable as servable_module
-from components.indexer.executor import build_index, fingerprint, newest_distinct, save_servable
+from components.indexer.executor import build_index, fingerprint, save_servable
 from components.indexer.servable import Index
 from components.indexer.settings import IndexerSettings, SimilarSettings
 
@@ -557,20 +557,6 @@ def test_empty_catalogue_is_named(towers: str, tmp_path: Path) -> None:
     catalogue = write_examples(tmp_path / "catalogue", "catalogue", [])
     with pytest.raises(InputError, match="the catalogue has no items"):
         build_index(towers, catalogue, "", 1, EMBEDDING)
-
-
-@given(
-    events=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(0, 3)), max_size=30),
-    limit=st.integers(0, 4),
-)
-def test_newest_distinct_equals_the_plain_loop(events: list[tuple[int, int, int]], limit: int) -> None:
-    user, item, time = (np.array([event[c] for event in events], np.int64) for c in range(3))
-    values, splits = newest_distinct(user, item, time, 4, limit)
-    for u in range(4):
-        own = [(t, place, i) for place, (v, i, t) in enumerate(events) if v == u]
-        newest = [i for _, _, i in sorted(own, reverse=True)]
-        expected = list(dict.fromkeys(newest))[:limit]
-        assert values[splits[u] : splits[u + 1]].tolist() == expected
 
 
 @pytest.mark.parametrize(("compact", "tolerance"), [("float16", 0.01), ("int8", 0.1)])
