@@ -56,6 +56,7 @@ def main() -> None:
 
     from benchmarks.lineage import Lineage
     from components.evaluator import baselines
+    from components.evaluator.baselines.reading import read_training_events
     from components.examples import ragged, read_columns, scalars
     from components.indexer.executor import embed_catalogue
 
@@ -73,7 +74,7 @@ def main() -> None:
     table = read_columns(interactions, "eval", {"item_id": bytes, had: bytes})
     queries = make_queries(*ragged(table, had), scalars(table, "item_id"), row_of, every)
 
-    events = baselines.read_training_events(interactions)
+    events = read_training_events(interactions, config.evaluation.baselines)
     known = np.array([row_of[item] for item in events.item_ids.tolist()])
     counts = np.zeros(len(item_ids))
     counts[known] = events.popularity()

@@ -173,6 +173,13 @@ def padded(table: Columns, name: str, width: int | None = None) -> np.ndarray:
     return matrix
 
 
+def distinct(ids: np.ndarray) -> tuple[list[bytes], np.ndarray]:
+    """Returns the distinct ones of ids [N], as they come, and the place [N] int64 of each among them."""
+    place_of: dict[bytes, int] = {}
+    places = np.array([place_of.setdefault(name, len(place_of)) for name in ids.tolist()], np.int64)
+    return list(place_of), places
+
+
 class _Decoder:
     """Decodes serialized tf.Examples with a schema of a few features."""
 

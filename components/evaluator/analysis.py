@@ -20,6 +20,7 @@ from components import examples
 from components.errors import InputError
 from components.evaluator import baselines, validation
 from components.evaluator.answers import QUERY_FEATURES, JudgedModel
+from components.evaluator.baselines.reading import read_training_events
 from components.evaluator.bootstrap import interval
 from components.evaluator.extractor import (
     HISTORY_LENGTH,
@@ -32,10 +33,10 @@ from components.evaluator.extractor import (
 from components.evaluator.items import Items, read_items
 from components.evaluator.metrics import EXPOSURE_METRICS, GAINS, tfma_metrics
 from components.evaluator.report import CANDIDATE, CHAMPION, COUNT, OVERALL, Intervals, Lead, Report, Table
-from components.evaluator.sampling import read_sampled, share_of_users
 from components.evaluator.servable import check_servable, context_features, served_depth
 from components.evaluator.settings import EvaluatorSettings
 from components.progress import progress
+from components.sampling import read_sampled, share_of_users
 
 QUERY_SPLIT = "eval"
 
@@ -167,7 +168,7 @@ def _fit(
     interactions: str, catalogue: str, item_features: Sequence[str], settings: EvaluatorSettings, directory: str
 ) -> Items:
     """Fits the baselines, and writes them and the items of the catalogue to a directory."""
-    events = baselines.read_training_events(interactions)
+    events = read_training_events(interactions, settings.baselines)
     items = read_items(catalogue, item_features, events)
     items.save(directory)
     if items.features is not None:

@@ -12,6 +12,7 @@ from scipy import sparse
 from components import examples
 from components.evaluator import baselines
 from components.evaluator.baselines.base import Baseline, Ragged
+from components.evaluator.baselines.popularity import Popularity
 from components.evaluator.items import load_items
 from components.evaluator.metrics.history_overlap import categories_of
 from components.evaluator.metrics.ranks import label_ranks
@@ -132,13 +133,33 @@ def answer(baseline: Baseline, past: Ragged, depth: int, exclude_seen: bool) -> 
         depth: how many items are wanted.
         exclude_seen: whether the items of the history are left out.
     """
-    scores = baseline.scores(past)
     values, offsets = past
+    query = _row_numbers(offsets)
+    if isinstance(baseline, Popularity):
+        return _alike(baseline.popularity, query, values, len(offsets) - 1, depth, exclude_seen)
+    scores = baseline.scores(past)
     if exclude_seen:
-        scores[_row_numbers(offsets), values] = -np.inf
+        scores[query, values] = -np.inf
     # Of equal scores TensorFlow takes the smaller row, which is the more popular item.
     best, rows = (part.numpy() for part in tf.math.top_k(scores, min(depth, scores.shape[1])))
     rows = np.where(np.isneginf(best), -1, rows)
+    return np.pad(rows, [(0, 0), (0, depth - rows.shape[1])], constant_values=-1)
+
+
+def _alike(
+    scores: np.ndarray, query: np.ndarray, values: np.ndarray, count: int, depth: int, exclude_seen: bool
+) -> np.ndarray:
+    """Returns what `answer` does where scores [N] are the same for all queries: no matrix of them is needed."""
+    most = int(np.bincount(query, minlength=1).max(initial=0)) if exclude_seen else 0
+    best = tf.math.top_k(scores, min(depth + most, len(scores))).indices.numpy()
+    place = np.full(len(scores), -1, np.int32)
+    place[best] = np.arange(len(best))
+    left_out = np.zeros((count, len(best)), bool)
+    if exclude_seen:
+        among = place[values] >= 0
+        left_out[query[among], place[values[among]]] = True
+    first = np.argsort(left_out, axis=1, kind="stable")[:, :depth]
+    rows = np.where(np.take_along_axis(left_out, first, axis=1), -1, best[first])
     return np.pad(rows, [(0, 0), (0, depth - rows.shape[1])], constant_values=-1)
 
 

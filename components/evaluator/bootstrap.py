@@ -9,10 +9,11 @@ and machines, come out the same on every run, and are the same for all models, w
 
 from __future__ import annotations
 
-import hashlib
 import math
 
 import numpy as np
+
+from components.sampling import hashes
 
 # Beyond 12 a draw is as good as impossible (1 in 10^10).
 _CUMULATIVE = np.cumsum([math.exp(-1) / math.factorial(count) for count in range(13)])
@@ -33,11 +34,6 @@ def user_weights(users: np.ndarray, replicates: int) -> np.ndarray:
     weights = np.ones((len(ids), replicates + 1), np.uint8)
     weights[:, 1:] = np.searchsorted(_CUMULATIVE, uniform, side="right")
     return weights[user]
-
-
-def hashes(ids: np.ndarray) -> np.ndarray:
-    """Returns a hash of each of [N] bytes, uint64, the same on every machine."""
-    return np.array([int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big") for name in ids], np.uint64)
 
 
 def interval(replicates: np.ndarray, level: float) -> tuple[float, float]:

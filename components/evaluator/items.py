@@ -79,7 +79,7 @@ def read_items(catalogue: str, features: Sequence[str], events: TrainingEvents) 
     trained = set(events.item_ids)
     ids = np.concatenate([events.item_ids, [item for item in listed if item not in trained]]).astype(object)
     counts = np.zeros(len(ids), np.int64)
-    counts[: events.num_items] = np.bincount(events.item, minlength=events.num_items)
+    counts[: events.num_items] = events.counts
     items = Items(ids, counts, None)
     blocks = [_indicators(table, name, items.rows(listed), len(ids)) for name in features]
     if not any(block.nnz for block in blocks):

@@ -132,7 +132,10 @@ def build_index(
     row_of = {item: row for row, item in enumerate(item_ids)}
     gathered = gather(interactions, row_of, stored_history, user_features)
     of_users = embed_ids(towers, "user", gathered.user_ids)["embedding"]
-    unused = np.zeros((0, 0), np.float32)
+    together = np.zeros((0, 0), np.float32)
+    if similar.method == "co_occurrence":
+        progress("counting which items come together")
+        together = read_vectors(interactions, row_of, similar, int(gathered.events.sum()))
     return Index(
         item_ids=item_ids,
         display=display,
@@ -146,7 +149,7 @@ def build_index(
         user_context=gathered.contexts,
         history_values=gathered.values.astype(np.int32),
         history_splits=gathered.splits,
-        cooccurrence=read_vectors(interactions, row_of, similar) if similar.method == "co_occurrence" else unused,
+        cooccurrence=together,
         attributes=read_attributes(catalogue, filter_types or {}, kept),
     )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from components import context
-from components.examples import Columns, Features, read_batches, scalars
+from components.examples import Columns, Features, distinct, read_batches, scalars
 from components.progress import progress
 
 _BATCH = 131_072
@@ -103,20 +103,14 @@ def newest_distinct(user: np.ndarray, item: np.ndarray, time: np.ndarray, limit:
 
 def _numbered(batch: Columns, number_of: dict[bytes, int]) -> np.ndarray:
     """Numbers [B] int32 of a batch's users, who get the next ones where they are new."""
-    users, user = _distinct(scalars(batch, "user_id"))
+    users, user = distinct(scalars(batch, "user_id"))
     return np.array([number_of.setdefault(name, len(number_of)) for name in users], np.int32)[user]
 
 
 def _rows(batch: Columns, row_of: Mapping[bytes, int]) -> np.ndarray:
     """Rows [B] int32 of a batch's items, -1 for others."""
-    items, item = _distinct(scalars(batch, "item_id"))
+    items, item = distinct(scalars(batch, "item_id"))
     return np.array([row_of.get(name, -1) for name in items], np.int32)[item]
-
-
-def _distinct(ids: np.ndarray) -> tuple[Iterable[bytes], np.ndarray]:
-    """Distinct ids, and the place [B] among them of each."""
-    place_of: dict[bytes, int] = {}
-    return place_of, np.array([place_of.setdefault(name, len(place_of)) for name in ids.tolist()], np.int64)
 
 
 def _update(

@@ -38,6 +38,9 @@ class SimilarSettings(BaseModel):
     """co_occurrence: how many earlier items of its user an event counts for, at most `history.max_length`; the p-th
     counts 1 / p."""
 
+    max_events: int = Field(5_000_000, ge=1)
+    """co_occurrence: training events that are counted at most; of a longer log those of some users, drawn by a hash."""
+
     dim: int = Field(128, ge=1)
     """co_occurrence: length of the item vectors. More of it finds rarer items, fewer smooth more."""
 

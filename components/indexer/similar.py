@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
 from scipy import linalg, sparse
 
-from components.examples import ragged, read_batches, scalars
+from components.examples import ragged, scalars, split_files
 from components.indexer.settings import SimilarSettings
+from components.sampling import read_sampled, share_of_users
 
 _BATCH = 131_072
 _SPARE = 16
@@ -18,16 +20,20 @@ _TOLERANCE = 1e-4
 """How far products of a basis may be from those of an orthonormal one."""
 
 
-def read_vectors(interactions: str, row_of: Mapping[bytes, int], settings: SimilarSettings) -> np.ndarray:
+def read_vectors(interactions: str, row_of: Mapping[bytes, int], settings: SimilarSettings, events: int) -> np.ndarray:
     """Reads the training events and makes the items' vectors, see `vectors`.
 
     Args:
         interactions: URI of the events' Examples; only the split `train` is read.
         row_of: Row of each of the N items; events of others count for nothing.
-        settings: Window, length and popularity.
+        settings: Window, length, popularity, and how many events are counted.
+        events: How many there are.
     """
-    together = sparse.csr_array((len(row_of), len(row_of)), dtype=np.float32)
-    for batch in read_batches(interactions, "train", {"item_id": bytes, "history": bytes}, _BATCH):
+    share = 1.0 if events <= settings.max_events else share_of_users(interactions, "train", settings.max_events)
+    files = split_files(interactions, "train")
+    features = {"user_id": bytes, "item_id": bytes, "history": bytes}
+    sums = [sparse.csr_array((len(row_of), len(row_of)), dtype=np.float32)]
+    for batch in itertools.chain.from_iterable(read_sampled(file, features, _BATCH, share) for file in files):
         item = np.array([row_of.get(name, -1) for name in scalars(batch, "item_id")], np.int32)
         values, offsets = ragged(batch, "history")
         place = np.arange(len(values)) - np.repeat(offsets[:-1], np.diff(offsets))
@@ -35,8 +41,13 @@ def read_vectors(interactions: str, row_of: Mapping[bytes, int], settings: Simil
         later, place = np.repeat(item, np.diff(offsets))[near], place[near]
         earlier = np.array([row_of.get(name, -1) for name in values[near]], np.int32)
         there = (later >= 0) & (earlier >= 0)
-        together += cooccurrence(later[there], earlier[there], place[there], num_items=len(row_of))
-    return vectors(together, settings)
+        sums.append(cooccurrence(later[there], earlier[there], place[there], num_items=len(row_of)))
+        # To add each to the sum of all would take the more time the longer the log is.
+        while len(sums) > 1 and sums[-2].nnz <= 2 * sums[-1].nnz:
+            sums.append(sums.pop() + sums.pop())
+    while len(sums) > 1:
+        sums.append(sums.pop() + sums.pop())
+    return vectors(sums[0], settings)
 
 
 def cooccurrence(item: np.ndarray, earlier: np.ndarray, place: np.ndarray, num_items: int) -> sparse.csr_array:

@@ -6,7 +6,6 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
-from typing import Optional
 
 import numpy as np
 import pydantic
@@ -17,26 +16,28 @@ from scipy import sparse
 
 from components.errors import InputError
 from components.evaluator import baselines
-from components.evaluator.baselines import BaselineSettings, base, ease
+from components.evaluator.baselines import BaselineSettings, base, ease, reading
 from components.evaluator.baselines.base import Baseline, Ragged, TrainingEvents
 from components.evaluator.baselines.content import Content
 from components.evaluator.baselines.ials import Ials
+from components.evaluator.baselines.reading import read_training_events
 
 DAY = 86_400_000_000
 
 
-def log(events: list[tuple[str, str]], days: Optional[list[float]] = None) -> TrainingEvents:
-    """Events (user, item) in the order of time, a day apart unless said otherwise."""
+def log(events: list[tuple[str, str]]) -> TrainingEvents:
+    """Events (user, item) in the order of time, of which none is older than another."""
     users = sorted({user for user, _ in events})
     items = [item for _, item in events]
     ids = sorted(set(items), key=lambda item: (-items.count(item), item))
-    times = range(len(events)) if days is None else days
+    counts = np.array([items.count(item) for item in ids], np.int64)
     return TrainingEvents(
         user=np.array([users.index(user) for user, _ in events], np.int32),
         item=np.array([ids.index(item) for item in items], np.int32),
-        timestamp=np.array([int(time * DAY) for time in times], np.int64),
         item_ids=np.array([item.encode() for item in ids], object),
         num_users=len(users),
+        counts=counts,
+        recent=counts.astype(float),
     )
 
 
@@ -63,16 +64,21 @@ def test_popularity() -> None:
     assert scores.tolist() == [[3, 2, 2, 1]] * 2
 
 
-def test_recent_popularity() -> None:
-    events = log([("u", "a"), ("v", "a"), ("u", "b"), ("u", "c")], days=[0, 0, 2, 4])
-    scores = fit("recent_popularity", events, recent_half_life_days=2).scores(ragged([A]))
-    assert scores.tolist() == [[1 / 4 + 1 / 4, 1 / 2, 1]]
+def test_recent_popularity(tmp_path: Path) -> None:
+    rows = [("u", "a", 0), ("v", "a", 0), ("u", "b", 2 * DAY), ("u", "c", 4 * DAY)]
+    settings = BaselineSettings(names=("recent_popularity",), recent_half_life_days=2)
+    for name, order in (("old first", rows), ("new first", rows[::-1])):
+        events = read_training_events(write_log(tmp_path / name, order, shards=4), settings)
+        scores = baselines.fit(settings, events)["recent_popularity"].scores(ragged([A]))
+        assert events.item_ids.tolist() == [b"a", b"b", b"c"]
+        np.testing.assert_allclose(scores, [[1 / 4 + 1 / 4, 1 / 2, 1]], rtol=1e-6)
 
 
-def test_recent_popularity_without_times_is_popularity() -> None:
-    numbered = TrainingEvents(TOY.user, TOY.item, np.arange(8, dtype=np.int64), TOY.item_ids, TOY.num_users)
-    scores = fit("recent_popularity", numbered).scores(ragged([]))
-    np.testing.assert_allclose(scores, [[3, 2, 2, 1]], rtol=1e-5)
+def test_recent_popularity_without_times_is_popularity(tmp_path: Path) -> None:
+    rows = [(user, item, row) for row, (user, item) in enumerate([("u", "a"), ("v", "b"), ("u", "b")])]
+    events = read_training_events(write_log(tmp_path, rows), BaselineSettings())
+    scores = fit("recent_popularity", events).scores(ragged([]))
+    np.testing.assert_allclose(scores, [[2, 1]], rtol=1e-5)
 
 
 def test_item_knn() -> None:
@@ -281,19 +287,42 @@ def write_log(path: Path, rows: list[tuple[str, str, int]], shards: int = 1) -> 
 
 def test_reading_training_events(tmp_path: Path) -> None:
     rows = [("v", "b", 5), ("u", "c", 9), ("v", "c", 7), ("u", "a", 1)]
-    events = baselines.read_training_events(write_log(tmp_path, rows))
+    events = read_training_events(write_log(tmp_path, rows), BaselineSettings())
     assert events.item_ids.tolist() == [b"c", b"a", b"b"]
-    assert events.timestamp.tolist() == [1, 5, 7, 9]
     assert events.user.tolist() == [0, 1, 1, 0]
     assert events.item.tolist() == [1, 2, 0, 0]
     assert (events.num_users, events.num_items) == (2, 3)
-    assert (events.user.dtype, events.item.dtype, events.timestamp.dtype) == (np.int32, np.int32, np.int64)
+    assert events.counts.tolist() == [2, 1, 1]
+    assert (events.user.dtype, events.item.dtype, events.counts.dtype) == (np.int32, np.int32, np.int64)
+
+
+def test_of_a_long_log_the_events_of_some_users_are_kept_whatever_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_BATCH", 50)
+    draw = np.random.default_rng(0)
+    rows = [(f"u{draw.integers(0, 100)}", f"i{draw.integers(0, 20):02}", time) for time in range(1_000)]
+    whole = read_training_events(write_log(tmp_path / "one", rows), BaselineSettings())
+    some = read_training_events(write_log(tmp_path / "some", rows, shards=3), BaselineSettings(max_events=300))
+    again = read_training_events(write_log(tmp_path / "again", rows[::-1]), BaselineSettings(max_events=300))
+    assert len(whole.user) == 1_000
+    assert 50 < len(some.user) <= 300
+    assert some.counts.tolist() == whole.counts.tolist()
+    np.testing.assert_allclose(some.recent, whole.recent, rtol=1e-9)
+    assert (some.user.tolist(), some.item.tolist()) == (again.user.tolist(), again.item.tolist())
+    assert some.num_users == len(set(some.user.tolist())) == some.user.max() + 1
+    # Users are there with all of their events, in the order of time.
+    ids = sorted({user for user, _, _ in rows})
+    own = {user: [item for whose, item, _ in rows if whose == user] for user in ids}
+    for number in range(some.num_users):
+        items = [some.item_ids[item].decode() for item in some.item[some.user == number]]
+        assert items in own.values()
 
 
 def test_the_order_of_simultaneous_events_is_fixed_and_says_nothing_of_popularity(tmp_path: Path) -> None:
     rows = [(f"u{user:02}", f"i{item:02}", 0) for item in range(40) for user in range(41 - item)]
-    events = baselines.read_training_events(write_log(tmp_path / "one", rows))
-    again = baselines.read_training_events(write_log(tmp_path / "other", rows[::-1], shards=3))
+    events = read_training_events(write_log(tmp_path / "one", rows), BaselineSettings())
+    again = read_training_events(write_log(tmp_path / "other", rows[::-1], shards=3), BaselineSettings())
     assert events.user.tolist() == again.user.tolist()
     assert events.item.tolist() == again.item.tolist()
     steps = np.concatenate([np.diff(events.item[events.user == user]) for user in range(41)])
@@ -302,7 +331,7 @@ def test_the_order_of_simultaneous_events_is_fixed_and_says_nothing_of_popularit
 
 def test_no_training_events(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no training events"):
-        baselines.read_training_events(write_log(tmp_path, []))
+        read_training_events(write_log(tmp_path, []), BaselineSettings())
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ def ids(*names: str) -> np.ndarray:
 
 def training_events(item: list[int], names: np.ndarray) -> TrainingEvents:
     rows = np.array(item, np.int32)
-    return TrainingEvents(np.zeros(len(rows), np.int32), rows, np.arange(len(rows)), names, 1)
+    counts = np.bincount(rows, minlength=len(names))
+    return TrainingEvents(np.zeros(len(rows), np.int32), rows, names, 1, counts, counts)
 
 
 def test_items_are_the_trained_ones_and_then_the_rest_of_the_catalogue(tmp_path: Path) -> None:
@@ -74,6 +75,24 @@ class FakeBaseline:
 
 def ragged(*rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([row for of_query in rows for row in of_query], np.int32), np.cumsum([0, *map(len, rows)])
+
+
+@given(
+    scores=st.lists(st.integers(0, 3), min_size=1, max_size=6),
+    known=st.lists(st.sets(st.integers(0, 5)), min_size=1, max_size=4),
+    depth=st.integers(1, 8),
+    exclude_seen=st.booleans(),
+)
+def test_popular_items_are_answered_as_if_each_query_had_scores_of_its_own(
+    scores: list[int], known: list[set[int]], depth: int, exclude_seen: bool
+) -> None:
+    from components.evaluator.answers import answer
+    from components.evaluator.baselines.popularity import Popularity
+
+    past = ragged(*([row for row in rows if row < len(scores)] for rows in known))
+    popularity = Popularity(np.array(scores, np.float32))
+    expected = answer(FakeBaseline(list(map(float, scores))), past, depth, exclude_seen)
+    assert answer(popularity, past, depth, exclude_seen).tolist() == expected.tolist()
 
 
 def test_a_baselines_answer() -> None:

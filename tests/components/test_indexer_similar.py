@@ -12,10 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
+from components.indexer import similar
 from components.indexer.executor import fingerprint, save_servable
 from components.indexer.servable import Index
 from components.indexer.settings import IndexerSettings, SimilarSettings
 from components.indexer.similar import cooccurrence, orthonormal, read_vectors, vectors
+from components.sampling import hashes, share_of_users
+from tests.components.conftest import write_examples
 from tests.components.test_indexer import ITEMS, make_index, strings, write_towers
 
 FULL = SimilarSettings(dim=64, popularity_exponent=0.5)
@@ -85,7 +88,38 @@ def test_histories_are_read_up_to_the_window(tmp_path: Path) -> None:
     for window, pairs in ((1, [[0, 1, 0], [1, 0, 1], [0, 1, 0]]), (2, [[0, 1, 0.5], [1, 0, 1], [0.5, 1, 0]])):
         settings = SimilarSettings(dim=8, window=window)
         expected = vectors(sparse.csr_array(np.pad(np.array(pairs, np.float32), [[0, 1], [0, 1]])), settings)
-        assert read_vectors(str(tmp_path), rows, settings) == pytest.approx(expected, abs=1e-6)
+        assert read_vectors(str(tmp_path), rows, settings, events=3) == pytest.approx(expected, abs=1e-6)
+
+
+def test_long_logs_are_added_up_in_batches_and_counted_by_some_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = np.random.default_rng(0)
+    events = [
+        {
+            "user_id": f"u{row % 60}",
+            "item_id": f"i{draw.integers(0, 9)}",
+            "history": [f"i{draw.integers(0, 9)}" for _ in range(3)],
+        }
+        for row in range(300)
+    ]
+    rows = {f"i{item}".encode(): item for item in range(9)}
+    whole, chosen = str(tmp_path / "whole"), str(tmp_path / "few")
+    write_examples(Path(whole), "train", events)
+
+    def read(uri: str, batch: int, **changed: int) -> np.ndarray:
+        monkeypatch.setattr(similar, "_BATCH", batch)
+        return read_vectors(uri, rows, SimilarSettings(dim=9, **changed), events=300)
+
+    at_once = read(whole, 1_000)
+    assert read(whole, 7) == pytest.approx(at_once, abs=1e-4)
+    share = share_of_users(whole, "train", 100)
+    few = [event for event in events if (hashes([event["user_id"].encode()]) < np.uint64(share * 2**64)).all()]
+    assert 50 < len(few) <= 100
+    write_examples(Path(chosen), "train", few)
+    expected = read(chosen, 1_000)
+    assert read(whole, 50, max_events=100) == pytest.approx(expected, abs=1e-4)
+    assert not np.allclose(expected, at_once, atol=1e-2)
 
 
 @pytest.mark.parametrize("compact", ["float32", "int8"])

@@ -8,14 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.errors import InputError
 from components.evaluator.baselines.settings import NAMES, BaselineSettings
 from components.progress import progress
 
 if TYPE_CHECKING:
     from components.evaluator.baselines.base import Baseline, TrainingEvents
 
-__all__ = ["NAMES", "BaselineSettings", "fit", "load", "read_training_events", "save"]
+__all__ = ["NAMES", "BaselineSettings", "fit", "load", "save"]
 
 
 def fit(settings: BaselineSettings, events: TrainingEvents) -> dict[str, Baseline]:
@@ -64,34 +63,6 @@ def load(directory: str) -> dict[str, Baseline]:
         if arrays:
             baselines[name] = kind(**arrays)
     return baselines
-
-
-def read_training_events(uri: str) -> TrainingEvents:
-    """Reads the split `train` of the Interactions artifact at `uri`.
-
-    Events of the same time come in a fixed order that has nothing to do with the items: files don't keep the log's.
-
-    Raises:
-        InputError: there are no training events.
-    """
-    import numpy as np
-
-    from components.evaluator.baselines.base import TrainingEvents
-    from components.examples import read_columns, scalars
-    from components.interaction_gen.events import mixed
-
-    table = read_columns(uri, "train", {"user_id": bytes, "item_id": bytes, "timestamp": int})
-    if not table.num_rows:
-        raise InputError(f"{uri}: no training events, so there is nothing to fit the baselines to")
-    users, user = np.unique(scalars(table, "user_id"), return_inverse=True)
-    ids, item = np.unique(scalars(table, "item_id"), return_inverse=True)
-    timestamp = scalars(table, "timestamp")
-
-    ranked = np.argsort(-np.bincount(item), kind="stable")
-    row = np.empty(len(ids), np.int32)
-    row[ranked] = np.arange(len(ids))
-    order = np.lexsort((mixed(user * len(ids) + item), timestamp))
-    return TrainingEvents(user[order].astype(np.int32), row[item][order], timestamp[order], ids[ranked], len(users))
 
 
 def _kinds() -> dict[str, type[Baseline]]:

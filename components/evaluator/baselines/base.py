@@ -19,17 +19,19 @@ _BLOCK_CELLS = 1 << 22
 
 @dataclass(frozen=True)
 class TrainingEvents:
-    """n training events in the order of time."""
+    """n training events in the order of time: all, or of a long log all of some users."""
 
     user: np.ndarray
     """[n] int32, from 0 to num_users - 1."""
     item: np.ndarray
     """[n] int32 rows; a smaller row is the more popular item, of equals the smaller id."""
-    timestamp: np.ndarray
-    """[n] int64 microseconds."""
     item_ids: np.ndarray
     """[N] bytes, dtype object: the id of each row."""
     num_users: int
+    counts: np.ndarray
+    """[N] int64, training events of each item, of all users."""
+    recent: np.ndarray
+    """[N] float64, the same where an event counts 2^(-age / half-life), the age at the last event of all."""
     features: sparse.csr_array | None = None
     """[N, F] float32: which categories an item has, scaled to length 1; None where items have none."""
 
@@ -40,7 +42,7 @@ class TrainingEvents:
 
     def popularity(self) -> np.ndarray:
         """Training events of each item, [N] float32."""
-        return np.bincount(self.item, minlength=self.num_items).astype(np.float32)
+        return self.counts.astype(np.float32)
 
     def matrix(self) -> sparse.csr_array:
         """Which user had which item, [num_users, N] float32 of ones."""

@@ -26,6 +26,9 @@ class BaselineSettings(BaseModel):
     """Which are fitted: popularity (most events), recent_popularity (most recent events), item_knn (items of the same
     users as those of the history), ease (a linear autoencoder), markov (what followed the newest item), content
     (items with the categories of the history's items), ials (matrix factorisation; needs the extra `ials`)."""
+    max_events: PositiveInt = 5_000_000
+    """Training events that item_knn, ease, markov and ials are fitted to at most; of more those of some users, drawn by
+    a hash. The popular items are counted in all of them."""
     recent_half_life_days: PositiveFloat = 14.0
     """recent_popularity: after how many days an event counts half. Without times the events of a file count alike."""
     item_knn_neighbours: PositiveInt = 200

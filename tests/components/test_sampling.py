@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from components import examples
-from components.evaluator.sampling import read_sampled, share_of_users
+from components.sampling import read_sampled, share_of_users
 from tests.components.conftest import write_examples
 
 USERS = 300
