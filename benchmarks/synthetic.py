@@ -115,7 +115,8 @@ def config(folder: Path, size: str, evaluated: int) -> dict[str, object]:
         "training": {
             "loss": "mixed",
             "optimizer": "lazy_adam",
-            "batch_size": 4096,
+            "batch_size": 1024,
+            "uniform_negatives": 1024,
             "epochs": 2,
             "refit": False,
         },
