@@ -1,0 +1,187 @@
+"""The one place that says how to connect to the metadata (MLMD), and opens it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ml_metadata.metadata_store import metadata_store
+from ml_metadata.proto import metadata_store_pb2
+from tfx.orchestration import metadata
+
+from components.errors import InputError
+from pipeline.config import Config
+
+_PAGE = "see docs/metadata.md"
+_PROBE_SECONDS = 5.0
+_REFUSED = re.compile(r"password authentication failed|role .* does not exist|no password supplied|pg_hba\.conf")
+_NO_DATABASE = re.compile(r"database .* does not exist|Unknown database")
+_NO_RIGHTS = re.compile(r"permission denied|command denied|Access denied for user .* to database|must be owner", re.I)
+_SCHEMA = re.compile(r"database version (\d+) is (?:older|greater) than library version (\d+)")
+_LOG_PREFIX = re.compile(r"^[IWEF]\d{4} .*?\] ", re.M)
+
+
+def connection_config(config: Config) -> metadata_store_pb2.ConnectionConfig:
+    """How to reach a pipeline's metadata.
+
+    Raises:
+        InputError: The password is not where the config says.
+    """
+    settings = config.metadata
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.retry_options.max_num_retries = settings.retries
+    if settings.backend == "sqlite":
+        connection.sqlite.filename_uri = str(config.output.absolute() / config.name / "metadata.sqlite")
+        connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+        return connection
+    server: Any
+    if settings.backend == "postgresql":
+        server = connection.postgresql
+        server.host, server.port, server.dbname = settings.host, str(settings.server_port), settings.database
+    else:
+        server = connection.mysql
+        server.port, server.database = settings.server_port, settings.database
+        if settings.host.startswith("/"):
+            server.socket = settings.host
+        else:
+            # The client takes this one name for that of a Unix socket.
+            server.host = "127.0.0.1" if settings.host == "localhost" else settings.host
+        if settings.tls:
+            for option, key in (("ca", "ca"), ("cert", "certificate"), ("key", "key")):
+                path = getattr(settings.tls, key) or ""
+                if path and not os.path.isfile(path):
+                    raise InputError(f"metadata.tls.{key}: there is no file {path}")
+                setattr(server.ssl_options, option, path)
+    server.user = settings.user
+    server.skip_db_creation = True  # a user who may make databases is more than is needed
+    password = _password(config)
+    if password:
+        server.password = password
+    return connection
+
+
+def _password(config: Config) -> str:
+    settings = config.metadata
+    if settings.password_env:
+        if settings.password_env not in os.environ:
+            raise InputError(f"metadata.password_env: the environment has no variable {settings.password_env}")
+        return os.environ[settings.password_env]
+    if settings.password_file:
+        try:
+            return Path(settings.password_file).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise InputError(f"metadata.password_file: {settings.password_file} can't be read: {reason}") from None
+    return ""
+
+
+def open_store(connection: metadata_store_pb2.ConnectionConfig) -> metadata_store.MetadataStore:
+    """Opens the metadata of runs that there have been.
+
+    Raises:
+        InputError: There was none, or the server can't be used; the message says why.
+    """
+    if connection.HasField("sqlite"):
+        path = connection.sqlite.filename_uri
+        if not os.path.isfile(path):
+            raise InputError(f"{path}: no such file, so there was no run yet; make one with `recommender run`")
+        return metadata_store.MetadataStore(connection)
+    with _explained(connection):
+        return metadata_store.MetadataStore(connection)
+
+
+class Handle(metadata.Metadata):
+    """TFX's handle on the metadata, which says in words of ours why it can't be opened."""
+
+    def __enter__(self) -> Handle:
+        with _explained(self.connection_config):
+            super().__enter__()
+        return self
+
+
+@contextlib.contextmanager
+def _explained(connection: metadata_store_pb2.ConnectionConfig) -> Iterator[None]:
+    """Turns what a server refuses into one message; MLMD's client writes the reason to the standard error alone."""
+    if connection.HasField("sqlite"):
+        yield
+        return
+    sys.stderr.flush()
+    saved = os.dup(2)
+    failure: RuntimeError | None = None
+    with tempfile.TemporaryFile() as collected:
+        os.dup2(collected.fileno(), 2)
+        try:
+            yield
+        except RuntimeError as error:
+            failure = error
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            collected.seek(0)
+            said = collected.read()
+            with contextlib.suppress(OSError):
+                os.write(2, said)
+    if failure is not None:
+        raise InputError(_reason(connection, f"{said.decode(errors='replace')}\n{failure}")) from failure
+
+
+def _reason(connection: metadata_store_pb2.ConnectionConfig, said: str) -> str:
+    """Why a server can't be used.
+
+    Args:
+        connection: How it was to be reached.
+        said: What its client has to say.
+    """
+    mysql = connection.HasField("mysql")
+    config = connection.mysql if mysql else connection.postgresql
+    database = config.database if mysql else config.dbname
+    place = config.socket if mysql and config.socket else f"{config.host}:{config.port}"
+    server = f"metadata: the {'MySQL' if mysql else 'PostgreSQL'} server at {place}"
+    unreachable = _unreachable(config)
+    if unreachable:
+        return (
+            f"{server} can't be reached: {unreachable}; is it running, and are metadata.host and metadata.port right?"
+        )
+    who = f"user {config.user!r}"
+    if _NO_DATABASE.search(said):
+        return f"{server} has no database {database!r}: make it, or mend metadata.database; {_PAGE}"
+    if _NO_RIGHTS.search(said):
+        return f"{server} gives {who} no right to make tables in the database {database!r}: grant it; {_PAGE}"
+    if refused := _REFUSED.search(said):
+        why = "no entry for it in pg_hba.conf" if "pg_hba" in refused[0] else "a wrong password, or no such user"
+        return f"{server} refuses {who}: {why}; check metadata.user and the password; {_PAGE}"
+    if mysql and "mysql_real_connect failed" in said:
+        return (
+            f"{server} refuses {who}: a wrong password, no such user, TLS that the server wants or has not, or a user "
+            f"who does not log in by mysql_native_password, which MLMD needs; {_PAGE}"
+        )
+    if schema := _SCHEMA.search(said):
+        return (
+            f"{server} has tables of another release of MLMD in the database {database!r}: their schema is version "
+            f"{schema[1]}, this one's is {schema[2]}; name another database, or install what made them; {_PAGE}"
+        )
+    text = " ".join(_LOG_PREFIX.sub("", said).split())
+    return f"{server} can't be used with the database {database!r}: {text[-500:]}"
+
+
+def _unreachable(config: Any) -> str:
+    """Why no connection to the server can be made at all; empty if one can."""
+    path = getattr(config, "socket", "") or (config.host if config.host.startswith("/") else "")
+    try:
+        if path:
+            name = f"{path}/.s.PGSQL.{config.port}" if os.path.isdir(path) else path
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(_PROBE_SECONDS)
+                client.connect(name)
+        else:
+            socket.create_connection((config.host, int(config.port)), _PROBE_SECONDS).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
