@@ -30,6 +30,7 @@ from tfx.proto.orchestration import pipeline_pb2
 from tfx.types import artifact_utils
 
 from components.errors import InputError
+from pipeline.beam_args import check_job_service
 from pipeline.failures import explain
 from pipeline.metadata import Handle
 from pipeline.preprocessing import ITEM_COUNTS
@@ -185,13 +186,15 @@ def _run_node(
     name = node.node_info.id
     terminal.start(name)
     started = time.monotonic()
+    executor = runner_utils.extract_executor_spec(deployment, name)
     try:
+        check_job_service(getattr(executor, "beam_pipeline_args", ()))
         info = launcher.Launcher(
             pipeline_node=node,
             mlmd_connection=Handle(connection),
             pipeline_info=ir.pipeline_info,
             pipeline_runtime_spec=ir.runtime_spec,
-            executor_spec=runner_utils.extract_executor_spec(deployment, name),
+            executor_spec=executor,
             custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
         ).launch()
         with Handle(connection) as handle:

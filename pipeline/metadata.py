@@ -59,12 +59,20 @@ def connection_config(config: Config) -> metadata_store_pb2.ConnectionConfig:
                 if path and not os.path.isfile(path):
                     raise InputError(f"metadata.tls.{key}: there is no file {path}")
                 setattr(server.ssl_options, option, path)
-    server.user = settings.user
+    quoted = _quoted if settings.backend == "postgresql" else str
+    server.user = quoted(settings.user)
     server.skip_db_creation = True  # a user who may make databases is more than is needed
     password = _password(config)
     if password:
-        server.password = password
+        server.password = quoted(password)
     return connection
+
+
+def _quoted(value: str) -> str:
+    """A value as libpq wants it in a list of `name=value`, which is what MLMD makes of its settings as they are."""
+    if re.fullmatch(r"[\w.@:/+=-]+", value, re.ASCII):
+        return value
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _password(config: Config) -> str:

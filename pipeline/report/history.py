@@ -99,7 +99,7 @@ def run_ids(history: History) -> list[str]:
     """The ids of all runs, oldest first."""
     store = history.store
     runs = sorted(store.get_contexts_by_type(_RUN_TYPE), key=lambda found: found.id)
-    if len(store.get_contexts_by_type(_PIPELINE_TYPE)) > 1:
+    if any(found.name != history.pipeline for found in store.get_contexts_by_type(_PIPELINE_TYPE)):
         own = store.get_context_by_type_and_name(_PIPELINE_TYPE, history.pipeline)
         executions = {found.id for found in store.get_executions_by_context(own.id)} if own else set()
         runs = [run for run in runs if any(e.id in executions for e in store.get_executions_by_context(run.id))]

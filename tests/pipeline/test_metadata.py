@@ -35,6 +35,21 @@ def test_postgresql(monkeypatch):
     assert connection.retry_options.max_num_retries == 9
 
 
+@pytest.mark.parametrize(
+    ("password", "given"),
+    [
+        ("s3cret", "s3cret"),
+        ("two words", "'two words'"),
+        ("it's a \\", r"'it\'s a \\'"),
+        ("x host=evil", "'x host=evil'"),
+    ],
+)
+def test_a_password_can_be_any_text(password, given, monkeypatch):
+    """MLMD puts it into a list of `name=value` as it is; expected is what libpq's manual says of such lists."""
+    monkeypatch.setenv("PASSWORD_OF_SHOP", password)
+    assert connection_config(config_of(**SERVER, password_env="PASSWORD_OF_SHOP")).postgresql.password == given
+
+
 def test_mysql(tmp_path):
     (tmp_path / "password").write_text("s3cret\n")
     (tmp_path / "ca.pem").touch()

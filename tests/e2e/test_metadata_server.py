@@ -1,0 +1,141 @@
+"""Runs whose metadata are on a database server: the cache, lineage, reports and reindexing, and a server that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from components.errors import InputError
+from pipeline.config import Config, load_config
+from pipeline.metadata import connection_config, open_store
+from pipeline.report.history import History, run_ids
+from tests.e2e import world as small_world
+from tests.e2e.database_server import DATABASE, PASSWORD, Server, server
+from tests.e2e.world import Ended, World
+
+pytestmark = pytest.mark.slow
+
+CONFIG = ("--config", "config.yaml")
+
+
+@pytest.fixture(scope="module", params=["postgresql", "mysql"])
+def database(request: pytest.FixtureRequest) -> Iterator[Server]:
+    yield from server(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PASSWORD_OF_SHOP", PASSWORD)
+
+
+@pytest.fixture(scope="module")
+def place(database: Server, world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The world's folder, with the server's metadata in its config."""
+    folder = tmp_path_factory.mktemp(database.backend)
+    small_world.write_world(world, folder)
+    quick = {"training.epochs": 2, "evaluation.thresholds": {"hit_rate@10": {"min": 0.0}}}
+    small_world.write_config(folder / "config.yaml", {"metadata": database.settings, **quick})
+    return folder
+
+
+def config_of(place: Path) -> Config:
+    return load_config(place / "config.yaml")
+
+
+def test_runs_reports_and_reindexing_go_by_the_server(place: Path, database: Server, cli: Callable[..., Ended]) -> None:
+    first = cli(place, "run", *CONFIG)
+    assert first.code == 0, first.text
+    assert set(first.states().values()) == {"done"}
+
+    # The machine of the database fails between two runs.
+    database.kill()
+    down = cli(place, "run", *CONFIG)
+    assert down.code == 2, down.text
+    assert f"127.0.0.1:{database.port} can't be reached: Connection refused" in down.text
+    assert len(down.stdout.strip().split("\n")) == 3, "where the log is, the error, how long it took"
+    database.start()
+
+    second = cli(place, "run", *CONFIG)
+    assert second.code == 0, second.text
+    # What is on disk only the Pusher knows, so that one is never cached.
+    assert {node for node, state in second.states().items() if state != "cached"} <= {"Pusher"}
+    assert "nothing new" in second.stdout
+    assert "report: " in second.stdout
+
+    page = cli(place, "report", *CONFIG, "--out", "page.html")
+    assert page.code == 0, page.text
+    assert "InteractionGen" in (place / "page.html").read_text(encoding="utf-8")
+    [version] = small_world.versions(place)
+    runs = run_ids(History(open_store(connection_config(config_of(place))), small_world.NAME))
+    assert len(runs) == 2
+    compared = cli(place, "compare", version.name, runs[1], *CONFIG, "--out", "compare.html")
+    assert compared.code == 0, compared.text
+
+    reindexed = cli(place, "reindex", *CONFIG)
+    assert reindexed.code == 0, reindexed.text
+    assert "Trainer" not in reindexed.states()
+
+    for path in place.rglob("*"):
+        assert path.name != "metadata.sqlite"
+        if path.is_file() and path.suffix in (".log", ".html", ".json"):
+            assert PASSWORD not in path.read_text(encoding="utf-8", errors="replace"), path
+    assert PASSWORD not in first.text + down.text + second.text
+
+
+def test_several_pipelines_share_a_database(place: Path, database: Server, cli: Callable[..., Ended]) -> None:
+    other = ("--set", "name=other", "--only", "ImportSchemaGen")
+    before = run_ids(History(open_store(connection_config(config_of(place))), small_world.NAME))
+    ended = cli(place, "run", *CONFIG, *other)
+    assert ended.code == 0, ended.text
+    store = open_store(connection_config(config_of(place)))
+    assert run_ids(History(store, small_world.NAME)) == before
+    assert len(run_ids(History(store, "other"))) == 1
+    nothing = cli(place, "reindex", *CONFIG, "--set", "name=other")
+    assert nothing.code == 2
+    assert "no training has ended yet" in nothing.text
+
+
+def test_what_the_server_refuses_is_said(place: Path, database: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusal(**changes: str) -> str:
+        config = config_of(place)
+        metadata = config.metadata.model_copy(update=changes)
+        with pytest.raises(InputError) as raised:
+            open_store(connection_config(config.model_copy(update={"metadata": metadata})))
+        assert PASSWORD not in str(raised.value)
+        return str(raised.value)
+
+    monkeypatch.setenv("WRONG", "not it")
+    assert "refuses user 'shop': a wrong password" in refusal(password_env="WRONG")
+    # MySQL doesn't tell a user without rights whether a database is there.
+    unknown = {"postgresql": "has no database 'nowhere': make it", "mysql": "no right to make tables in the database"}
+    assert unknown[database.backend] in refusal(database="nowhere")
+    admin = "postgres" if database.backend == "postgresql" else DATABASE
+    database.sql("CREATE DATABASE untouchable;", admin)
+    if database.backend == "mysql":
+        database.sql("GRANT SELECT ON untouchable.* TO shop;", admin)
+    assert "gives user 'shop' no right to make tables in the database 'untouchable'" in refusal(database="untouchable")
+
+
+@pytest.mark.parametrize("version", [1, 99])
+def test_tables_of_another_release_are_left_alone(place: Path, database: Server, version: int) -> None:
+    table = "mlmdenv" if database.backend == "postgresql" else "MLMDEnv"
+    connection = connection_config(config_of(place))
+    open_store(connection)  # makes the tables where this test runs alone
+    own = database.sql(f"SELECT schema_version FROM {table};")
+    database.sql(f"UPDATE {table} SET schema_version = {version};")
+    try:
+        with pytest.raises(InputError, match=rf"schema is version {version}, this one's is {own}; name another"):
+            open_store(connection)
+        assert database.sql(f"SELECT schema_version FROM {table};") == str(version)
+    finally:
+        database.sql(f"UPDATE {table} SET schema_version = {own};")
+
+
+def test_a_password_in_a_file(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "password").write_text(f"{PASSWORD}\n")
+    monkeypatch.delenv("PASSWORD_OF_SHOP")
+    config = config_of(place)
+    by_file = config.metadata.model_copy(update={"password_env": None, "password_file": str(tmp_path / "password")})
+    assert open_store(connection_config(config.model_copy(update={"metadata": by_file}))) is not None
