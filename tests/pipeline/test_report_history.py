@@ -29,6 +29,7 @@ class Store:
         path.touch()
         self.store = open_store(sqlite(path))
         self.history = history.History(self.store, "shop")
+        self.pipeline = "shop"
         contexts = {
             name: self.store.put_context_type(metadata_store_pb2.ContextType(name=name))
             for name in ("pipeline_run", "node")
@@ -50,7 +51,7 @@ class Store:
         for name, value in settings.items():
             execution.custom_properties[name].string_value = value
         [number] = self.store.put_executions([execution])
-        contexts = [self.context("pipeline_run", run), self.context("node", f"shop.{node}")]
+        contexts = [self.context("pipeline_run", run), self.context("node", f"{self.pipeline}.{node}")]
         associations = [metadata_store_pb2.Association(execution_id=number, context_id=context) for context in contexts]
         self.store.put_attributions_and_associations([], associations)
         return number
@@ -158,3 +159,29 @@ def test_a_run_that_was_killed_stopped_in_the_middle_of_a_node(made: Store) -> N
     stopped = history.find_run(made.history).stopped_at
     assert stopped is not None
     assert (stopped.name, stopped.state, stopped.complete) == ("Trainer", "stopped", False)
+
+
+def test_runs_and_versions_of_other_pipelines_in_the_store_are_not_ours(made: Store) -> None:
+    kind = made.store.put_context_type(metadata_store_pb2.ContextType(name="pipeline"))
+    shop, other = made.store.put_contexts(
+        [metadata_store_pb2.Context(type_id=kind, name=name) for name in ("shop", "other")]
+    )
+
+    def belong(context: int, executions: list[int]) -> None:
+        links = [metadata_store_pb2.Association(execution_id=number, context_id=context) for number in executions]
+        made.store.put_attributions_and_associations([], links)
+
+    belong(shop, [execution.id for execution in made.store.get_executions()])
+    before = history.run_ids(made.history)
+    own = {execution.id for execution in made.store.get_executions()}
+    made.pipeline = "other"
+    made.push(DAY.format(9), "20260109030405", 1)
+    belong(other, [execution.id for execution in made.store.get_executions() if execution.id not in own])
+
+    of_other = history.History(made.store, "other")
+    assert history.run_ids(made.history) == before
+    assert history.run_ids(of_other) == [DAY.format(9)]
+    assert history.run_ids(history.History(made.store, "neither")) == []
+    assert history.find_run(of_other, "20260109030405").id == DAY.format(9)
+    with pytest.raises(InputError, match="no run here pushed it"):
+        history.find_run(made.history, "20260109030405")
