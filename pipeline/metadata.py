@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2
@@ -21,9 +20,7 @@ from pipeline.config import Config
 
 _PAGE = "see docs/metadata.md"
 _PROBE_SECONDS = 5.0
-_REFUSED = re.compile(r"password authentication failed|role .* does not exist|no password supplied|pg_hba\.conf")
-_NO_DATABASE = re.compile(r"database .* does not exist|Unknown database")
-_NO_RIGHTS = re.compile(r"permission denied|command denied|Access denied for user .* to database|must be owner", re.I)
+_NO_RIGHTS = re.compile(r"command denied|Access denied for user .* to database")
 _SCHEMA = re.compile(r"database version (\d+) is (?:older|greater) than library version (\d+)")
 _LOG_PREFIX = re.compile(r"^[IWEF]\d{4} .*?\] ", re.M)
 
@@ -41,38 +38,22 @@ def connection_config(config: Config) -> metadata_store_pb2.ConnectionConfig:
         connection.sqlite.filename_uri = str(config.output.absolute() / config.name / "metadata.sqlite")
         connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
         return connection
-    server: Any
-    if settings.backend == "postgresql":
-        server = connection.postgresql
-        server.host, server.port, server.dbname = settings.host, str(settings.server_port), settings.database
+    server = connection.mysql
+    server.port, server.database, server.user = settings.port, settings.database, settings.user
+    if settings.host.startswith("/"):
+        server.socket = settings.host
     else:
-        server = connection.mysql
-        server.port, server.database = settings.server_port, settings.database
-        if settings.host.startswith("/"):
-            server.socket = settings.host
-        else:
-            # The client takes this one name for that of a Unix socket.
-            server.host = "127.0.0.1" if settings.host == "localhost" else settings.host
-        if settings.tls:
-            for option, key in (("ca", "ca"), ("cert", "certificate"), ("key", "key")):
-                path = getattr(settings.tls, key) or ""
-                if path and not os.path.isfile(path):
-                    raise InputError(f"metadata.tls.{key}: there is no file {path}")
-                setattr(server.ssl_options, option, path)
-    quoted = _quoted if settings.backend == "postgresql" else str
-    server.user = quoted(settings.user)
+        # The client takes this one name for that of a Unix socket.
+        server.host = "127.0.0.1" if settings.host == "localhost" else settings.host
+    if settings.tls:
+        for option, key in (("ca", "ca"), ("cert", "certificate"), ("key", "key")):
+            path = getattr(settings.tls, key) or ""
+            if path and not os.path.isfile(path):
+                raise InputError(f"metadata.tls.{key}: there is no file {path}")
+            setattr(server.ssl_options, option, path)
     server.skip_db_creation = True  # a user who may make databases is more than is needed
-    password = _password(config)
-    if password:
-        server.password = quoted(password)
+    server.password = _password(config)
     return connection
-
-
-def _quoted(value: str) -> str:
-    """A value as libpq wants it in a list of `name=value`, which is what MLMD makes of its settings as they are."""
-    if re.fullmatch(r"[\w.@:/+=-]+", value, re.ASCII):
-        return value
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _password(config: Config) -> str:
@@ -147,49 +128,41 @@ def _reason(connection: metadata_store_pb2.ConnectionConfig, said: str) -> str:
         connection: How it was to be reached.
         said: What its client has to say.
     """
-    mysql = connection.HasField("mysql")
-    config = connection.mysql if mysql else connection.postgresql
-    database = config.database if mysql else config.dbname
-    place = config.socket if mysql and config.socket else f"{config.host}:{config.port}"
-    server = f"metadata: the {'MySQL' if mysql else 'PostgreSQL'} server at {place}"
+    config = connection.mysql
+    server = f"metadata: the server at {config.socket or f'{config.host}:{config.port}'}"
     unreachable = _unreachable(config)
     if unreachable:
         return (
             f"{server} can't be reached: {unreachable}; is it running, and are metadata.host and metadata.port right?"
         )
-    who = f"user {config.user!r}"
-    if _NO_DATABASE.search(said):
-        return f"{server} has no database {database!r}: make it, or mend metadata.database; {_PAGE}"
+    user, database = f"user {config.user!r}", f"database {config.database!r}"
+    if "Unknown database" in said:
+        return f"{server} has no {database}: make it, or mend metadata.database; {_PAGE}"
     if _NO_RIGHTS.search(said):
-        return f"{server} gives {who} no right to make tables in the database {database!r}: grant it; {_PAGE}"
-    if refused := _REFUSED.search(said):
-        why = "no entry for it in pg_hba.conf" if "pg_hba" in refused[0] else "a wrong password, or no such user"
-        return f"{server} refuses {who}: {why}; check metadata.user and the password; {_PAGE}"
-    if mysql and "mysql_real_connect failed" in said:
+        return f"{server} gives {user} no right to make tables in the {database}: grant it; {_PAGE}"
+    if "mysql_real_connect failed" in said:
         return (
-            f"{server} refuses {who}: a wrong password, no such user, TLS that the server wants or has not, or a user "
+            f"{server} refuses {user}: a wrong password, no such user, TLS that the server wants or has not, or a user "
             f"who does not log in by mysql_native_password, which MLMD needs; {_PAGE}"
         )
     if schema := _SCHEMA.search(said):
         return (
-            f"{server} has tables of another release of MLMD in the database {database!r}: their schema is version "
+            f"{server} has tables of another release of MLMD in the {database}: their schema is version "
             f"{schema[1]}, this one's is {schema[2]}; name another database, or install what made them; {_PAGE}"
         )
     text = " ".join(_LOG_PREFIX.sub("", said).split())
-    return f"{server} can't be used with the database {database!r}: {text[-500:]}"
+    return f"{server} can't be used with the {database}: {text[-500:]}"
 
 
-def _unreachable(config: Any) -> str:
+def _unreachable(config: metadata_store_pb2.MySQLDatabaseConfig) -> str:
     """Why no connection to the server can be made at all; empty if one can."""
-    path = getattr(config, "socket", "") or (config.host if config.host.startswith("/") else "")
     try:
-        if path:
-            name = f"{path}/.s.PGSQL.{config.port}" if os.path.isdir(path) else path
+        if config.socket:
             with socket.socket(socket.AF_UNIX) as client:
                 client.settimeout(_PROBE_SECONDS)
-                client.connect(name)
+                client.connect(config.socket)
         else:
-            socket.create_connection((config.host, int(config.port)), _PROBE_SECONDS).close()
+            socket.create_connection((config.host, config.port), _PROBE_SECONDS).close()
     except OSError as error:
         return error.strerror or str(error)
     return ""

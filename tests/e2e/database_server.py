@@ -1,4 +1,4 @@
-"""Real database servers of the distribution's packages, each in a folder of its own, on the loopback."""
+"""A real MariaDB server of the distribution's package, in a folder of its own, on the loopback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from tests.e2e.world import wait_for
 
-REQUIRED = "DATABASE_SERVERS_REQUIRED"
+REQUIRED = "DATABASE_SERVER_REQUIRED"
 """A variable of the environment that makes a missing server an error, where it could have been installed."""
 
 USER, PASSWORD, DATABASE = "shop", "s3cret, 'quoted'", "recommender"
@@ -26,14 +26,13 @@ _ADMIN_PASSWORD = "of the admin"
 
 
 class Server:
-    """A PostgreSQL or MariaDB server that can be killed and started again with the same data."""
+    """A MariaDB server that can be killed and started again with the same data."""
 
-    def __init__(self, backend: str) -> None:
-        self.backend = backend
+    def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="metadata-"))
         self.port = _free_port()
         self._process: Optional[subprocess.Popen[bytes]] = None
-        # Neither server runs as root.
+        # It does not run as root.
         self._account = "nobody" if os.getuid() == 0 else None
         if self._account:
             os.chown(self.folder, pwd.getpwnam(self._account).pw_uid, -1)
@@ -43,7 +42,7 @@ class Server:
     def settings(self) -> dict[str, Any]:
         """The config's section `metadata`; the password is in PASSWORD_OF_SHOP."""
         return {
-            "backend": self.backend,
+            "backend": "mysql",
             "host": "127.0.0.1",
             "port": self.port,
             "database": DATABASE,
@@ -57,15 +56,13 @@ class Server:
             self._process = subprocess.Popen(
                 self._command(), cwd=self.folder, stdout=log, stderr=log, user=self._account, start_new_session=True
             )
-        wait_for(self._answers, f"the start of {self.backend}")
+        wait_for(self._answers, "the start of MariaDB")
 
     def kill(self) -> None:
         """Ends it at once, as when its machine fails."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-            # PostgreSQL's children notice, and leave the shared memory that a new server needs.
-            wait_for(lambda: not self._answers(), f"the end of {self.backend}")
             self._process = None
 
     def remove(self) -> None:
@@ -73,29 +70,21 @@ class Server:
         self.kill()
         shutil.rmtree(self.folder)
 
-    def sql(self, statements: str, database: str = DATABASE) -> str:
+    def sql(self, statements: str) -> str:
         """Runs statements as the admin; returns what the client prints."""
-        environment = {**os.environ, "PGPASSWORD": _ADMIN_PASSWORD, "MYSQL_PWD": _ADMIN_PASSWORD}
-        if self.backend == "postgresql":
-            call = [_binary("psql"), "-qtA", "-h", "127.0.0.1", "-p", str(self.port), "-U", "admin", "-d", database]
-        else:
-            call = [_binary("mariadb"), "-N", "-h", "127.0.0.1", "-P", str(self.port), "-u", "admin", "-D", database]
-        done = subprocess.run(call, input=statements, env=environment, capture_output=True, text=True, check=False)
+        call = [_binary("mariadb"), "--no-defaults", "-N", "-h", "127.0.0.1", "-P", str(self.port), "-u", "admin"]
+        environment = {**os.environ, "MYSQL_PWD": _ADMIN_PASSWORD}
+        done = subprocess.run(
+            [*call, DATABASE], input=statements, env=environment, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
     def _make(self) -> None:
         """Makes the data folder, the user and the database."""
-        password = PASSWORD.replace("'", "''")
-        if self.backend == "postgresql":
-            (self.folder / "admin").write_text(_ADMIN_PASSWORD)
-            initdb = [_binary("initdb"), "-D", f"{self.folder}/data", "-U", "admin", "--auth=scram-sha-256"]
-            self._run([*initdb, f"--pwfile={self.folder}/admin", "--encoding=UTF8", "--no-sync"])
-            self.start()
-            self.sql(f"CREATE USER {USER} PASSWORD '{password}';\nCREATE DATABASE {DATABASE} OWNER {USER};", "postgres")
-            return
         install = [_binary("mariadb-install-db"), "--no-defaults", f"--datadir={self.folder}/data", "--skip-test-db"]
         self._run([*install, "--auth-root-authentication-method=normal"])
+        password = PASSWORD.replace("'", "''")
         (self.folder / "init.sql").write_text(
             f"CREATE DATABASE IF NOT EXISTS {DATABASE};\n"
             f"CREATE USER IF NOT EXISTS admin@'%' IDENTIFIED BY '{_ADMIN_PASSWORD}';\n"
@@ -106,9 +95,6 @@ class Server:
         self.start()
 
     def _command(self) -> list[str]:
-        if self.backend == "postgresql":
-            data = [_binary("postgres"), "-D", f"{self.folder}/data", "-p", str(self.port)]
-            return [*data, "-k", str(self.folder), "-h", "127.0.0.1"]
         return [
             _binary("mariadbd"),
             "--no-defaults",
@@ -127,20 +113,16 @@ class Server:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def _answers(self) -> bool:
-        if self.backend == "mysql":
-            with socket.socket() as client:
-                return client.connect_ex(("127.0.0.1", self.port)) == 0
-        ready = [_binary("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
-        return subprocess.run(ready, check=False).returncode == 0
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self.port)) == 0
 
 
-def server(backend: str) -> Iterator[Server]:
+def server() -> Iterator[Server]:
     """A server that runs, for a fixture; the test is skipped where the package is not installed, but not in CI."""
-    name, package = {"postgresql": ("postgres", "postgresql"), "mysql": ("mariadbd", "mariadb-server")}[backend]
-    if _found(name) is None:
-        message = f"there is no {name}: install Debian's package {package}"
+    if _found("mariadbd") is None:
+        message = "there is no mariadbd: install Debian's package mariadb-server"
         pytest.fail(message) if os.environ.get(REQUIRED) else pytest.skip(message)
-    made = Server(backend)
+    made = Server()
     try:
         yield made
     finally:
@@ -154,9 +136,8 @@ def _binary(name: str) -> str:
 
 
 def _found(name: str) -> Optional[str]:
-    """A program's path; Debian puts those of PostgreSQL aside."""
-    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    return shutil.which(name, path=os.pathsep.join([*map(str, versions), os.environ["PATH"], "/usr/sbin"]))
+    """A program's path; Debian has servers where users don't look."""
+    return shutil.which(name, path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
 
 
 def _free_port() -> int:

@@ -12,7 +12,7 @@ from pipeline.config import Config, load_config
 from pipeline.metadata import connection_config, open_store
 from pipeline.report.history import History, run_ids
 from tests.e2e import world as small_world
-from tests.e2e.database_server import DATABASE, PASSWORD, Server, server
+from tests.e2e.database_server import PASSWORD, Server, server
 from tests.e2e.world import Ended, World
 
 pytestmark = pytest.mark.slow
@@ -20,9 +20,9 @@ pytestmark = pytest.mark.slow
 CONFIG = ("--config", "config.yaml")
 
 
-@pytest.fixture(scope="module", params=["postgresql", "mysql"])
-def database(request: pytest.FixtureRequest) -> Iterator[Server]:
-    yield from server(request.param)
+@pytest.fixture(scope="module")
+def database() -> Iterator[Server]:
+    yield from server()
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def _password(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def place(database: Server, world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The world's folder, with the server's metadata in its config."""
-    folder = tmp_path_factory.mktemp(database.backend)
+    folder = tmp_path_factory.mktemp("place")
     small_world.write_world(world, folder)
     quick = {"training.epochs": 2, "evaluation.thresholds": {"hit_rate@10": {"min": 0.0}}}
     small_world.write_config(folder / "config.yaml", {"metadata": database.settings, **quick})
@@ -108,29 +108,26 @@ def test_what_the_server_refuses_is_said(place: Path, database: Server, monkeypa
 
     monkeypatch.setenv("WRONG", "not it")
     assert "refuses user 'shop': a wrong password" in refusal(password_env="WRONG")
-    # MySQL doesn't tell a user without rights whether a database is there.
-    unknown = {"postgresql": "has no database 'nowhere': make it", "mysql": "no right to make tables in the database"}
-    assert unknown[database.backend] in refusal(database="nowhere")
-    admin = "postgres" if database.backend == "postgresql" else DATABASE
-    database.sql("CREATE DATABASE untouchable;", admin)
-    if database.backend == "mysql":
-        database.sql("GRANT SELECT ON untouchable.* TO shop;", admin)
+    # A user without rights is not told whether a database is there.
+    assert "no right to make tables in the database 'nowhere'" in refusal(database="nowhere")
+    database.sql("GRANT ALL ON gone.* TO shop;")
+    assert "has no database 'gone': make it" in refusal(database="gone")
+    database.sql("CREATE DATABASE untouchable; GRANT SELECT ON untouchable.* TO shop;")
     assert "gives user 'shop' no right to make tables in the database 'untouchable'" in refusal(database="untouchable")
 
 
 @pytest.mark.parametrize("version", [1, 99])
 def test_tables_of_another_release_are_left_alone(place: Path, database: Server, version: int) -> None:
-    table = "mlmdenv" if database.backend == "postgresql" else "MLMDEnv"
     connection = connection_config(config_of(place))
     open_store(connection)  # makes the tables where this test runs alone
-    own = database.sql(f"SELECT schema_version FROM {table};")
-    database.sql(f"UPDATE {table} SET schema_version = {version};")
+    own = database.sql("SELECT schema_version FROM MLMDEnv;")
+    database.sql(f"UPDATE MLMDEnv SET schema_version = {version};")
     try:
         with pytest.raises(InputError, match=rf"schema is version {version}, this one's is {own}; name another"):
             open_store(connection)
-        assert database.sql(f"SELECT schema_version FROM {table};") == str(version)
+        assert database.sql("SELECT schema_version FROM MLMDEnv;") == str(version)
     finally:
-        database.sql(f"UPDATE {table} SET schema_version = {own};")
+        database.sql(f"UPDATE MLMDEnv SET schema_version = {own};")
 
 
 def test_a_password_in_a_file(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from components.errors import InputError
 from pipeline.config import Config, load_config
 from pipeline.metadata import Handle, connection_config, open_store
 
-SERVER = {"backend": "postgresql", "host": "db.example", "database": "recommender", "user": "shop"}
+SERVER = {"backend": "mysql", "host": "db.example", "database": "recommender", "user": "shop"}
 
 
 def config_of(**metadata: Any) -> Config:
@@ -26,50 +26,35 @@ def test_by_default_it_is_a_file_beside_the_artifacts():
     assert connection.WhichOneof("config") == "sqlite"
 
 
-def test_postgresql(monkeypatch):
-    monkeypatch.setenv("PASSWORD_OF_SHOP", "s3cret")
-    connection = connection_config(config_of(**SERVER, password_env="PASSWORD_OF_SHOP", retries=9))
-    server = connection.postgresql
-    assert (server.host, server.port, server.dbname) == ("db.example", "5432", "recommender")
-    assert (server.user, server.password, server.skip_db_creation) == ("shop", "s3cret", True)
-    assert connection.retry_options.max_num_retries == 9
-
-
-@pytest.mark.parametrize(
-    ("password", "given"),
-    [
-        ("s3cret", "s3cret"),
-        ("two words", "'two words'"),
-        ("it's a \\", r"'it\'s a \\'"),
-        ("x host=evil", "'x host=evil'"),
-    ],
-)
-def test_a_password_can_be_any_text(password, given, monkeypatch):
-    """MLMD puts it into a list of `name=value` as it is; expected is what libpq's manual says of such lists."""
-    monkeypatch.setenv("PASSWORD_OF_SHOP", password)
-    assert connection_config(config_of(**SERVER, password_env="PASSWORD_OF_SHOP")).postgresql.password == given
-
-
 def test_mysql(tmp_path):
     (tmp_path / "password").write_text("s3cret\n")
     (tmp_path / "ca.pem").touch()
-    settings = {**SERVER, "backend": "mysql", "password_file": str(tmp_path / "password")}
-    server = connection_config(config_of(**settings, tls={"ca": str(tmp_path / "ca.pem")})).mysql
+    settings = {**SERVER, "password_file": str(tmp_path / "password"), "retries": 9}
+    connection = connection_config(config_of(**settings, tls={"ca": str(tmp_path / "ca.pem")}))
+    assert connection.retry_options.max_num_retries == 9
+    server = connection.mysql
     assert (server.host, server.port, server.database, server.user) == ("db.example", 3306, "recommender", "shop")
     assert (server.password, server.ssl_options.ca) == ("s3cret", str(tmp_path / "ca.pem"))
+    assert server.skip_db_creation
     # MySQL's clients take the name localhost for a Unix socket's.
     assert connection_config(config_of(**{**settings, "host": "localhost"})).mysql.host == "127.0.0.1"
-    assert connection_config(config_of(**{**settings, "host": "/run/mysqld/mysqld.sock"})).mysql.socket
+    socket_ = "/run/mysqld/mysqld.sock"
+    assert connection_config(config_of(**{**settings, "host": socket_})).mysql.socket == socket_
+
+
+def test_a_password_in_the_environment(monkeypatch):
+    monkeypatch.setenv("PASSWORD_OF_SHOP", "s3cret ")
+    assert connection_config(config_of(**SERVER, password_env="PASSWORD_OF_SHOP")).mysql.password == "s3cret "
 
 
 @pytest.mark.parametrize(
     ("metadata", "words"),
     [
-        ({"backend": "postgresql", "host": "h"}, "needs database, user"),
-        ({"host": "h"}, "host: only with backend postgresql or mysql"),
+        ({"backend": "mysql", "host": "h"}, "needs database, user"),
+        ({"host": "h"}, "host: only with backend mysql"),
+        ({**SERVER, "backend": "postgresql"}, "take mysql"),
         ({**SERVER, "password": "s3cret"}, "metadata.password: unknown key"),
         ({**SERVER, "password_env": "A", "password_file": "b"}, "exclude each other"),
-        ({**SERVER, "tls": {"ca": "ca.pem"}}, "built without TLS"),
         ({**SERVER, "port": 0}, "metadata.port"),
         ({**SERVER, "database": "a; drop table b"}, "metadata.database"),
         ({"backend": "oracle"}, "metadata.backend"),
@@ -88,7 +73,7 @@ def test_a_wrong_config_is_refused(metadata, words, tmp_path):
     [
         ({"password_env": "NOT_SET_ANYWHERE"}, "the environment has no variable NOT_SET_ANYWHERE"),
         ({"password_file": "/nowhere/password"}, "/nowhere/password can't be read: No such file"),
-        ({"backend": "mysql", "tls": {"ca": "/nowhere/ca.pem"}}, "metadata.tls.ca: there is no file /nowhere/ca.pem"),
+        ({"tls": {"ca": "/nowhere/ca.pem"}}, "metadata.tls.ca: there is no file /nowhere/ca.pem"),
     ],
 )
 def test_what_is_not_there_is_named(more, words):
@@ -97,13 +82,12 @@ def test_what_is_not_there_is_named(more, words):
     assert words in str(raised.value)
 
 
-@pytest.mark.parametrize("backend", ["postgresql", "mysql"])
-def test_a_server_that_does_not_answer(backend, monkeypatch):
+def test_a_server_that_does_not_answer(monkeypatch):
     monkeypatch.setenv("PASSWORD_OF_SHOP", "s3cret")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = {**SERVER, "backend": backend, "host": "127.0.0.1", "port": port, "password_env": "PASSWORD_OF_SHOP"}
+    server = {**SERVER, "host": "127.0.0.1", "port": port, "password_env": "PASSWORD_OF_SHOP"}
     connection = connection_config(config_of(**server))
     for opened in (lambda: open_store(connection), lambda: Handle(connection).__enter__()):
         with pytest.raises(InputError, match=rf"127\.0\.0\.1:{port} can't be reached: Connection refused") as raised:
