@@ -6,8 +6,6 @@ import contextlib
 import os
 import re
 import socket
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +20,6 @@ _PAGE = "see docs/metadata.md"
 _PROBE_SECONDS = 5.0
 _NO_RIGHTS = re.compile(r"command denied|Access denied for user .* to database")
 _SCHEMA = re.compile(r"database version (\d+) is (?:older|greater) than library version (\d+)")
-_LOG_PREFIX = re.compile(r"^[IWEF]\d{4} .*?\] ", re.M)
 
 
 def connection_config(config: Config) -> metadata_store_pb2.ConnectionConfig:
@@ -81,7 +78,6 @@ def open_store(connection: metadata_store_pb2.ConnectionConfig) -> metadata_stor
         path = connection.sqlite.filename_uri
         if not os.path.isfile(path):
             raise InputError(f"{path}: no such file, so there was no run yet; make one with `recommender run`")
-        return metadata_store.MetadataStore(connection)
     with _explained(connection):
         return metadata_store.MetadataStore(connection)
 
@@ -97,44 +93,25 @@ class Handle(metadata.Metadata):
 
 @contextlib.contextmanager
 def _explained(connection: metadata_store_pb2.ConnectionConfig) -> Iterator[None]:
-    """Turns what a server refuses into one message; MLMD's client writes the reason to the standard error alone."""
-    if connection.HasField("sqlite"):
+    """Turns what a server refuses into one message."""
+    try:
         yield
-        return
-    sys.stderr.flush()
-    saved = os.dup(2)
-    failure: RuntimeError | None = None
-    with tempfile.TemporaryFile() as collected:
-        os.dup2(collected.fileno(), 2)
-        try:
-            yield
-        except RuntimeError as error:
-            failure = error
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            collected.seek(0)
-            said = collected.read()
-            with contextlib.suppress(OSError):
-                os.write(2, said)
-    if failure is not None:
-        raise InputError(_reason(connection, f"{said.decode(errors='replace')}\n{failure}")) from failure
+    except RuntimeError as error:
+        if connection.HasField("sqlite"):
+            raise
+        raise InputError(_reason(connection.mysql, str(error))) from error
 
 
-def _reason(connection: metadata_store_pb2.ConnectionConfig, said: str) -> str:
+def _reason(config: metadata_store_pb2.MySQLDatabaseConfig, said: str) -> str:
     """Why a server can't be used.
 
     Args:
-        connection: How it was to be reached.
-        said: What its client has to say.
+        config: How it was to be reached.
+        said: What MLMD has to say.
     """
-    config = connection.mysql
     server = f"metadata: the server at {config.socket or f'{config.host}:{config.port}'}"
-    unreachable = _unreachable(config)
-    if unreachable:
-        return (
-            f"{server} can't be reached: {unreachable}; is it running, and are metadata.host and metadata.port right?"
-        )
+    if why := _unreachable(config):
+        return f"{server} can't be reached: {why}; is it running, and are metadata.host and metadata.port right?"
     user, database = f"user {config.user!r}", f"database {config.database!r}"
     if "Unknown database" in said:
         return f"{server} has no {database}: make it, or mend metadata.database; {_PAGE}"
@@ -150,8 +127,7 @@ def _reason(connection: metadata_store_pb2.ConnectionConfig, said: str) -> str:
             f"{server} has tables of another release of MLMD in the {database}: their schema is version "
             f"{schema[1]}, this one's is {schema[2]}; name another database, or install what made them; {_PAGE}"
         )
-    text = " ".join(_LOG_PREFIX.sub("", said).split())
-    return f"{server} can't be used with the {database}: {text[-500:]}"
+    return f"{server} can't be used with the {database}: {' '.join(said.split())[-500:]}"
 
 
 def _unreachable(config: metadata_store_pb2.MySQLDatabaseConfig) -> str:

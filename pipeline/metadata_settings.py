@@ -10,8 +10,8 @@ from pipeline.settings import Settings
 
 
 class DatabaseTlsSettings(Settings):
-    """TLS to the metadata's server. MLMD's client encrypts by it, but neither checks the server's certificate nor refuses a
-    server without TLS: let the server require TLS of the user (`REQUIRE SSL`)."""
+    """TLS to the metadata's server. MLMD's client encrypts by it, but neither checks the server's certificate nor
+    refuses a server without TLS: let the server require TLS of the user (`REQUIRE SSL`)."""
 
     ca: str
     """A PEM file of the authorities that the server's certificate is from."""
