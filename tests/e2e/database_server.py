@@ -30,6 +30,7 @@ class Server:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="metadata-"))
+        self.certificate = self.folder / "certificate.pem"
         self.port = _free_port()
         self._process: Optional[subprocess.Popen[bytes]] = None
         # It does not run as root.
@@ -84,6 +85,8 @@ class Server:
         """Makes the data folder, the user and the database."""
         install = [_binary("mariadb-install-db"), "--no-defaults", f"--datadir={self.folder}/data", "--skip-test-db"]
         self._run([*install, "--auth-root-authentication-method=normal"])
+        key = ["-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", self.certificate.name]
+        self._run(["openssl", "req", "-x509", *key, "-days", "2", "-subj", "/CN=127.0.0.1"])
         password = PASSWORD.replace("'", "''")
         (self.folder / "init.sql").write_text(
             f"CREATE DATABASE IF NOT EXISTS {DATABASE};\n"
@@ -104,6 +107,8 @@ class Server:
             f"--socket={self.folder}/socket",
             f"--pid-file={self.folder}/pid",
             f"--init-file={self.folder}/init.sql",
+            f"--ssl-cert={self.certificate}",
+            f"--ssl-key={self.folder}/key.pem",
         ]
 
     def _run(self, call: list[str]) -> None:

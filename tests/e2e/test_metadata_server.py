@@ -10,6 +10,7 @@ import pytest
 from components.errors import InputError
 from pipeline.config import Config, load_config
 from pipeline.metadata import connection_config, open_store
+from pipeline.metadata_settings import DatabaseTlsSettings
 from pipeline.report.history import History, run_ids
 from tests.e2e import world as small_world
 from tests.e2e.database_server import PASSWORD, Server, server
@@ -128,6 +129,18 @@ def test_tables_of_another_release_are_left_alone(place: Path, database: Server,
         assert database.sql("SELECT schema_version FROM MLMDEnv;") == str(version)
     finally:
         database.sql(f"UPDATE MLMDEnv SET schema_version = {own};")
+
+
+def test_tls_where_the_server_wants_it(place: Path, database: Server) -> None:
+    config = config_of(place)
+    database.sql("ALTER USER shop REQUIRE SSL;")
+    try:
+        with pytest.raises(InputError, match=r"refuses user 'shop': .* TLS that the server wants"):
+            open_store(connection_config(config))
+        tls = config.metadata.model_copy(update={"tls": DatabaseTlsSettings(ca=str(database.certificate))})
+        assert open_store(connection_config(config.model_copy(update={"metadata": tls}))) is not None
+    finally:
+        database.sql("ALTER USER shop REQUIRE NONE;")
 
 
 def test_a_password_in_a_file(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

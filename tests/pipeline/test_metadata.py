@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -100,3 +101,13 @@ def test_no_run_yet(tmp_path: Path):
     with pytest.raises(InputError, match=r"no such file.*recommender run"):
         open_store(connection_config(config))
     assert not list(tmp_path.iterdir())
+
+
+def test_the_examples_of_the_page_are_configs(tmp_path: Path):
+    page = (Path(__file__).parents[2] / "docs" / "metadata.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert examples
+    for example in examples:
+        path = tmp_path / "config.yaml"
+        path.write_text(f"name: shop\ndata: {{interactions: {{path: log.csv}}}}\n{example}")
+        assert load_config(path).metadata.backend == "mysql"
