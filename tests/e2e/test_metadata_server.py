@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ml_metadata.proto import metadata_store_pb2
 
 from components.errors import InputError
 from pipeline.config import Config, load_config
@@ -129,6 +130,16 @@ def test_tables_of_another_release_are_left_alone(place: Path, database: Server,
         assert database.sql("SELECT schema_version FROM MLMDEnv;") == str(version)
     finally:
         database.sql(f"UPDATE MLMDEnv SET schema_version = {own};")
+
+
+@pytest.mark.parametrize("text", ["a\\b", 'it\'s "it"', '{"delimiter": "\\t"}', "ä🎬", "%s; -- x", "x" * 70_000])
+def test_any_text_comes_back(place: Path, text: str) -> None:
+    store = open_store(connection_config(config_of(place)))
+    kind = store.put_artifact_type(metadata_store_pb2.ArtifactType(name="note"))
+    note = metadata_store_pb2.Artifact(type_id=kind, uri="/nowhere")
+    note.custom_properties["text"].string_value = text
+    [number] = store.put_artifacts([note])
+    assert store.get_artifacts_by_id([number])[0].custom_properties["text"].string_value == text
 
 
 def test_tls_where_the_server_wants_it(place: Path, database: Server) -> None:
