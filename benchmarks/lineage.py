@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
-from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2
-from tfx.orchestration import metadata
+
+from components.errors import InputError
+from pipeline.config import Config
+from pipeline.metadata import connection_config, open_store
 
 Artifact = metadata_store_pb2.Artifact
 Execution = metadata_store_pb2.Execution
@@ -20,20 +21,23 @@ class Lineage:
     """The executions of a pipeline and their artifacts.
 
     Args:
-        metadata_path: The MLMD database; the process ends with a message where there is none.
+        config: The pipeline's; the process ends with a message where there are no metadata.
     """
 
-    def __init__(self, metadata_path: Path) -> None:
-        if not metadata_path.exists():
-            sys.exit(f"{metadata_path}: there is none: run the pipeline first, `recommender run`")
-        self._path = metadata_path
-        self._store = metadata_store.MetadataStore(metadata.sqlite_metadata_connection_config(str(metadata_path)))
+    def __init__(self, config: Config) -> None:
+        self._pipeline = config.name
+        try:
+            self._store = open_store(connection_config(config))
+        except InputError as error:
+            sys.exit(str(error))
 
     def newest(self, component: str) -> Any:
         """The newest Execution of a component that has ended well or came from the cache, by its import path."""
-        executions = [e for e in self._store.get_executions_by_type(component) if e.last_known_state in _DONE]
+        own = self._store.get_context_by_type_and_name("pipeline", self._pipeline)
+        found = self._store.get_executions_by_context(own.id) if own else []
+        executions = [e for e in found if e.type == component and e.last_known_state in _DONE]
         if not executions:
-            sys.exit(f"{self._path}: no {component.rpartition('.')[2]} has ended: run the pipeline first")
+            sys.exit(f"{self._pipeline}: no {component.rpartition('.')[2]} has ended: run the pipeline first")
         return max(executions, key=lambda execution: execution.id)
 
     def inputs(self, execution: Any) -> dict[str, Any]:

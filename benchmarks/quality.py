@@ -160,7 +160,7 @@ def _read_result(config: Config, test: bool) -> dict[str, Any]:
     from benchmarks.lineage import Lineage
     from components.trainer.component import TRAINING_REPORT
 
-    lineage = Lineage(config.output / config.name / "metadata.sqlite")
+    lineage = Lineage(config)
     report = lineage.outputs(lineage.newest("components.trainer.component.Trainer"))["model_run"]
     history = json.loads(Path(report.uri, TRAINING_REPORT).read_text(encoding="utf-8"))["epochs"]
     best = max(history, key=lambda epoch: epoch[config.training.stop_on])

@@ -81,7 +81,7 @@ def main() -> int:
     parser.add_argument("--config", default="configs/movielens_100k.yaml", help="config of a pipeline that has pushed")
     config = load_config(parser.parse_args().config)
 
-    lineage = Lineage(config.output / config.name / "metadata.sqlite")
+    lineage = Lineage(config)
     execution = lineage.newest("components.evaluator.component.Evaluator")
     judged = lineage.inputs(execution)
     version = newest(model_dir(config.serving.base_path, config.name))

@@ -60,7 +60,7 @@ def main() -> None:
     from components.examples import ragged, read_columns, scalars
     from components.indexer.executor import embed_catalogue
 
-    lineage = Lineage(config.output / config.name / "metadata.sqlite")
+    lineage = Lineage(config)
     indexer = lineage.newest("components.indexer.component.Indexer")
     servable_uri = path_utils.serving_model_path(lineage.outputs(indexer)["model"].uri)
     inputs = lineage.inputs(indexer)

@@ -28,13 +28,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from importlib import metadata
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from benchmarks.interaction_gen import peak_megabytes
+from pipeline.config import Config
 
 TUTORIAL, WITHOUT_METRICS, OURS = SIDES = ("tutorial", "tutorial without metrics", "ours")
 _COLUMNS = {
@@ -66,7 +66,7 @@ def main() -> None:
 
     config = load_config(arguments.config, (f"output={arguments.output}",) if arguments.output else ())
     compare(
-        newest_training(config.output / config.name / "metadata.sqlite"),
+        newest_training(config),
         arguments.runs,
         [arguments.only] if arguments.only else list(SIDES),
     )
@@ -102,15 +102,15 @@ def _row(result: dict[str, float]) -> str:
     return " | ".join(form.format(result[name]) for name, form in _COLUMNS.items())
 
 
-def newest_training(metadata_path: Path) -> dict[str, Any]:
-    """Follows the newest training in the MLMD database back to what it was made from.
+def newest_training(config: Config) -> dict[str, Any]:
+    """Follows the newest training in the pipeline's metadata back to what it was made from.
 
     Returns:
         URIs of the Trainer's inputs by key, of the `interactions` and the `items` behind them, and its `custom_config`.
     """
     from benchmarks.lineage import Lineage
 
-    lineage = Lineage(metadata_path)
+    lineage = Lineage(config)
     trainer = lineage.newest("components.trainer.component.Trainer")
     inputs = lineage.inputs(trainer)
 

@@ -3,17 +3,53 @@
 from __future__ import annotations
 
 import re
+import socket
+from collections.abc import Sequence
 from pathlib import Path
+
+from components.errors import InputError
 
 WORKERS_CODE = re.compile(r"--(setup_file|requirements_file|extra_packages?|sdk_container_image)\b")
 """Options by which Beam's workers get the project's code."""
 
+_JOB_SERVICE = re.compile(r"--job_endpoint\b|--runner[= ](?:\w+\.)*(?:Portable|Flink|Spark)Runner\b")
+_JOB_SECONDS = 7 * 86_400
+_PROBE_SECONDS = 5.0
+
 
 def beam_args(configured: tuple[str, ...]) -> list[str]:
-    """Beam's options, with the project's own setup.py for the workers unless they bring it some other way.
+    """Beam's options, completed.
 
-    A runner in this process has no use for it, but without such an option TFX packs itself up before every node.
+    The workers get the project by its own setup.py unless an option brings it some other way. A runner in this process
+    has no use for it, but without such an option TFX packs itself up before every node. A job that is given to a job
+    service may take a week: Beam's own limit, which its help denies, is five minutes.
     """
     setup_file = Path(__file__).parents[1] / "setup.py"
-    brought = any(WORKERS_CODE.match(argument) for argument in configured)
-    return list(configured) if brought or not setup_file.exists() else [*configured, f"--setup_file={setup_file}"]
+    arguments = list(configured)
+    if not any(WORKERS_CODE.match(argument) for argument in configured) and setup_file.exists():
+        arguments.append(f"--setup_file={setup_file}")
+    text = " ".join(configured)
+    if _JOB_SERVICE.search(text) and not re.search(r"--job[-_]server[-_]timeout\b", text):
+        arguments.append(f"--job_server_timeout={_JOB_SECONDS}")
+    return arguments
+
+
+def check_job_service(arguments: Sequence[str]) -> None:
+    """Makes sure that the job service that the options name answers: Beam waits for it without a word.
+
+    Raises:
+        InputError: It doesn't.
+    """
+    named = re.search(r"--job_endpoint[= ](\S+)", " ".join(arguments))
+    if named is None or named[1] == "embed":
+        return
+    host, _, port = named[1].rpartition(":")
+    if not host or not port.isdecimal():
+        raise InputError(f"beam.pipeline_args: --job_endpoint {named[1]!r}: expected host:port")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PROBE_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"beam.pipeline_args: no job service answers at {named[1]} (--job_endpoint): "
+            f"{getattr(error, 'strerror', None) or error}; start it, see docs/beam.md"
+        ) from None

@@ -22,6 +22,7 @@ from components.indexer.settings import AnswerSettings, ExportSettings, IndexerS
 from components.interaction_gen.settings import InteractionSettings, Users
 from components.servable_validator.settings import ServableValidatorSettings
 from pipeline.kubeflow_settings import KubeflowSettings
+from pipeline.metadata_settings import MetadataSettings
 from pipeline.settings import ModelSettings, Settings, TrainingSettings
 from pipeline.tuning_settings import TuningSettings
 
@@ -186,6 +187,9 @@ class Config(Settings):
 
     beam: BeamConfig = BeamConfig()
     """Beam."""
+
+    metadata: MetadataSettings = MetadataSettings()
+    """The store of the runs' metadata."""
 
     kubeflow: KubeflowSettings = KubeflowSettings()
     """The pipeline on Kubeflow Pipelines."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from dataclasses import dataclass
 
 from pipeline import datasets
 from pipeline.config import Config
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class DataPaths:
     """Where the data of a config are, named data sets fetched."""
 
@@ -17,6 +17,15 @@ class DataPaths:
     users: str
     catalogue: str
     evaluation: str
+
+    def absolute(self) -> DataPaths:
+        """The same paths for processes that run in other folders, such as Beam's workers; URIs stay as they are."""
+        return DataPaths(
+            **{
+                field.name: os.path.abspath(path) if (path := getattr(self, field.name)) and "://" not in path else path
+                for field in dataclasses.fields(self)
+            }
+        )
 
 
 def data_paths(config: Config) -> DataPaths:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from components.errors import InputError
 from components.evaluator.report import CANDIDATE, save_report
 from components.versions import check_writable, list_versions, model_dir
+from pipeline.beam_args import beam_args, check_job_service
 from pipeline.config import Config
 from pipeline.lock import lock
 from pipeline.run import at_terminal, prepare, show_report
@@ -70,17 +71,20 @@ def _evaluate(config: Config, root: Path, model: Path, out: Path | None, termina
 
         results = run_pipeline(dag, metadata, terminal, before="CatalogueTransform")
         started = time.monotonic()
+        arguments = beam_args(config.beam.pipeline_args)
+        check_job_service(arguments)
         terminal.start("evaluation", silence=0)
         import apache_beam as beam
 
         from components.evaluator import analysis
 
         [evaluator] = (node for node in dag.components if node.id == "Evaluator")
-        with tempfile.TemporaryDirectory() as scratch:
-            output = scratch if out is None else str(out)
+        # Not where the system has its temporary files, which Beam's workers may not share.
+        with tempfile.TemporaryDirectory(dir=root) as scratch:
+            output = scratch if out is None else str(out.absolute())
             os.makedirs(output, exist_ok=True)
             report = analysis.evaluate(
-                lambda: beam.Pipeline(argv=list(config.beam.pipeline_args)),
+                lambda: beam.Pipeline(argv=arguments),
                 results["InteractionGen"].outputs["examples"].uri,
                 results["CatalogueGen"].outputs["examples"].uri,
                 json.loads(evaluator.exec_properties["item_features"]),

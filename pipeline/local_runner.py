@@ -15,7 +15,6 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -23,7 +22,6 @@ import tensorflow_data_validation as tfdv
 import tensorflow_transform as tft
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import compiler, constants
-from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
@@ -32,7 +30,9 @@ from tfx.proto.orchestration import pipeline_pb2
 from tfx.types import artifact_utils
 
 from components.errors import InputError
+from pipeline.beam_args import check_job_service
 from pipeline.failures import explain
+from pipeline.metadata import Handle
 from pipeline.preprocessing import ITEM_COUNTS
 from pipeline.terminal import Terminal
 
@@ -63,7 +63,7 @@ class NodeResult:
 
 def run_pipeline(
     pipeline: Pipeline,
-    metadata_path: Path,
+    connection: metadata_store_pb2.ConnectionConfig,
     terminal: Terminal,
     first: str | None = None,
     only: str | None = None,
@@ -75,7 +75,7 @@ def run_pipeline(
 
     Args:
         pipeline: What to run.
-        metadata_path: Its MLMD database.
+        connection: How its metadata are reached.
         terminal: Where to say so.
         first: A node that is run again with all that depends on it, cached or not; the rest may come from the cache.
         only: A node that is run again alone; what it depends on may come from the cache, the rest is left.
@@ -88,7 +88,7 @@ def run_pipeline(
         Results by node, in the order of running.
 
     Raises:
-        InputError: No such node, or a node found its input wrong.
+        InputError: No such node, a node found its input wrong, or the metadata can't be reached.
     """
     ir = compiler.Compiler().compile(pipeline)
     runtime_parameter_utils.substitute_runtime_parameter(
@@ -97,7 +97,6 @@ def run_pipeline(
     nodes = [node.pipeline_node for node in ir.nodes]
     wanted = _select(nodes, first, only, before, set(reused))
     deployment = runner_utils.extract_local_deployment_config(ir)
-    connection = metadata.sqlite_metadata_connection_config(str(metadata_path))
     results: dict[str, NodeResult] = {}
     with remembered_interrupts() as interrupts:
         for node in nodes:
@@ -164,7 +163,7 @@ def _select(
 
 def _reuse(node: pipeline_pb2.PipelineNode, execution_id: int, connection: Any) -> None:
     """Makes an earlier execution's outputs this run's outputs of the node, as TFX's cache does."""
-    with metadata.Metadata(connection) as handle:
+    with Handle(connection) as handle:
         contexts = context_lib.prepare_contexts(handle, node.contexts)
         [earlier] = handle.store.get_executions_by_id([execution_id])
         events = handle.store.get_events_by_execution_ids([execution_id])
@@ -187,16 +186,18 @@ def _run_node(
     name = node.node_info.id
     terminal.start(name)
     started = time.monotonic()
+    executor = runner_utils.extract_executor_spec(deployment, name)
     try:
+        check_job_service(getattr(executor, "beam_pipeline_args", ()))
         info = launcher.Launcher(
             pipeline_node=node,
-            mlmd_connection=metadata.Metadata(connection),
+            mlmd_connection=Handle(connection),
             pipeline_info=ir.pipeline_info,
             pipeline_runtime_spec=ir.runtime_spec,
-            executor_spec=runner_utils.extract_executor_spec(deployment, name),
+            executor_spec=executor,
             custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
         ).launch()
-        with metadata.Metadata(connection) as handle:
+        with Handle(connection) as handle:
             state, outputs = _outcome(handle.store, info.execution_id)
         # The launcher reports inputs that it can't resolve in the metadata alone.
         if state not in (Execution.COMPLETE, Execution.CACHED):

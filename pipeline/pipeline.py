@@ -11,7 +11,6 @@ from pathlib import Path
 
 import tensorflow_data_validation as tfdv
 from tfx.components import StatisticsGen, Transform
-from tfx.orchestration import metadata
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import transform_pb2
@@ -50,8 +49,6 @@ class Paths:
     """A directory where the Trainer saves each pass; empty: it doesn't."""
     trained_catalogue: str = ""
     """The CatalogueGen's Examples that the towers were trained with, where another catalogue is indexed."""
-    metadata: Path | None = None
-    """The MLMD database; None where the platform has its own."""
 
 
 def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, RuntimeParameter] | None = None) -> Pipeline:
@@ -201,7 +198,6 @@ def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, Runti
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=paths.artifacts,
-        metadata_connection_config=paths.metadata and metadata.sqlite_metadata_connection_config(str(paths.metadata)),
         components=[
             interactions,
             catalogue,

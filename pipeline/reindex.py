@@ -46,7 +46,7 @@ def _reindex(config: Config, root: Path, terminal: Terminal) -> int:
     if not config.data.catalogue.path:
         raise InputError("data.catalogue.path: without a catalogue there is nothing to index anew")
     with lock(root), listening(terminal):
-        trained = find_trained(root / "metadata.sqlite", config.name)
+        trained = find_trained(config)
         features = {name: feature.type for name, feature in config.data.catalogue.features.items()}
         if features != trained.features:
             raise InputError(
@@ -69,28 +69,25 @@ def with_rivals_only(config: Config) -> Config:
     return config.model_copy(update={"evaluation": evaluation.model_copy(update={"baselines": baselines})})
 
 
-def find_trained(metadata_path: Path, pipeline: str) -> Trained:
+def find_trained(config: Config) -> Trained:
     """Finds the model of the last run that has one.
 
     Args:
-        metadata_path: The MLMD database.
-        pipeline: The pipeline's name.
+        config: The pipeline's.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or the metadata can't be reached.
     """
-    if not metadata_path.exists():
-        raise InputError(f"{metadata_path}: there is no model yet: train one by `recommender run`")
-    from ml_metadata.metadata_store import metadata_store
     from ml_metadata.proto import metadata_store_pb2
-    from tfx.orchestration import metadata
 
-    store = metadata_store.MetadataStore(metadata.sqlite_metadata_connection_config(str(metadata_path)))
+    from pipeline.metadata import connection_config, open_store
+
+    store = open_store(connection_config(config))
     execution_type, event_type = metadata_store_pb2.Execution, metadata_store_pb2.Event
 
     def executions(node: str) -> list[Any]:
         """Those of a node that ended well, oldest first."""
-        context = store.get_context_by_type_and_name("node", f"{pipeline}.{node}")
+        context = store.get_context_by_type_and_name("node", f"{config.name}.{node}")
         found = store.get_executions_by_context(context.id) if context else []
         done = [e for e in found if e.last_known_state in (execution_type.COMPLETE, execution_type.CACHED)]
         return sorted(done, key=lambda execution: execution.id)
@@ -107,7 +104,7 @@ def find_trained(metadata_path: Path, pipeline: str) -> Trained:
 
     trainings = executions("Trainer")
     if not trainings:
-        raise InputError(f"{metadata_path}: no training has ended yet: train a model by `recommender run`")
+        raise InputError(f"{config.name}: no training has ended yet: train a model by `recommender run`")
     [run] = [c for c in store.get_contexts_by_execution(trainings[-1].id) if c.type == "pipeline_run"]
     in_run = {execution.id for execution in store.get_executions_by_context(run.id)}
     trainer = maker(artifact(trainings[-1].id, "model"))

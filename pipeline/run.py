@@ -87,14 +87,14 @@ def _run(config: Config, root: Path, first: str | None, only: str | None, termin
         return run_nodes(config, root, dag, metadata, terminal, first=first, only=only)
 
 
-def run_nodes(config: Config, root: Path, dag: Pipeline, metadata: Path, terminal: Terminal, **chosen: Any) -> int:
+def run_nodes(config: Config, root: Path, dag: Pipeline, metadata: Any, terminal: Terminal, **chosen: Any) -> int:
     """Runs a DAG, writes the run's page, and says how it went.
 
     Args:
         config: The config.
         root: Its output folder.
         dag: The DAG.
-        metadata: Its MLMD database.
+        metadata: How its metadata are reached, a ConnectionConfig.
         terminal: Where to say what is done.
         **chosen: Which nodes to run: see `pipeline.local_runner.run_pipeline`.
 
@@ -128,7 +128,7 @@ def _say(terminal: Terminal, line: str) -> None:
         terminal.console.print(line, soft_wrap=True, highlight=False)
 
 
-def _report(config: Config, root: Path, metadata: Path, run_id: str, failure: str, terminal: Terminal) -> str:
+def _report(config: Config, root: Path, metadata: Any, run_id: str, failure: str, terminal: Terminal) -> str:
     """Writes the run's page; returns the line that says where it is, or why there is none. A run never fails by it."""
     out = root / "report.html"
     terminal.start("report")
@@ -144,8 +144,8 @@ def _report(config: Config, root: Path, metadata: Path, run_id: str, failure: st
     return f"report: {escape(str(out))}" if written else ""
 
 
-def prepare(config: Config, root: Path, terminal: Terminal, trained_catalogue: str = "") -> tuple[Pipeline, Path]:
-    """Fetches and checks the data; returns the DAG and its MLMD database.
+def prepare(config: Config, root: Path, terminal: Terminal, trained_catalogue: str = "") -> tuple[Pipeline, Any]:
+    """Fetches and checks the data; returns the DAG and how its metadata are reached, a ConnectionConfig.
 
     Args:
         config: The config.
@@ -154,7 +154,7 @@ def prepare(config: Config, root: Path, terminal: Terminal, trained_catalogue: s
         trained_catalogue: See `pipeline.pipeline.Paths`.
 
     Raises:
-        InputError: The data can't be had or are wrong.
+        InputError: The data can't be had or are wrong, or the metadata can't be reached.
     """
     terminal.start("data set", silence=0)
     data = data_paths(config)
@@ -162,12 +162,16 @@ def prepare(config: Config, root: Path, terminal: Terminal, trained_catalogue: s
     from pipeline.validate import check_data
 
     list(check_data(config, data))
+    data = data.absolute()
     terminal.start("TensorFlow and TFX")
     # Seconds of imports: not before what can go wrong without them has gone right.
+    from pipeline.metadata import Handle, connection_config
     from pipeline.pipeline import Paths, create_pipeline
 
     terminal.pause()
-    database = root / "metadata.sqlite"
+    connection = connection_config(config)
+    with Handle(connection):
+        pass  # says what is wrong with the metadata's server before anything else
     paths = Paths(
         artifacts=str(root / "artifacts"),
         base_path=str(config.serving.base_path.absolute()),
@@ -177,9 +181,8 @@ def prepare(config: Config, root: Path, terminal: Terminal, trained_catalogue: s
         evaluation=data.evaluation,
         checkpoints=str(root / "checkpoints"),
         trained_catalogue=trained_catalogue,
-        metadata=database,
     )
-    return create_pipeline(config, paths), database
+    return create_pipeline(config, paths), connection
 
 
 def _blessed(artifact: object) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from benchmarks import quality, serving, serving_load, training
 from benchmarks.quality import Variant
 from components.errors import InputError
+from pipeline.config import Config
 
 RECIPE = "configs/movielens_100k.yaml"
 TEST = {"candidate": {"count": 20.0, "hit_rate@10": 0.2, "ndcg@10": 0.1}, "ease": {"count": 20.0, "hit_rate@10": 0.15}}
@@ -50,8 +51,8 @@ def test_hit_rate_at_10(tmp_path):
 
 
 def test_no_run_yet(tmp_path):
-    with pytest.raises(SystemExit, match="run the pipeline first"):
-        training.newest_training(tmp_path / "metadata.sqlite")
+    with pytest.raises(SystemExit, match="make one with `recommender run`"):
+        training.newest_training(Config(name="shop", output=tmp_path, data={"interactions": {"path": "log.csv"}}))
     assert not list(tmp_path.iterdir())
 
 

@@ -30,7 +30,7 @@ from pipeline import __version__
 from pipeline.batch.answers import Wish
 from pipeline.batch.outputs import Output, put_together, unwritable
 from pipeline.batch.queries import ALL, read_queries, users_file, write_queries
-from pipeline.beam_args import beam_args
+from pipeline.beam_args import beam_args, check_job_service
 from pipeline.config import Config
 from pipeline.evaluate import find_model
 from pipeline.failures import DONE, WRONG_INPUT, Failure, explain
@@ -133,7 +133,9 @@ def _run(config: Config, request: Request, model: Path, features: Features, work
     terminal.start("batch")
     if job.missing():
         with _watched(parts, size, count, terminal):
-            answer_shards(job, beam_args(config.beam.pipeline_args))
+            arguments = beam_args(config.beam.pipeline_args)
+            check_job_service(arguments)
+            answer_shards(job, arguments)
     terminal.progress("all users are done; putting the parts together")
     _publish(job, work)
     seconds = time.monotonic() - started

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from ml_metadata.metadata_store import metadata_store
@@ -19,6 +18,7 @@ _STATES = {
     metadata_store_pb2.Execution.FAILED: "failed",
 }
 _FAILURE = "failure"
+_PIPELINE_TYPE = "pipeline"
 _RUN_TYPE = "pipeline_run"
 _NODE_TYPE = "node"
 _SHOWN = 8
@@ -86,34 +86,37 @@ def text(artifact: metadata_store_pb2.Artifact, name: str) -> str:
     return artifact.custom_properties[name].string_value if name in artifact.custom_properties else ""
 
 
-def open_store(database: Path) -> metadata_store.MetadataStore:
-    """Opens a pipeline's metadata.
+@dataclasses.dataclass(frozen=True)
+class History:
+    """The metadata of a pipeline, in a store that may have those of others too."""
 
-    Raises:
-        InputError: There is none.
-    """
-    if not database.is_file():
-        raise InputError(f"{database}: no such file, so there was no run yet; make one with `recommender run`")
-    connection = metadata_store_pb2.ConnectionConfig()
-    connection.sqlite.filename_uri = str(database)
-    return metadata_store.MetadataStore(connection)
+    store: metadata_store.MetadataStore
+    pipeline: str
+    """Its name."""
 
 
-def run_ids(store: metadata_store.MetadataStore) -> list[str]:
+def run_ids(history: History) -> list[str]:
     """The ids of all runs, oldest first."""
-    return [context.name for context in sorted(store.get_contexts_by_type(_RUN_TYPE), key=lambda found: found.id)]
+    store = history.store
+    runs = sorted(store.get_contexts_by_type(_RUN_TYPE), key=lambda found: found.id)
+    if any(found.name != history.pipeline for found in store.get_contexts_by_type(_PIPELINE_TYPE)):
+        own = store.get_context_by_type_and_name(_PIPELINE_TYPE, history.pipeline)
+        executions = {found.id for found in store.get_executions_by_context(own.id)} if own else set()
+        runs = [run for run in runs if any(e.id in executions for e in store.get_executions_by_context(run.id))]
+    return [run.name for run in runs]
 
 
-def read_run(store: metadata_store.MetadataStore, run_id: str) -> Run:
+def read_run(history: History, run_id: str) -> Run:
     """Reads a run whose id is one of `run_ids`."""
-    [context] = [found for found in store.get_contexts_by_type(_RUN_TYPE) if found.name == run_id]
+    store = history.store
+    context = store.get_context_by_type_and_name(_RUN_TYPE, run_id)
     executions = sorted(store.get_executions_by_context(context.id), key=lambda found: found.id)
     events = store.get_events_by_execution_ids([execution.id for execution in executions]) if executions else []
     made = [event for event in events if event.type == metadata_store_pb2.Event.OUTPUT]
     ids = sorted({event.artifact_id for event in made})
     artifacts = {artifact.id: artifact for artifact in store.get_artifacts_by_id(ids)} if ids else {}
     makers = _makers(store, ids)
-    names = _node_names(store)
+    names = _node_names(history)
     nodes: dict[str, Node] = {}
     for execution in executions:
         outputs: dict[str, metadata_store_pb2.Artifact] = {}
@@ -126,62 +129,62 @@ def read_run(store: metadata_store.MetadataStore, run_id: str) -> Run:
     return Run(run_id, nodes)
 
 
-def find_run(store: metadata_store.MetadataStore, wanted: str | None = None) -> Run:
+def find_run(history: History, wanted: str | None = None) -> Run:
     """Finds the run that `wanted` names.
 
     Args:
-        store: The metadata.
+        history: The pipeline's metadata.
         wanted: A run's id or the beginning of one, or the number of a version, which stands for the run that pushed it;
             None for the newest run.
 
     Raises:
         InputError: There is no such run, or there are several.
     """
-    ids = run_ids(store)
+    ids = run_ids(history)
     if not ids:
         raise InputError("there was no run yet; make one with `recommender run`")
     if wanted is None:
-        return read_run(store, ids[-1])
+        return read_run(history, ids[-1])
     if wanted.isdecimal() and len(wanted) > 4:  # not the year with which a run's id begins
-        run_id = _pushed_by(store, wanted)
+        run_id = _pushed_by(history, wanted)
         if run_id is None:
             raise InputError(
-                f"version {wanted}: no run here pushed it (there are: {_listed(_pushed_versions(store))}); "
+                f"version {wanted}: no run here pushed it (there are: {_listed(_pushed_versions(history))}); "
                 "it may have come from another machine, or from another output folder: name that with --set output=DIR"
             )
-        return read_run(store, run_id)
+        return read_run(history, run_id)
     found = [run_id for run_id in ids if run_id == wanted] or [run_id for run_id in ids if run_id.startswith(wanted)]
     if len(found) != 1:
         problem = "no such run" if not found else f"{len(found)} runs begin so"
         raise InputError(f"{wanted}: {problem}; name a version's number or a run's id ({_listed(found or ids)})")
-    return read_run(store, found[0])
+    return read_run(history, found[0])
 
 
-def note_failure(store: metadata_store.MetadataStore, run: Run, message: str) -> None:
+def note_failure(history: History, run: Run, message: str) -> None:
     """Writes beside the node that failed why it did, which TFX does not keep."""
-    node_names = _node_names(store)
+    node_names = _node_names(history)
     failed = [
         execution
-        for execution in _executions_of(store, run.id)
+        for execution in _executions_of(history.store, run.id)
         if execution.last_known_state == metadata_store_pb2.Execution.FAILED and node_names[execution.id] in run.nodes
     ]
     for execution in failed:
         execution.custom_properties[_FAILURE].string_value = message
     if failed:
-        store.put_executions(failed)
+        history.store.put_executions(failed)
 
 
 def _executions_of(store: metadata_store.MetadataStore, run_id: str) -> list[metadata_store_pb2.Execution]:
-    [context] = [found for found in store.get_contexts_by_type(_RUN_TYPE) if found.name == run_id]
-    return list(store.get_executions_by_context(context.id))
+    return list(store.get_executions_by_context(store.get_context_by_type_and_name(_RUN_TYPE, run_id).id))
 
 
-def _node_names(store: metadata_store.MetadataStore) -> dict[int, str]:
+def _node_names(history: History) -> dict[int, str]:
     """The node of each execution, by the execution's id; contexts of nodes are called `<pipeline>.<node>`."""
     return {
         execution.id: context.name.rpartition(".")[2]
-        for context in store.get_contexts_by_type(_NODE_TYPE)
-        for execution in store.get_executions_by_context(context.id)
+        for context in history.store.get_contexts_by_type(_NODE_TYPE)
+        if context.name.rpartition(".")[0] == history.pipeline
+        for execution in history.store.get_executions_by_context(context.id)
     }
 
 
@@ -224,20 +227,22 @@ def _properties(execution: metadata_store_pb2.Execution) -> dict[str, Any]:
     }
 
 
-def _pushed_versions(store: metadata_store.MetadataStore) -> dict[str, int]:
+def _pushed_versions(history: History) -> dict[str, int]:
     """Versions by number, oldest first, and the execution of the Pusher that published each."""
+    store, own = history.store, _node_names(history)
     artifacts = sorted(store.get_artifacts_by_type("PushedModel"), key=lambda found: found.id)
     pushed = {found.id: text(found, "version") for found in artifacts if found.custom_properties["pushed"].int_value}
     return {
         pushed[event.artifact_id]: event.execution_id
         for event in (store.get_events_by_artifact_ids(list(pushed)) if pushed else ())
-        if event.type == metadata_store_pb2.Event.OUTPUT
+        if event.type == metadata_store_pb2.Event.OUTPUT and event.execution_id in own
     }
 
 
-def _pushed_by(store: metadata_store.MetadataStore, version: str) -> str | None:
+def _pushed_by(history: History, version: str) -> str | None:
     """The id of the run that published a version."""
-    execution = _pushed_versions(store).get(version)
+    store = history.store
+    execution = _pushed_versions(history).get(version)
     if execution is None:
         return None
     contexts = store.get_contexts_by_execution(execution)

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from components.errors import InputError
 from components.evaluator.report import CANDIDATE, CHAMPION
 from components.versions import check_writable
 from pipeline.config import Config
+from pipeline.metadata import connection_config, open_store
 from pipeline.report import history, samples
 from pipeline.report.comparison import compare_pages
 from pipeline.report.figures import model_name
 from pipeline.report.findings import Findings, collect
-from pipeline.report.history import Run
+from pipeline.report.history import History, Run
 from pipeline.report.page import report_page
 
 
-def report_of_run(config: Config, database: Path, run_id: str, failure: str, out: Path) -> bool:
+def report_of_run(config: Config, connection: Any, run_id: str, failure: str, out: Path) -> bool:
     """Writes the page of a run that has just ended.
 
     Args:
         config: The config that was run.
-        database: The run's metadata.
+        connection: How the run's metadata are reached, a ConnectionConfig.
         run_id: The run.
         failure: Why it failed; empty if it did not.
         out: The file.
@@ -30,13 +32,13 @@ def report_of_run(config: Config, database: Path, run_id: str, failure: str, out
     Returns:
         Whether there is a page: there is none of a run that failed before its first node.
     """
-    store = history.open_store(database)
-    if run_id not in history.run_ids(store):
+    found = History(open_store(connection), config.name)
+    if run_id not in history.run_ids(found):
         return False
-    run = history.read_run(store, run_id)
+    run = history.read_run(found, run_id)
     if failure:
-        history.note_failure(store, run, failure)
-        run = Run(run_id, history.read_run(store, run_id).nodes, failure)
+        history.note_failure(found, run, failure)
+        run = Run(run_id, history.read_run(found, run_id).nodes, failure)
     _write(_page(collect(config.name, run, config.serving.base_path)), out)
     return True
 
@@ -56,7 +58,7 @@ def report(config: Config, wanted: str | None, out: Path) -> Run:
         InputError: There is no such run, or `out` can't be written.
     """
     check_out(out)
-    run = history.find_run(history.open_store(metadata_of(config)), wanted)
+    run = history.find_run(_history(config), wanted)
     _write(_page(collect(config.name, run, config.serving.base_path)), out)
     return run
 
@@ -77,17 +79,12 @@ def compare(config: Config, first: str, second: str, out: Path) -> tuple[Run, Ru
         InputError: There is no such run, or `out` can't be written.
     """
     check_out(out)
-    store = history.open_store(metadata_of(config))
-    runs = history.find_run(store, first), history.find_run(store, second)
+    found = _history(config)
+    runs = history.find_run(found, first), history.find_run(found, second)
     if runs[0].id == runs[1].id:
         raise InputError(f"{first} and {second} are the same run, {runs[0].id}; name two")
     _write(compare_pages(*(collect(config.name, run, config.serving.base_path) for run in runs)), out)
     return runs
-
-
-def metadata_of(config: Config) -> Path:
-    """Where a pipeline's metadata is."""
-    return config.output.absolute() / config.name / "metadata.sqlite"
 
 
 def check_out(out: Path) -> None:
@@ -99,6 +96,10 @@ def check_out(out: Path) -> None:
     if out.is_dir():
         raise InputError(f"--out {out}: is a directory; name a file in it")
     check_writable(out.parent)
+
+
+def _history(config: Config) -> History:
+    return History(open_store(connection_config(config)), config.name)
 
 
 def _page(findings: Findings) -> str:

@@ -108,7 +108,7 @@ def test_a_blessed_index_is_pushed(small: Small, cli: Callable[..., Ended]) -> N
 def test_before_the_first_training(folder: Path, cli: Callable[..., Ended]) -> None:
     ended = cli(folder, *CALL)
     assert ended.code == 2
-    assert "train one by `recommender run`" in " ".join(ended.text.split())
+    assert "there was no run yet; make one with `recommender run`" in " ".join(ended.text.split())
 
 
 @pytest.mark.parametrize(

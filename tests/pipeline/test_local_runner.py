@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
+from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 
@@ -41,6 +42,7 @@ class Runs:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.text = ""
+        self.connection = metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite"))
 
     def __call__(self, text: str = "a", **choice: str) -> dict[str, str]:
         """Runs it; returns states by node."""
@@ -50,9 +52,7 @@ class Runs:
         pipeline = Pipeline("tiny", str(self.root / "artifacts"), components=[one, two, three], enable_cache=True)
         out = io.StringIO()
         try:
-            results = run_pipeline(
-                pipeline, self.root / "metadata.sqlite", Terminal(Console(file=out, width=200)), **choice
-            )
+            results = run_pipeline(pipeline, self.connection, Terminal(Console(file=out, width=200)), **choice)
         finally:
             self.text = out.getvalue()
         return {name: result.state for name, result in results.items()}

@@ -1,0 +1,53 @@
+"""Beam's options: what is added to the config's."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from components.errors import InputError
+from pipeline.beam_args import beam_args, check_job_service
+
+SETUP = f"--setup_file={Path(__file__).parents[2] / 'setup.py'}"
+WEEK = "--job_server_timeout=604800"
+
+
+@pytest.mark.parametrize(
+    ("configured", "added"),
+    [
+        (("--runner=FnApiRunner",), [SETUP]),
+        (("--runner=DataflowRunner", "--sdk_container_image=ghcr.io/you/beam:1"), []),
+        (("--runner=DataflowRunner", "--setup_file=/elsewhere/setup.py"), []),
+        (("--runner=PortableRunner", "--job_endpoint=localhost:8099"), [SETUP, WEEK]),
+        (("--runner", "FlinkRunner", "--sdk_container_image=i"), [WEEK]),
+        (("--runner=apache_beam.runners.portability.spark_runner.SparkRunner", "--setup_file=s"), [WEEK]),
+        (("--runner=PortableRunner", "--setup_file=s", "--job_server_timeout=60"), []),
+        (("--runner=PortableRunner", "--setup_file=s", "--job-server-timeout=60"), []),
+    ],
+)
+def test_what_is_added(configured, added):
+    assert beam_args(configured) == [*configured, *added]
+
+
+@pytest.mark.parametrize("form", ["--job_endpoint={}", "--job_endpoint {}"])
+def test_a_job_service_that_answers_or_not(form):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        check_job_service(form.format(address).split())
+    with pytest.raises(InputError, match=rf"no job service answers at {address}.*Connection refused; start it"):
+        check_job_service(form.format(address).split())
+
+
+@pytest.mark.parametrize("endpoint", ["8099", "localhost:", "localhost:http"])
+def test_an_endpoint_that_is_none(endpoint):
+    with pytest.raises(InputError, match="expected host:port"):
+        check_job_service([f"--job_endpoint={endpoint}"])
+
+
+@pytest.mark.parametrize("arguments", [[], ["--runner=FnApiRunner"], ["--job_endpoint=embed"]])
+def test_nothing_to_check(arguments):
+    check_job_service(arguments)
