@@ -261,10 +261,12 @@ def _train_here(job: Path, count: int) -> None:
     for attempt in range(_ATTEMPTS):
         progress(f"starting {count} workers")
         try:
-            return watch(job, on_this_machine(count))
+            watch(job, on_this_machine(count))
         except _PortTakenError:
             if attempt == _ATTEMPTS - 1:
                 raise
+        else:
+            break
 
 
 def _write_job(job: Path, fn_args: Any) -> None:

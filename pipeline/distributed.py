@@ -16,7 +16,7 @@ import tensorflow as tf
 
 _REPLICA = "#replica"
 _ITEMS = "#items"
-"""What a share of a batch has beside the columns: number and count of replicas [2] int32, and all of the batch's items."""
+"""What a share has beside the columns: the replica's number and how many there are, [2] int32; all items of the batch."""
 
 
 @dataclass(frozen=True)
