@@ -16,7 +16,7 @@ import tensorflow as tf
 
 _REPLICA = "#replica"
 _ITEMS = "#items"
-"""What a share has beside the columns: the replica's number and how many there are, [2] int32; all items of the batch."""
+"""What a share has beside the columns: the replica's number and their count, [2] int32; all the batch's items."""
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ _TABLE_WIDTH = 160
 
 
 def run(config: Config, first: str | None = None, only: str | None = None) -> int:
-    """Runs the pipeline and says how it went; as another worker than the chief of `TF_CONFIG` takes part in its training.
+    """Runs the pipeline and says how it went; where `TF_CONFIG` names another worker than the chief, helps it train.
 
     Args:
         config: What to run.
