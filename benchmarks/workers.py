@@ -3,9 +3,9 @@
     python -m benchmarks.workers --config configs/movielens_100k.yaml [--workers 2 --passes 4 --seeds 3]
 
 Trains on what the last run of the config made, and with its settings: run that first. All workers are on this machine,
-so they share its cores, and what they say to one another goes over the loopback interface: several can't be faster than
-one here, and the difference is what sharing costs. Both sides have the same seeds; what they come to differs by rounding
-only, which is to be compared with the spread over the seeds. Each training is a process of its own.
+so they share its cores, and talk over the loopback interface: on a few cores several can't be faster than one, and the
+difference is what sharing costs. Both sides have the same seeds; what they come to differs by rounding only, which is
+to be compared with the spread over the seeds. Each training is a process of its own.
 
 "s a pass" is the median of the passes after the first, which has the tracing. "in all" has the start of the workers,
 reading, validation, the second training on all events and the export. The peak is that of the largest process; there

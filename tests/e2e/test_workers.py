@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import threading
 from pathlib import Path
@@ -16,18 +15,15 @@ import pytest
 
 from components.errors import InputError
 from pipeline import cluster
-from tests.e2e.conftest import Small, executions, outputs, store
+from tests.e2e.conftest import Small, executions, outputs
 from tests.e2e.world import (
     NAME,
-    World,
     end_group,
-    environment,
     run,
     start,
     versions,
     wait_for,
     write_config,
-    write_world,
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -165,4 +161,5 @@ def test_workers_that_would_train_apart_say_so(first_run: Small, tmp_path: Path)
         thread.join()
     assert len(errors) == 2
     assert all("different code, settings, data or checkpoints" in error for error in errors)
-    assert not list(tmp_path.glob("run*")) and not list(tmp_path.glob("model*"))
+    assert not list(tmp_path.glob("run*"))
+    assert not list(tmp_path.glob("model*"))

@@ -59,7 +59,7 @@ def test_no_cluster(environment: dict[str, str]) -> None:
     ],
 )
 def test_a_wrong_cluster_is_named(environment: dict[str, str], message: str) -> None:
-    with pytest.raises(InputError, match="^TF_CONFIG") as raised:
+    with pytest.raises(InputError, match=r"^TF_CONFIG") as raised:
         from_environment(environment)
     assert message in str(raised.value)
 
@@ -85,7 +85,7 @@ def test_workers_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [each["CUDA_VISIBLE_DEVICES"] for each in made] == ["0,4", "1,7"]
     assert [each["TF_NUM_INTRAOP_THREADS"] for each in made] == ["3", "3"]
     assert [json.loads(each["TF_CONFIG"])["task"]["index"] for each in made] == [0, 1]
-    with pytest.raises(InputError, match="training.workers 2: 3 GPUs can't be shared evenly"):
+    with pytest.raises(InputError, match="workers 2: 3 GPUs can't be shared evenly"):
         environments(on_this_machine(2), {"CUDA_VISIBLE_DEVICES": "0,1,4"})
     [alone] = environments(on_this_machine(2)[1:], {"CUDA_VISIBLE_DEVICES": "0,1,4"})
     assert alone["CUDA_VISIBLE_DEVICES"] == "0,1,4"
