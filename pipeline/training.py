@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -166,7 +167,8 @@ def _check_alike(
 ) -> None:
     """Waits for all workers, which must be about to do the same: else they would train apart, or wait for ever."""
     done = (checkpoint.history, checkpoint.refit) if checkpoint else ()
-    same = [config, len(data.events), data.vocabulary.num_items, done]
+    code = b"".join(module.read_bytes() for module in sorted(Path(__file__).parent.glob("*.py")))
+    same = [hashlib.sha256(code).hexdigest(), config, len(data.events), data.vocabulary.num_items, done]
     if not distributed.meet(strategy, json.dumps(same, sort_keys=True, default=str)):
         raise InputError(
             "the workers have different code, settings, data or checkpoints: start all of them again, from the same "

@@ -97,7 +97,10 @@ def check_port(address: str) -> None:
 
 def _message(error: BaseException) -> str:
     text = str(error)
-    return text if isinstance(error, (InputError, _PortTakenError)) else f"{type(error).__name__}: {text[:2000]}"
+    if isinstance(error, (InputError, _PortTakenError)):
+        return text
+    # What follows in TensorFlow's messages is for the log.
+    return f"{type(error).__name__}: {text.strip().splitlines()[0][:500] if text.strip() else 'no message'}"
 
 
 def _kind(error: BaseException) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from components.errors import InputError
 from pipeline import cluster
+from pipeline.settings import TrainingSettings
 from tests.e2e.conftest import Small, executions, outputs
 from tests.e2e.world import (
     NAME,
@@ -117,7 +119,6 @@ def test_a_lost_worker_ends_the_run_which_then_goes_on(folder: Path) -> None:
     wait_for(lambda: not any(alive(pid) for pid in workers), "the end of the workers", 20)
     assert checkpoints(folder) == before
 
-    write_config(folder / "config.yaml", {"training.workers": 2, "training.epochs": 40, "training.patience": 40})
     again = run(folder, "--only", "Trainer")
     assert again.code == 0, again.text
     logs = sorted((folder / "output" / NAME / "logs").iterdir())
@@ -127,39 +128,66 @@ def test_a_lost_worker_ends_the_run_which_then_goes_on(folder: Path) -> None:
     assert not checkpoints(folder)
 
 
-def test_workers_that_would_train_apart_say_so(first_run: Small, tmp_path: Path) -> None:
-    """Such as one that still has the job of an earlier run."""
+@pytest.fixture
+def job(first_run: Small, tmp_path: Path) -> Callable[..., Path]:
+    """Writes a job file for the first run's data, with changes to the Trainer's `custom_config`."""
     root = first_run.folder / "output" / NAME
-    [execution] = executions(root)["Trainer"]
-    config = json.loads(execution.custom_properties["custom_config"].string_value)
-    uris = {
-        "examples": outputs(root, "Transform")["transformed_examples"].uri,
-        "transform_graph_path": outputs(root, "Transform")["transform_graph"].uri,
-        "catalogue": outputs(root, "CatalogueTransform")["transformed_examples"].uri,
-        "catalogue_graph": outputs(root, "CatalogueTransform")["transform_graph"].uri,
-    }
-    errors = []
+    config = json.loads(executions(root)["Trainer"][0].custom_properties["custom_config"].string_value)
 
-    def work(place: int, each: cluster.Cluster) -> None:
+    def write(name: str, **changes: Any) -> Path:
         arguments = SimpleNamespace(
-            **uris,
-            custom_config={**config, "seed": place, "checkpoints": ""},
-            model_run_dir=str(tmp_path / f"run{place}"),
-            serving_model_dir=str(tmp_path / f"model{place}"),
+            examples=outputs(root, "Transform")["transformed_examples"].uri,
+            transform_graph_path=outputs(root, "Transform")["transform_graph"].uri,
+            catalogue=outputs(root, "CatalogueTransform")["transformed_examples"].uri,
+            catalogue_graph=outputs(root, "CatalogueTransform")["transform_graph"].uri,
+            custom_config={**config, "checkpoints": str(tmp_path / "checkpoints"), **changes},
+            model_run_dir=str(tmp_path / "run"),
+            serving_model_dir=str(tmp_path / "model"),
         )
-        job = tmp_path / f"job{place}"
-        cluster._write_job(job, arguments)
-        try:
-            cluster.watch(job, [each])
-        except InputError as error:
-            errors.append(str(error))
+        cluster._write_job(tmp_path / name, arguments)
+        return tmp_path / name
 
-    threads = [threading.Thread(target=work, args=pair) for pair in enumerate(cluster.on_this_machine(2))]
+    return write
+
+
+def watched(jobs: list[Path]) -> tuple[list[threading.Thread], dict[int, Exception]]:
+    """Starts two workers as on machines of their own, and collects the errors by worker."""
+    errors: dict[int, Exception] = {}
+
+    def watch(each: cluster.Cluster) -> None:
+        try:
+            cluster.watch(jobs[each.index], [each])
+        except (InputError, cluster.WorkerError) as error:
+            errors[each.index] = error
+
+    threads = [threading.Thread(target=watch, args=(each,)) for each in cluster.on_this_machine(2)]
     for thread in threads:
         thread.start()
+    return threads, errors
+
+
+def test_workers_that_would_train_apart_say_so(job: Callable[..., Path], tmp_path: Path) -> None:
+    """Such as one that still has the job of an earlier run."""
+    threads, errors = watched([job("one", seed=1), job("other", seed=2)])
     for thread in threads:
-        thread.join()
+        thread.join(300)
     assert len(errors) == 2
-    assert all("different code, settings, data or checkpoints" in error for error in errors)
-    assert not list(tmp_path.glob("run*"))
-    assert not list(tmp_path.glob("model*"))
+    for error in errors.values():
+        assert isinstance(error, InputError)
+        assert "different code, settings, data or checkpoints" in str(error)
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_lost_machine_ends_the_training_on_the_others(job: Callable[..., Path], tmp_path: Path) -> None:
+    same = job("job", training=TrainingSettings(epochs=900, patience=900).model_dump(mode="json"))
+    threads, errors = watched([same, same])
+    wait_for(lambda: list(tmp_path.glob("checkpoints/*/training.npz")), "the first pass", 300)
+    [lost] = [pid for pid in workers_of(os.getpid()) if b'"index": 1' in Path(f"/proc/{pid}/environ").read_bytes()]
+    os.kill(lost, signal.SIGKILL)
+    for thread in threads:
+        thread.join(60)
+    assert str(errors[1]).startswith("worker 1 of the training was killed by SIGKILL")
+    assert str(errors[0]).startswith("worker 0 of the training can't reach another one any more: ")
+    assert "\n" not in str(errors[0])
+    assert not (tmp_path / "model").exists()
