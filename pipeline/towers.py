@@ -18,7 +18,7 @@ import tensorflow_recommenders as tfrs
 import tf_keras as keras
 
 from pipeline import losses
-from pipeline.distributed import Share, add_up
+from pipeline.distributed import Share, add_up, without_repeats
 from pipeline.preprocessing import FIRST, QUERY_PREFIX, UNKNOWN
 from pipeline.settings import ModelSettings, TrainingSettings
 
@@ -400,10 +400,12 @@ class TwoTowerModel(tfrs.models.Model):
         # As TFRS does it, which also asks for every metric's result: among several replicas a message each.
         with tf.GradientTape() as tape:
             loss = self.compute_loss(inputs, training=True)
-        variables = self.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+        variables, share = self.trainable_variables, Share.of(inputs)
+        gradients = tape.gradient(loss, variables)
+        if share is not None:
+            gradients = [without_repeats(gradient) for gradient in gradients]
+        self.optimizer.apply_gradients(zip(gradients, variables))
         self.step.assign_add(1)
-        share = Share.of(inputs)
         if share is None:
             self._mean_loss.update_state(loss, sample_weight=tf.size(inputs["item"]))
         else:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.distributed import Share, is_chief, meet, share, shared
+from pipeline.distributed import Share, is_chief, meet, share, shared, without_repeats
 from pipeline.towers import Noise
 from tests.pipeline.two_replicas import CASES
 
@@ -85,6 +85,16 @@ def test_shares_and_blocks_are_a_partition(batch: int, drawn: int, count: int) -
     assert sorted(rows) == columns["item"].numpy().tolist()
     assert ends[-1] == batch + drawn
     assert sorted(order.numpy().tolist()) == list(range(batch + drawn))
+
+
+def test_equal_rows_of_a_gradient_are_added_up() -> None:
+    rows = tf.IndexedSlices(tf.constant([[1.0], [2.0], [4.0]]), tf.constant([7, 3, 7]), tf.constant([9, 1]))
+    found = without_repeats(rows)
+    assert found.indices.numpy().tolist() == [7, 3]
+    assert found.values.numpy().tolist() == [[5.0], [2.0]]
+    assert found.dense_shape.numpy().tolist() == [9, 1]
+    dense = tf.ones([2])
+    assert without_repeats(dense) is dense
 
 
 def test_noise_is_that_of_the_whole_batch() -> None:
