@@ -189,8 +189,15 @@ def tutorial(side: str, seed: int, inputs: dict[str, Any]) -> tuple[int, list[fl
     return len(log), seconds, in_all, score, items
 
 
-def ours(seed: int, inputs: dict[str, Any]) -> tuple[int, list[float], float, Any, np.ndarray]:
+def ours(
+    seed: int, inputs: dict[str, Any], passes: list[dict[str, float]] | None = None
+) -> tuple[int, list[float], float, Any, np.ndarray]:
     """Trains as the Trainer does.
+
+    Args:
+        seed: Its seed.
+        inputs: As `newest_training` gives them.
+        passes: If given, gets what each pass came to.
 
     Returns:
         The events of a pass, the seconds of each pass, the seconds of all, a function that scores queries for
@@ -219,7 +226,10 @@ def ours(seed: int, inputs: dict[str, Any]) -> tuple[int, list[float], float, An
         )
         in_all = time.perf_counter() - started
         with open(os.path.join(folder, "run", TRAINING_REPORT), encoding="utf-8") as file:
-            seconds = [epoch["seconds"] for epoch in json.load(file)["epochs"]]
+            epochs = json.load(file)["epochs"]
+            seconds = [epoch["seconds"] for epoch in epochs]
+            if passes is not None:
+                passes += epochs
         towers = tf.saved_model.load(os.path.join(folder, "model")).signatures
     data = training.read_data(**paths, transform_graph=inputs["transform_graph"], custom_config=config)
     settings = TrainingSettings.model_validate(config["training"])

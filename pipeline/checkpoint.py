@@ -24,11 +24,12 @@ class Checkpoint:
 
     Weights, the optimizer's variables and the passes so far are one file, replaced by rename. A training that goes on
     from there comes to the same weights as one that was never killed, because the order and the noise of a pass are
-    functions of the seed and the pass. Made anew it reads what is there.
+    functions of the seed and the pass. Made anew it reads what is there. Of several workers only one `writes`.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, writes: bool = True) -> None:
         self._directory = directory
+        self._writes = writes
         self.history: list[dict[str, Any]] = []
         """The passes of the training that is validated."""
         self.refit = 0
@@ -67,6 +68,8 @@ class Checkpoint:
             refit: Passes of the training on all events, if it is that one.
             others: Further arrays by name.
         """
+        if not self._writes:
+            return
         weights, variables = get_state(model)
         arrays = {"state": np.array(json.dumps({"history": history, "refit": refit}))}
         for name, values in {"weight": weights, "optimizer": variables, **others}.items():
@@ -79,20 +82,26 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Removes the directory: the training is done."""
-        shutil.rmtree(self._directory, ignore_errors=True)
+        if self._writes:
+            shutil.rmtree(self._directory, ignore_errors=True)
 
 
 def get_state(model: keras.Model) -> State:
     """A copy of the state of `model`, which must be built and compiled."""
-    return model.get_weights(), [variable.numpy() for variable in _optimizer_variables(model)]
+    return [weight.numpy() for weight in _weights(model)], [v.numpy() for v in _optimizer_variables(model)]
 
 
 def set_state(model: keras.Model, state: State) -> None:
     """Puts a state into `model`, which must be built alike."""
     weights, variables = state
-    model.set_weights(weights)
-    for variable, value in zip(_optimizer_variables(model), variables):
+    for variable, value in zip([*_weights(model), *_optimizer_variables(model)], [*weights, *variables]):
         variable.assign(value)
+
+
+def _weights(model: keras.Model) -> list[Any]:
+    """The weights without the sums of metrics, which begin anew each pass and lie spread over the replicas."""
+    sums = {id(variable) for metric in model.metrics for variable in metric.variables}
+    return [weight for weight in model.weights if id(weight) not in sums]
 
 
 def _optimizer_variables(model: keras.Model) -> list[Any]:

@@ -71,6 +71,14 @@ class Log:
         """A log that is one part."""
         return Log([lambda: events], len(events), events.take(slice(1)))
 
+    @functools.cached_property
+    def _sizes(self) -> list[int]:
+        return [len(part()) for part in self.parts]
+
+    def steps(self, batch_size: int) -> int:
+        """How many batches a pass has, of which none has events of two parts."""
+        return sum(-(-size // batch_size) for size in self._sizes)
+
     def map(self, change: Callable[[Events], Events]) -> Log:
         """The log with each of its parts changed, as it is asked for."""
         if len(self.parts) == 1:

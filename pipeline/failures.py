@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from components.errors import InputError
+from pipeline.cluster import WorkerError
 
 DONE, FAILED, WRONG_INPUT, NOT_BLESSED = 0, 1, 2, 3
 """Exit codes."""
@@ -38,6 +39,8 @@ def explain(error: BaseException, root: Path | None = None) -> Failure:
     while behind is not None:
         if isinstance(behind, InputError):
             return Failure(_WHILE_RUNNING.sub("", str(behind)), WRONG_INPUT, True)
+        if isinstance(behind, WorkerError):
+            return Failure(str(behind), FAILED, True)
         if isinstance(behind, KeyboardInterrupt) or str(behind).startswith("KeyboardInterrupt [while running"):
             return Failure("interrupted; run it again to go on after the last step that was done", FAILED, True)
         behind = behind.__cause__ or behind.__context__

@@ -33,6 +33,8 @@ def sampled_softmax(
     weight: tf.Tensor,
     hard_negatives: int = 0,
     mixed_precision: bool = False,
+    first: tf.Tensor | int = 0,
+    batch: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Weighted mean cross-entropy of the true item among a step's candidates, corrected for how often they come.
 
@@ -44,28 +46,33 @@ def sampled_softmax(
 
     Args:
         query: [B, D] float32.
-        embedding: [C, D] float32, C at least B; candidate i is the true item of query i, the others are negatives.
+        embedding: [C, D] float32, C at least B; candidate `first` + i is the true item of query i, the others are
+            negatives.
         bias: [C] float32, theirs.
         row: [C] int32, which items they are.
         log_q: [C] float32, logarithm of how often each comes up; a constant in it changes nothing.
         weight: [B] float32, weights of the examples; the sum is divided by B.
         hard_negatives: Only so many negatives of each query count, those of the highest corrected logits; 0: all.
         mixed_precision: Multiply in bfloat16.
+        first: Where the true items begin.
+        batch: Where the queries are a share of a batch, how many that has, by which the sum is divided instead.
 
     Returns:
         A scalar.
     """
-    batch, count = tf.shape(query)[0], tf.shape(row)[0]
+    count = tf.shape(row)[0]
     logits = _scores(query, embedding, bias, mixed_precision) - log_q
-    true = tf.range(batch)
-    accidental = (row[:batch, tf.newaxis] == row) & (true[:, tf.newaxis] != tf.range(count))
+    true = first + tf.range(tf.shape(query)[0])
+    own = true[:, tf.newaxis] == tf.range(count)
+    accidental = (tf.gather(row, true)[:, tf.newaxis] == row) & ~own
     logits = tf.where(accidental, logits.dtype.min, logits)
     if hard_negatives:
-        own = tf.linalg.diag_part(logits)
-        negatives = tf.linalg.set_diag(logits, tf.fill([batch], logits.dtype.min))
+        negatives = tf.where(own, logits.dtype.min, logits)
         hardest = tf.math.top_k(negatives, tf.minimum(hard_negatives, count)).values
-        logits, true = tf.concat([own[:, tf.newaxis], hardest], axis=1), tf.zeros_like(true)
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=true, logits=logits) * weight)
+        positive = tf.reduce_sum(tf.where(own, logits, 0.0), axis=1, keepdims=True)
+        logits = tf.concat([positive, hardest], axis=1)
+        true = tf.zeros_like(true)
+    return mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=true, logits=logits) * weight, batch)
 
 
 def full_softmax(
@@ -75,6 +82,7 @@ def full_softmax(
     row: tf.Tensor,
     weight: tf.Tensor,
     mixed_precision: bool = False,
+    batch: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Weighted mean cross-entropy of the true item among all items.
 
@@ -85,12 +93,18 @@ def full_softmax(
         row: [B] int32, the row of each query's true item.
         weight: [B] float32, weights of the examples; the sum is divided by B.
         mixed_precision: Multiply in bfloat16.
+        batch: As in `sampled_softmax`.
 
     Returns:
         A scalar.
     """
     logits = _scores(query, embedding, bias, mixed_precision)
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=row, logits=logits) * weight)
+    return mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=row, logits=logits) * weight, batch)
+
+
+def mean(values: tf.Tensor, batch: tf.Tensor | None = None) -> tf.Tensor:
+    """The mean of values [B], or what they add to the mean over a batch of `batch` of which they are a share."""
+    return tf.reduce_mean(values) if batch is None else tf.reduce_sum(values) / tf.cast(batch, values.dtype)
 
 
 def _scores(query: tf.Tensor, embedding: tf.Tensor, bias: tf.Tensor, mixed_precision: bool) -> tf.Tensor:

@@ -240,6 +240,6 @@ def _code_digest() -> str:
     """A digest of the modules that Transform and Trainer import by name, whose changes TFX's cache does not see."""
     digest = hashlib.sha256()
     trainer = ("towers", "losses", "optimizers", "checkpoint", "ranking", "training", "export", "settings")
-    for name in ("preprocessing", *trainer):
+    for name in ("preprocessing", *trainer, "distributed", "cluster", "worker"):
         digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
     return digest.hexdigest()

@@ -18,6 +18,7 @@ from rich.table import Table
 from components.errors import InputError
 from components.evaluator.report import CANDIDATE, CHAMPION, COUNT, OVERALL, Report, label, load_report
 from components.versions import check_writable, model_dir
+from pipeline.cluster import Cluster, assist, from_environment
 from pipeline.config import Config
 from pipeline.data import data_paths
 from pipeline.failures import DONE, NOT_BLESSED, explain
@@ -32,7 +33,7 @@ _TABLE_WIDTH = 160
 
 
 def run(config: Config, first: str | None = None, only: str | None = None) -> int:
-    """Runs the pipeline and says how it went.
+    """Runs the pipeline and says how it went; where `TF_CONFIG` names another worker than the chief, helps it train.
 
     Args:
         config: What to run.
@@ -42,6 +43,9 @@ def run(config: Config, first: str | None = None, only: str | None = None) -> in
     Returns:
         The exit code: 0, 1, 2 for wrong input or 3 for a model that was not blessed.
     """
+    cluster = from_environment(os.environ)
+    if cluster is not None and not cluster.is_chief:
+        return at_terminal(config, lambda root, terminal: _assist(root, cluster, terminal))
     return at_terminal(config, lambda root, terminal: _run(config, root, first, only, terminal))
 
 
@@ -79,6 +83,14 @@ def at_terminal(config: Config, work: Callable[[Path, Terminal], int]) -> int:
         memory = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         console.print(f"{time.monotonic() - started:.0f} s, peak memory {memory / 2**20:.1f} GiB", highlight=False)
     return code
+
+
+def _assist(root: Path, cluster: Cluster, terminal: Terminal) -> int:
+    with listening(terminal):
+        terminal.start(f"worker {cluster.index}", silence=0)
+        assist(root / "checkpoints", cluster)
+    _say(terminal, f"worker {cluster.index}: the training is done; worker 0 goes on with the pipeline")
+    return DONE
 
 
 def _run(config: Config, root: Path, first: str | None, only: str | None, terminal: Terminal) -> int:

@@ -195,8 +195,20 @@ class TrainingSettings(Settings):
     checkpoints: bool = True
     """Whether each pass is saved, so that a killed training goes on where it was."""
 
+    workers: int = Field(1, ge=1, le=64)
+    """Processes on this machine that train together, each on its share of every batch; see docs/training.md, also for
+    several machines."""
+
     jit_compile: bool = False
     """Whether steps are compiled by XLA, which pays on GPUs."""
 
     mixed_precision: bool = False
     """Whether scores are multiplied in bfloat16, which pays on hardware that has it."""
+
+    @model_validator(mode="after")
+    def _workers_have_work(self) -> TrainingSettings:
+        if self.workers > self.batch_size:
+            raise ValueError(f"workers {self.workers} are more than the {self.batch_size} events of a batch")
+        if self.workers > 1 and self.jit_compile:
+            raise ValueError("jit_compile: XLA can't compile steps that several workers share; set workers to 1")
+        return self

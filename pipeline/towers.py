@@ -18,6 +18,7 @@ import tensorflow_recommenders as tfrs
 import tf_keras as keras
 
 from pipeline import losses
+from pipeline.distributed import Share, add_up, without_repeats
 from pipeline.preprocessing import FIRST, QUERY_PREFIX, UNKNOWN
 from pipeline.settings import ModelSettings, TrainingSettings
 
@@ -79,9 +80,26 @@ def _table(name: str, rows: int, dim: int) -> keras.layers.Embedding:
     return keras.layers.Embedding(rows, dim, embeddings_initializer=_normal(dim), name=name)
 
 
-def _dropped(shape: Any, rate: float, seed: tf.Tensor, stream: int) -> tf.Tensor:
-    """Which entries of `shape` to leave out. A function of the seed alone, so that a resumed training goes on alike."""
-    return tf.random.stateless_uniform(shape, tf.random.experimental.stateless_fold_in(seed, stream)) < rate
+@dataclass(frozen=True)
+class Noise:
+    """What a training step leaves out.
+
+    A function of the seed and of an event's place in the batch alone, so that a resumed training goes on alike, and one
+    on several replicas does what one on a single replica does.
+    """
+
+    seed: tf.Tensor
+    """[2] int64."""
+    share: Share | None = None
+    """Which part of the batch the rows are; None: all of it."""
+
+    def dropped(self, shape: Any, rate: float, stream: int) -> tf.Tensor:
+        """Which entries of `shape`, whose first dimension is that of the events, to leave out."""
+        seed = tf.random.experimental.stateless_fold_in(self.seed, stream)
+        if self.share is None:
+            return tf.random.stateless_uniform(shape, seed) < rate
+        whole = tf.concat([[self.share.batch], shape[1:]], axis=0)
+        return self.share.own(tf.random.stateless_uniform(whole, seed)) < rate
 
 
 class FeatureEmbedding(keras.layers.Layer):
@@ -207,19 +225,19 @@ class QueryTower(keras.layers.Layer):
         self._nothing = self.add_weight(name="nothing", shape=[self._settings.dim], initializer="zeros")
         super().build(input_shape)
 
-    def call(self, inputs: Inputs, seed: tf.Tensor | None = None) -> tf.Tensor:
+    def call(self, inputs: Inputs, noise: Noise | None = None) -> tf.Tensor:
         """Embeds a batch.
 
         Args:
             inputs: `history` [B, H] int, newest first, H at most `max_history`; `user` [B] int where the model has ids
                 of users; and by `QUERY_PREFIX` and name the query features as in `ItemFeatures`.
-            seed: [2] int, the seed of what training leaves out; None leaves out nothing.
+            noise: What training leaves out; None leaves out nothing.
         """
         history, user = inputs["history"], None
         if self._users is not None:
             user = self._users(inputs["user"]) * tf.cast(inputs["user"] > UNKNOWN, tf.float32)[:, tf.newaxis]
         items = None if self._settings.history == "none" else self._items(history)
-        return self.combine(items, history > UNKNOWN, user, inputs, seed)
+        return self.combine(items, history > UNKNOWN, user, inputs, noise)
 
     def combine(
         self,
@@ -227,7 +245,7 @@ class QueryTower(keras.layers.Layer):
         known: tf.Tensor,
         user: tf.Tensor | None,
         inputs: Inputs,
-        seed: tf.Tensor | None = None,
+        noise: Noise | None = None,
     ) -> tf.Tensor:
         """All that follows the tables.
 
@@ -236,26 +254,26 @@ class QueryTower(keras.layers.Layer):
             known: [B, H] bool, where the history has an item that training saw.
             user: [B, D] embeddings of the users, zeros for one that training did not see; None without ids of users.
             inputs: The query features, as in `call`.
-            seed: As in `call`.
+            noise: As in `call`.
         """
         settings = self._settings
-        query = self._pool(items, known, seed)
+        query = self._pool(items, known, noise)
         if user is not None:
-            if seed is not None:
-                user *= tf.cast(~_dropped([tf.shape(user)[0], 1], settings.id_dropout, seed, 1), tf.float32)
+            if noise is not None:
+                user *= tf.cast(~noise.dropped([tf.shape(user)[0], 1], settings.id_dropout, 1), tf.float32)
             query += user
         if self._features is not None:
             features = self._features({name: inputs[QUERY_PREFIX + name] for name in self._feature_names})
-            if seed is not None:
-                kept = ~_dropped([tf.shape(features)[0], 1], settings.feature_dropout, seed, 2)
+            if noise is not None:
+                kept = ~noise.dropped([tf.shape(features)[0], 1], settings.feature_dropout, 2)
                 features *= tf.cast(kept, tf.float32)
             query += features
         if self._layers is not None:
             query = self._layers(query)
         if settings.normalize:
             query = tf.math.l2_normalize(query, axis=1) / settings.temperature
-        if seed is not None and settings.dropout:
-            kept = ~_dropped(tf.shape(query), settings.dropout, seed, 3)
+        if noise is not None and settings.dropout:
+            kept = ~noise.dropped(tf.shape(query), settings.dropout, 3)
             query *= tf.cast(kept, tf.float32) / (1 - settings.dropout)
         return query
 
@@ -275,11 +293,11 @@ class QueryTower(keras.layers.Layer):
             self._delete_tracking(name)  # Keras goes on tracking what was set, and it would be saved
         return items, users
 
-    def _pool(self, items: tf.Tensor | None, known: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+    def _pool(self, items: tf.Tensor | None, known: tf.Tensor, noise: Noise | None) -> tf.Tensor:
         if self._settings.history == "none":
             return tf.zeros([tf.shape(known)[0], 1]) + self._nothing
-        if seed is not None:
-            known &= ~_dropped(tf.shape(known), self._settings.history_dropout, seed, 0)
+        if noise is not None:
+            known &= ~noise.dropped(tf.shape(known), self._settings.history_dropout, 0)
         weight = tf.exp(self._recency[: tf.shape(known)[1]]) * tf.cast(known, tf.float32)
         total = tf.reduce_sum(weight, axis=1, keepdims=True)
         if self._attention is not None:
@@ -355,7 +373,14 @@ class TwoTowerModel(tfrs.models.Model):
         self._probability = tf.constant(vocabulary.counts / max(vocabulary.counts.sum(), 1), tf.float32)
         self._seed = seed
         # The number of steps taken, so that each step's noise is its own, also after a resume.
-        self.step = self.add_weight(name="step", shape=[], dtype=tf.int64, initializer="zeros", trainable=False)
+        self.step = self.add_weight(
+            name="step",
+            shape=[],
+            dtype=tf.int64,
+            initializer="zeros",
+            trainable=False,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,  # all replicas count alike
+        )
         self._mean_loss = keras.metrics.Mean("loss")
 
     def candidates(self, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -372,23 +397,49 @@ class TwoTowerModel(tfrs.models.Model):
     @tf.autograph.experimental.do_not_convert
     def train_step(self, inputs: Inputs) -> dict[str, tf.Tensor]:
         """One step of training on a batch; gives the mean loss of the pass so far."""
-        metrics = super().train_step(inputs)
+        # As TFRS does it, which also asks for every metric's result: among several replicas a message each.
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(inputs, training=True)
+        variables, share = self.trainable_variables, Share.of(inputs)
+        gradients = tape.gradient(loss, variables)
+        if share is not None:
+            gradients = [without_repeats(gradient) for gradient in gradients]
+        self.optimizer.apply_gradients(zip(gradients, variables))
         self.step.assign_add(1)
-        self._mean_loss.update_state(metrics["loss"], sample_weight=tf.size(inputs["item"]))
+        if share is None:
+            self._mean_loss.update_state(loss, sample_weight=tf.size(inputs["item"]))
+        else:
+            # The replicas' losses add up to the batch's, and their weights to its size.
+            count = tf.cast(share.count, tf.float32)
+            self._mean_loss.update_state(loss * count, sample_weight=tf.cast(share.batch, tf.float32) / count)
         return {"loss": self._mean_loss.result()}
 
     def compute_loss(self, inputs: Inputs, training: bool = False) -> tf.Tensor:
-        """The mean loss of a batch; events of unknown items must not be in it."""
+        """The mean loss of a batch; events of unknown items must not be in it.
+
+        Of a share of a batch it is what this share adds to the batch's, whose sampled items are negatives on every
+        replica.
+        """
+        share = Share.of(inputs)
         seed = tf.stack([tf.constant(self._seed, tf.int64), self.step])
         settings = self._training
-        query = self.query_tower(inputs, seed=seed if training else None)
+        query = self.query_tower(inputs, noise=Noise(seed, share) if training else None)
         row = tf.cast(inputs["item"], tf.int32) - FIRST
+        batch = None if share is None else share.batch
         if settings.loss == "full":
             embedding, bias = self.vocabulary_embeddings()
-            loss = losses.full_softmax(query, embedding, bias, row, inputs["weight"], settings.mixed_precision)
+            loss = losses.full_softmax(query, embedding, bias, row, inputs["weight"], settings.mixed_precision, batch)
         else:
-            candidates, log_q = self._sample(row, seed)
-            embedding, bias = self.candidates(candidates)
+            sampled = row if share is None else tf.cast(share.items, tf.int32) - FIRST
+            candidates, log_q = self._sample(sampled, seed)
+            first: tf.Tensor | int = 0
+            if share is None:
+                embedding, bias = self.candidates(candidates)
+            else:
+                order, first, end = share.blocks(tf.size(sampled), tf.size(candidates) - tf.size(sampled))
+                candidates, log_q = tf.gather(candidates, order), tf.gather(log_q, order)
+                embedding, bias = self.candidates(candidates[first:end])
+                embedding, bias = add_up(embedding, first, tf.size(order)), add_up(bias, first, tf.size(order))
             loss = losses.sampled_softmax(
                 query,
                 embedding,
@@ -398,11 +449,13 @@ class TwoTowerModel(tfrs.models.Model):
                 inputs["weight"],
                 settings.hard_negatives,
                 settings.mixed_precision,
+                first,
+                batch,
             )
         if settings.l2:
-            loss += settings.l2 * (
-                tf.reduce_mean(tf.reduce_sum(query**2, 1)) + tf.reduce_mean(tf.reduce_sum(embedding**2, 1))
-            )
+            norms = tf.reduce_mean(tf.reduce_sum(embedding**2, 1))  # the same on every replica
+            norms = norms if share is None else norms / tf.cast(share.count, tf.float32)
+            loss += settings.l2 * (losses.mean(tf.reduce_sum(query**2, 1), batch) + norms)
         return loss
 
     def _sample(self, row: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

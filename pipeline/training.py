@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from components.errors import InputError
 from components.examples import ragged, read_columns, scalars
 from components.progress import progress
 from components.trainer.component import TRAINING_REPORT
+from pipeline import cluster, distributed
 from pipeline.checkpoint import Checkpoint, get_state, set_state
 from pipeline.events import Events, Log, content_hash, pad, read_log, with_other_items
 from pipeline.export import TIMESTAMP, export_towers
@@ -72,7 +74,22 @@ class Trained:
 
 
 def run_fn(fn_args: Any) -> None:
-    """Trains and exports the towers; `fn_args` is TFX's `FnArgs` as `components.trainer` extends it."""
+    """Trains and exports the towers, on several workers if settings or environment say so.
+
+    Args:
+        fn_args: TFX's `FnArgs` as `components.trainer` extends it.
+    """
+    if not cluster.train_on_workers(fn_args):
+        train_and_export(fn_args, tf.distribute.get_strategy())
+
+
+def train_and_export(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
+    """Trains in this process, which may be one of several workers; only the chief of these writes.
+
+    Args:
+        fn_args: As for `run_fn`.
+        strategy: Says how the work is shared.
+    """
     config = fn_args.custom_config
     model_settings = ModelSettings.model_validate(config["model"])
     settings = TrainingSettings.model_validate(config["training"])
@@ -82,8 +99,12 @@ def run_fn(fn_args: Any) -> None:
     checkpoint = None
     if settings.checkpoints and config.get("checkpoints"):
         inputs = json.dumps([config, fn_args.examples, fn_args.catalogue], sort_keys=True)
-        checkpoint = Checkpoint(os.path.join(config["checkpoints"], hashlib.sha256(inputs.encode()).hexdigest()[:16]))
-    trained = train(data, model_settings, settings, config["seed"], fn_args.model_run_dir, checkpoint)
+        directory = os.path.join(config["checkpoints"], hashlib.sha256(inputs.encode()).hexdigest()[:16])
+        checkpoint = Checkpoint(directory, distributed.is_chief(strategy))
+    _check_alike(strategy, config, data, checkpoint)
+    trained = train(data, model_settings, settings, config["seed"], fn_args.model_run_dir, checkpoint, strategy)
+    if not distributed.is_chief(strategy):
+        return
     model, history = trained.model, trained.history
     export_towers(
         model,
@@ -106,6 +127,7 @@ def run_fn(fn_args: Any) -> None:
             f"softmax; best of {len(history)} epochs: {best['epoch']} (validation hit@10 {best['hit@10']:.3f}, "
             f"NDCG@10 {best['ndcg@10']:.3f}){_ranking_summary(trained.ranking)}"
         ),
+        "workers": strategy.num_replicas_in_sync,
         "parameters": sum(part["parameters"] for part in layers),
         "layers": layers,
         "epochs": history,
@@ -115,6 +137,20 @@ def run_fn(fn_args: Any) -> None:
         json.dump(report, file, indent=2)
     if checkpoint:
         checkpoint.remove()
+
+
+def _check_alike(
+    strategy: tf.distribute.Strategy, config: Mapping[str, Any], data: TrainingData, checkpoint: Checkpoint | None
+) -> None:
+    """Waits for all workers, which must be about to do the same: else they would train apart, or wait for ever."""
+    done = (checkpoint.history, checkpoint.refit) if checkpoint else ()
+    code = b"".join(module.read_bytes() for module in sorted(Path(__file__).parent.glob("*.py")))
+    same = [hashlib.sha256(code).hexdigest(), config, data.events.size, data.vocabulary.num_items, done]
+    if not distributed.meet(strategy, json.dumps(same, sort_keys=True, default=str)):
+        raise InputError(
+            "the workers have different code, settings, data or checkpoints: start all of them again, from the same "
+            "version of the code, with the same config and the same shared folders"
+        )
 
 
 def _ranking_summary(passes: list[Epoch]) -> str:
@@ -167,6 +203,7 @@ def train(
     seed: int,
     log_dir: str,
     checkpoint: Checkpoint | None = None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> Trained:
     """Trains with early stopping on events held back and, if `settings.refit`, again on all events.
 
@@ -179,8 +216,12 @@ def train(
         seed: Of the first weights, the order of events and all noise.
         log_dir: Where TensorBoard's logs go.
         checkpoint: Where to save each pass and to go on from.
+        strategy: How the work is shared among replicas; by default there is one. All workers come to the same model,
+            but only the chief learns a ranker and logs.
     """
-    writer = tf.summary.create_file_writer(log_dir)
+    strategy = strategy or tf.distribute.get_strategy()
+    chief = distributed.is_chief(strategy)
+    writer = tf.summary.create_file_writer(log_dir) if chief else tf.summary.create_noop_writer()
 
     def log(epoch: Epoch) -> None:
         with writer.as_default(step=int(epoch["epoch"])):
@@ -188,13 +229,14 @@ def train(
                 tf.summary.scalar(name, epoch[name])
         writer.flush()
 
-    model = _compiled(data, model_settings, settings, seed)
+    with strategy.scope():
+        model = _compiled(data, model_settings, settings, seed)
     beginning = get_state(model)
     ranking = model_settings.ranking
     history = _fit_until_best(model, data, settings, seed, log, checkpoint, ranking.enabled or not settings.refit)
     trained = Trained(model, history)
     best = [weight.numpy() for weight in model.trainable_weights] if ranking.enabled else []
-    if ranking.enabled:
+    if ranking.enabled and chief:
         unseen = _held_back(data, settings, ranking.queries)
         ranker, passes = fit_ranker(model, data.vocabulary.counts, unseen, ranking, seed)
         trained = Trained(model, history, ranker, passes)
@@ -264,6 +306,7 @@ def _compiled(
     model = TwoTowerModel(model_settings, settings, data.vocabulary, seed)
     model.compile(optimizer=make_optimizer(settings), jit_compile=settings.jit_compile)
     model.compute_loss(data.events.first.columns())
+    model.optimizer.build(model.trainable_variables)
     return model
 
 
@@ -373,7 +416,9 @@ def _epochs(
     """Trains passes `done + 1` to `epochs`, yielding each one's number, mean loss and seconds."""
     for epoch in range(done, epochs):
         start = time.perf_counter()
-        result = model.fit(batches(events, settings.batch_size, seed, epoch), epochs=1, verbose=0)
+        whole = batches(events, settings.batch_size, seed, epoch)
+        shares = distributed.shared(whole, model.distribute_strategy, lambda: events.steps(settings.batch_size))
+        result = model.fit(**shares, epochs=1, verbose=0)
         loss = float(result.history["loss"][0])
         if not np.isfinite(loss):
             raise InputError(

@@ -129,6 +129,7 @@ def test_passes_over_parts_have_each_event_once_in_an_order_of_seed_and_epoch(tm
     def items(log: Log, seed: int, epoch: int) -> list[int]:
         return [item for batch in batches(log, 16, seed, epoch) for item in batch["item"].numpy().tolist()]
 
+    assert logs[0].steps(16) == len(list(batches(logs[0], 16, 1, 0)))
     first = items(logs[0], 1, 0)
     assert first == items(logs[0], 1, 0) == items(logs[1], 1, 0)
     assert first != items(logs[0], 1, 1)

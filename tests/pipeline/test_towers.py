@@ -11,7 +11,7 @@ import tf_keras as keras
 
 from pipeline.preprocessing import PADDING, QUERY_PREFIX, UNKNOWN
 from pipeline.settings import ModelSettings, TrainingSettings
-from pipeline.towers import ItemFeatures, SideFeature, TwoTowerModel, Vocabulary
+from pipeline.towers import ItemFeatures, Noise, SideFeature, TwoTowerModel, Vocabulary
 
 VOCABULARY = Vocabulary(
     counts=np.array([5, 3, 2]),
@@ -132,7 +132,7 @@ def test_training_leaves_out_as_much_as_the_settings_say(rate: float) -> None:
     item_table(tower).assign(np.outer([0, 0, 1, 1, 1], [1.0, 0, 0, 0]))
     tower._users.embeddings.assign(np.outer(np.ones(4), [0, 1.0, 0, 0]))
     tower._features.directions["age"].assign([0, 0, 1.0, 0])
-    queries = tower(requests([[2]] * 4_000, user=[2] * 4_000, age=[1.0] * 4_000), seed=SEED).numpy()
+    queries = tower(requests([[2]] * 4_000, user=[2] * 4_000, age=[1.0] * 4_000), noise=Noise(SEED)).numpy()
     # Four standard deviations of a share of 4,000.
     assert queries[:, :3].mean(axis=0) == pytest.approx([1 - rate] * 3, abs=4 * np.sqrt(rate * (1 - rate) / 4_000))
     kept = queries[:, :3] > 0.5
@@ -142,8 +142,8 @@ def test_training_leaves_out_as_much_as_the_settings_say(rate: float) -> None:
 def test_noise_is_a_function_of_the_seed() -> None:
     tower = two_towers(dropout=0.5).query_tower
     rows = requests([[2, 3, 4]] * 8)
-    first, again = tower(rows, seed=SEED).numpy(), tower(rows, seed=SEED).numpy()
-    other = tower(rows, seed=tf.constant([1, 2], tf.int64)).numpy()
+    first, again = tower(rows, noise=Noise(SEED)).numpy(), tower(rows, noise=Noise(SEED)).numpy()
+    other = tower(rows, noise=Noise(tf.constant([1, 2], tf.int64))).numpy()
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
