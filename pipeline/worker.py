@@ -10,6 +10,7 @@ import errno
 import json
 import logging
 import os
+import re
 import socket
 import sys
 import threading
@@ -99,8 +100,9 @@ def _message(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, (InputError, _PortTakenError)):
         return text
-    # What follows in TensorFlow's messages is for the log.
-    return f"{type(error).__name__}: {text.strip().splitlines()[0][:500] if text.strip() else 'no message'}"
+    # What else TensorFlow's messages have, the operation before and more lines after, is for the log.
+    first = (re.sub(r"^\{\{.*?\}\} *", "", text.strip()) or "no message").splitlines()[0]
+    return f"{type(error).__name__}: {first[:500].rstrip('.')}"
 
 
 def _kind(error: BaseException) -> str:

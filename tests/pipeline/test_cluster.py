@@ -124,7 +124,7 @@ def test_free_ports_are_looked_for_again(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_worker_that_fails_is_named_with_its_error(tmp_path: Path) -> None:
     job = tmp_path / "job"
     job.write_text("no JSON")
-    with pytest.raises(WorkerError, match="worker 0 of the training failed: JSONDecodeError"):
+    with pytest.raises(WorkerError, match=r"worker [01] of the training failed: JSONDecodeError"):
         watch(job, on_this_machine(2))
 
 
