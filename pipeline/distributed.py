@@ -8,7 +8,7 @@ batch, and has the sampled items of the whole batch as negatives.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,8 +98,8 @@ def share(batch: Mapping[str, tf.Tensor], index: tf.Tensor | int, count: int) ->
     }
 
 
-def shared(batches: tf.data.Dataset, strategy: tf.distribute.Strategy, number: Callable[[], int]) -> dict[str, Any]:
-    """What `fit` takes for one pass over `batches`, so many as `number` says: of several replicas each its shares."""
+def shared(batches: tf.data.Dataset, strategy: tf.distribute.Strategy) -> dict[str, Any]:
+    """What `fit` takes for one pass over `batches`, whose number must be known: of several replicas each its shares."""
     count = strategy.num_replicas_in_sync
     if count == 1:
         return {"x": batches}
@@ -116,7 +116,7 @@ def shared(batches: tf.data.Dataset, strategy: tf.distribute.Strategy, number: C
 
     return {
         "x": strategy.distribute_datasets_from_function(of_worker),
-        "steps_per_epoch": number(),
+        "steps_per_epoch": int(batches.cardinality()),
     }
 
 

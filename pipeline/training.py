@@ -417,8 +417,7 @@ def _epochs(
     for epoch in range(done, epochs):
         start = time.perf_counter()
         whole = batches(events, settings.batch_size, seed, epoch)
-        shares = distributed.shared(whole, model.distribute_strategy, lambda: events.steps(settings.batch_size))
-        result = model.fit(**shares, epochs=1, verbose=0)
+        result = model.fit(**distributed.shared(whole, model.distribute_strategy), epochs=1, verbose=0)
         loss = float(result.history["loss"][0])
         if not np.isfinite(loss):
             raise InputError(
@@ -450,7 +449,10 @@ def batches(log: Log, batch_size: int, seed: int, epoch: int) -> tf.data.Dataset
     # There is nothing to tune, and at the end of a pass the tuner's thread may keep it waiting for up to its period,
     # which doubles all the time: 10 s after 20.
     options.autotune.enabled = False
-    return tf.data.Dataset.from_generator(gathered, output_signature=signature).prefetch(2).with_options(options)
+    dataset = tf.data.Dataset.from_generator(gathered, output_signature=signature)
+    # Where Keras doesn't know how many there are it begins a step too many, which the model counts.
+    count = tf.data.experimental.assert_cardinality(log.steps(batch_size))
+    return dataset.apply(count).prefetch(2).with_options(options)
 
 
 def exact_ranks(model: TwoTowerModel, events: Events, batch_size: int | None = None) -> np.ndarray:

@@ -110,7 +110,7 @@ def test_a_whole_batch_is_no_share() -> None:
     strategy = tf.distribute.get_strategy()
     batches = tf.data.Dataset.range(3)
     assert Share.of({"item": tf.range(3)}) is None
-    assert shared(batches, strategy, lambda: 1) == {"x": batches}
+    assert shared(batches, strategy) == {"x": batches}
     assert is_chief(strategy)
     assert meet(strategy, "any word")
 

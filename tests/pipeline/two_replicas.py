@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline import distributed, training
+from pipeline.events import Events, Log
 from pipeline.settings import ModelSettings, TrainingSettings
 from pipeline.towers import ItemFeatures, SideFeature, TwoTowerModel, Vocabulary
 
@@ -39,7 +40,7 @@ def make_data() -> training.TrainingData:
     }
     items = rng.integers(2, ITEMS + 2, EVENTS).astype(np.int32)
     weight = rng.uniform(0.5, 2, EVENTS).astype(np.float32)
-    events = training.Events(np.arange(EVENTS), inputs["user"].astype(np.int64), items, weight, inputs)
+    events = Events(np.arange(EVENTS), inputs["user"].astype(np.int64), items, weight, inputs)
     genres = rng.integers(0, 5, (ITEMS, 2)).astype(np.int32)
     vocabulary = Vocabulary(
         np.bincount(items - 2, minlength=ITEMS),
@@ -49,7 +50,7 @@ def make_data() -> training.TrainingData:
         USERS,
         4,
     )
-    return training.TrainingData(events, vocabulary, "latest")
+    return training.TrainingData(Log.of(events), vocabulary, "latest")
 
 
 def gradients(model: TwoTowerModel, batch: dict[str, Any]) -> tuple[Any, list[Any]]:
@@ -98,7 +99,7 @@ def compare(case: str, strategy: tf.distribute.Strategy) -> dict[str, float]:
     expect = tf.function(lambda batch: gradients(one, batch), reduce_retracing=True)
     find = tf.function(lambda batch: strategy.run(of_replica, args=(batch,)), reduce_retracing=True)
     for size in (8, 1):
-        columns = {**data.events.inputs, "item": data.events.item, "weight": data.events.weight}
+        columns = data.events.parts[0]().columns()
         batch = {name: tf.constant(column[:size]) for name, column in columns.items()}
         loss, expected = expect(batch)
         shared_loss, found = tf.nest.map_structure(lambda v: strategy.experimental_local_results(v)[0], find(batch))
