@@ -239,7 +239,7 @@ def _code_version() -> str:
 def _code_digest() -> str:
     """A digest of the modules that Transform and Trainer import by name, whose changes TFX's cache does not see."""
     digest = hashlib.sha256()
-    trainer = ("towers", "losses", "optimizers", "checkpoint", "ranking", "training", "export", "settings")
+    trainer = ("towers", "losses", "optimizers", "checkpoint", "events", "ranking", "training", "export", "settings")
     for name in ("preprocessing", *trainer, "distributed", "cluster", "worker"):
         digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
     return digest.hexdigest()
