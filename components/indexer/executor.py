@@ -289,11 +289,11 @@ def save_servable(
             in_context=bool(listed),
             ranking=(towers.ranking_part, noted["candidates"]) if "candidates" in noted else None,
         )
-        found = {"type": settings.index.type}
+        found: dict[str, Any] = {"type": settings.index.type}
         if settings.index.type != "exact" and queries:
             measured = _measured(servable, queries, settings.index)
             measure.check(measured, settings.index)
-            found |= measured._asdict()
+            found |= {**measured._asdict(), "min_recall": settings.index.min_recall}
         tf.saved_model.save(servable, directory, signatures=servable.signatures())
     manifest = {
         "model_name": model_name,

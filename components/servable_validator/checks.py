@@ -50,6 +50,8 @@ class Limits:
     num_items: int
     default_k: int
     max_k: int
+    alike: float = 1.0
+    """Share of a batch's items that must be among those that its queries get alone; at 1 scores are compared too."""
 
 
 @dataclass(frozen=True)
@@ -215,11 +217,16 @@ def _defaults(client: RecommenderClient, sample: Sample, limits: Limits) -> Iter
 
 def _batches(client: RecommenderClient, sample: Sample, limits: Limits) -> Iterator[str]:
     queries = [*_queries(sample), Query(exclude=sample.items[:2])]
+    listed = common = 0
     for query, answer in zip(queries, client.recommend_batch(queries, _K)):
         alone = client.recommend(query.user_id, query.history, query.exclude, _K)
-        same = answer.source == alone.source and _close(_values(answer), _values(alone), _NEAR)
-        if not same:
+        listed += len(answer.item_ids)
+        common += len(set(answer.item_ids) & set(alone.item_ids))
+        same = limits.alike < 1 or _close(_values(answer), _values(alone), _NEAR)
+        if not same or answer.source != alone.source:
             yield f"{_whom(query)} in a batch: not the answer that it gets alone"
+    if limits.alike < 1 and common < limits.alike * listed:
+        yield f"of {listed:,} items in a batch's answers only {common:,} are in those that its queries get alone"
 
 
 def _transports(grpc: RecommenderClient, rest: RecommenderClient, sample: Sample) -> Iterator[str]:

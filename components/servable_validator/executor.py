@@ -160,6 +160,10 @@ def _limits(version: str) -> Limits | str:
     """Reads the servable's own limits, or says why that fails."""
     try:
         found = json.loads(Path(version, _MANIFEST).read_text(encoding="utf-8"))
-        return Limits(**{field.name: int(found[field.name]) for field in dataclasses.fields(Limits)})
+        index = found.get("index", {})
+        # An approximate index looks at more candidates where others of the batch exclude more; both answers lack some
+        # of the exact one's items, and need not lack the same.
+        alike = 2 * float(index["min_recall"]) - 1 if "min_recall" in index else 1.0
+        return Limits(int(found["num_items"]), int(found["default_k"]), int(found["max_k"]), alike)
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{_MANIFEST} can't be read: {type(error).__name__} {error}"

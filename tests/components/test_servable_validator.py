@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from tfx.types import standard_artifacts
 
 from components.errors import InputError
-from components.servable_validator import checks, sample
+from components.servable_validator import checks, executor, sample
 from components.servable_validator.checks import Latency
 from components.servable_validator.executor import Executor, Report, validate, write_blessing
 from components.servable_validator.sample import Sample
@@ -100,6 +100,43 @@ def answer(*scored: tuple[str, float], source: str = "user") -> RecommendationLi
 )
 def test_faults_of_a_list(items, options, faults):
     assert checks.list_faults(items, **options) == faults
+
+
+class Batching:
+    """A client whose model answers b instead of c, as the last of ten, in batches."""
+
+    def recommend_batch(self, queries, k):
+        return [self._answer("b", 0.5) for _ in queries]
+
+    def recommend(self, user_id, history, exclude, k):
+        return self._answer("c", 0.7)
+
+    def _answer(self, *last):
+        return answer(*((f"i{place}", 1.0) for place in range(9)), last)
+
+
+@pytest.mark.parametrize(
+    ("alike", "failures"),
+    [
+        (1.0, ["in a batch: not the answer that it gets alone"]),
+        (0.9, []),
+        (0.95, ["of 10 items in a batch's answers only 9 are in those that its queries get alone"]),
+    ],
+)
+def test_batches_of_an_approximate_index_may_differ_within_its_bounds(alike, failures, monkeypatch):
+    monkeypatch.setattr(checks, "_queries", lambda sample: [])
+    sample = Sample({}, [], ["x", "y"])
+    found = list(checks._batches(Batching(), sample, checks.Limits(20, 10, 20, alike)))
+    assert len(found) == len(failures)
+    assert all(line.endswith(failure) for line, failure in zip(found, failures))
+
+
+@pytest.mark.parametrize(("index", "alike"), [({"type": "exact"}, 1.0), ({"type": "scann", "min_recall": 0.95}, 0.9)])
+def test_what_an_index_promises_of_batches(index, alike, tmp_path):
+    manifest = {"num_items": 3, "default_k": 2, "max_k": 3, "index": index}
+    (tmp_path / "assets.extra").mkdir()
+    (tmp_path / "assets.extra" / "recommender.json").write_text(json.dumps(manifest))
+    assert executor._limits(str(tmp_path)) == checks.Limits(3, 2, 3, pytest.approx(alike))
 
 
 @pytest.fixture(scope="module")
