@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from pipeline.towers import SideFeature
 
 _BUCKETS = 64
 """Parts of users that a long log is first cut into, while its size isn't known yet."""
-_USER, _ITEM, _WEIGHT, _TIME = "user_hash", "item", "weight", "timestamp"
+_COLUMNS = _USER, _ITEM, _WEIGHT, _TIME = "user_hash", "item", "weight", "timestamp"
 
 _Table = dict[str, np.ndarray]
 """Columns of the same rows: the four above, and the inputs of the query tower."""
@@ -137,8 +137,8 @@ def read_log(
         max_history: Width of `history`.
         query_features: Further inputs of the query tower.
         user_id: Whether `user` is one of them.
-        in_memory: A log of more events than this is kept on the disk, in a temporary folder, in parts of at most as
-            many (and of at least one user in 64).
+        in_memory: A log of more events than this is kept in temporary files, in parts of at most as many (and of at
+            least one user in 64).
 
     Raises:
         InputError: There are no events.
@@ -153,8 +153,9 @@ def read_log(
         held.append(_table(batch, max_history, query_features, user_id))
         rows, size = rows + batch.num_rows, size + batch.num_rows
         if rows > in_memory:
-            spilled = spilled or _Spilled()
-            spilled.add(_joined(held))
+            table = _joined(held)
+            spilled = spilled or _Spilled(table)
+            spilled.add(table)
             progress(f"{size:,} events read")
             held, rows = [], 0
     if not size:
@@ -168,14 +169,17 @@ def read_log(
 
 
 class _Spilled:
-    """Events on the disk by a hash of their users."""
+    """Events on the disk by a hash of their users, in files without names, which nobody finds after a kill."""
 
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="events-")  # removed with the last reference to it
+    def __init__(self, like: _Table) -> None:
+        self._names = list(like)
+        self._buckets = [tempfile.TemporaryFile() for _ in range(_BUCKETS)]  # noqa: SIM115: open until it is a part
         self._sizes = np.zeros(_BUCKETS, np.int64)
-        self._weight = 0.0
-        self._pieces = 0
+        self._pieces = np.zeros(_BUCKETS, np.int64)
         self._widths: dict[str, int] = {}
+        self._weight = 0.0
+        self._parts: list[IO[bytes]] = []
+        self._reading = threading.Lock()
 
     def add(self, table: _Table) -> None:
         """Writes events, each to the bucket of its user."""
@@ -184,13 +188,13 @@ class _Spilled:
         ends = np.cumsum(np.bincount(bucket, minlength=_BUCKETS))
         for number, rows in enumerate(np.split(order, ends[:-1])):
             if len(rows):
-                piece = Path(self._folder.name, f"bucket-{number}-{self._pieces}.npz")
-                np.savez(piece, **{name: column[rows] for name, column in table.items()})
+                for name in self._names:
+                    np.save(self._buckets[number], table[name][rows])
                 self._sizes[number] += len(rows)
+                self._pieces[number] += 1
         for name, column in table.items():
             if column.ndim == 2:
                 self._widths[name] = max(column.shape[1], self._widths.get(name, 0))
-        self._pieces += 1
 
     def log(self, in_memory: int) -> Log:
         """Puts the buckets together to parts, sorted."""
@@ -202,7 +206,7 @@ class _Spilled:
         groups = [group for group in groups if self._sizes[group].sum()]
         for place, group in enumerate(groups):
             progress(f"sorting part {place + 1} of {len(groups)}")
-            self._write_part(place, group)
+            self._parts.append(self._part_of(group))
         first = self._read_part(0).take(slice(1))
         return Log([functools.partial(self._read_part, place) for place in range(len(groups))], self.size, first)
 
@@ -211,28 +215,27 @@ class _Spilled:
         """How many events there are."""
         return int(self._sizes.sum())
 
-    def _write_part(self, place: int, group: list[int]) -> None:
-        folder = Path(self._folder.name)
-        pieces = [folder / f"bucket-{number}-{piece}.npz" for number in group for piece in range(self._pieces)]
-        pieces = [piece for piece in pieces if piece.exists()]
+    def _part_of(self, group: list[int]) -> IO[bytes]:
         tables = []
-        for piece in pieces:
-            with np.load(piece) as columns:
-                tables.append(dict(columns))
-            piece.unlink()
+        for number in group:
+            with self._buckets[number] as file:
+                file.seek(0)
+                for _ in range(self._pieces[number]):
+                    tables.append({name: np.load(file) for name in self._names})
         events = _sorted(_joined(tables, self._widths))
         self._weight += float(events.weight.sum(dtype=np.float64))
-        columns = {"row": events.row, "user": events.user, "item": events.item, "weight": events.weight}
-        for name, column in {**columns, **{f"input {name}": values for name, values in events.inputs.items()}}.items():
-            np.save(folder / f"part-{place}-{name}.npy", column)
+        part = tempfile.TemporaryFile()  # noqa: SIM115: open as long as the log is
+        for column in (events.row, events.user, events.item, events.weight, *events.inputs.values()):
+            np.save(part, column)
+        return part
 
     def _read_part(self, place: int) -> Events:
-        prefix = f"part-{place}-"
-        files = sorted(Path(self._folder.name).glob(f"{prefix}*.npy"))
-        columns = {file.stem[len(prefix) :]: np.load(file) for file in files}
-        inputs = {name[len("input ") :]: columns.pop(name) for name in list(columns) if name.startswith("input ")}
-        weight = columns["weight"] / float(np.float32(self._weight / self.size))
-        return Events(columns["row"], columns["user"], columns["item"], weight, inputs)
+        inputs = [name for name in self._names if name not in _COLUMNS]
+        with self._reading:  # an earlier pass, which several workers leave at its end, may be about to read one too
+            self._parts[place].seek(0)
+            row, user, item, weight, *values = (np.load(self._parts[place]) for _ in range(len(inputs) + 4))
+        mean = float(np.float32(self._weight / self.size))
+        return Events(row, user, item, weight / mean, dict(zip(inputs, values)))
 
 
 def _table(batch: Columns, max_history: int, query_features: tuple[SideFeature, ...], user_id: bool) -> _Table:
@@ -264,7 +267,7 @@ def _joined(tables: Sequence[_Table], widths: Mapping[str, int] | None = None) -
 
 
 def _sorted(table: _Table) -> Events:
-    inputs = {name: column for name, column in table.items() if name not in (_USER, _ITEM, _WEIGHT, _TIME)}
+    inputs = {name: column for name, column in table.items() if name not in _COLUMNS}
     row = np.arange(len(table[_ITEM]))
     events = Events(row, table[_USER], table[_ITEM], table[_WEIGHT], inputs)
     events = events.take(np.lexsort((content_hash(events), table[_TIME])))

@@ -157,7 +157,7 @@ class TrainingSettings(Settings):
     """Events a step."""
 
     events_in_memory: int = Field(2_000_000, ge=1)
-    """Most events in memory at a time. A longer log lies in a temporary folder on the disk, in parts of whole users;
+    """Most events in memory at a time. A longer log lies in temporary files on the disk, in parts of whole users;
     they are shuffled, and their latest events held back, part by part."""
 
     optimizer: Literal["adam", "lazy_adam", "adagrad"] = "adam"

@@ -24,6 +24,9 @@ from pipeline.settings import ModelSettings, TrainingSettings
 
 Inputs = Mapping[str, tf.Tensor]
 
+_LARGE = 1 << 16
+"""Items; about as many as the histories of a batch have. With more, no step does anything for each of them."""
+
 
 @dataclass(frozen=True)
 class SideFeature:
@@ -176,7 +179,8 @@ class _SelfAttention(keras.layers.Layer):
 class HistoryItems(keras.layers.Layer):
     """Items of histories [B, H] int to embeddings [B, H, D]: an item's own and, if wanted, those of its side features.
 
-    Every call embeds the features of the whole vocabulary, which histories have most of.
+    Every call embeds the features of the whole vocabulary, which histories have most of; of a vocabulary larger than a
+    batch's histories, of the items that are in them.
     """
 
     def __init__(self, items: keras.layers.Embedding, vocabulary: Vocabulary, settings: ModelSettings) -> None:
@@ -189,9 +193,15 @@ class HistoryItems(keras.layers.Layer):
     def call(self, history: tf.Tensor) -> tf.Tensor:
         """Embeds `history`."""
         items = self._items(history)
-        if self._features is not None:
-            items += tf.gather(tf.pad(self._features(self._values), [[FIRST, 0], [0, 0]]), history)
-        return items
+        if self._features is None:
+            return items
+        if next(iter(self._values.values())).shape[0] <= _LARGE:
+            return items + tf.gather(tf.pad(self._features(self._values), [[FIRST, 0], [0, 0]]), history)
+        index, place = tf.unique(tf.reshape(history, [-1]))
+        row = tf.maximum(index - FIRST, 0)
+        features = self._features({name: tf.gather(value, row) for name, value in self._values.items()})
+        features *= tf.cast(index >= FIRST, tf.float32)[:, tf.newaxis]
+        return items + tf.reshape(tf.gather(features, place), tf.shape(items))
 
 
 class QueryTower(keras.layers.Layer):
@@ -345,6 +355,8 @@ class CandidateTower(keras.layers.Layer):
             embedding = tf.math.l2_normalize(embedding, axis=1)
         # An item without training events starts where the least popular trained item stands.
         least = tf.reduce_min(self._bias[FIRST:])
+        if self._num_items > _LARGE:  # its gradient, all zeros in training, would be as large as the vocabulary
+            least = tf.stop_gradient(least)
         bias = tf.where(index > UNKNOWN, tf.gather(self._bias, index), least)
         return embedding, bias
 

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from pipeline import towers
 from pipeline.preprocessing import PADDING, QUERY_PREFIX, UNKNOWN
 from pipeline.settings import ModelSettings, TrainingSettings
 from pipeline.towers import ItemFeatures, Noise, SideFeature, TwoTowerModel, Vocabulary
@@ -182,6 +183,31 @@ def test_an_unseen_item_has_no_noise_and_the_least_bias(model: TwoTowerModel) ->
     embedding, bias = tower(tf.constant([UNKNOWN]), values)
     assert embedding[0].numpy() == pytest.approx(tower._features.tables["genres"].embeddings.numpy()[4])
     assert float(bias[0]) == -2.0
+
+
+@pytest.mark.parametrize("history", ["pooling", "attention"])
+def test_a_step_of_a_large_vocabulary_comes_to_the_same_by_rows_alone(
+    history: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = {**requests([[2, 3, 0], [UNKNOWN, 2, 2], [0, 0, 0]]), "item": tf.constant([4, 2, 3])}
+    batch["weight"] = tf.ones([3])
+    settings = TrainingSettings(loss="in_batch")
+    found = []
+    for large in (towers._LARGE, 2):
+        monkeypatch.setattr(towers, "_LARGE", large)
+        model = two_towers(settings, history=history, history_features=True)
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(batch)
+        gradients = tape.gradient(loss, model.trainable_weights)
+        dense = [np.zeros(1) if gradient is None else tf.convert_to_tensor(gradient).numpy() for gradient in gradients]
+        found.append((float(loss), dense, model.query_tower.history_table().numpy()))
+        names = [weight.name for weight in model.trainable_weights]
+        assert isinstance(gradients[names.index("candidate_tower/bias:0")], tf.IndexedSlices) == (large == 2)
+    (loss, whole, table), (other_loss, by_rows, other_table) = found
+    assert loss == pytest.approx(other_loss, rel=1e-6)
+    for name, one, other in zip(names, whole, by_rows):
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6, err_msg=name)
+    np.testing.assert_allclose(other_table, table, rtol=1e-6)
 
 
 def test_without_a_bias_there_is_none_to_train() -> None:
