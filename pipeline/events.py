@@ -173,7 +173,7 @@ class _Spilled:
 
     def __init__(self, like: _Table) -> None:
         self._names = list(like)
-        self._buckets = [tempfile.TemporaryFile() for _ in range(_BUCKETS)]  # noqa: SIM115: open until it is a part
+        self._buckets = [tempfile.TemporaryFile() for _ in range(_BUCKETS)]  # noqa: SIM115  open until it is a part
         self._sizes = np.zeros(_BUCKETS, np.int64)
         self._pieces = np.zeros(_BUCKETS, np.int64)
         self._widths: dict[str, int] = {}
@@ -224,7 +224,7 @@ class _Spilled:
                     tables.append({name: np.load(file) for name in self._names})
         events = _sorted(_joined(tables, self._widths))
         self._weight += float(events.weight.sum(dtype=np.float64))
-        part = tempfile.TemporaryFile()  # noqa: SIM115: open as long as the log is
+        part = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the log is
         for column in (events.row, events.user, events.item, events.weight, *events.inputs.values()):
             np.save(part, column)
         return part
