@@ -105,7 +105,9 @@ def _index(value: Any, vocabulary: Any) -> Any:
 
 def _standardise(value: tf.SparseTensor) -> tf.Tensor:
     """Z-score [B] of a sparse [B, 1] number, 0 where it is missing."""
-    scaled = tft.scale_to_z_score(value)
+    # Beam adds up in batches whose sizes it takes from the clock; in float64 nothing of that is left in the result.
+    exact = tf.SparseTensor(value.indices, tf.cast(value.values, tf.float64), value.dense_shape)
+    scaled = tft.scale_to_z_score(exact)
     # Filling after scaling keeps missing values out of the mean.
     dense = tft.sparse_tensor_to_dense_with_shape(scaled, [None, 1], default_value=0.0)
     return tf.cast(tf.reshape(dense, [-1]), tf.float32)

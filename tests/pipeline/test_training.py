@@ -17,7 +17,7 @@ import tensorflow_transform.beam as tft_beam
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from components.errors import InputError
-from components.examples import read_columns
+from components.examples import read_columns, scalars
 from pipeline import preprocessing, training
 from pipeline.checkpoint import Checkpoint
 from pipeline.events import Log, read_log
@@ -91,9 +91,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _transform(rows: Any, spec: Any, function: Any, config: Any, root: Path, split: str) -> None:
+def _transform(
+    rows: Any, spec: Any, function: Any, config: Any, root: Path, split: str, batch_size: int | None = None
+) -> None:
     metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
-    with beam.Pipeline(runner="FnApiRunner") as pipeline, tft_beam.Context(temp_dir=tempfile.mkdtemp()):
+    context = tft_beam.Context(temp_dir=tempfile.mkdtemp(), desired_batch_size=batch_size)
+    with beam.Pipeline(runner="FnApiRunner") as pipeline, context:
         data = (pipeline | beam.Create(rows), metadata)
         transformed, graph = data | tft_beam.AnalyzeAndTransformDataset(lambda inputs: function(inputs, config))
         graph | tft_beam.WriteTransformFn(str(root / "graph"))
@@ -158,6 +161,22 @@ def test_events_become_indices_in_the_order_of_time(workspace: Path) -> None:
     assert read.inputs["history"].tolist() == [[index[row["history"][0]] if row["history"] else 0] for row in expected]
     # Half weigh 2, half 4.
     np.testing.assert_allclose(np.unique(read.weight, return_counts=True), [[2 / 3, 4 / 3], [124, 124]], rtol=1e-6)
+
+
+def test_z_scores_do_not_depend_on_the_batches_that_beam_makes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        {"item_id": [f"{row}"], "year": [1900 + 100 * rng.random()], "genres": [], "title": []} for row in range(900)
+    ]
+    config = {"features": {"year": "number"}, "categories": 9, "text_tokens": 9}
+    found = []
+    for batch_size, order in ((1, rows), (7, rows[::-1]), (900, rows)):
+        root = tmp_path / f"{batch_size}"
+        _transform(order, ITEM_SPEC, preprocessing.preprocess_catalogue, config, root, "catalogue", batch_size)
+        table = read_columns(str(root / "examples"), "catalogue", {"item_id": bytes, "year": float})
+        found.append(dict(zip(scalars(table, "item_id").tolist(), scalars(table, "year").tolist())))
+    assert len(found[0]) == 900
+    assert found[0] == found[1] == found[2]
 
 
 def test_side_features_are_tokens_categories_and_z_scores(workspace: Path) -> None:
