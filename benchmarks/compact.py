@@ -19,7 +19,7 @@ import tensorflow as tf
 from components.indexer.executor import save_servable
 from components.indexer.servable import Index
 from components.indexer.settings import Compact, IndexerSettings
-from pipeline.archive import pack
+from pipeline.local.archive import pack
 
 MAX_HISTORY = 50
 

@@ -15,13 +15,13 @@ import time
 import numpy as np
 
 from benchmarks.lineage import Lineage
-from components import examples
-from components.context import read_contexts
 from components.evaluator.answers import QUERY_FEATURES
 from components.evaluator.metrics import GAINS
 from components.evaluator.metrics.ranks import label_ranks
 from components.evaluator.report import CANDIDATE, COUNT, OVERALL, Report, load_report
 from components.evaluator.servable import context_features
+from components.examples import reading
+from components.examples.context import read_contexts
 from components.versions import model_dir, newest
 from pipeline.config import load_config
 from serving.client.client import Query, RecommenderClient
@@ -30,9 +30,7 @@ from serving.server.process import ServerProcess
 TOLERANCE = 1e-6
 
 
-def served_ranks(
-    client: RecommenderClient, interactions: str, report: Report, context: examples.Features
-) -> np.ndarray:
+def served_ranks(client: RecommenderClient, interactions: str, report: Report, context: reading.Features) -> np.ndarray:
     """Asks every query, in the Evaluator's batches, and returns the ranks [N] of the items that followed.
 
     Args:
@@ -44,9 +42,9 @@ def served_ranks(
     depth = report.depths[CANDIDATE]
     features = {**QUERY_FEATURES, **context}
     ranks = []
-    for file in examples.split_files(interactions, "eval"):
-        for batch in examples.read_file(file, features, report.batch_size):
-            users = [user.decode() for user in examples.scalars(batch, "user_id")]
+    for file in reading.split_files(interactions, "eval"):
+        for batch in reading.read_file(file, features, report.batch_size):
+            users = [user.decode() for user in reading.scalars(batch, "user_id")]
             histories = _lists(batch, "history")
             seen = _lists(batch, "seen")
             contexts = read_contexts(batch, context)
@@ -54,7 +52,7 @@ def served_ranks(
             item_ids = np.full((len(users), depth), "", dtype=object)
             for row, answer in enumerate(answers):
                 item_ids[row, : len(answer)] = [item.item_id for item in answer]
-            labels = np.array([label.decode() for label in examples.scalars(batch, "item_id")], dtype=object)
+            labels = np.array([label.decode() for label in reading.scalars(batch, "item_id")], dtype=object)
             ranks.append(label_ranks(item_ids, labels))
     return np.concatenate(ranks)
 
@@ -70,8 +68,8 @@ def served_metrics(ranks: np.ndarray, report: Report) -> dict[str, float]:
     return metrics
 
 
-def _lists(batch: examples.Columns, name: str) -> list[list[str]]:
-    values, offsets = examples.ragged(batch, name)
+def _lists(batch: reading.Columns, name: str) -> list[list[str]]:
+    values, offsets = reading.ragged(batch, name)
     return [[value.decode() for value in values[start:stop]] for start, stop in zip(offsets, offsets[1:])]
 
 

@@ -15,10 +15,10 @@ from benchmarks.serving_load import MODEL, NUM_USERS, item_id, user_id
 from components.indexer.executor import save_servable
 from components.indexer.servable import Index
 from components.indexer.settings import IndexerSettings
-from pipeline.export import export_towers
-from pipeline.preprocessing import FIRST
-from pipeline.settings import ModelSettings, TrainingSettings
-from pipeline.towers import ItemFeatures, TwoTowerModel, Vocabulary
+from pipeline.model.export import export_towers
+from pipeline.model.preprocessing import FIRST
+from pipeline.model.settings import ModelSettings, TrainingSettings
+from pipeline.model.towers import ItemFeatures, TwoTowerModel, Vocabulary
 
 STORED = 50
 """Items of each user's stored history."""

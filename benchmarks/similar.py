@@ -57,7 +57,7 @@ def main() -> None:
     from benchmarks.lineage import Lineage
     from components.evaluator import baselines
     from components.evaluator.baselines.reading import read_training_events
-    from components.examples import ragged, read_columns, scalars
+    from components.examples.reading import ragged, read_columns, scalars
     from components.indexer.executor import embed_catalogue
 
     lineage = Lineage(config)

@@ -145,7 +145,7 @@ def tutorial(side: str, seed: int, inputs: dict[str, Any]) -> tuple[int, list[fl
     import tensorflow_recommenders as tfrs
     import tf_keras as keras
 
-    from components.examples import read_columns, scalars
+    from components.examples.reading import read_columns, scalars
 
     keras.utils.set_random_seed(seed)
     log = read_columns(inputs["interactions"], "train", {"user_id": bytes, "item_id": bytes})
@@ -205,10 +205,10 @@ def ours(
     """
     import tensorflow as tf
 
-    from components.examples import padded, scalars
+    from components.examples.reading import padded, scalars
     from components.trainer.component import TRAINING_REPORT
-    from pipeline import training
-    from pipeline.settings import TrainingSettings
+    from pipeline.model import training
+    from pipeline.model.settings import TrainingSettings
 
     # Without its checkpoints, from which the training would go on.
     config = {**inputs["custom_config"], "seed": seed, "checkpoints": None}
@@ -258,7 +258,7 @@ def hit_rate_at_10(score: Callable[[list[bytes], Any], np.ndarray], items: np.nd
         items: [N] ids of the items.
         interactions: URI of the events.
     """
-    from components.examples import decode, ragged, scalars
+    from components.examples.reading import decode, ragged, scalars
 
     row_of = {item: row for row, item in enumerate(items.tolist())}
     records = _records(interactions, "eval")
@@ -283,7 +283,7 @@ def _records(examples: str, split: str) -> list[bytes]:
     """The serialized Examples of a split."""
     import tensorflow as tf
 
-    from components.examples import split_files
+    from components.examples.reading import split_files
 
     return list(tf.data.TFRecordDataset(split_files(examples, split), "GZIP").as_numpy_iterator())
 

@@ -16,11 +16,11 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import artifact, standard_artifacts
 from tfx.utils import name_utils
 
-from components.drivers import ExecPropertiesDriver
+from components.drivers.exec_properties import ExecPropertiesDriver
 from components.errors import InputError
 from pipeline.beam_args import WORKERS_CODE
 from pipeline.config import BeamConfig, Config
-from pipeline.kubeflow_settings import KubeflowSettings, NodeSettings, Secret, Volume, quantity, seconds
+from pipeline.config.kubeflow import KubeflowSettings, NodeSettings, Secret, Volume, quantity, seconds
 from pipeline.pipeline import Paths, create_pipeline
 
 Json = dict[str, Any]

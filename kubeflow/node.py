@@ -56,7 +56,7 @@ def run(component: Any, executor_input: Json, beam_args: list[str], node: str) -
     from tfx.orchestration.portable import data_types, outputs_utils
     from tfx.proto.orchestration import pipeline_pb2
 
-    from components.drivers import ExecPropertiesDriver
+    from components.drivers.exec_properties import ExecPropertiesDriver
 
     spec, executor_class = component.SPEC_CLASS, component.EXECUTOR_SPEC.executor_class
     described = executor_input.get("inputs", {})

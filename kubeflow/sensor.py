@@ -11,7 +11,7 @@ from typing import Any, Union
 from apache_beam.io.filesystems import FileSystems
 
 from components.errors import InputError
-from components.tables import digest
+from components.tables.reading import digest
 
 _WILDCARD = re.compile(r"[*?\[]")
 

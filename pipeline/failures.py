@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from components.errors import InputError
-from pipeline.cluster import WorkerError
+from pipeline.model.workers.cluster import WorkerError
 
 DONE, FAILED, WRONG_INPUT, NOT_BLESSED = 0, 1, 2, 3
 """Exit codes."""

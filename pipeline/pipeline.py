@@ -19,11 +19,11 @@ from components.catalogue_gen.component import CatalogueGen
 from components.champion.component import Champion
 from components.evaluator.component import Evaluator
 from components.example_validator.component import ExampleValidator
+from components.examples.schema import catalogue_schema, interaction_schema, stats_features
 from components.indexer.component import Indexer
 from components.interaction_gen.component import InteractionGen
 from components.promoter.component import Promoter
 from components.pusher.component import Pusher
-from components.schema import catalogue_schema, interaction_schema, stats_features
 from components.schema_gen.component import ImportSchemaGen
 from components.servable_validator.component import ServableValidator
 from components.trainer.component import Trainer
@@ -98,7 +98,7 @@ def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, Runti
     transform = Transform(
         examples=interactions.outputs["examples"],
         schema=schema.outputs["schema"],
-        preprocessing_fn="pipeline.preprocessing.preprocess_interactions",
+        preprocessing_fn="pipeline.model.preprocessing.preprocess_interactions",
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train"]),
         disable_statistics=True,
         custom_config={
@@ -115,14 +115,14 @@ def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, Runti
     catalogue_transform = Transform(
         examples=catalogue.outputs["examples"],
         schema=catalogue_schemas.outputs["schema"],
-        preprocessing_fn="pipeline.preprocessing.preprocess_catalogue",
+        preprocessing_fn="pipeline.model.preprocessing.preprocess_catalogue",
         splits_config=transform_pb2.SplitsConfig(analyze=["catalogue"], transform=["catalogue"]),
         disable_statistics=True,
         custom_config={"code": code, "features": feature_types, **vocabularies},
     ).with_id("CatalogueTransform")
     # Trains the two towers.
     trainer = Trainer(
-        run_fn="pipeline.training.run_fn",
+        run_fn="pipeline.model.training.run_fn",
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         catalogue=catalogue_transform.outputs["transformed_examples"],
@@ -239,7 +239,7 @@ def _code_version() -> str:
 def _code_digest() -> str:
     """A digest of the modules that Transform and Trainer import by name, whose changes TFX's cache does not see."""
     digest = hashlib.sha256()
-    trainer = ("towers", "losses", "optimizers", "checkpoint", "events", "ranking", "training", "export", "settings")
-    for name in ("preprocessing", *trainer, "distributed", "cluster", "worker"):
-        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    trainer = ("towers", "losses", "optimizers", "checkpoint", "reading", "ranker", "training", "export", "settings")
+    for name in ("preprocessing", *trainer, "workers/distributed", "workers/cluster", "workers/worker"):
+        digest.update((Path(__file__).parent / "model" / f"{name}.py").read_bytes())
     return digest.hexdigest()

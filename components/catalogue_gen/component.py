@@ -10,7 +10,7 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from components.catalogue_gen.executor import Executor
 from components.catalogue_gen.settings import CatalogueSettings
-from components.fingerprint_driver import FingerprintDriver
+from components.drivers.fingerprint import FingerprintDriver
 
 
 class CatalogueGenSpec(types.ComponentSpec):

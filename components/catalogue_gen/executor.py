@@ -17,14 +17,14 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
-from components import tables
-from components.arrow_bytes import add_counts, from_bytes, to_bytes
 from components.catalogue_gen import catalogue
 from components.catalogue_gen.settings import CatalogueSettings
 from components.errors import InputError
+from components.examples.writing import SHARD_NAME, serialize, write_shard
 from components.progress import progress
-from components.records import SHARD_NAME, serialize, write_shard
-from components.row_report import Report, by_reason, counted, merged, problem
+from components.tables import reading
+from components.tables.arrow_bytes import add_counts, from_bytes, to_bytes
+from components.tables.row_report import Report, by_reason, counted, merged, problem
 
 SPLIT = "catalogue"
 
@@ -76,7 +76,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples.set_string_custom_property("summary", result["summary"])
 
 
-def inspect(settings_json: str, input_path: str) -> tuple[CatalogueSettings, list[tables.TableFile]]:
+def inspect(settings_json: str, input_path: str) -> tuple[CatalogueSettings, list[reading.TableFile]]:
     """Returns the settings and the catalogue's files, whose columns are checked; no files for an empty path.
 
     Raises:
@@ -90,9 +90,9 @@ def inspect(settings_json: str, input_path: str) -> tuple[CatalogueSettings, lis
         if settings.features or settings.display:
             raise InputError("the catalogue's features and display need a catalogue, but its path is not given")
         return settings, []
-    files = tables.find_files(input_path, settings.format, "catalogue")
+    files = reading.find_files(input_path, settings.format, "catalogue")
     for file in files:
-        tables.check_columns(file, settings.columns(), settings.delimiter)
+        reading.check_columns(file, settings.columns(), settings.delimiter)
     return settings, files
 
 
@@ -112,14 +112,14 @@ def count_items(path: str) -> bytes:
     return add_counts(counts)
 
 
-def read(files: list[tables.TableFile], settings: CatalogueSettings) -> tuple[pa.Table, Report]:
+def read(files: list[reading.TableFile], settings: CatalogueSettings) -> tuple[pa.Table, Report]:
     """Returns the rows of the catalogue's files, or one an item; what is wrong with them is in the report."""
     rows: list[pa.Table] = []
     reports: list[Report] = []
     for file in files:
         try:
-            for part in tables.parts(file):
-                for block in tables.read_blocks(file, settings.columns(), settings.delimiter, part):
+            for part in reading.parts(file):
+                for block in reading.read_blocks(file, settings.columns(), settings.delimiter, part):
                     table, report = catalogue.clean(block, file, settings)
                     rows.append(catalogue.first_values(table) if settings.repeated_ids == "first" else table)
                     reports.append(report)
@@ -133,7 +133,7 @@ def read(files: list[tables.TableFile], settings: CatalogueSettings) -> tuple[pa
 def _make(
     log_items: bytes,
     settings: CatalogueSettings,
-    files: list[tables.TableFile],
+    files: list[reading.TableFile],
     folder: str,
     temporary: str,
     outcome: str,

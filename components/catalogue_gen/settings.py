@@ -5,8 +5,8 @@ from typing import Annotated, Literal, Optional
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from components.features import Features, column_of
-from components.formats import Delimiter, Format
+from components.tables.features import Features, column_of
+from components.tables.formats import Delimiter, Format
 
 
 def display_columns(template: str) -> list[str]:

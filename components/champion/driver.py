@@ -6,7 +6,7 @@ from tfx.orchestration.portable import data_types
 from tfx.types import artifact_utils
 
 from components.champion.champion import find_champion
-from components.drivers import ExecPropertiesDriver
+from components.drivers.exec_properties import ExecPropertiesDriver
 
 
 class Driver(ExecPropertiesDriver):

@@ -16,7 +16,6 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
-from components import examples
 from components.errors import InputError
 from components.evaluator import baselines, validation
 from components.evaluator.answers import QUERY_FEATURES, JudgedModel
@@ -35,8 +34,9 @@ from components.evaluator.metrics import EXPOSURE_METRICS, GAINS, tfma_metrics
 from components.evaluator.report import CANDIDATE, CHAMPION, COUNT, OVERALL, Intervals, Lead, Report, Table
 from components.evaluator.servable import check_servable, context_features, served_depth
 from components.evaluator.settings import EvaluatorSettings
+from components.examples import reading
+from components.examples.sampling import read_sampled, share_of_users
 from components.progress import progress
-from components.sampling import read_sampled, share_of_users
 
 QUERY_SPLIT = "eval"
 
@@ -90,7 +90,7 @@ def evaluate(
         with make_pipeline() as pipeline:
             _ = (
                 pipeline
-                | "QueryFiles" >> beam.Create(examples.split_files(interactions, QUERY_SPLIT))
+                | "QueryFiles" >> beam.Create(reading.split_files(interactions, QUERY_SPLIT))
                 | "ReadQueries" >> beam.FlatMap(read_sampled, features, REQUESTS * settings.batch_size, share)
                 | "ToExtracts" >> tfma.BatchedInputsToExtracts()
                 # What tfma.ExtractEvaluateAndWriteResults is made of; that one would want the models to load itself.
@@ -207,15 +207,15 @@ def _check_queries(interactions: str, settings: EvaluatorSettings) -> None:
     for name in _read_slice_features(settings):
         try:
             first = _first_queries(interactions, {name: bytes}, settings)
-            examples.scalars(first, name, b"")
+            reading.scalars(first, name, b"")
         except InputError as error:
             raise InputError(f"evaluation.slices: {name!r} is no feature of one category a query: {error}") from None
-        if not examples.has_feature(first, name):
+        if not reading.has_feature(first, name):
             raise InputError(f"evaluation.slices: no query has the feature {name!r}; remove it there")
 
 
-def _first_queries(interactions: str, features: examples.Features, settings: EvaluatorSettings) -> Any:
-    return next(examples.read_batches(interactions, QUERY_SPLIT, features, settings.batch_size), None)
+def _first_queries(interactions: str, features: reading.Features, settings: EvaluatorSettings) -> Any:
+    return next(reading.read_batches(interactions, QUERY_SPLIT, features, settings.batch_size), None)
 
 
 def _writers(

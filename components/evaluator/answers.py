@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 from scipy import sparse
 
-from components import examples
 from components.evaluator import baselines
 from components.evaluator.baselines.base import Baseline, Ragged
 from components.evaluator.baselines.popularity import Popularity
@@ -17,9 +16,10 @@ from components.evaluator.items import load_items
 from components.evaluator.metrics.history_overlap import categories_of
 from components.evaluator.metrics.ranks import label_ranks
 from components.evaluator.servable import Servable
+from components.examples import reading
 from components.progress import progress
 
-QUERY_FEATURES: examples.Features = {"user_id": bytes, "item_id": bytes, "history": bytes, "seen": bytes}
+QUERY_FEATURES: reading.Features = {"user_id": bytes, "item_id": bytes, "history": bytes, "seen": bytes}
 _UNKNOWN = -2
 """Row of a relevant item that no answer can have; -1 is the padding of answers."""
 
@@ -72,7 +72,7 @@ class Models:
         self._exclude_seen = exclude_seen
         self._asked = 0
 
-    def ask(self, batch: examples.Columns, size: int) -> dict[str, Answers]:
+    def ask(self, batch: reading.Columns, size: int) -> dict[str, Answers]:
         """Asks all of them.
 
         Args:
@@ -96,8 +96,8 @@ class Models:
             for name in requests[0]
         }
 
-    def _ask(self, batch: examples.Columns) -> dict[str, Answers]:
-        labels = examples.scalars(batch, "item_id")
+    def _ask(self, batch: reading.Columns) -> dict[str, Answers]:
+        labels = reading.scalars(batch, "item_id")
         past, features = self._past(batch), self.items.features
         categories = None
         if features is not None:
@@ -116,10 +116,10 @@ class Models:
             answers[name] = Answers(label_ranks(rows, label_rows), rows[:, : self._kept], categories)
         return answers
 
-    def _past(self, batch: examples.Columns) -> Ragged:
+    def _past(self, batch: reading.Columns) -> Ragged:
         """All that each user had, newest first, as the baselines want it: `seen` goes further back than `history`."""
         row_of = self.items.rows
-        (recent, recent_offsets), (seen, seen_offsets) = (examples.ragged(batch, name) for name in ("history", "seen"))
+        (recent, recent_offsets), (seen, seen_offsets) = (reading.ragged(batch, name) for name in ("history", "seen"))
         query = np.concatenate([_row_numbers(recent_offsets), _row_numbers(seen_offsets)])
         return distinct(query, np.concatenate([row_of(recent), row_of(seen)]), batch.num_rows, self.items.num_trained)
 

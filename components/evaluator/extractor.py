@@ -17,7 +17,6 @@ import tensorflow_model_analysis as tfma
 from apache_beam.utils import shared
 from scipy import sparse
 
-from components import examples
 from components.evaluator.answers import Answers, JudgedModel, Models
 from components.evaluator.bootstrap import user_weights
 from components.evaluator.items import Items
@@ -28,6 +27,7 @@ from components.evaluator.metrics.novelty import novelty
 from components.evaluator.metrics.ranks import rank_counts
 from components.evaluator.metrics.tfma_metrics import RANK_COUNTS, STATISTICS_KEY, exposure
 from components.evaluator.settings import EvaluatorSettings
+from components.examples import reading
 
 HISTORY_LENGTH = "history_length"
 ITEM_POPULARITY = "item_popularity"
@@ -97,7 +97,7 @@ class _ExtractAnswers(beam.DoFn):
     def process(self, extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
         batch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
         answers = self._loaded.ask(batch, self._settings.batch_size)
-        weights = user_weights(examples.scalars(batch, "user_id"), self._settings.bootstrap_replicates)
+        weights = user_weights(reading.scalars(batch, "user_id"), self._settings.bootstrap_replicates)
         items = self._loaded.items
         for values, group in _groups(self._slice_values(batch, items), batch.num_rows):
             yield {
@@ -111,10 +111,10 @@ class _ExtractAnswers(beam.DoFn):
     def _slice_values(self, batch: Any, items: Items) -> list[np.ndarray]:
         """Returns each slice feature's values, [B] bytes."""
         made = {
-            HISTORY_LENGTH: lambda: history_bands(np.diff(examples.ragged(batch, "history")[1])),
-            ITEM_POPULARITY: lambda: items.bands(items.rows(examples.scalars(batch, "item_id"))),
+            HISTORY_LENGTH: lambda: history_bands(np.diff(reading.ragged(batch, "history")[1])),
+            ITEM_POPULARITY: lambda: items.bands(items.rows(reading.scalars(batch, "item_id"))),
         }
-        return [made[name]() if name in made else examples.scalars(batch, name, MISSING) for name in self._features]
+        return [made[name]() if name in made else reading.scalars(batch, name, MISSING) for name in self._features]
 
 
 def statistics(answers: Answers, weights: np.ndarray, items: Items, settings: EvaluatorSettings) -> dict[str, Any]:

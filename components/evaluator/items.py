@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import sparse
 
-from components import examples
 from components.evaluator.baselines.base import TrainingEvents
+from components.examples import reading
 
 CATALOGUE_SPLIT = "catalogue"
 _FILE = "items.pickle"
@@ -74,8 +74,8 @@ def read_items(catalogue: str, features: Sequence[str], events: TrainingEvents) 
         features: names of the features, of one or several categories, by which items are alike or not.
         events: the training events.
     """
-    table = examples.read_columns(catalogue, CATALOGUE_SPLIT, {"item_id": bytes, **dict.fromkeys(features, bytes)})
-    listed = examples.scalars(table, "item_id")
+    table = reading.read_columns(catalogue, CATALOGUE_SPLIT, {"item_id": bytes, **dict.fromkeys(features, bytes)})
+    listed = reading.scalars(table, "item_id")
     trained = set(events.item_ids)
     ids = np.concatenate([events.item_ids, [item for item in listed if item not in trained]]).astype(object)
     counts = np.zeros(len(ids), np.int64)
@@ -87,9 +87,9 @@ def read_items(catalogue: str, features: Sequence[str], events: TrainingEvents) 
     return dataclasses.replace(items, features=_unit_length(sparse.hstack(blocks, format="csr")))
 
 
-def _indicators(table: examples.Columns, name: str, rows: np.ndarray, num_items: int) -> sparse.csr_array:
+def _indicators(table: reading.Columns, name: str, rows: np.ndarray, num_items: int) -> sparse.csr_array:
     """Which item has which value of a feature, [num_items, values] float32 of ones; `rows` are those of the table."""
-    values, offsets = examples.ragged(table, name)
+    values, offsets = reading.ragged(table, name)
     vocabulary, value = np.unique(values, return_inverse=True)
     row = np.repeat(rows, np.diff(offsets))
     matrix = sparse.csr_array((np.ones(len(row), np.float32), (row, value)), shape=(num_items, len(vocabulary)))

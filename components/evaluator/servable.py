@@ -7,8 +7,9 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from components import context, examples, versions
+from components import versions
 from components.errors import InputError
+from components.examples import context, reading
 from serving.server.custom_ops import import_custom_ops
 
 _CONTEXT = "_in_context"
@@ -47,7 +48,7 @@ def served_depth(path: str, depth: int) -> int:
     return min(depth, int(versions.describe(path).get("max_k", depth)))
 
 
-def context_features(path: str) -> examples.Features:
+def context_features(path: str) -> reading.Features:
     """Returns the features of a query that the servable at `path` takes beside user and history, and their types."""
     return context.feature_types(versions.describe(path).get("context", []))
 
@@ -68,7 +69,7 @@ class Servable:
         self._depth = depth
         self._candidates = None if candidates is None else tf.constant(candidates, tf.string)
 
-    def answer(self, batch: examples.Columns) -> np.ndarray:
+    def answer(self, batch: reading.Columns) -> np.ndarray:
         """Answers a batch of B queries.
 
         Args:
@@ -87,9 +88,9 @@ class Servable:
         )
         return tf.where(tf.math.is_inf(scores), "", tf.gather(self._candidates, places)).numpy()
 
-    def recommend(self, batch: examples.Columns) -> dict[str, np.ndarray]:
+    def recommend(self, batch: reading.Columns) -> dict[str, np.ndarray]:
         """Returns all that `recommend` says to a batch as `answer` takes it, by name; only without `candidates`."""
-        query = {**self._query(batch), "exclude": _strings(examples.padded(batch, "seen"))}
+        query = {**self._query(batch), "exclude": _strings(reading.padded(batch, "seen"))}
         return {name: value.numpy() for name, value in self._signature(**query, k=tf.constant(self._depth)).items()}
 
     def similar_items(self, item_ids: np.ndarray) -> np.ndarray:
@@ -99,10 +100,10 @@ class Servable:
         answer = similar(item_id=_strings(item_ids), exclude=none, k=tf.constant(self._depth))
         return answer["item_ids"].numpy()
 
-    def _query(self, batch: examples.Columns) -> dict[str, tf.Tensor]:
+    def _query(self, batch: reading.Columns) -> dict[str, tf.Tensor]:
         query = {
-            "user_id": _strings(examples.scalars(batch, "user_id")),
-            "history": _strings(examples.padded(batch, "history")),
+            "user_id": _strings(reading.scalars(batch, "user_id")),
+            "history": _strings(reading.padded(batch, "history")),
         }
         if self._context:
             rows = context.read_contexts(batch, self._context)
@@ -115,5 +116,5 @@ def _strings(values: np.ndarray) -> tf.Tensor:
     return tf.constant(values, tf.string, values.shape)  # the shape, because one without elements has lost its own
 
 
-def _signature(exclude_seen: bool, features: examples.Features) -> str:
+def _signature(exclude_seen: bool, features: reading.Features) -> str:
     return ("recommend" if exclude_seen else "score") + (_CONTEXT if features else "")

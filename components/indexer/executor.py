@@ -18,10 +18,10 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components import context
 from components.catalogue_gen.catalogue import LISTED
 from components.errors import InputError
-from components.examples import read_batches, scalars, split_files
+from components.examples import context
+from components.examples.reading import read_batches, scalars, split_files
 from components.indexer import measure
 from components.indexer.gather import gather
 from components.indexer.measure import Query, read_queries

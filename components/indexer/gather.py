@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components import context
-from components.examples import Columns, Features, distinct, read_batches, scalars
+from components.examples import context
+from components.examples.reading import Columns, Features, distinct, read_batches, scalars
 from components.progress import progress
 
 _BATCH = 131_072

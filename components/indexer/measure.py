@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from components.errors import InputError
-from components.examples import padded, read_batches, scalars
+from components.examples.reading import padded, read_batches, scalars
 from components.indexer.settings import IndexSettings
 
 _WARM_UP = 3

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from components import examples
+from components.examples import reading
 
 AS_CONFIGURED = -1.0
 """The diversity of a request that leaves it to the config."""
@@ -80,12 +80,12 @@ def read_attributes(catalogue: str, types: Mapping[str, str], kept: np.ndarray |
     features = {**dict.fromkeys(categories, bytes), **dict.fromkeys(numbers, float)}
     if not features:
         return Attributes()
-    table = examples.read_columns(catalogue, "catalogue", features)
+    table = reading.read_columns(catalogue, "catalogue", features)
     if kept is not None:
         table = table.filter(pa.array(kept))
     conditions, rows = [_NONE], [np.zeros(0, np.int64)]
     for name in categories:
-        values, offsets = examples.ragged(table, name)
+        values, offsets = reading.ragged(table, name)
         vocabulary, code = np.unique(values, return_inverse=True)
         row = np.repeat(np.arange(table.num_rows), np.diff(offsets))
         # A value twice is a value once.
@@ -98,7 +98,7 @@ def read_attributes(catalogue: str, types: Mapping[str, str], kept: np.ndarray |
         np.array(conditions, object),
         np.cumsum([0, *map(len, rows)]).astype(np.int64),
         np.concatenate(rows).astype(np.int32),
-        np.array([examples.scalars(table, name, np.nan) for name in numbers], np.float32).reshape(-1, table.num_rows),
+        np.array([reading.scalars(table, name, np.nan) for name in numbers], np.float32).reshape(-1, table.num_rows),
     )
 
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import linalg, sparse
 
-from components.examples import ragged, scalars, split_files
+from components.examples.reading import ragged, scalars, split_files
+from components.examples.sampling import read_sampled, share_of_users
 from components.indexer.settings import SimilarSettings
-from components.sampling import read_sampled, share_of_users
 
 _BATCH = 131_072
 _SPARE = 16

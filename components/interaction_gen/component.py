@@ -8,7 +8,7 @@ from tfx.orchestration import data_types
 from tfx.types import artifact, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
-from components.fingerprint_driver import FingerprintDriver
+from components.drivers.fingerprint import FingerprintDriver
 from components.interaction_gen.executor import Executor
 from components.interaction_gen.settings import InteractionSettings
 

@@ -7,11 +7,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.columns import as_numbers, as_text, as_times
 from components.interaction_gen.settings import InteractionSettings, Users
-from components.row_report import ROWS_OF_USERS, Report
-from components.rows import ORDER, Verdicts, check_text, file_start, place, read_features, read_ids, report_malformed
-from components.tables import Block, TableFile
+from components.tables.columns import as_numbers, as_text, as_times
+from components.tables.reading import Block, TableFile
+from components.tables.row_report import ROWS_OF_USERS, Report
+from components.tables.rows import (
+    ORDER,
+    Verdicts,
+    check_text,
+    file_start,
+    place,
+    read_features,
+    read_ids,
+    report_malformed,
+)
 
 EVALUATION = "#evaluation"
 """Internal column: whether the event comes from the evaluation files, bool."""

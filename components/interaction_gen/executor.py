@@ -13,11 +13,11 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
 from components.errors import InputError
+from components.examples.writing import SHARD_NAME, write_shard
 from components.interaction_gen.log import Log, inspect, parse_settings
 from components.interaction_gen.transforms import SPLITS, generate
 from components.progress import progress
-from components.records import SHARD_NAME, write_shard
-from components.row_report import counted
+from components.tables.row_report import counted
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):

@@ -7,12 +7,12 @@ from typing import Optional
 
 import pydantic
 
-from components import tables
-from components.columns import guess_time_unit
 from components.errors import InputError
-from components.features import column_of
 from components.interaction_gen.settings import InteractionSettings, Users
 from components.interaction_gen.split import Cut
+from components.tables import reading
+from components.tables.columns import guess_time_unit
+from components.tables.features import column_of
 
 _PARTITION_BYTES = 64 << 20
 _EXPANSION = {"parquet": 4}
@@ -25,11 +25,11 @@ class Log:
     """What is read, and how."""
 
     settings: InteractionSettings
-    files: tuple[tables.TableFile, ...]
+    files: tuple[reading.TableFile, ...]
     """The log's files, the training ones first."""
     eval_files: frozenset[str]
     """Paths of those that are evaluation data."""
-    user_files: tuple[tables.TableFile, ...]
+    user_files: tuple[reading.TableFile, ...]
     unit: str
     """Unit of numeric timestamps, or iso."""
     cut: Optional[Cut]
@@ -55,21 +55,21 @@ def inspect(settings: InteractionSettings, input_path: str, users_path: str, cut
     Raises:
         InputError: A file or a column is missing, or settings don't fit each other.
     """
-    files = tables.find_files(input_path, settings.format, "interactions")
-    eval_files: list[tables.TableFile] = []
+    files = reading.find_files(input_path, settings.format, "interactions")
+    eval_files: list[reading.TableFile] = []
     if settings.split.eval_path is not None:
-        eval_files = tables.find_files(settings.split.eval_path, settings.format, "evaluation data", len(files))
+        eval_files = reading.find_files(settings.split.eval_path, settings.format, "evaluation data", len(files))
         both = {file.path for file in files} & {file.path for file in eval_files}
         if both:
             raise InputError(f"{min(both)} is both training and evaluation data: see input_path and split.eval_path")
     for first in [files[0], *eval_files[:1]]:
-        tables.check_columns(first, list(settings.log_columns().values()), settings.delimiter)
-    user_files: list[tables.TableFile] = []
+        reading.check_columns(first, list(settings.log_columns().values()), settings.delimiter)
+    user_files: list[reading.TableFile] = []
     if users_path:
         if settings.users is None:
             raise InputError(f"users_path is {users_path}, but settings.users doesn't say what to read from it")
-        user_files = tables.find_files(users_path, settings.users.format, "users")
-        tables.check_columns(user_files[0], user_columns(settings), settings.users.delimiter)
+        user_files = reading.find_files(users_path, settings.users.format, "users")
+        reading.check_columns(user_files[0], user_columns(settings), settings.users.delimiter)
     elif settings.users is not None:
         raise InputError("settings.users is given, but users_path is not")
     return Log(
@@ -95,13 +95,13 @@ def users_of(settings: InteractionSettings) -> Users:
     return settings.users
 
 
-def _unit(settings: InteractionSettings, file: tables.TableFile) -> str:
+def _unit(settings: InteractionSettings, file: reading.TableFile) -> str:
     column = settings.columns.timestamp
     if column is None:
         return "us"
     if settings.timestamp_unit != "auto":
         return settings.timestamp_unit
-    block = next((block for block in tables.read_blocks(file, [column], settings.delimiter) if len(block.rows)), None)
+    block = next((block for block in reading.read_blocks(file, [column], settings.delimiter) if len(block.rows)), None)
     return guess_time_unit(block.columns[column], column) if block else "iso"
 
 
@@ -120,7 +120,7 @@ def _given_cut(settings: InteractionSettings, cutoff: str) -> Optional[Cut]:
     return Cut((moment - epoch) // datetime.timedelta(microseconds=1))
 
 
-def _partitions(files: list[tables.TableFile]) -> int:
+def _partitions(files: list[reading.TableFile]) -> int:
     size = 0
     for file in files:
         compressed = file.path.endswith((".gz", ".bz2", ".zst"))

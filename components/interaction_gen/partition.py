@@ -12,8 +12,8 @@ from components.interaction_gen import split as splitting
 from components.interaction_gen.events import EVALUATION, mixed
 from components.interaction_gen.history import distinct, next_same, past, recent
 from components.interaction_gen.settings import InteractionSettings
-from components.row_report import Report
-from components.rows import ORDER, row_of
+from components.tables.row_report import Report
+from components.tables.rows import ORDER, row_of
 
 _SLICE_ITEMS = 16_000_000
 """Items in the histories of the examples that are made at a time: bounds the memory."""

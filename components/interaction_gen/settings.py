@@ -4,8 +4,8 @@ from typing import Annotated, Literal, Optional, Union
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from components.features import Features, column_of
-from components.formats import Delimiter, Format
+from components.tables.features import Features, column_of
+from components.tables.formats import Delimiter, Format
 
 _CONFIG = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 _Column = Annotated[str, Field(min_length=1)]

@@ -15,17 +15,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components import tables
-from components.arrow_bytes import add_counts, from_bytes, to_bytes
 from components.errors import InputError
+from components.examples.writing import SHARD_NAME, serialize, write_shard
 from components.interaction_gen import partition
 from components.interaction_gen import split as splitting
 from components.interaction_gen.events import by_partition, clean, clean_users
 from components.interaction_gen.log import Log, user_columns, users_of
 from components.progress import progress
-from components.records import SHARD_NAME, serialize, write_shard
-from components.row_report import Report, as_csv, as_dict, merged, problem
-from components.rows import ORDER
+from components.tables import reading
+from components.tables.arrow_bytes import add_counts, from_bytes, to_bytes
+from components.tables.row_report import Report, as_csv, as_dict, merged, problem
+from components.tables.rows import ORDER
 
 SPLITS = ("train", "eval")
 
@@ -96,7 +96,7 @@ class _Read(beam.DoFn):
     def __init__(self, log: Log):
         self._log = log
 
-    def process(self, element: tuple[str, tables.TableFile, int]) -> Iterator[Any]:
+    def process(self, element: tuple[str, reading.TableFile, int]) -> Iterator[Any]:
         kind, file, part = element
         settings = self._log.settings
         reports: list[Report] = []
@@ -106,8 +106,8 @@ class _Read(beam.DoFn):
             else:
                 users = users_of(settings)
                 columns, delimiter = user_columns(settings), users.delimiter
-            tables.check_columns(file, columns, delimiter)
-            for block in tables.read_blocks(file, columns, delimiter, part):
+            reading.check_columns(file, columns, delimiter)
+            for block in reading.read_blocks(file, columns, delimiter, part):
                 if kind == _EVENTS:
                     evaluation = file.path in self._log.eval_files
                     rows, report = clean(block, file, settings, self._log.unit, evaluation)
@@ -187,10 +187,10 @@ class _Write(beam.DoFn):
         return [report]
 
 
-def _parts(source: tuple[str, tables.TableFile]) -> list[tuple[str, tables.TableFile, int]]:
+def _parts(source: tuple[str, reading.TableFile]) -> list[tuple[str, reading.TableFile, int]]:
     kind, file = source
     try:
-        return [(kind, file, part) for part in tables.parts(file)]
+        return [(kind, file, part) for part in reading.parts(file)]
     except InputError:
         return [(kind, file, 0)]  # reading it will say what is wrong
 
@@ -263,7 +263,7 @@ def _common_items(data: bytes, minimum: int) -> pa.Array:
 def _no_users(log: Log) -> pa.Table:
     """Returns a users' table without rows, for a partition that no listed user is in."""
     columns = {column: pa.array([], pa.string()) for column in user_columns(log.settings)}
-    empty = tables.Block(np.empty(0, np.int64), columns)
+    empty = reading.Block(np.empty(0, np.int64), columns)
     return clean_users(empty, log.user_files[0], users_of(log.settings))[0]
 
 

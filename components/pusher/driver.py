@@ -6,7 +6,7 @@ import time
 
 from tfx.orchestration.portable import data_types
 
-from components.drivers import ExecPropertiesDriver
+from components.drivers.exec_properties import ExecPropertiesDriver
 
 
 class Driver(ExecPropertiesDriver):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from components.errors import InputError
-from components.examples import Source, padded, ragged, read_batches, scalars
+from components.examples.reading import Source, padded, ragged, read_batches, scalars
 
 _USERS = 16
 _HISTORIES = 16

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components import records
 from components.errors import InputError
+from components.examples import writing
 from pipeline.batch.answers import Answers, Items
 
 Format = Literal["csv", "parquet", "tfrecord"]
@@ -141,7 +141,7 @@ def examples(answers: Answers, items: Items, version: str) -> list[bytes]:
     def lists(values: pa.Array) -> pa.ListArray:
         return pa.ListArray.from_arrays(offsets, values)
 
-    return records.serialize(
+    return writing.serialize(
         {
             "user_id": answers.user_ids,
             "item_id": lists(pa.DictionaryArray.from_arrays(row, items.ids)),

@@ -17,9 +17,9 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from components import context as request_context
 from components.errors import InputError
-from components.examples import Features
+from components.examples import context as request_context
+from components.examples.reading import Features
 
 ALL = "all"
 """As the users: everybody whom the model knows."""

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Optional
 from rich.console import Console
 from rich.markup import escape
 
-from components.context import feature_types
 from components.errors import InputError
-from components.examples import Features
+from components.examples.context import feature_types
+from components.examples.reading import Features
 from components.versions import check_writable, describe, model_dir
 from pipeline import __version__
 from pipeline.batch.answers import Wish
@@ -32,9 +32,9 @@ from pipeline.batch.outputs import Output, put_together, unwritable
 from pipeline.batch.queries import ALL, read_queries, users_file, write_queries
 from pipeline.beam_args import beam_args, check_job_service
 from pipeline.config import Config
-from pipeline.evaluate import find_model
 from pipeline.failures import DONE, WRONG_INPUT, Failure, explain
-from pipeline.lock import lock
+from pipeline.local.evaluate import find_model
+from pipeline.local.lock import lock
 from pipeline.terminal import Terminal, quiet
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ def run(
 ) -> None:
     """Run the pipeline: data to a pushed version. Exit code 3: trained, but not blessed."""
     from pipeline.config import load_config
-    from pipeline.run import run as run_config
+    from pipeline.local.run import run as run_config
 
     if first and only:
         raise InputError("--from and --only exclude each other")
@@ -54,7 +54,7 @@ def reindex(
     """Put a changed catalogue under the last run's model, without training: new items come by their features, vanished
     ones go. Exit code 3: not blessed."""
     from pipeline.config import load_config
-    from pipeline.reindex import reindex as reindex_config
+    from pipeline.local.reindex import reindex as reindex_config
 
     raise typer.Exit(reindex_config(load_config(config, tuple(overrides or ()), overrides_file)))
 
@@ -65,7 +65,7 @@ def validate(
 ) -> None:
     """Check a config, and the head of its data, within seconds."""
     from pipeline.config import load_config
-    from pipeline.validate import validate as validate_config
+    from pipeline.data.validate import validate as validate_config
 
     console = Console()
     for finding in validate_config(load_config(config, tuple(overrides or ()), overrides_file)):
@@ -78,7 +78,7 @@ def tune(
 ) -> None:
     """Search the config's tuning.space for the best settings of model and training. Goes on where it was stopped."""
     from pipeline.config import load_config
-    from pipeline.tuning import tune as tune_config
+    from pipeline.local.tuning import tune as tune_config
 
     raise typer.Exit(tune_config(load_config(config, tuple(overrides or ()), overrides_file)))
 
@@ -94,7 +94,7 @@ def demo(
 ) -> None:
     """Run the pipeline, serve what it pushed, ask it over gRPC and REST, and stop."""
     from pipeline.config import load_config
-    from pipeline.demo import demo as run_demo
+    from pipeline.local.demo import demo as run_demo
 
     raise typer.Exit(run_demo(load_config(config, tuple(overrides or ()), overrides_file), user))
 
@@ -102,7 +102,7 @@ def demo(
 @app.command(epilog="Example: recommender doctor")
 def doctor() -> None:
     """Say what is installed, what is missing or broken, and how to mend it."""
-    from pipeline.doctor import run_doctor
+    from pipeline.local.doctor import run_doctor
 
     raise typer.Exit(run_doctor(Console()))
 

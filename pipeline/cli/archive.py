@@ -20,8 +20,8 @@ def export(
     overrides: SetOption = None,
 ) -> None:
     """Write a version as one .tar.gz, to be unpacked into a model server's base path."""
-    from pipeline.archive import archive
     from pipeline.config import load_config
+    from pipeline.local.archive import archive
 
     size = archive(load_config(config, tuple(overrides or ())), out, version)
     typer.echo(f"{out}: {size / 2**20:,.1f} MiB")

@@ -27,7 +27,7 @@ def evaluate(
 ) -> None:
     """Judge a pushed version or any SavedModel of this kind, beside the baselines. Exit code 3: a threshold not met."""
     from pipeline.config import load_config
-    from pipeline.evaluate import evaluate as evaluate_model
+    from pipeline.local.evaluate import evaluate as evaluate_model
 
     if model and label:
         raise InputError("--model and --label exclude each other")

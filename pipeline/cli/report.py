@@ -65,7 +65,7 @@ def compare(
 def _at_terminal(config: Config, write: Callable[[Config], str], out: Path) -> int:
     """Writes a page, and says of what and where it is; returns the exit code."""
     from pipeline.failures import DONE
-    from pipeline.run import at_terminal
+    from pipeline.local.run import at_terminal
     from pipeline.terminal import Terminal, listening
 
     def work(_: Path, terminal: Terminal) -> int:

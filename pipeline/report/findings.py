@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 from tfx.utils import path_utils
 
-from components import examples, versions
+from components import versions
 from components.errors import InputError
 from components.evaluator.report import Report, load_report
+from components.examples import reading
 from components.indexer.settings import ExportSettings
 from components.servable_validator.executor import REPORT_FILE
 from components.trainer.component import TRAINING_REPORT
 from components.versions import Version
-from pipeline.preprocessing import ITEM_COUNTS
+from pipeline.model.preprocessing import ITEM_COUNTS
 from pipeline.report.history import Run, text
 
 MAX_EVENTS = 300_000
@@ -74,7 +75,7 @@ class Findings:
     """The pipeline's."""
     run: Run
     log: Mapping[str, Any] | None
-    """InteractionGen's report, see `components.row_report.as_dict`."""
+    """InteractionGen's report, see `components.tables.row_report.as_dict`."""
     item_counts: np.ndarray | None
     """[N] int64, falling: training events of each item that has any."""
     item_ids: tuple[bytes, ...]
@@ -306,22 +307,22 @@ def _events(run: Run, timed: bool) -> Events | None:
     artifact = run.output("InteractionGen", "examples")
     if artifact is None:
         return None
-    features: examples.Features = {"user_id": bytes, "timestamp": int}
+    features: reading.Features = {"user_id": bytes, "timestamp": int}
     times: dict[str, list[np.ndarray]] = {"train": [], "eval": []}
     per_user: list[np.ndarray] = []
     count = read = 0
     try:
-        shards = list(zip(*(examples.split_files(artifact, split) for split in times)))
+        shards = list(zip(*(reading.split_files(artifact, split) for split in times)))
         for files in shards:
             if count >= MAX_EVENTS:
                 break
             read += 1
             for (split, of_split), file in zip(times.items(), files):
-                batches = list(examples.read_file(file, features))
-                of_split += [examples.scalars(batch, "timestamp") for batch in batches]
+                batches = list(reading.read_file(file, features))
+                of_split += [reading.scalars(batch, "timestamp") for batch in batches]
                 count += sum(batch.num_rows for batch in batches)
                 if split == "train" and batches:
-                    users = np.concatenate([examples.scalars(batch, "user_id") for batch in batches])
+                    users = np.concatenate([reading.scalars(batch, "user_id") for batch in batches])
                     per_user.append(np.unique(users, return_counts=True)[1])
     except InputError:  # the files are gone
         return None

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from components.evaluator.metrics import GAINS
 from components.evaluator.report import CANDIDATE, CHAMPION, COUNT, OVERALL, Check, Report, label
-from components.row_report import ROWS_OF_USERS
+from components.tables.row_report import ROWS_OF_USERS
 from pipeline import __version__
 from pipeline.report import figures
 from pipeline.report.charts import Chart

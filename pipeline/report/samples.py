@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from components import examples
 from components.errors import InputError
 from components.evaluator.answers import QUERY_FEATURES
 from components.evaluator.items import CATALOGUE_SPLIT
 from components.evaluator.servable import Servable, context_features, served_depth
+from components.examples import reading
 from components.progress import progress
 from pipeline.report.findings import Findings
 
@@ -123,8 +123,8 @@ def ask(findings: Findings, models: Sequence[Path]) -> Samples | None:
     asked = [findings.item_ids[place] for place in spread_places(len(findings.item_ids))]
     similar = [servable.similar_items(np.array(asked, object))[:, :SIMILAR] for servable in servables]
 
-    histories = examples.padded(shown, "history")
-    followed, kinds = examples.scalars(shown, "item_id"), examples.scalars(shown, "user_type", b"")
+    histories = reading.padded(shown, "history")
+    followed, kinds = reading.scalars(shown, "item_id"), reading.scalars(shown, "user_type", b"")
     wanted = {*histories[:, :SHOWN].ravel(), *followed, *asked}
     for part in (*(answer["item_ids"] for answer in answers), *similar):
         wanted.update(part.ravel())
@@ -143,14 +143,14 @@ def ask(findings: Findings, models: Sequence[Path]) -> Samples | None:
             recommended=tuple(listed(answer["item_ids"][row]) for answer in answers),
             sources=tuple(_text(answer["source"][row]) for answer in answers),
         )
-        for row, user in enumerate(examples.scalars(shown, "user_id"))
+        for row, user in enumerate(reading.scalars(shown, "user_id"))
     )
     some = queries.take(np.linspace(0, queries.num_rows - 1, min(QUERIES, queries.num_rows)).astype(int))
     bands = Bands(findings.item_ids)
     shares: dict[str, Sequence[float]] = {
         CATALOGUE: bands.catalogue(int(findings.manifest["num_items"])),
         EVENTS: bands.shares(findings.item_ids, findings.item_counts),
-        TAKEN: bands.shares(examples.scalars(some, "item_id")),
+        TAKEN: bands.shares(reading.scalars(some, "item_id")),
     }
     recommended = []
     for number, servable in enumerate(servables):
@@ -209,11 +209,11 @@ def spread_users(queries: Any) -> np.ndarray:
     Args:
         queries: A table with `user_id` and `history`.
     """
-    users = examples.scalars(queries, "user_id")
+    users = reading.scalars(queries, "user_id")
     # A row of each user: not the first, or nobody new would have a history.
     order = np.random.default_rng(0).permutation(len(users))
     rows = order[np.unique(users[order].astype(str), return_index=True)[1]]
-    lengths = np.diff(examples.ragged(queries, "history")[1])[rows]
+    lengths = np.diff(reading.ragged(queries, "history")[1])[rows]
     ascending = rows[np.lexsort((rows, lengths))]
     return ascending[np.unique(np.linspace(0, len(ascending) - 1, SHOWN).astype(int))]
 
@@ -236,13 +236,13 @@ def read_items(catalogue: str, wanted: set[bytes], types: Mapping[str, str]) -> 
     """
     kinds: dict[str, type] = {name: float if kind == "number" else bytes for name, kind in types.items()}
     found = {}
-    for batch in examples.read_batches(catalogue, CATALOGUE_SPLIT, {"item_id": bytes, "display": bytes, **kinds}):
-        ids = examples.scalars(batch, "item_id")
+    for batch in reading.read_batches(catalogue, CATALOGUE_SPLIT, {"item_id": bytes, "display": bytes, **kinds}):
+        ids = reading.scalars(batch, "item_id")
         rows = [row for row, item in enumerate(ids) if item in wanted]
         if not rows:
             continue
-        titles = examples.scalars(batch, "display", b"")
-        columns = {name: examples.ragged(batch, name) for name in kinds}
+        titles = reading.scalars(batch, "display", b"")
+        columns = {name: reading.ragged(batch, name) for name in kinds}
         for row in rows:
             features = []
             for name, (values, offsets) in columns.items():
@@ -259,7 +259,7 @@ def _read_queries(interactions: str, features: Mapping[str, type]) -> Any:
     import pyarrow as pa
 
     batches, count = [], 0
-    for batch in examples.read_batches(interactions, "eval", features, _READ):
+    for batch in reading.read_batches(interactions, "eval", features, _READ):
         batches.append(batch)
         count += batch.num_rows
         if count >= _READ:

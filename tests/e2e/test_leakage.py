@@ -33,7 +33,7 @@ def training(events: list[Event]) -> list[Event]:
 @pytest.fixture(scope="module")
 def examples(first_run: Small) -> dict[str, list[dict]]:
     """InteractionGen's examples by split."""
-    from components.examples import ragged, read_columns, scalars
+    from components.examples.reading import ragged, read_columns, scalars
 
     uri = first_run.artifact("InteractionGen", "examples").uri
     rows: dict[str, list[dict]] = {}
@@ -86,7 +86,7 @@ def test_histories_hold_what_came_before_and_nothing_else(examples: dict[str, li
 def test_vocabulary_and_counts_are_of_the_training_events(first_run: Small, training: list[Event]) -> None:
     import tensorflow_transform as tft
 
-    from pipeline.training import read_vocabulary
+    from pipeline.model.training import read_vocabulary
 
     graph = tft.TFTransformOutput(first_run.artifact("Transform", "transform_graph").uri)
     vocabulary, counts = read_vocabulary(graph)

@@ -10,8 +10,8 @@ from ml_metadata.proto import metadata_store_pb2
 
 from components.errors import InputError
 from pipeline.config import Config, load_config
+from pipeline.config.metadata import DatabaseTlsSettings
 from pipeline.metadata import connection_config, open_store
-from pipeline.metadata_settings import DatabaseTlsSettings
 from pipeline.report.history import History, run_ids
 from tests.e2e import world as small_world
 from tests.e2e.database_server import PASSWORD, Server, server

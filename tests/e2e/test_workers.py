@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from components.errors import InputError
-from pipeline import cluster
-from pipeline.settings import TrainingSettings
+from pipeline.model.settings import TrainingSettings
+from pipeline.model.workers import cluster
 from tests.e2e.conftest import Small, executions, outputs
 from tests.e2e.world import (
     NAME,
@@ -43,7 +43,7 @@ def workers_of(parent: int) -> list[int]:
     for process in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):
             fields = (process / "stat").read_text().rsplit(")", 1)[1].split()
-            if int(fields[1]) == parent and b"pipeline.worker" in (process / "cmdline").read_bytes():
+            if int(fields[1]) == parent and b"pipeline.model.workers.worker" in (process / "cmdline").read_bytes():
                 found.append((int(fields[19]), int(process.name)))
     return [pid for _, pid in sorted(found)]
 

@@ -7,8 +7,8 @@ import pytest
 
 from components import versions
 from kubeflow.compiler import write_pipeline
-from pipeline import datasets
 from pipeline.config import load_config
+from pipeline.data import datasets
 from tests.e2e.world import NODES, make_world, recommender, write_config, write_world
 from tests.kubeflow.clusters import in_cluster
 from tests.kubeflow.walker import Walker, report

@@ -9,7 +9,7 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
-from components.drivers import ExecPropertiesDriver
+from components.drivers.exec_properties import ExecPropertiesDriver
 from components.errors import InputError
 from components.progress import progress
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from components.errors import InputError
-from pipeline.adapters.courses import convert
-from pipeline.adapters.courses import courses as catalogue
+from pipeline.data.adapters.courses import convert
+from pipeline.data.adapters.courses import courses as catalogue
 from tests.recipes import courses
 from tests.recipes.conftest import Recipe, run, served
 

@@ -7,9 +7,9 @@ import numpy as np
 from components.errors import InputError
 from components.evaluator.baselines.base import TrainingEvents
 from components.evaluator.baselines.settings import BaselineSettings
-from components.examples import distinct, read_batches, scalars
+from components.examples.reading import distinct, read_batches, scalars
+from components.examples.sampling import hashes
 from components.interaction_gen.events import mixed
-from components.sampling import hashes
 
 _BATCH = 131_072
 _MICROSECONDS_A_DAY = 86_400e6

@@ -1,0 +1,1 @@
+"""Drivers, which decide what TFX's cache is asked for."""

@@ -1,0 +1,1 @@
+"""tf.Examples in columns: reading, writing, drawing a sample of them, their schemas."""

@@ -1,0 +1,1 @@
+"""Tables of any format: reading them, typing their columns, judging their rows."""

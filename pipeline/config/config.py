@@ -1,0 +1,335 @@
+"""The config file: one YAML a data set, read into typed models in which every key has a default or a clear error.
+
+The settings of a component are defined beside it; this module only composes them. It imports no TensorFlow, so that
+`recommender validate` and the serving commands start fast.
+"""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Optional, get_args
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+
+from components.catalogue_gen.settings import CatalogueSettings
+from components.errors import InputError
+from components.evaluator.settings import EvaluatorSettings
+from components.indexer.settings import AnswerSettings, ExportSettings, IndexerSettings
+from components.interaction_gen.settings import InteractionSettings, Users
+from components.servable_validator.settings import ServableValidatorSettings
+from components.tables.features import Feature
+from pipeline.config.kubeflow import KubeflowSettings
+from pipeline.config.metadata import MetadataSettings
+from pipeline.config.tuning import TuningSettings
+from pipeline.model.settings import ModelSettings, Settings, TrainingSettings
+
+
+def _no_uri(path: Any) -> Any:
+    if "://" in str(path):
+        raise ValueError("must be a local or mounted directory, not a URI")
+    return path
+
+
+def _as_text(time: Any) -> Any:
+    return time.isoformat() if isinstance(time, datetime.date) else time
+
+
+IsoTime = Annotated[str, BeforeValidator(_as_text)]
+"""A time as text; YAML makes a date of one without quotes."""
+
+LocalDirectory = Annotated[Path, BeforeValidator(_no_uri)]
+"""A directory of this machine. As a plain path, gs://bucket would become the folder gs: here."""
+
+
+class UsersConfig(Users):
+    """A table of users, whose features are joined onto their events."""
+
+    path: str = Field(min_length=1)
+    """The files, as for the log."""
+
+
+class InteractionsConfig(InteractionSettings):
+    """The log: where it is, and how it is read."""
+
+    path: str = Field(min_length=1)
+    """The files: a path or glob of CSV, JSON lines, Parquet or TFRecord files."""
+
+    users: Optional[UsersConfig] = None
+    """The table of users, if there is one."""
+
+    cutoff: IsoTime = ""
+    """An ISO 8601 time that splits training from evaluation, instead of `split.eval_fraction`."""
+
+    def settings(self) -> InteractionSettings:
+        """The part that is InteractionGen's own, without paths."""
+        values = {name: getattr(self, name) for name in InteractionSettings.model_fields}
+        if self.users is not None:
+            values["users"] = Users(**{name: getattr(self.users, name) for name in Users.model_fields})
+        return InteractionSettings(**values)
+
+
+class CatalogueConfig(CatalogueSettings):
+    """The catalogue: where it is, and how it is read."""
+
+    path: str = ""
+    """The files, as for the log; without them the items are those of the log, without features."""
+
+    def settings(self) -> CatalogueSettings:
+        """The part that is CatalogueGen's own, without the path."""
+        return CatalogueSettings(**{name: getattr(self, name) for name in CatalogueSettings.model_fields})
+
+
+class DataConfig(Settings):
+    """The data."""
+
+    dataset: Optional[str] = None
+    """A named data set to fetch (`movielens-100k`); the paths below are then inside it."""
+
+    interactions: InteractionsConfig
+    """The log of interactions."""
+
+    catalogue: CatalogueConfig = CatalogueConfig()
+    """The items."""
+
+
+class TlsConfig(Settings):
+    """TLS to the model servers; all are paths of PEM files."""
+
+    ca: Optional[str] = None
+    """The authorities to trust; by default gRPC's own."""
+
+    certificate: Optional[str] = None
+    """The certificate that promotion shows, if the servers ask for one."""
+
+    key: Optional[str] = None
+    """Its private key."""
+
+    server_name: Optional[str] = None
+    """The name in the servers' certificates, if it isn't their host."""
+
+
+class ServingConfig(AnswerSettings):
+    """Where versions are pushed, where they are served, and what the servable answers."""
+
+    base_path: LocalDirectory = Path("output/models")
+    """Versions are pushed to `<base_path>/<name>/<version>`."""
+
+    host: str = "127.0.0.1"
+    """Address that the model server listens on and that queries go to."""
+
+    port: int = Field(8500, ge=0, le=65535)
+    """Port of gRPC; 0 picks a free one."""
+
+    rest_port: int = Field(8501, ge=0, le=65535)
+    """Port of REST; 0 picks a free one."""
+
+    replicas: tuple[str, ...] = ()
+    """`host:port` of gRPC of every server of the model, which promotion changes all or none; `dns:///name:port` stands
+    for all addresses of a name. By default the one at `host` and `port`."""
+
+    tls: Optional[TlsConfig] = None
+    """How promotion reaches servers that speak TLS."""
+
+    retain: Optional[int] = Field(None, ge=1)
+    """How many versions are kept: when a new one is pushed, the oldest are deleted, but none that models.config names,
+    nor the newest. null keeps all."""
+
+
+class BeamConfig(Settings):
+    """How Beam runs."""
+
+    pipeline_args: tuple[str, ...] = ("--runner=FnApiRunner",)
+    """Beam's own options, for any runner that it knows. Workers elsewhere get this project by `--setup_file`, unless an
+    option here already brings it."""
+
+
+class Config(Settings):
+    """A whole config file."""
+
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=63)
+    """Name of the pipeline and of the model that it serves."""
+
+    seed: int = Field(42, ge=0, lt=2**31)
+    """Makes data, training and evaluation repeatable on one machine."""
+
+    output: LocalDirectory = Path("output")
+    """The pipeline's artifacts, metadata and logs lie in `<output>/<name>`."""
+
+    cache: bool = True
+    """Whether a node whose inputs and settings have not changed is skipped."""
+
+    data: DataConfig
+    """The log, the catalogue and how they are split."""
+
+    model: ModelSettings = ModelSettings()
+    """The towers."""
+
+    training: TrainingSettings = TrainingSettings()
+    """How they are trained."""
+
+    tuning: TuningSettings = TuningSettings()
+    """What `recommender tune` searches."""
+
+    evaluation: EvaluatorSettings = EvaluatorSettings()
+    """Metrics, slices and the thresholds of the blessing."""
+
+    validation: ServableValidatorSettings = ServableValidatorSettings()
+    """What the servable must show in the model server before it is pushed."""
+
+    serving: ServingConfig = ServingConfig()
+    """Index, base path and ports."""
+
+    export: ExportSettings = ExportSettings()
+    """How the servable is stored."""
+
+    beam: BeamConfig = BeamConfig()
+    """Beam."""
+
+    metadata: MetadataSettings = MetadataSettings()
+    """The store of the runs' metadata."""
+
+    kubeflow: KubeflowSettings = KubeflowSettings()
+    """The pipeline on Kubeflow Pipelines."""
+
+    def indexer_settings(self) -> IndexerSettings:
+        """What the Indexer goes by, of `serving` and `export`."""
+        answers = {name: getattr(self.serving, name) for name in AnswerSettings.model_fields}
+        return IndexerSettings(**answers, **self.export.model_dump())
+
+    def query_features(self) -> dict[str, str]:
+        """The query tower's features and their types."""
+        return {name: feature.type for name, feature in self._context().items() if name in self.model.query_features}
+
+    def _context(self) -> dict[str, Feature]:
+        log = self.data.interactions
+        return {**log.features, **(log.users.features if log.users else {})}
+
+    @model_validator(mode="after")
+    def _query_features_are_there(self) -> Config:
+        known = self._context()
+        for name in self.model.query_features:
+            if name not in known:
+                raise ValueError(
+                    f"model.query_features: {name!r} is no feature of the log or its users "
+                    f"(there are: {', '.join(known) or 'none'})"
+                )
+        both = sorted(set(self.model.query_features) & set(self.model.time_features))
+        if both:
+            raise ValueError(f"model.query_features and model.time_features both have {', '.join(both)}")
+        return self
+
+    @model_validator(mode="after")
+    def _filters_are_there(self) -> Config:
+        known = [name for name, feature in self.data.catalogue.features.items() if feature.type != "text"]
+        for name in self.serving.filters:
+            if name not in known:
+                raise ValueError(
+                    f"serving.filters: {name!r} is no category, categories or number of the catalogue "
+                    f"(there are: {', '.join(known) or 'none'})"
+                )
+        return self
+
+
+def load_config(path: str | Path, overrides: tuple[str, ...] = (), overrides_file: str | Path | None = None) -> Config:
+    """Reads a config file.
+
+    Args:
+        path: The YAML file.
+        overrides: `key.subkey=value` pairs, the values in YAML, that replace what the files say.
+        overrides_file: A YAML file with some of the config's keys, whose values replace the first file's.
+
+    Raises:
+        InputError: A file is missing or no YAML, or a key is unknown, missing or of a wrong value. The message names
+            the file, each key, and what is allowed.
+    """
+    source = str(path)
+    try:
+        content = _read_yaml(Path(path))
+    except FileNotFoundError:
+        there = ", ".join(sorted(str(p) for p in Path("configs").glob("*.yaml"))) or "none in configs/"
+        raise InputError(f"{path}: no such config file (there are: {there}); name one with --config") from None
+    if overrides_file is not None:
+        source += f" with {overrides_file}"
+        try:
+            content = merged(content, _read_yaml(Path(overrides_file)))
+        except FileNotFoundError:
+            raise InputError(f"{overrides_file}: no such file; `recommender tune` writes one for --overrides") from None
+    for override in overrides:
+        _override(content, override)
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        lines = "\n".join(f"  {line}" for line in _explain(error))
+        raise InputError(f"{source}: the config is wrong:\n{lines}") from None
+
+
+def merged(content: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Returns `content` with the values of `overrides`; where both have keys and values at a key, so it goes on."""
+    result = dict(content)
+    for key, value in overrides.items():
+        inner = result.get(key)
+        result[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: can't be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected keys and values, found {type(content).__name__}")
+    return content
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, separator, value = override.partition("=")
+    if not separator or not key:
+        raise InputError(f"--set {override!r}: expected key=value, such as model.dim=64")
+    *parents, last = key.split(".")
+    for parent in parents:
+        content = content.setdefault(parent, {})
+        if not isinstance(content, dict):
+            raise InputError(f"--set {override!r}: {parent!r} has no keys")
+    try:
+        content[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {override!r}: the value is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _explain(error: ValidationError) -> list[str]:
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"]) or "(top)"
+        if problem["type"] == "extra_forbidden":
+            known = _keys_beside(problem["loc"])
+            close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+            lines.append(f"{key}: unknown key; {hint}")
+        elif problem["type"] == "missing":
+            lines.append(f"{key}: missing")
+        else:
+            lines.append(f"{key}: {problem['msg']} (got {problem['input']!r})")
+    return lines
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that are known where `location`, an unknown one, stands."""
+    model: Any = Config
+    for part in location[:-1]:
+        field = model.model_fields.get(part) if _is_model(model) else None
+        if field is None:
+            return []
+        model = next((m for m in (field.annotation, *get_args(field.annotation)) if _is_model(m)), None)
+    return sorted(model.model_fields) if _is_model(model) else []
+
+
+def _is_model(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseModel)

@@ -1,0 +1,1 @@
+"""Where the data are: public data sets, the config's files, and what is wrong with them."""

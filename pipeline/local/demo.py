@@ -1,0 +1,89 @@
+"""What `recommender demo` does: the whole way from a log to answers over gRPC and REST, and then it stops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from components.versions import Version, model_dir, newest
+from pipeline.config import Config
+from pipeline.local.run import run
+from pipeline.terminal import shown
+from serving.client import RecommenderClient
+from serving.client.results import RecommendationList
+from serving.server.process import ServerProcess
+
+_K = 5
+
+
+def demo(config: Config, user: str | None) -> int:
+    """Runs the pipeline, serves what it pushed, and asks.
+
+    Args:
+        config: What to run.
+        user: Whom to ask for; by default the first of the users with a stored history.
+
+    Returns:
+        The run's exit code; nothing is served unless it is 0.
+    """
+    code = run(config)
+    version = newest(model_dir(config.serving.base_path, config.name))
+    if code or version is None:
+        return code
+    console = Console()
+    log = config.output / config.name / "logs" / "server.log"
+    with console.status("starting the model server …"):
+        server = ServerProcess(config.serving.base_path, config.name, log_path=log)
+        server.start()
+    try:
+        user = user or _first_user(version)
+        with (
+            RecommenderClient(server.grpc_target, model=config.name) as grpc,
+            RecommenderClient(server.rest_target, model=config.name, transport="rest") as rest,
+        ):
+            console.print(
+                f"[bold]{escape(config.name)}[/] version {version.number} serves gRPC on {server.grpc_target} and REST "
+                f"on {server.rest_target}",
+                soft_wrap=True,
+                highlight=False,
+            )
+            by_user = grpc.recommend(user_id=user, k=_K)
+            _show(console, grpc, f"user {user} (over gRPC)", by_user)
+            again = rest.recommend(user_id=user, k=_K)
+            same = "the same" if again.item_ids == by_user.item_ids else "[red]another[/]"
+            console.print(f"over REST: {same} list")
+            liked = by_user.item_ids[0]
+            _show(
+                console,
+                rest,
+                f"somebody new who just had item {liked} (over REST)",
+                rest.recommend(history=[liked], k=_K),
+            )
+            _show(console, grpc, "somebody of whom nothing is known", grpc.recommend(k=_K))
+    finally:
+        server.stop()
+    console.print(
+        "the server is stopped. To go on: [bold]recommender serve[/], and then "
+        f"[bold]recommender query --user {escape(user)}[/]",
+        highlight=False,
+    )
+    return 0
+
+
+def _first_user(version: Version) -> str:
+    """A user that the version has a stored history of."""
+    with open(Path(version.path, "assets", "users.txt"), encoding="utf-8") as file:
+        return file.readline().rstrip("\n")
+
+
+def _show(console: Console, client: RecommenderClient, whom: str, answer: RecommendationList) -> None:
+    console.print(f"[bold]for {escape(whom)}, from: {answer.source}[/]", soft_wrap=True, highlight=False)
+    table = Table()
+    for name in ("item", "title", "score"):
+        table.add_column(name, justify="right" if name == "score" else "left")
+    for item, description in zip(answer, client.describe(answer.item_ids)):
+        table.add_row(shown(item.item_id), shown(description.display), f"{item.score:.3f}")
+    console.print(table)

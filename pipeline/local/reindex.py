@@ -1,0 +1,121 @@
+"""`recommender reindex`: a changed catalogue under the model that is there, without training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.errors import InputError
+from pipeline.config import Config
+from pipeline.local.lock import lock
+from pipeline.local.run import at_terminal, prepare, run_nodes
+from pipeline.terminal import Terminal, listening
+
+_REUSED = ("InteractionGen", "Trainer")
+"""Nodes whose last outputs count: the events that the model was trained on, and the model."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What the last run with a trained model left."""
+
+    executions: dict[str, int]
+    """The executions of `_REUSED`, by node."""
+    catalogue: str
+    """URI of the CatalogueGen's Examples that the model was trained with."""
+    features: dict[str, str]
+    """The items' features and their types, as the model has them."""
+
+
+def reindex(config: Config) -> int:
+    """Reads the catalogue again, embeds its items by the last run's model, evaluates, and pushes what is blessed.
+
+    Args:
+        config: The pipeline's.
+
+    Returns:
+        The exit code: 0, 1, 2 for wrong input or 3 for a servable that was not blessed.
+    """
+    return at_terminal(config, lambda root, terminal: _reindex(config, root, terminal))
+
+
+def _reindex(config: Config, root: Path, terminal: Terminal) -> int:
+    if not config.data.catalogue.path:
+        raise InputError("data.catalogue.path: without a catalogue there is nothing to index anew")
+    with lock(root), listening(terminal):
+        trained = find_trained(config)
+        features = {name: feature.type for name, feature in config.data.catalogue.features.items()}
+        if features != trained.features:
+            raise InputError(
+                f"data.catalogue.features: the model was trained with {_listed(trained.features)}, the config has "
+                f"{_listed(features)}; train it again by `recommender run`"
+            )
+        dag, metadata = prepare(with_rivals_only(config), root, terminal, trained.catalogue)
+        return run_nodes(config, root, dag, metadata, terminal, only="Pusher", reused=trained.executions)
+
+
+def with_rivals_only(config: Config) -> Config:
+    """The config with the baselines that a threshold names, and no others: to fit them all takes longer than the rest,
+    and the last training's evaluation has them."""
+    evaluation = config.evaluation
+    names = evaluation.baselines.names
+    rivals = {
+        rival for threshold in evaluation.thresholds.values() for group in threshold.rivals(names) for rival in group
+    }
+    baselines = evaluation.baselines.model_copy(update={"names": tuple(name for name in names if name in rivals)})
+    return config.model_copy(update={"evaluation": evaluation.model_copy(update={"baselines": baselines})})
+
+
+def find_trained(config: Config) -> Trained:
+    """Finds the model of the last run that has one.
+
+    Args:
+        config: The pipeline's.
+
+    Raises:
+        InputError: There is none, or the metadata can't be reached.
+    """
+    from ml_metadata.proto import metadata_store_pb2
+
+    from pipeline.metadata import connection_config, open_store
+
+    store = open_store(connection_config(config))
+    execution_type, event_type = metadata_store_pb2.Execution, metadata_store_pb2.Event
+
+    def executions(node: str) -> list[Any]:
+        """Those of a node that ended well, oldest first."""
+        context = store.get_context_by_type_and_name("node", f"{config.name}.{node}")
+        found = store.get_executions_by_context(context.id) if context else []
+        done = [e for e in found if e.last_known_state in (execution_type.COMPLETE, execution_type.CACHED)]
+        return sorted(done, key=lambda execution: execution.id)
+
+    def artifact(execution_id: int, key: str) -> Any:
+        events = store.get_events_by_execution_ids([execution_id])
+        [identity] = {event.artifact_id for event in events if event.path.steps[0].key == key}
+        return store.get_artifacts_by_id([identity])[0]
+
+    def maker(made: Any) -> int:
+        """The execution that made an artifact; later ones took it from the cache."""
+        events = store.get_events_by_artifact_ids([made.id])
+        return min(event.execution_id for event in events if event.type == event_type.OUTPUT)
+
+    trainings = executions("Trainer")
+    if not trainings:
+        raise InputError(f"{config.name}: no training has ended yet: train a model by `recommender run`")
+    [run] = [c for c in store.get_contexts_by_execution(trainings[-1].id) if c.type == "pipeline_run"]
+    in_run = {execution.id for execution in store.get_executions_by_context(run.id)}
+    trainer = maker(artifact(trainings[-1].id, "model"))
+    custom_config = json.loads(store.get_executions_by_id([trainer])[0].custom_properties["custom_config"].string_value)
+    catalogue = artifact(maker(artifact(trainer, "catalogue")), "examples").uri
+    return Trained(
+        {node: max(e.id for e in executions(node) if e.id in in_run) for node in _REUSED},
+        catalogue,
+        custom_config["features"],
+    )
+
+
+def _listed(features: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({kind})" for name, kind in features.items()) or "none"

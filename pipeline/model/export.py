@@ -1,0 +1,226 @@
+"""Exports trained towers as a SavedModel that starts from raw ids and raw catalogue Examples.
+
+A plain `tf.Module`: saving a `tfrs.Model` drags its training state and metrics along.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from pipeline.model.preprocessing import NO_TIME, PADDING, QUERY_PREFIX, UNKNOWN
+from pipeline.model.ranker import Ranker, features
+from pipeline.model.towers import QueryTower, TwoTowerModel, Vocabulary
+
+MANIFEST = "towers.json"
+TIMESTAMP = "timestamp"
+
+
+class QueryPart(tf.Module):
+    """The query tower without its tables of items and users, which the Indexer stores in its own order and precision.
+
+    Args:
+        tower: Without its tables.
+        transform: Transform's graph for events; needed where there is a context only.
+        vocabulary: What the tower was made for.
+        context: Features that a request brings, and their types.
+        dim: D.
+    """
+
+    def __init__(
+        self, tower: QueryTower, transform: Any, vocabulary: Vocabulary, context: Mapping[str, str], dim: int
+    ) -> None:
+        super().__init__()
+        self._tower = tower
+        # Attached to the module, or its vocabularies would not be saved with it.
+        self._transform: Any = transform if context else None
+        self._vocabulary = vocabulary
+        self._context = context
+        self.combine = tf.function(
+            self._combine,
+            input_signature=[
+                tf.TensorSpec([None, None, dim], tf.float32, name="items"),
+                tf.TensorSpec([None, None], tf.bool, name="known"),
+                tf.TensorSpec([None, dim], tf.float32, name="user"),
+                tf.TensorSpec([None, None], tf.string, name="context"),
+            ],
+            autograph=False,
+        )
+
+    def _combine(self, items: tf.Tensor, known: tf.Tensor, user: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+        """Query embeddings [B, D].
+
+        Args:
+            items: [B, H, D] embeddings of histories, newest first, H at most `max_history`.
+            known: [B, H] which of them training saw; the others count for nothing.
+            user: [B, D], zeros for users that training did not see.
+            context: [B, C] serialized Examples; of each feature the last that a row has counts.
+        """
+        inputs = {}
+        if self._context:
+            transformed = self._transform(self._parse(context))
+            for feature in self._vocabulary.query_features:
+                value = transformed[QUERY_PREFIX + feature.name]
+                inputs[QUERY_PREFIX + feature.name] = value if feature.is_number else tf.sparse.to_dense(value, PADDING)
+        return self._tower.combine(items, known, user, inputs)
+
+    def _parse(self, context: tf.Tensor) -> dict[str, tf.Tensor | tf.SparseTensor]:
+        """The raw features of contexts [B, C], as the Transform graph wants them."""
+        kinds = {"number": tf.float32, "timestamp": tf.int64}
+        dtypes = {name: kinds.get(kind, tf.string) for name, kind in self._context.items()}
+        spec = {name: tf.io.RaggedFeature(dtype) for name, dtype in dtypes.items()}
+        parsed = tf.io.parse_example(tf.reshape(context, [-1]), spec)
+        rows, width = tf.unstack(tf.shape(context))
+        raw = {}
+        for name, values in parsed.items():
+            there = tf.reshape(values.row_lengths() > 0, [rows, width])
+            last = tf.reduce_max(tf.where(there, tf.range(width), -1), axis=1)
+            picked = tf.gather(values, tf.range(rows) * width + tf.maximum(last, 0))
+            raw[name] = picked.to_sparse()
+            if self._context[name] == TIMESTAMP:
+                raw[name] = picked.to_tensor(NO_TIME, shape=[None, 1])
+        return raw
+
+
+class RankingPart(tf.Module):
+    """The ranker on what the Indexer stores of candidates and histories; D is `dim`."""
+
+    def __init__(self, ranker: Ranker, dim: int) -> None:
+        super().__init__()
+        self._ranker = ranker
+        self.rank = tf.function(
+            self._rank,
+            input_signature=[
+                tf.TensorSpec([None, dim], tf.float32, name="query"),
+                tf.TensorSpec([None, None, dim], tf.float32, name="embedding"),
+                tf.TensorSpec([None, None], tf.float32, name="bias"),
+                tf.TensorSpec([None, None], tf.float32, name="popularity"),
+                tf.TensorSpec([None, None, dim], tf.float32, name="history"),
+                tf.TensorSpec([None, None], tf.bool, name="known"),
+            ],
+            autograph=False,
+        )
+
+    def _rank(self, *values: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What is added to the retrieval scores of candidates, [B, C]; the inputs are those of `features`."""
+        return {"correction": self._ranker(features(*values))}
+
+
+class Towers(tf.Module):
+    """Both towers behind their Transform graphs, with the signatures of the Towers contract."""
+
+    def __init__(
+        self,
+        model: TwoTowerModel,
+        graph: tft.TFTransformOutput,
+        catalogue_graph: tft.TFTransformOutput,
+        vocabulary: Vocabulary,
+        context: Mapping[str, str],
+        ranker: Ranker | None,
+    ) -> None:
+        super().__init__()
+        items, users = model.query_tower.take_tables()
+        self._history_items = tf.Variable(items, trainable=False, name="history_items")
+        self._users = None if users is None else tf.Variable(users, trainable=False, name="users")
+        self._candidate_tower = model.candidate_tower
+        # Attached to the module, or their tables would not be saved with it.
+        self._transform = graph.transform_features_layer()
+        self._transform_catalogue = catalogue_graph.transform_features_layer()
+        self._catalogue_spec = catalogue_graph.raw_feature_spec()
+        self._vocabulary = vocabulary
+        self.query_part = QueryPart(model.query_tower, self._transform, vocabulary, context, items.shape[1])
+        self.ranking_part = RankingPart(ranker, items.shape[1]) if ranker else None
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string, name="user_id"),
+            tf.TensorSpec([None, None], tf.string, name="history"),
+            tf.TensorSpec([None, None], tf.string, name="context"),
+        ],
+        autograph=False,
+    )
+    def query(self, user_id: tf.Tensor, history: tf.Tensor, context: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Query embeddings [B, D] of users [B], histories [B, H] and contexts [B, C].
+
+        Histories are newest first; padding may stand anywhere. Contexts are serialized Examples; of each feature the
+        last that a row has counts.
+        """
+        compact = tf.ragged.boolean_mask(history, history != "")[:, : self._vocabulary.max_history]
+        index = tf.sparse.to_dense(self._transform({"history": compact.to_sparse()})["history"], PADDING)
+        items, users = tf.gather(self._history_items, index), self.user(user_id)["embedding"]
+        return {"embedding": self.query_part.combine(items, index > UNKNOWN, users, context)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="ids")], autograph=False)
+    def history_item(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What items [N] are embedded as in a history [N, D], and whether training saw them [N] bool."""
+        index = self._transform({"item_id": ids[:, tf.newaxis]})["item"]
+        return {"embedding": tf.gather(self._history_items, index), "known": index > UNKNOWN}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="ids")], autograph=False)
+    def user(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the ids of users [N] add to a query [N, D]: zeros for users that training did not see."""
+        if self._users is None:
+            return {"embedding": tf.zeros([tf.size(ids), self._history_items.shape[1]])}
+        index = self._transform({"user_id": ids[:, tf.newaxis]})["user"]
+        known = tf.cast(index > UNKNOWN, tf.float32)[:, tf.newaxis]
+        return {"embedding": tf.gather(self._users, index) * known}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")], autograph=False)
+    def candidate(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Ids [N], embeddings [N, D] and biases [N] of serialized catalogue Examples [N]."""
+        raw = tf.io.parse_example(examples, self._catalogue_spec)
+        item = self._transform_catalogue(raw)
+        item_id = item["item_id"]
+        index = self._transform({"item_id": item_id[:, tf.newaxis]})["item"]
+        values = {
+            f.name: item[f.name] if f.is_number else tf.sparse.to_dense(item[f.name], PADDING)
+            for f in self._vocabulary.candidate_features
+        }
+        embedding, bias = self._candidate_tower(index, values)
+        return {"item_id": item_id, "embedding": embedding, "bias": bias}
+
+
+def export_towers(
+    model: TwoTowerModel,
+    graph: tft.TFTransformOutput,
+    catalogue_graph: tft.TFTransformOutput,
+    vocabulary: Vocabulary,
+    context: Mapping[str, str],
+    user_features: list[str],
+    directory: str,
+    ranker: Ranker | None = None,
+    candidates: int = 0,
+) -> None:
+    """Writes the towers' SavedModel to `directory`.
+
+    Args:
+        model: Trained; it can't be trained any further.
+        graph: Transform's output for events.
+        catalogue_graph: Transform's output for items.
+        vocabulary: What the model was made for.
+        context: Features that a request brings, and their types.
+        user_features: Those of them that belong to the user.
+        directory: Where to.
+        ranker: The second stage, if there is one; it makes the signature `rank`.
+        candidates: Items that it ranks.
+    """
+    towers = Towers(model, graph, catalogue_graph, vocabulary, context, ranker)
+    signatures = {name: getattr(towers, name) for name in ("query", "candidate", "history_item", "user")}
+    if towers.ranking_part:
+        signatures["rank"] = towers.ranking_part.rank
+    tf.saved_model.save(towers, directory, signatures=signatures)
+    manifest = {
+        "context": [{"name": n, "type": t} for n, t in context.items()],
+        "user_features": user_features,
+        "max_history": vocabulary.max_history,
+        **({"candidates": candidates} if ranker else {}),
+    }
+    extra = os.path.join(directory, "assets.extra")
+    tf.io.gfile.makedirs(extra)
+    with tf.io.gfile.GFile(os.path.join(extra, MANIFEST), "w") as file:
+        json.dump(manifest, file, indent=2)

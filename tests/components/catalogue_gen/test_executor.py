@@ -1,0 +1,178 @@
+"""CatalogueGen: display templates, and its executor on small files."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pydantic
+import pytest
+import tensorflow as tf
+from tfx.types import artifact_utils, standard_artifacts
+
+from components.catalogue_gen.catalogue import LISTED, displays, tidy
+from components.catalogue_gen.executor import Executor, read
+from components.catalogue_gen.settings import CatalogueSettings
+from components.errors import InputError
+from components.examples.writing import serialize, write_shard
+from components.tables.reading import find_files
+
+
+@pytest.mark.parametrize(
+    ("title", "year", "shown"),
+    [
+        ("Toy Story", "1995", "Toy Story (1995)"),
+        ("Toy Story", "", "Toy Story"),
+        ("", "1995", "(1995)"),
+        ("", "", "7"),
+        ("Say: \n no -", "1995", "Say: no - (1995)"),
+        ("Say, - ", "", "Say"),
+        ("Empty ()", "1995", "Empty () (1995)"),
+    ],
+)
+def test_displays(title, year, shown):
+    columns = {"title": pa.array([title]), "year": pa.array([year])}
+    assert displays(columns, pa.array(["7"]), "{title} ({year})").to_pylist() == [shown]
+
+
+def test_displays_of_parquet_numbers_and_literal_braces():
+    columns = {"year": pa.array([1995.0, None, 1.5]), "id": pa.array([1, 2, 3])}
+    shown = displays(columns, pa.array(["a", "b", "c"]), "{{{id}}} {year}")
+    assert shown.to_pylist() == ["{1} 1995", "{2}", "{3} 1.5"]
+
+
+def test_tidy_leaves_complete_texts_alone():
+    assert tidy("a - (b),", missing=False) == "a - (b),"
+
+
+@pytest.mark.parametrize("display", ["title", "{title", "{}", "{title:>5}", "{title!r}"])
+def test_display_templates_that_make_no_sense(display):
+    with pytest.raises(pydantic.ValidationError, match="display"):
+        CatalogueSettings(display=display)
+
+
+def generate(folder, items, content, options=None, name="items.csv"):
+    """Runs the executor on a catalogue and a log of `items`; returns the catalogue's examples and the summary."""
+    interactions, examples = standard_artifacts.Examples(), standard_artifacts.Examples()
+    interactions.uri, examples.uri = str(folder / "interactions"), str(folder / "examples")
+    interactions.split_names = artifact_utils.encode_split_names(["train", "eval"])
+    for split, part in (("train", items[::2]), ("eval", items[1::2])):
+        history = pa.array([["h"]] * len(part), pa.list_(pa.string()))
+        records = serialize({"item_id": pa.array(part, pa.string()), "history": history})
+        write_shard(f"{interactions.uri}/Split-{split}/data_tfrecord-00000-of-00001.gz", records, str(folder / "tmp"))
+    if content is not None:
+        (folder / name).write_text(content, encoding="utf-8")
+    beam_args = ["--runner=FnApiRunner", "--sdk_container_image=unused"]
+    context = Executor.Context(beam_pipeline_args=beam_args, tmp_dir=str(folder / "tmp"), unique_id="1")
+    properties = {"input_path": str(folder / name) if name else "", "settings": json.dumps(options or {})}
+    Executor(context).Do({"interactions": [interactions]}, {"examples": [examples]}, properties)
+    assert artifact_utils.decode_split_names(examples.split_names) == ["catalogue"]
+    rows = []
+    for path in sorted((folder / "examples" / "Split-catalogue").iterdir()):
+        for record in tf.data.TFRecordDataset(str(path), "GZIP").as_numpy_iterator():
+            features = tf.train.Example.FromString(record).features.feature
+            rows.append({name: values(feature) for name, feature in features.items()})
+    return rows, examples.get_string_custom_property("summary")
+
+
+def values(feature):
+    if feature.WhichOneof("kind") == "bytes_list":
+        return [value.decode() for value in feature.bytes_list.value]
+    return [*feature.float_list.value, *feature.int64_list.value]
+
+
+OPTIONS = {
+    "item_id": "id",
+    "display": "{title} ({year})",
+    "features": {
+        "genres": {"type": "categories"},
+        "year": {"type": "number"},
+        "text": {"type": "text", "column": "title"},
+    },
+}
+
+
+def test_rows_of_the_catalogue_then_items_of_the_log(tmp_path):
+    content = 'id,title,year,genres\nb,Toys,1995,x|y\na,"😀, ""ü""",,\n'
+    rows, summary = generate(tmp_path, ["a", "z", "y", "a", "b", "b"], content, OPTIONS)
+    texts = [{"text": ["Toys"]}, {"text": ['😀, "ü"']}]
+    assert rows == [
+        {"item_id": ["b"], "display": ["Toys (1995)"], "genres": ["x", "y"], "year": [1995.0], **texts[0], LISTED: [1]},
+        {"item_id": ["a"], "display": ['😀, "ü"'], "genres": [], **texts[1], LISTED: [1]},
+        {"item_id": ["y"], "display": ["y"]},
+        {"item_id": ["z"], "display": ["z"]},
+    ]
+    assert summary == "4 items: 2 listed (0 of them never seen in the log), 2 only in the log; rejected 0"
+
+
+def test_without_a_catalogue_the_items_are_the_logs(tmp_path):
+    rows, summary = generate(tmp_path, ["b", "a", "b"], None, name="")
+    assert rows == [{"item_id": ["a"], "display": ["a"]}, {"item_id": ["b"], "display": ["b"]}]
+    assert summary.startswith("2 items: 0 listed")
+    with pytest.raises(InputError, match="need a catalogue"):
+        generate(tmp_path, ["a"], None, OPTIONS, name="")
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (None, {}, "catalogue: there is no file"),
+        ("item_id\n", {}, "there are no rows"),
+        ("item,title\na,b\n", {}, "no column 'item_id'; it has 'item', 'title'; did you mean 'item'"),
+        ("item_id\na\nb\na\na\nb\n", {}, r"listed more than once: 'a' \(rows 2, 4, 5\), 'b' \(rows 3, 6\)"),
+        ("item_id,x\na,much\nb,1\n", {"features": {"x": {"type": "number"}}}, "x is not a number .rows 2: 'a,much'"),
+        (
+            "item_id\n1\n2\n",
+            {},
+            r"without the items of the log.* 2 of 2 items.*log: 'a', 'b'; in the catalogue: '1', '2'",
+        ),
+        ("item_id\na\n", {"max_unlisted_fraction": 0.3}, r"33\.3% of the events.*Only in the log: 'b'"),
+    ],
+)
+def test_bad_catalogues_end_with_one_clear_message(tmp_path, content, options, message):
+    with pytest.raises(InputError, match=f"(?s){message}"):
+        generate(tmp_path, ["a", "b", "a"], content, options)
+
+
+def test_a_log_can_be_the_catalogue_of_its_own_items(tmp_path):
+    content = "\n".join(
+        [
+            '{"User": "u", "ISBN": "b, \\"ü\\"", "Genres": []}',
+            '{"User": "v", "ISBN": "a", "Genres": ["x", "y"]}',
+            '{"User": "w", "ISBN": "b, \\"ü\\"", "Genres": ["z"], "pages": 3}',
+            '{"User": "v", "ISBN": "a", "Genres": ["later"], "pages": 4}',
+        ]
+    )
+    options = {
+        "item_id": "ISBN",
+        "repeated_ids": "first",
+        "features": {"genres": {"type": "categories", "column": "Genres"}, "pages": {"type": "number"}},
+    }
+    items = ['b, "ü"', "a"]
+    rows, summary = generate(tmp_path, items, content, options, name="log.jsonl")
+    assert rows == [
+        {"item_id": ['b, "ü"'], "display": ['b, "ü"'], "genres": ["z"], "pages": [3.0], LISTED: [1]},
+        {"item_id": ["a"], "display": ["a"], "genres": ["x", "y"], "pages": [4.0], LISTED: [1]},
+    ]
+    assert summary.startswith("2 items: 2 listed")
+    with pytest.raises(InputError, match=r"listed more than once.*repeated_ids: first"):
+        generate(tmp_path, items, content, {**options, "repeated_ids": "error"}, name="log.jsonl")
+
+
+def test_first_values_over_blocks_are_those_of_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "log.csv"
+    path.write_text("item_id,x\n" + "".join(f"{k % 3},{'' if k < 4 else k}\n" for k in range(20)))
+    monkeypatch.setattr("components.tables.reading._BLOCK_BYTES", 16)
+    files = find_files(str(path), "auto", "catalogue")
+    settings = CatalogueSettings(repeated_ids="first", features={"x": {"type": "number"}})
+    table, report = read(files, settings)
+    assert table.select(["item_id", "x"]).to_pydict() == {"item_id": ["0", "1", "2"], "x": [6.0, 4.0, 5.0]}
+    assert report.rows == 20
+
+
+def test_large_catalogues_are_written_in_slices(tmp_path):
+    size = 20_000
+    content = "item_id,tags\n" + "".join(f"i{k},t{k}|u\n" for k in range(size))
+    rows, _ = generate(tmp_path, ["i3", "new"], content, {"features": {"tags": {"type": "categories"}}})
+    assert len(rows) == size + 1
+    for k in np.linspace(0, size - 1, 50).astype(int):
+        assert rows[k]["tags"] == [f"t{k}", "u"]

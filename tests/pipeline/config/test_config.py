@@ -1,0 +1,165 @@
+"""The config file: what is accepted, and what a mistake is answered with."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from components.errors import InputError
+from pipeline.config import load_config
+from pipeline.config.reference import reference
+from pipeline.data.validate import validate
+
+ROOT = Path(__file__).parents[3]
+MINIMAL = "name: shop\ndata:\n  interactions: {path: log.csv}\n"
+
+
+def config_file(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_name_and_a_log_are_enough(tmp_path: Path) -> None:
+    config = load_config(config_file(tmp_path, MINIMAL))
+    assert (config.name, config.data.interactions.path, config.seed) == ("shop", "log.csv", 42)
+    assert config.data.interactions.settings().split.method == "time"
+    assert config.data.catalogue.path == ""
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_shipped_configs_are_valid(path: Path) -> None:
+    assert load_config(path).name == path.stem
+
+
+def test_overrides_are_yaml_and_make_missing_sections(tmp_path: Path) -> None:
+    path = config_file(tmp_path, MINIMAL)
+    config = load_config(path, ("model.dim=16", "evaluation.ks=[1, 3]", "evaluation.thresholds={}", "seed=7"))
+    assert (config.model.dim, config.evaluation.ks, config.seed) == (16, (1, 3), 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (MINIMAL + "modle: {dim: 3}\n", ["modle: unknown key", "did you mean 'model'"]),
+        (MINIMAL + "model: {dimension: 3}\n", ["model.dimension: unknown key", "dim"]),
+        (MINIMAL + "training: {zzz: 3}\n", ["training.zzz: unknown key; known keys:", "batch_size"]),
+        (MINIMAL + "model: {dim: many}\n", ["model.dim", "integer", "'many'"]),
+        (MINIMAL + "model: {dim: 0}\n", ["model.dim", "greater than or equal to 1", "got 0"]),
+        ("name: shop\n", ["data: missing"]),
+        ("name: shop\ndata: {interactions: {}}\n", ["data.interactions.path: missing"]),
+        ("name: a b\ndata: {interactions: {path: log.csv}}\n", ["name", "pattern"]),
+        ("name: [\n", ["not valid YAML", "line 2"]),
+        ("- a\n", ["expected keys and values"]),
+        ("", ["expected keys and values"]),
+        (
+            MINIMAL + "evaluation: {thresholds: {recall: {min: 1}}}\n",
+            ["evaluation", "'recall' is not measured", "hit_rate@10"],
+        ),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, words: list[str]) -> None:
+    path = config_file(tmp_path, text)
+    with pytest.raises(InputError) as error:
+        load_config(path)
+    for word in [str(path), *words]:
+        assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [("model.dim", "expected key=value"), ("name.dim=3", "'name' has no keys"), ("model.dim=[", "not valid YAML")],
+)
+def test_bad_overrides_are_named(tmp_path: Path, override: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        load_config(config_file(tmp_path, MINIMAL), (override,))
+
+
+def test_a_file_of_overrides_goes_between_the_config_and_set(tmp_path: Path) -> None:
+    path = config_file(tmp_path, MINIMAL + "model: {dim: 8, dropout: 0.3}\nseed: 1\n")
+    other = tmp_path / "best.yaml"
+    other.write_text("model: {dim: 16, query_layers: [4, 2]}\ntraining: {epochs: 3}\nseed: 2\n")
+    config = load_config(path, ("seed=3",), other)
+    assert (config.model.dim, config.model.dropout, config.model.query_layers) == (16, 0.3, (4, 2))
+    assert (config.training.epochs, config.seed, config.data.interactions.path) == (3, 3, "log.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, r"best\.yaml: no such file; `recommender tune` writes one"),
+        ("- a\n", r"best\.yaml: expected keys and values"),
+        ("a: [\n", r"best\.yaml: not valid YAML"),
+        ("model: {dimm: 3}\n", r"(?s)config\.yaml with .*best\.yaml: the config is wrong:.*model\.dimm: unknown key"),
+        ("model: 3\n", r"(?s)best\.yaml: the config is wrong:.*model: "),
+    ],
+)
+def test_a_wrong_file_of_overrides_is_named(tmp_path: Path, text: str | None, words: str) -> None:
+    if text is not None:
+        (tmp_path / "best.yaml").write_text(text)
+    with pytest.raises(InputError, match=words):
+        load_config(config_file(tmp_path, MINIMAL), (), tmp_path / "best.yaml")
+
+
+def test_a_missing_file_is_named_with_those_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(InputError, match=r"nothing\.yaml: no such config file \(there are: .*movielens_100k\.yaml"):
+        load_config("configs/nothing.yaml")
+
+
+def test_config_needs_no_tensorflow() -> None:
+    program = (
+        "import sys, pipeline.config\n"
+        "heavy = {'tensorflow', 'tfx', 'apache_beam'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_reference_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "config.md").read_text(encoding="utf-8") == reference(), (
+        "run: python -m pipeline.config.reference > docs/config.md"
+    )
+
+
+def test_every_key_is_explained() -> None:
+    rows = [line.split(" | ") for line in reference().splitlines() if line.startswith("| `")]
+    assert len(rows) > 50
+    assert not [row[0] for row in rows if len(row[-1].strip(" |")) < 4]
+
+
+@pytest.mark.parametrize(
+    ("versions", "fits"),
+    [
+        ({"scann": "1.3.2", "tensorflow": "2.16.2"}, True),
+        ({"scann": "1.4.2", "tensorflow": "2.21.0"}, False),
+        ({"scann": "1.3.2", "tensorflow": "2.21.0"}, False),
+        ({"tensorflow": "2.16.2"}, False),
+        ({}, False),
+    ],
+)
+def test_scann_where_it_does_not_fit_is_told_before_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, versions: dict[str, str], fits: bool
+) -> None:
+    def version(name: str) -> str:
+        if name in versions:
+            return versions[name]
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    log = tmp_path / "log.csv"
+    log.write_text("user_id,item_id,timestamp\nu,i,1\n", encoding="utf-8")
+    config = load_config(
+        config_file(tmp_path, MINIMAL.replace("log.csv", str(log))),
+        ("serving.index.type=scann", f"output={tmp_path}", f"serving.base_path={tmp_path}"),
+    )
+    if fits:
+        assert any("interactions: 1 file(s)" in finding for finding in validate(config))
+    else:
+        with pytest.raises(InputError, match=r"scann 1\.3\.2.*TensorFlow 2\.16.*serving\.index\.type: exact"):
+            list(validate(config))

@@ -1,0 +1,131 @@
+"""`recommender evaluate`: which model it takes, and what it says of it without a run of the pipeline."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from components.errors import InputError
+from components.evaluator.report import load_report
+from pipeline.config import Config
+from pipeline.local.evaluate import evaluate, find_model
+from tests.components.conftest import ITEMS, write_servable
+
+
+def make_version(base: Path, number: int) -> Path:
+    directory = base / str(number)
+    directory.mkdir(parents=True)
+    (directory / "saved_model.pb").write_bytes(b"")
+    return directory
+
+
+def test_the_newest_version_is_taken_unless_another_is_named(tmp_path: Path) -> None:
+    versions = tmp_path / "shop"
+    nine, ten = make_version(versions, 9), make_version(versions, 10)
+    assert find_model(versions, None) == ten
+    assert find_model(versions, "9") == nine
+    assert find_model(versions, str(nine)) == nine
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (None, r"no version; make one with `recommender run`, or name one by --model"),
+        ("11", r"--model 11: neither a version in .* \(there are: none\) nor the directory of a SavedModel"),
+        ("/no/such/place", "--model /no/such/place: neither a version"),
+    ],
+)
+def test_a_model_that_is_not_there(tmp_path: Path, model: str | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        find_model(tmp_path / "shop", model)
+
+
+class World:
+    """A shop whose users go through the items one after the other, and a model that knows it."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        rows = [
+            f"u{user},{ITEMS[(user + place) % 20]},{1_000_000 + 1000 * place + user}"
+            for user in range(30)
+            for place in range(5)
+        ]
+        (root / "log.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]), encoding="utf-8")
+        self.model = write_servable(root / "model")
+
+    def __call__(self, model: str | None, out: Path | None = None, **evaluation: object) -> int:
+        config = {
+            "name": "shop",
+            "output": self.root / "output",
+            "serving": {"base_path": self.root / "models"},
+            "data": {"interactions": {"path": str(self.root / "log.csv")}},
+            "evaluation": {"min_slice_size": 1, "bootstrap_replicates": 10, **evaluation},
+        }
+        return evaluate(Config.model_validate(config), model, out)
+
+    def nodes(self, said: str) -> dict[str, str]:
+        return {line.split()[1]: line.split()[2] for line in said.splitlines() if line[:2] in ("✓ ", "= ")}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def say(capfd: pytest.CaptureFixture[str]) -> Callable[[], str]:
+    return lambda: capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_saved_model_and_then_a_pushed_version(world: World, tmp_path: Path, say: Callable[[], str]) -> None:
+    assert world(str(world.model), tmp_path / "figures") == 0
+    said = say()
+    assert world.nodes(said)["evaluation"] == "done"
+    assert world.nodes(said)["InteractionGen"] == "done"
+    assert "Trainer" not in said
+    assert "popularity" in said
+    assert f"{world.model}; {tmp_path / 'figures'} has the figures" in said.replace("\n", "")
+    report = load_report(str(tmp_path / "figures"))
+    assert list(report.metrics) == ["candidate", "popularity", "recent_popularity", "item_knn", "ease", "markov"]
+    assert report.metrics["candidate"]["overall"]["hit_rate@1"] == 1
+    assert "overall" in report.slices()
+
+    shutil.copytree(world.model, world.root / "models" / "shop" / "7")
+    assert world(None, thresholds={"hit_rate@1": {"min": 0.5}}) == 0
+    said = say()
+    assert world.nodes(said) == {
+        "InteractionGen": "cached",
+        "CatalogueGen": "cached",
+        "CatalogueSchemaGen": "cached",
+        "evaluation": "done",
+        "hit@1": "1.0000",
+    }
+    assert "models/shop/7" in said.replace("\n", "")
+
+
+@pytest.mark.slow
+def test_a_threshold_that_is_not_met(world: World, say: Callable[[], str]) -> None:
+    assert world(str(world.model), thresholds={"coverage@10": {"min": 1.1}}) == 3
+    assert "is below 1.1000" in say()
+
+
+@pytest.mark.slow
+def test_a_saved_model_of_another_kind(world: World, tmp_path: Path, say: Callable[[], str]) -> None:
+    (tmp_path / "saved_model.pb").write_bytes(b"no model at all")
+    assert world(str(tmp_path)) == 2
+    assert "is no SavedModel" in say()
+
+
+def test_an_out_that_is_a_file(world: World) -> None:
+    with pytest.raises(InputError, match=r"log\.csv: can't be written: Not a directory"):
+        world(str(world.model), world.root / "log.csv")
+
+
+def test_nothing_is_run_for_a_model_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="neither a version"):
+        World.__call__(World(tmp_path), "20200101000000")
+    assert not (tmp_path / "output").exists()

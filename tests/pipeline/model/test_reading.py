@@ -1,0 +1,173 @@
+"""Reading the training events: whole, and a log that is longer than what may be in memory."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.errors import InputError
+from pipeline.model.reading import Events, Log, content_hash, read_log, with_other_items
+from pipeline.model.towers import SideFeature
+from pipeline.model.training import batches
+
+HISTORY = 3
+GENRES = SideFeature("genres", False, 9)
+
+
+def some_events(users: list[int], items: list[int], histories: list[list[int]] | None = None) -> Events:
+    """Events in the order of time; the histories are two wide."""
+    count = len(users)
+    history = np.array(histories if histories is not None else [[0, 0]] * count, np.int32).reshape(count, 2)
+    return Events(
+        np.arange(count), np.array(users), np.array(items, np.int32), np.ones(count, np.float32), {"history": history}
+    )
+
+
+def test_order_of_simultaneous_events_does_not_depend_on_the_order_of_the_file() -> None:
+    rng = np.random.default_rng(0)
+    some = Events(
+        np.arange(200),
+        rng.integers(0, 3, 200),
+        rng.integers(2, 4, 200).astype(np.int32),
+        rng.choice([0.5, 1.0], 200).astype(np.float32),
+        {"history": rng.integers(0, 3, (200, 2)).astype(np.int32), "age": rng.random(200).astype(np.float32)},
+    )
+    shuffled = some.take(rng.permutation(200))
+    first, second = (e.take(np.argsort(content_hash(e), kind="stable")) for e in (some, shuffled))
+    assert np.array_equal(first.inputs["history"], second.inputs["history"])
+    assert np.array_equal(first.inputs["age"], second.inputs["age"])
+    assert np.array_equal(first.user, second.user)
+    assert np.array_equal(first.item, second.item)
+    assert np.array_equal(first.weight, second.weight)
+
+
+def test_other_items_are_all_of_the_user_but_the_event_itself() -> None:
+    # User 1 has the items 2, 3, 4, 5 in the order of time, user 2 has 6 alone.
+    log = some_events([1, 2, 1, 1, 1], [2, 6, 3, 4, 5])
+    others = with_other_items(log, log)
+    assert others.inputs["history"].tolist() == [[5, 4], [0, 0], [5, 4], [5, 3], [4, 3]]
+    # Of events that are held back only what is known counts.
+    held_back, known = log.take([2, 1]), log.take([0, 3])
+    assert with_other_items(held_back, known).inputs["history"].tolist() == [[4, 2], [0, 0]]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    events=st.lists(st.tuples(st.integers(0, 3), st.integers(2, 6)), min_size=1, max_size=30),
+    kept=st.lists(st.booleans(), min_size=30, max_size=30),
+)
+def test_other_items_equal_the_plain_loop(events: list[tuple[int, int]], kept: list[bool]) -> None:
+    log = some_events([user for user, _ in events], [item for _, item in events])
+    rows = [row for row in range(len(events)) if kept[row]] or [0]
+    found = with_other_items(log, log.take(rows)).inputs["history"].tolist()
+    for row, (user, _) in enumerate(events):
+        others = [events[other][1] for other in reversed(rows) if other != row and events[other][0] == user]
+        assert found[row] == [*others, 0, 0][:2]
+
+
+def write_log(folder: Path, count: int = 400, shuffle: int = 0) -> str:
+    """Writes transformed events, the same ones in an order of the files that `shuffle` says; returns their URI."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for row in range(count):
+        user = int(rng.integers(0, 30))
+        values = {
+            "item": [int(rng.integers(2, 50))],
+            "history": rng.integers(2, 50, rng.integers(0, 5)).tolist(),
+            "timestamp": [row // 3],
+            "user_hash": [user * 7919 - 50_000],
+            "query_genres": rng.integers(1, 9, rng.integers(0, 4)).tolist(),
+        }
+        features = {name: tf.train.Feature(int64_list={"value": some}) for name, some in values.items()}
+        features["weight"] = tf.train.Feature(float_list={"value": [float(rng.integers(1, 5))]})
+        rows.append(tf.train.Example(features={"feature": features}).SerializeToString())
+    order = np.random.default_rng(shuffle).permutation(count)
+    (folder / "Split-train").mkdir(parents=True)
+    for number, some in enumerate(np.split(order, [count // 3])):
+        with tf.io.TFRecordWriter(str(folder / "Split-train" / f"part-{number}.gz"), "GZIP") as writer:
+            for row in some:
+                writer.write(rows[row])
+    return str(folder)
+
+
+def columns(events: Events) -> list[tuple[object, ...]]:
+    """The events but for their places, sorted."""
+    inputs = [events.inputs[name].tolist() for name in sorted(events.inputs)]
+    return sorted(zip(events.user.tolist(), events.item.tolist(), events.weight.round(5).tolist(), *inputs))
+
+
+def test_a_long_log_comes_in_parts_of_whole_users(tmp_path: Path) -> None:
+    uri = write_log(tmp_path)
+    whole = read_log(uri, HISTORY, (GENRES,))
+    log = read_log(uri, HISTORY, (GENRES,), in_memory=100)
+    [everything], parts = [part() for part in whole.parts], [part() for part in log.parts]
+    assert whole.size == log.size == len(everything) == 400
+    np.testing.assert_allclose(everything.weight.mean(), 1, rtol=1e-6)
+    assert len(parts) > 3
+    assert max(map(len, parts)) <= 100
+    assert sorted(itertools.chain(*map(columns, parts))) == columns(everything)
+    users = [set(part.user.tolist()) for part in parts]
+    assert sum(map(len, users)) == len(set.union(*users)) == 30
+    # In the order of time, as in the whole.
+    of_first = np.isin(everything.user, parts[0].user)
+    assert parts[0].item.tolist() == everything.item[of_first].tolist()
+    assert parts[0].row.tolist() == list(range(len(parts[0])))
+
+
+def test_passes_over_parts_have_each_event_once_in_an_order_of_seed_and_epoch(tmp_path: Path) -> None:
+    logs = [
+        read_log(write_log(tmp_path / str(shuffle), shuffle=shuffle), HISTORY, (GENRES,), in_memory=100)
+        for shuffle in (1, 2)
+    ]
+
+    def items(log: Log, seed: int, epoch: int) -> list[int]:
+        return [item for batch in batches(log, 16, seed, epoch) for item in batch["item"].numpy().tolist()]
+
+    assert logs[0].steps(16) == len(list(batches(logs[0], 16, 1, 0)))
+    first = items(logs[0], 1, 0)
+    assert first == items(logs[0], 1, 0) == items(logs[1], 1, 0)
+    assert first != items(logs[0], 1, 1)
+    assert first != items(logs[0], 2, 0)
+    assert sorted(first) == sorted(itertools.chain(*(part().item.tolist() for part in logs[0].parts)))
+
+
+def test_samples_of_parts_are_evenly_spread_and_in_the_order_of_time(tmp_path: Path) -> None:
+    uri = write_log(tmp_path)
+    log = read_log(uri, HISTORY, in_memory=100)
+    sample = log.sample(lambda part: part.take(slice(len(part) // 2, None)), 40)
+    assert 40 <= len(sample) <= 40 + len(log.parts)
+    assert sample.row.tolist() == list(range(len(sample)))
+    # The later half of each part is about that of the whole; its order is that of the whole but for neighbours.
+    [whole] = [part() for part in read_log(uri, HISTORY).parts]
+    place = {key: row for row, key in enumerate(zip(whole.user.tolist(), whole.item.tolist(), whole.weight.tolist()))}
+    places = [place[key] for key in zip(sample.user.tolist(), sample.item.tolist(), sample.weight.tolist())]
+    assert np.corrcoef(places, np.arange(len(places)))[0, 1] > 0.9
+    # Of one part all that is chosen.
+    assert len(read_log(uri, HISTORY).sample(lambda part: part.take(slice(100)), 40)) == 100
+
+
+def test_a_changed_log_is_changed_part_by_part(tmp_path: Path) -> None:
+    log = read_log(write_log(tmp_path), HISTORY, in_memory=100)
+    changed = log.map(lambda part: part.take(slice(5)))
+    assert [len(part()) for part in changed.parts] == [5] * len(log.parts)
+    assert [part().row.tolist() for part in changed.parts] == [list(range(5))] * len(log.parts)
+
+
+def test_a_kill_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri, scratch = write_log(tmp_path / "log"), tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    log = read_log(uri, HISTORY, in_memory=100)
+    assert not list(scratch.iterdir())
+    assert sum(len(part()) for part in log.parts) == 400
+
+
+def test_no_events_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there are no training events"):
+        read_log(write_log(tmp_path, 0), HISTORY)

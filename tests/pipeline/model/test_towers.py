@@ -1,0 +1,247 @@
+"""The towers: what they pool, what they add, what they ignore, and what an unseen item or user gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from pipeline.model import towers
+from pipeline.model.preprocessing import PADDING, QUERY_PREFIX, UNKNOWN
+from pipeline.model.settings import ModelSettings, TrainingSettings
+from pipeline.model.towers import ItemFeatures, Noise, SideFeature, TwoTowerModel, Vocabulary
+
+VOCABULARY = Vocabulary(
+    counts=np.array([5, 3, 2]),
+    item_features=ItemFeatures(
+        {"genres": np.array([[2, 3], [4, 0], [0, 0]], np.int32), "year": np.array([0.5, 0.0, -1.0], np.float32)}
+    ),
+    candidate_features=(SideFeature("genres", is_number=False, vocabulary_size=3), SideFeature("year", is_number=True)),
+    query_features=(SideFeature("device", is_number=False, vocabulary_size=2), SideFeature("age", is_number=True)),
+    num_users=2,
+    max_history=3,
+)
+DEVICE, AGE = QUERY_PREFIX + "device", QUERY_PREFIX + "age"
+SEED = tf.constant([1, 1], tf.int64)
+
+
+def two_towers(training: TrainingSettings | None = None, **settings: Any) -> TwoTowerModel:
+    """A built model of width 4, by default without side features in the history."""
+    keras.utils.set_random_seed(1)
+    settings = {"dim": 4, "history_features": False, **settings}
+    model = TwoTowerModel(ModelSettings(**settings), training or TrainingSettings(), VOCABULARY, seed=1)
+    model.compute_loss({**requests([[2, 3, 0], [4, 0, 0]]), "item": tf.constant([4, 2]), "weight": tf.ones([2])})
+    return model
+
+
+def requests(history: list[list[int]], **others: list[Any]) -> dict[str, tf.Tensor]:
+    """Inputs of the query tower; without others the user and all features are unknown."""
+    count = len(history)
+    return {
+        "history": tf.reshape(tf.constant(history, tf.int32), [count, -1]),
+        "user": tf.constant(others.get("user", [UNKNOWN] * count)),
+        DEVICE: tf.constant(others.get("device", [[PADDING]] * count)),
+        AGE: tf.constant(others.get("age", [0.0] * count), tf.float32),
+    }
+
+
+def item_table(tower: Any) -> tf.Variable:
+    """The query tower's table of items."""
+    return tower._items._items.embeddings
+
+
+@pytest.fixture
+def model() -> TwoTowerModel:
+    return two_towers()
+
+
+def test_query_is_the_recency_weighted_mean_of_the_history(model: TwoTowerModel) -> None:
+    tower = model.query_tower
+    tower._recency.assign(np.log([4.0, 2.0, 1.0]))
+    table = item_table(tower).numpy()
+    [query] = tower(requests([[2, 4, 3]])).numpy()
+    assert query == pytest.approx((4 * table[2] + 2 * table[4] + 1 * table[3]) / 7, rel=1e-5)
+
+
+@pytest.mark.parametrize("history", ["pooling", "attention"])
+def test_padding_and_unknown_items_do_not_count(history: str) -> None:
+    tower = two_towers(history=history).query_tower
+    rows = requests([[2, 3, 0], [2, 3, UNKNOWN]])
+    [padded, with_unknown] = tower(rows).numpy()
+    [alone] = tower(requests([[2, 3]])).numpy()
+    assert padded == pytest.approx(alone, rel=1e-5)
+    assert with_unknown == pytest.approx(alone, rel=1e-5)
+
+
+@pytest.mark.parametrize("history", ["pooling", "attention"])
+def test_empty_history_has_an_embedding_of_its_own(history: str) -> None:
+    tower = two_towers(history=history).query_tower
+    tower._nothing.assign([1.0, 2.0, 3.0, 4.0])
+    assert tower(requests([[], []])).numpy().tolist() == [[1, 2, 3, 4], [1, 2, 3, 4]]
+    assert tower(requests([[0, UNKNOWN, 0]])).numpy().tolist() == [[1, 2, 3, 4]]
+
+
+def test_with_attention_the_same_item_means_something_else_beside_another() -> None:
+    tower = two_towers(history="attention").query_tower
+    tower._recency.assign([0.0, -100.0, -100.0])  # nothing but the newest item's place counts
+    [beside_three, beside_four] = tower(requests([[2, 3], [2, 4]])).numpy()
+    assert not np.allclose(beside_three, beside_four, atol=1e-4)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_items_of_the_history_are_described_by_their_features_too(shared: bool) -> None:
+    model = two_towers(history_features=True, shared_item_table=shared)
+    tower = model.query_tower
+    genres = tower._items._features.tables["genres"].embeddings.numpy()
+    tower._items._features.directions["year"].assign([0.0, 0.0, 1.0, 0.0])
+    rows = requests([[3, 0, 0], [2, 4, 0], [0, 0, 0], [UNKNOWN, 0, 0]])
+    before = tower(rows).numpy()
+    assert before[0] == pytest.approx(item_table(tower).numpy()[3] + genres[4], rel=1e-5)
+    candidates = model.vocabulary_embeddings()[0].numpy()
+    items, users = tower.take_tables()
+    known = np.array(rows["history"]) > UNKNOWN
+    taken = tower.combine(tf.gather(items, rows["history"]), tf.constant(known), None, rows).numpy()
+    assert taken == pytest.approx(before, rel=1e-5)
+    assert users is None
+    assert not [weight.name for weight in tower.weights if "history_" in weight.name or "items" in weight.name]
+    assert np.array_equal(model.vocabulary_embeddings()[0], candidates)
+
+
+def test_user_and_features_are_added(model: TwoTowerModel) -> None:
+    tower = two_towers(user_id=True).query_tower
+    tower._features.directions["age"].assign([0.0, 1.0, 0.0, 0.0])
+    users, devices = tower._users.embeddings.numpy(), tower._features.tables[DEVICE[len(QUERY_PREFIX) :]]
+    [bare, full] = tower(requests([[2], [2]], user=[UNKNOWN, 3], device=[[0], [2]], age=[0.0, 2.0])).numpy()
+    expected = users[3] + devices.embeddings.numpy()[2] + [0, 2, 0, 0]
+    assert full - bare == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_query_that_is_nothing_but_its_user() -> None:
+    tower = two_towers(history="none", user_id=True).query_tower
+    [one, other] = tower(requests([[2], [4]], user=[2, 2])).numpy()
+    assert np.array_equal(one, other)
+    assert one == pytest.approx(tower._users.embeddings.numpy()[2])
+
+
+@pytest.mark.parametrize("rate", [0.25, 0.75])
+def test_training_leaves_out_as_much_as_the_settings_say(rate: float) -> None:
+    settings = {"history_dropout": rate, "id_dropout": rate, "feature_dropout": rate, "dropout": 0.0, "user_id": True}
+    tower = two_towers(**settings).query_tower
+    item_table(tower).assign(np.outer([0, 0, 1, 1, 1], [1.0, 0, 0, 0]))
+    tower._users.embeddings.assign(np.outer(np.ones(4), [0, 1.0, 0, 0]))
+    tower._features.directions["age"].assign([0, 0, 1.0, 0])
+    queries = tower(requests([[2]] * 4_000, user=[2] * 4_000, age=[1.0] * 4_000), noise=Noise(SEED)).numpy()
+    # Four standard deviations of a share of 4,000.
+    assert queries[:, :3].mean(axis=0) == pytest.approx([1 - rate] * 3, abs=4 * np.sqrt(rate * (1 - rate) / 4_000))
+    kept = queries[:, :3] > 0.5
+    assert np.corrcoef(kept.T) == pytest.approx(np.eye(3), abs=0.08)  # one is left out regardless of the others
+
+
+def test_noise_is_a_function_of_the_seed() -> None:
+    tower = two_towers(dropout=0.5).query_tower
+    rows = requests([[2, 3, 4]] * 8)
+    first, again = tower(rows, noise=Noise(SEED)).numpy(), tower(rows, noise=Noise(SEED)).numpy()
+    other = tower(rows, noise=Noise(tf.constant([1, 2], tf.int64))).numpy()
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_normalized_scores_are_cosines_over_the_temperature() -> None:
+    model = two_towers(normalize=True, temperature=0.5)
+    query = model.query_tower(requests([[2, 3], [4, 4]])).numpy()
+    embedding, _ = model.vocabulary_embeddings()
+    assert np.linalg.norm(query, axis=1) == pytest.approx([2, 2], rel=1e-5)
+    assert np.linalg.norm(embedding.numpy(), axis=1) == pytest.approx([1, 1, 1], rel=1e-5)
+
+
+def test_candidate_is_the_item_and_the_mean_of_its_features(model: TwoTowerModel) -> None:
+    tower = model.candidate_tower
+    tower._features.directions["year"].assign([1.0, 0.0, 0.0, 2.0])
+    embedding, bias = model.vocabulary_embeddings()
+    item, genre = tower._items.embeddings.numpy(), tower._features.tables["genres"].embeddings.numpy()
+    assert embedding[0].numpy() == pytest.approx(
+        item[2] + (genre[2] + genre[3]) / 2 + 0.5 * np.array([1, 0, 0, 2]), rel=1e-5
+    )
+    assert embedding[2].numpy() == pytest.approx(item[4] - np.array([1, 0, 0, 2]), rel=1e-5)
+    assert bias.shape == [3]
+
+
+def test_without_ids_an_item_is_its_features() -> None:
+    tower = two_towers(item_id=False).candidate_tower
+    values = {"genres": tf.constant([[2, 3], [2, 3]]), "year": tf.constant([1.0, 1.0])}
+    embedding, _ = tower(tf.constant([2, 4]), values)
+    assert np.array_equal(embedding[0], embedding[1])
+
+
+def test_an_unseen_item_has_no_noise_and_the_least_bias(model: TwoTowerModel) -> None:
+    tower = model.candidate_tower
+    tower._bias.assign([9.0, 9.0, 0.5, -2.0, 1.0])
+    values = {"genres": tf.constant([[4, 0]]), "year": tf.constant([0.0])}
+    embedding, bias = tower(tf.constant([UNKNOWN]), values)
+    assert embedding[0].numpy() == pytest.approx(tower._features.tables["genres"].embeddings.numpy()[4])
+    assert float(bias[0]) == -2.0
+
+
+@pytest.mark.parametrize("history", ["pooling", "attention"])
+def test_a_step_of_a_large_vocabulary_comes_to_the_same_by_rows_alone(
+    history: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = {**requests([[2, 3, 0], [UNKNOWN, 2, 2], [0, 0, 0]]), "item": tf.constant([4, 2, 3])}
+    batch["weight"] = tf.ones([3])
+    settings = TrainingSettings(loss="in_batch")
+    found = []
+    for large in (towers._LARGE, 2):
+        monkeypatch.setattr(towers, "_LARGE", large)
+        model = two_towers(settings, history=history, history_features=True)
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss(batch)
+        gradients = tape.gradient(loss, model.trainable_weights)
+        dense = [np.zeros(1) if gradient is None else tf.convert_to_tensor(gradient).numpy() for gradient in gradients]
+        found.append((float(loss), dense, model.query_tower.history_table().numpy()))
+        names = [weight.name for weight in model.trainable_weights]
+        assert isinstance(gradients[names.index("candidate_tower/bias:0")], tf.IndexedSlices) == (large == 2)
+    (loss, whole, table), (other_loss, by_rows, other_table) = found
+    assert loss == pytest.approx(other_loss, rel=1e-6)
+    for name, one, other in zip(names, whole, by_rows):
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6, err_msg=name)
+    np.testing.assert_allclose(other_table, table, rtol=1e-6)
+
+
+def test_without_a_bias_there_is_none_to_train() -> None:
+    model = two_towers(item_bias=False)
+    assert not [weight for weight in model.trainable_weights if "bias" in weight.name]
+    assert not model.vocabulary_embeddings()[1].numpy().any()
+
+
+@pytest.mark.parametrize(
+    ("training", "settings"),
+    [
+        ({"loss": "full"}, {}),
+        ({"loss": "in_batch"}, {"shared_item_table": True}),
+        ({"loss": "mixed", "uniform_negatives": 4}, {"query_layers": (8,), "candidate_layers": (8,)}),
+        ({"loss": "mixed", "uniform_negatives": 4, "hard_negatives": 2}, {"history": "attention"}),
+        ({"loss": "full", "mixed_precision": True}, {"normalize": True}),
+        ({"loss": "in_batch", "log_q": False, "optimizer": "lazy_adam"}, {"user_id": True}),
+    ],
+)
+def test_training_learns_what_follows_what(training: dict[str, Any], settings: dict[str, Any]) -> None:
+    from pipeline.model.optimizers import make_optimizer
+
+    chosen = TrainingSettings(learning_rate=0.05, **training)
+    model = two_towers(chosen, dropout=0.0, history_dropout=0.0, **settings)
+    model.compile(optimizer=make_optimizer(chosen))
+    # After item 2 comes 3, after 3 comes 4, after 4 comes 2.
+    rows = requests([[2, 0, 0], [3, 0, 0], [4, 0, 0]])
+    batch = {**rows, "item": tf.constant([3, 4, 2]), "weight": tf.ones([3])}
+    model.fit(tf.data.Dataset.from_tensors(batch).repeat(60), epochs=1, verbose=0)
+    embedding, bias = model.vocabulary_embeddings()
+    scores = tf.matmul(model.query_tower(rows), embedding, transpose_b=True) + bias
+    assert tf.argmax(scores, axis=1).numpy().tolist() == [1, 2, 0]
+
+
+def test_settings_that_leave_nothing_to_learn_from_are_refused() -> None:
+    with pytest.raises(ValueError, match="history none needs"):
+        ModelSettings(history="none")
