@@ -29,6 +29,7 @@ from components.servable_validator.component import ServableValidator
 from components.trainer.component import Trainer
 from pipeline import __version__
 from pipeline.beam_args import beam_args
+from pipeline.code import stamp
 from pipeline.config import Config
 
 
@@ -70,7 +71,6 @@ def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, Runti
     feature_types = {name: feature.type for name, feature in items.features.items()}
     query_types = config.query_features()
     vocabularies = {"categories": config.model.categories, "text_tokens": config.model.text_tokens}
-    code = _code_digest()
 
     # Reads, checks, filters and splits the log, and gives each event the history before it.
     interactions = InteractionGen(
@@ -102,7 +102,6 @@ def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, Runti
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train"]),
         disable_statistics=True,
         custom_config={
-            "code": code,
             "features": query_types,
             "time_features": config.model.time_features,
             "user_id": config.model.user_id,
@@ -118,7 +117,7 @@ def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, Runti
         preprocessing_fn="pipeline.model.preprocessing.preprocess_catalogue",
         splits_config=transform_pb2.SplitsConfig(analyze=["catalogue"], transform=["catalogue"]),
         disable_statistics=True,
-        custom_config={"code": code, "features": feature_types, **vocabularies},
+        custom_config={"features": feature_types, **vocabularies},
     ).with_id("CatalogueTransform")
     # Trains the two towers.
     trainer = Trainer(
@@ -128,7 +127,6 @@ def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, Runti
         catalogue=catalogue_transform.outputs["transformed_examples"],
         catalogue_graph=catalogue_transform.outputs["transform_graph"],
         custom_config={
-            "code": code,
             "seed": config.seed,
             "features": feature_types,
             "query_features": query_types,
@@ -195,26 +193,29 @@ def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, Runti
                 replicas=config.kubeflow.promote.replicas,
             )
         )
+    nodes = [
+        interactions,
+        catalogue,
+        statistics,
+        schema,
+        validator,
+        transform,
+        catalogue_schemas,
+        catalogue_transform,
+        trainer,
+        indexer,
+        champion,
+        evaluator,
+        servable_validator,
+        pusher,
+        *promoters,
+    ]
+    # A node whose code has changed is run again.
+    stamp(nodes)
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=paths.artifacts,
-        components=[
-            interactions,
-            catalogue,
-            statistics,
-            schema,
-            validator,
-            transform,
-            catalogue_schemas,
-            catalogue_transform,
-            trainer,
-            indexer,
-            champion,
-            evaluator,
-            servable_validator,
-            pusher,
-            *promoters,
-        ],
+        components=nodes,
         enable_cache=config.cache,
         beam_pipeline_args=beam_args(config.beam.pipeline_args),
     )
@@ -234,12 +235,3 @@ def _code_version() -> str:
         commit = subprocess.run(described, capture_output=True, text=True, check=False).stdout.strip()
         return f"{__version__} {commit}".rstrip()
     return __version__
-
-
-def _code_digest() -> str:
-    """A digest of the modules that Transform and Trainer import by name, whose changes TFX's cache does not see."""
-    digest = hashlib.sha256()
-    trainer = ("towers", "losses", "optimizers", "checkpoint", "reading", "ranker", "training", "export", "settings")
-    for name in ("preprocessing", *trainer, "workers/distributed", "workers/cluster", "workers/worker"):
-        digest.update((Path(__file__).parent / "model" / f"{name}.py").read_bytes())
-    return digest.hexdigest()

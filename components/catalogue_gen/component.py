@@ -57,7 +57,7 @@ class CatalogueGen(base_beam_component.BaseBeamComponent):
         super().__init__(
             spec=CatalogueGenSpec(
                 input_path=input_path or "",
-                settings=settings.model_dump_json(exclude_defaults=True),
+                settings=settings.model_dump_json(),
                 interactions=interactions,
                 examples=types.Channel(type=standard_artifacts.Examples),
             )

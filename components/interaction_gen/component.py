@@ -66,7 +66,7 @@ class InteractionGen(base_beam_component.BaseBeamComponent):
         super().__init__(
             spec=InteractionGenSpec(
                 input_path=input_path,
-                settings=settings.model_dump_json(exclude_defaults=True),
+                settings=settings.model_dump_json(),
                 users_path=users_path or "",
                 cutoff=cutoff,
                 examples=types.Channel(type=standard_artifacts.Examples),

@@ -27,6 +27,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from components.errors import InputError
 from components.progress import progress
+from pipeline.code import PROPERTY
 from pipeline.config import Config, merged
 from pipeline.config.tuning import Dimension, check_value, is_whole
 from pipeline.failures import DONE
@@ -79,7 +80,8 @@ def _tune(config: Config, root: Path, terminal: Terminal) -> int:
             return results[node].outputs[key].uri
 
         data = [os.path.join(uri("InteractionGen", "examples"), "Split-train"), uri("CatalogueGen", "examples")]
-        study = open_study(storage, study_name(config, custom_config, data))
+        given = {**custom_config, PROPERTY: trainer.exec_properties[PROPERTY]}
+        study = open_study(storage, study_name(config, given, data))
         train = _trainer(
             config.seed,
             examples=uri("Transform", "transformed_examples"),
@@ -121,17 +123,17 @@ def _trainer(seed: int, **inputs: Any) -> Train:
     return train
 
 
-def study_name(config: Config, custom_config: Mapping[str, Any], folders: Sequence[str]) -> str:
+def study_name(config: Config, given: Mapping[str, Any], folders: Sequence[str]) -> str:
     """A digest of all that decides a trial's metrics: space, data, and what the Trainer is given, its code included.
 
     Args:
         config: The config.
-        custom_config: The Trainer's.
+        given: The Trainer's settings and its code's digest.
         folders: The examples of training events and of items as they are before Transform, which writes the same rows
             in another order each time.
     """
     space = config.tuning.model_dump(mode="json", include={"space"})
-    digest = hashlib.sha256(json.dumps([space, custom_config], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([space, given], sort_keys=True).encode())
     for folder in folders:
         for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
             digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())

@@ -13,7 +13,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from components.errors import InputError
 from components.examples.reading import ragged, read_columns, scalars
 from components.progress import progress
 from components.trainer.component import TRAINING_REPORT
+from pipeline.code import digest
 from pipeline.model.checkpoint import Checkpoint, get_state, set_state
 from pipeline.model.export import TIMESTAMP, export_towers
 from pipeline.model.optimizers import make_optimizer
@@ -98,7 +98,7 @@ def train_and_export(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
     data = read_data(fn_args.examples, fn_args.transform_graph_path, fn_args.catalogue, fn_args.catalogue_graph, config)
     checkpoint = None
     if settings.checkpoints and config.get("checkpoints"):
-        inputs = json.dumps([config, fn_args.examples, fn_args.catalogue], sort_keys=True)
+        inputs = json.dumps([digest(__name__), config, fn_args.examples, fn_args.catalogue], sort_keys=True)
         directory = os.path.join(config["checkpoints"], hashlib.sha256(inputs.encode()).hexdigest()[:16])
         checkpoint = Checkpoint(directory, distributed.is_chief(strategy))
     _check_alike(strategy, config, data, checkpoint)
@@ -144,8 +144,7 @@ def _check_alike(
 ) -> None:
     """Waits for all workers, which must be about to do the same: else they would train apart, or wait for ever."""
     done = (checkpoint.history, checkpoint.refit) if checkpoint else ()
-    code = b"".join(module.read_bytes() for module in sorted(Path(__file__).parent.glob("*.py")))
-    same = [hashlib.sha256(code).hexdigest(), config, data.events.size, data.vocabulary.num_items, done]
+    same = [digest(__name__), config, data.events.size, data.vocabulary.num_items, done]
     if not distributed.meet(strategy, json.dumps(same, sort_keys=True, default=str)):
         raise InputError(
             "the workers have different code, settings, data or checkpoints: start all of them again, from the same "

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from components.evaluator.report import load_report
 from tests.e2e.conftest import Small, Watch, executions, fingerprint, store
-from tests.e2e.world import NODES, Event, end_group, run, start, versions, wait_for, write_log
+from tests.e2e.world import NODES, Ended, Event, end_group, run, start, versions, wait_for, write_log
 
 pytestmark = pytest.mark.slow
 
+CHECKOUT = Path(__file__).parents[2]
 NOISE = ("WARNING", "absl", "TF-TRT", "CUDA", "oneDNN", "eprecat", "Warning", "INFO", "Traceback", "ERROR")
 
 
@@ -221,6 +223,21 @@ def test_from_runs_a_node_and_all_that_follows_again(small: Small) -> None:
     assert ended.states() == {node: "done" if node in again else "cached" for node in NODES}
     assert "nothing new" in ended.stdout
     assert versions(small.folder) == before
+
+
+def test_an_edit_runs_again_what_uses_it_and_what_follows(
+    small: Small, cli: Callable[..., Ended], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for room in ("pipeline", "components", "serving", "kubeflow"):
+        shutil.copytree(CHECKOUT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for module in ("components/example_validator/anomalies", "components/indexer/rules", "pipeline/report/charts"):
+        with open(tmp_path / f"{module}.py", "a", encoding="utf-8") as file:
+            file.write("# edited\n")
+    monkeypatch.setattr("pipeline.code._ROOT", tmp_path)
+    ended = cli(small.folder, "run", "--config", "config.yaml")
+    assert ended.code == 0, ended.text
+    again = {"ExampleValidator", "Indexer", "Champion", "Evaluator", "ServableValidator", "Pusher"}
+    assert ended.states() == {node: "done" if node in again else "cached" for node in NODES}
 
 
 def test_not_blessed_pushes_nothing_and_says_why(small: Small) -> None:
