@@ -89,7 +89,8 @@ def _files(name: str, root: Path, started: bool = False) -> list[Path]:
     is not ours."""
     if not _NAME.fullmatch(name):
         return []
-    files, folder = [], root
+    files: list[Path] = []
+    folder = root
     for part in name.split("."):
         package, module = folder / part / "__init__.py", folder / f"{part}.py"
         if not package.is_file():
