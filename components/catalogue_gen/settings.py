@@ -3,8 +3,9 @@
 import string
 from typing import Annotated, Literal, Optional
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from components.settings import Settings
 from components.tables.features import Features, column_of
 from components.tables.formats import Delimiter, Format
 
@@ -32,10 +33,8 @@ def _check_display(template: str) -> str:
     return template
 
 
-class CatalogueSettings(BaseModel):
+class CatalogueSettings(Settings):
     """How to read a catalogue of items."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     format: Format = "auto"
     """The files' format; auto goes by their suffixes."""

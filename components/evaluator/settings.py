@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Union
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from components.evaluator.baselines.settings import BaselineSettings
+from components.settings import Settings
 
 Cutoffs = tuple[PositiveInt, ...]
 Slice = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-class Threshold(BaseModel):
+class Threshold(Settings):
     """What one metric of the candidate must reach; every condition that is set has to hold."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     min: float | None = None
     """Lowest value that passes."""
@@ -38,10 +37,8 @@ class Threshold(BaseModel):
         return groups
 
 
-class EvaluatorSettings(BaseModel):
+class EvaluatorSettings(Settings):
     """How models are judged."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     ks: Annotated[Cutoffs, Field(min_length=1)] = (1, 5, 10, 50, 100)
     """Lengths of the answer at which the hit rate (top-k accuracy) is measured. MRR is cut at the longest of all."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, Optional
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from components.settings import Settings
 
 Compact = Literal["float32", "float16", "int8"]
 
@@ -15,20 +17,16 @@ NO_SCANN = (
 )
 
 
-class ExportSettings(BaseModel):
+class ExportSettings(Settings):
     """How the servable is stored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     compact: Compact = "float32"
     """Precision of the servable's tables: the items' embeddings, those of histories and of users. float16 halves them,
     int8, with a scale for each row, makes them about a quarter; requests then take somewhat longer."""
 
 
-class SimilarSettings(BaseModel):
+class SimilarSettings(Settings):
     """What `similar_items` goes by. The defaults do best on the latest training events of MovieLens-100K."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     method: Literal["co_occurrence", "embedding"] = "co_occurrence"
     """co_occurrence: what users have near the item, with the candidate tower's embeddings for what few or none had;
@@ -52,10 +50,8 @@ class SimilarSettings(BaseModel):
     of 1. New items are found by it alone."""
 
 
-class IndexSettings(BaseModel):
+class IndexSettings(Settings):
     """How the best items are found. All but `type` is for scann alone."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     type: Literal["exact", "scann"] = "exact"
     """exact: all items are scored, by TensorFlow's own ops; scann: ScaNN finds candidates, which are then scored. Needs
@@ -83,10 +79,8 @@ class IndexSettings(BaseModel):
     """Evaluation queries that both are measured on."""
 
 
-class AnswerSettings(BaseModel):
+class AnswerSettings(Settings):
     """What the servable answers when a request leaves it open, and what it remembers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     default_k: int = Field(10, ge=1)
     """Items answered by the signatures without a k."""

@@ -2,20 +2,18 @@
 
 from typing import Annotated, Literal, Optional, Union
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from components.settings import Settings
 from components.tables.features import Features, column_of
 from components.tables.formats import Delimiter, Format
 
-_CONFIG = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 _Column = Annotated[str, Field(min_length=1)]
 _Weight = Annotated[float, Field(gt=0, le=1e6)]
 
 
-class Columns(BaseModel):
+class Columns(Settings):
     """Which columns of the log hold what."""
-
-    model_config = _CONFIG
 
     user_id: _Column = "user_id"
     """Who."""
@@ -31,10 +29,8 @@ class Columns(BaseModel):
     """How much the event counts, such as the time spent. Rows where it is 0 or less are dropped."""
 
 
-class History(BaseModel):
+class History(Settings):
     """How much of a user's past an example carries."""
-
-    model_config = _CONFIG
 
     max_length: int = Field(default=50, ge=0, le=10_000)
     """The newest items of the past, repetitions included, that `history` holds."""
@@ -45,10 +41,8 @@ class History(BaseModel):
     stand earlier in the log are, for logs whose clock is coarser than their order."""
 
 
-class Split(BaseModel):
+class Split(Settings):
     """How the log is divided into training and evaluation events."""
-
-    model_config = _CONFIG
 
     method: Literal["time", "leave_last_n", "hash", "files"] = "time"
     """time: the newest events are for evaluation. leave_last_n: each user's newest n. hash: events at random; that
@@ -67,10 +61,8 @@ class Split(BaseModel):
         return self
 
 
-class Users(BaseModel):
+class Users(Settings):
     """The table of users whose features are joined onto their events. Its path is given beside the settings."""
-
-    model_config = _CONFIG
 
     id: _Column = "user_id"
     """The column with the user's id."""
@@ -82,10 +74,8 @@ class Users(BaseModel):
     """Features of the user, by name."""
 
 
-class InteractionSettings(BaseModel):
+class InteractionSettings(Settings):
     """How to read, clean and split a log of interactions."""
-
-    model_config = _CONFIG
 
     format: Format = "auto"
     """The files' format; auto goes by their suffixes."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Optional
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from components.settings import Settings
 
 
-class ServableValidatorSettings(BaseModel):
+class ServableValidatorSettings(Settings):
     """What the servable must show in the model server before it may be pushed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     num_requests: int = Field(100, ge=1)
     """Requests whose latency is measured, over gRPC and over REST each."""

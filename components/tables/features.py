@@ -4,7 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Optional
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+
+from components.settings import Settings
 
 RESERVED_NAMES = frozenset(
     {
@@ -19,10 +21,8 @@ beside features (docs/architecture.md); a side feature can't have their names.""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
-class Feature(BaseModel):
+class Feature(Settings):
     """One side feature and the column that it is read from."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     type: Literal["category", "categories", "number", "text"]
     """category: one value of a set; categories: any number of them; number: a float; text: words."""

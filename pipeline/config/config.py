@@ -20,11 +20,12 @@ from components.evaluator.settings import EvaluatorSettings
 from components.indexer.settings import AnswerSettings, ExportSettings, IndexerSettings
 from components.interaction_gen.settings import InteractionSettings, Users
 from components.servable_validator.settings import ServableValidatorSettings
+from components.settings import Settings
 from components.tables.features import Feature
 from pipeline.config.kubeflow import KubeflowSettings
 from pipeline.config.metadata import MetadataSettings
 from pipeline.config.tuning import TuningSettings
-from pipeline.model.settings import ModelSettings, Settings, TrainingSettings
+from pipeline.model.settings import ModelSettings, TrainingSettings
 
 
 def _no_uri(path: Any) -> Any:

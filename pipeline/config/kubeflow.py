@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Optional
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from pipeline.model.settings import Settings
+from components.settings import Settings
 
 OBJECT_STORES = ("gs://", "s3://", "minio://")
 """What Kubeflow Pipelines keeps artifacts in."""

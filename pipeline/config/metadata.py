@@ -6,7 +6,7 @@ from typing import Any, Literal, Optional
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.model.settings import Settings
+from components.settings import Settings
 
 
 class DatabaseTlsSettings(Settings):

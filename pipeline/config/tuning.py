@@ -7,7 +7,8 @@ from typing import Annotated, Any, Optional
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from pipeline.model.settings import ModelSettings, Settings, TrainingSettings
+from components.settings import Settings
+from pipeline.model.settings import ModelSettings, TrainingSettings
 
 _SECTIONS: dict[str, type[Settings]] = {"model": ModelSettings, "training": TrainingSettings}
 

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-
-class Settings(BaseModel):
-    """Base of all settings: unknown keys are errors, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
+from components.settings import Settings
 
 Widths = tuple[PositiveInt, ...]
 Name = Annotated[str, Field(min_length=1)]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+
+from components.settings import Settings
 
 Name = Literal["popularity", "recent_popularity", "item_knn", "ease", "markov", "content", "ials"]
 
@@ -16,11 +18,9 @@ NO_IMPLICIT = (
 )
 
 
-class BaselineSettings(BaseModel):
+class BaselineSettings(Settings):
     """The simple recommenders that a model is measured against. Their defaults do best on the latest training events of
     MovieLens-100K."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     names: tuple[Name, ...] = ("popularity", "recent_popularity", "item_knn", "ease", "markov")
     """Which are fitted: popularity (most events), recent_popularity (most recent events), item_knn (items of the same
