@@ -38,9 +38,9 @@ from serving.promotion import (
 )
 from serving.promotion import replica as replica_module
 from serving.server.process import environment
+from tests.serving.client.test_tls import certificates as certificates
+from tests.serving.client.test_tls import server_tls
 from tests.serving.fake_replica import ITEMS, FakeReplica, publish
-from tests.serving.test_client_tls import certificates as certificates
-from tests.serving.test_client_tls import server_tls
 
 M = "m"
 
@@ -761,7 +761,7 @@ def test_killed_at_every_effect(tmp_path: Path) -> None:
         "import os, signal, sys\n"
         "from pathlib import Path\n"
         "from serving.promotion import Promoter\n"
-        "from tests.serving import test_promotion as t\n"
+        "from tests.serving.promotion import test_promoter as t\n"
         "left = int(sys.argv[2])\n"
         "def guard(original):\n"
         "    def effect(*arguments, **options):\n"
@@ -780,7 +780,7 @@ def test_killed_at_every_effect(tmp_path: Path) -> None:
         ended = subprocess.run(
             [sys.executable, "-c", program, str(tmp_path), str(effects), *(r.target for r in world.replicas)],
             env=environment(),
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
             capture_output=True,
             text=True,
             check=False,

@@ -20,7 +20,7 @@ from serving.server.flags import parse
 from serving.server.process import ServerProcess
 from tests.serving.fake_docker import arguments, service
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DEPLOY = ROOT / "serving" / "deploy"
 COMPOSE = DEPLOY / "docker-compose.yaml"
 GPU = DEPLOY / "docker-compose.gpu.yaml"

@@ -656,7 +656,7 @@ def test_compression(make, transport):
 
 
 def test_bad_gzip_is_garbage(make):
-    from tests.serving.test_client_garbage import answering, tcp_server
+    from tests.serving.client.test_garbage import answering, tcp_server
 
     for body in (b"no gzip", b"\x1f\x8b\x08\x00" + b"\x00" * 6 + b"K"):
         payload = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
