@@ -74,7 +74,7 @@ class BlockingTransport:
 
     def __init__(self, host: str, port: int, connection: Connection):
         self._host, self._port = host, port
-        self._target = f"{'https' if connection.tls else 'http'}://{host}:{port}"
+        self.target = f"{'https' if connection.tls else 'http'}://{host}:{port}"
         self._keepalive = connection.keepalive
         self._tls = None if connection.tls is None else _tls_context(connection.tls)
         self._server_name = (connection.tls and connection.tls.server_name) or host
@@ -128,26 +128,26 @@ class BlockingTransport:
         try:
             status, payload = self._exchange(message, deadline, handle)
         except (TimeoutError, socket.timeout):
-            raise transport.deadline_exceeded(self._target, message.timeout) from None
+            raise transport.deadline_exceeded(self.target, message.timeout) from None
         except (http.client.RemoteDisconnected, http.client.IncompleteRead):
-            raise transport.unavailable(self._target, "it closed the connection before its answer was whole") from None
+            raise transport.unavailable(self.target, "it closed the connection before its answer was whole") from None
         except http.client.HTTPException as error:
             detail = f"{type(error).__name__} {error}".strip()
-            raise transport.not_a_model_server(self._target, detail, "REST port") from None
+            raise transport.not_a_model_server(self.target, detail, "REST port") from None
         except OSError as error:
-            raise transport.unavailable(self._target, error.strerror or str(error)) from None
+            raise transport.unavailable(self.target, error.strerror or str(error)) from None
         finally:
             with self._lock:
                 self._handles.discard(handle)
-        return _decode(message.request, self._parsed(message, status, payload), self._target)
+        return _decode(message.request, self._parsed(message, status, payload), self.target)
 
     def _parsed(self, message: Message, status: int, payload: bytes) -> dict[str, Any]:
         """The answer's JSON object, of status 200; everything else is an error."""
         model = message.request.model
         if status == 413:
-            raise transport.from_status("INVALID_ARGUMENT", "the request is too large", self._target, model)
+            raise transport.from_status("INVALID_ARGUMENT", "the request is too large", self.target, model)
         if status == 504:
-            raise transport.deadline_exceeded(self._target, message.timeout)
+            raise transport.deadline_exceeded(self.target, message.timeout)
         try:
             answer = json.loads(payload)
         except (ValueError, RecursionError):
@@ -155,12 +155,12 @@ class BlockingTransport:
         error = answer.get("error") if isinstance(answer, dict) else None
         if status in _PROXY_KINDS:
             detail = error if isinstance(error, str) else f"HTTP {status}"
-            raise transport.from_status(_PROXY_KINDS[status], detail, self._target, model)
+            raise transport.from_status(_PROXY_KINDS[status], detail, self.target, model)
         if not isinstance(answer, dict) or (status != 200 and not isinstance(error, str)):
             detail = f"HTTP {status} with {payload[:80]!r}"
-            raise transport.not_a_model_server(self._target, detail, "REST port")
+            raise transport.not_a_model_server(self.target, detail, "REST port")
         if status != 200:
-            raise transport.from_status(_KINDS.get(status, f"HTTP {status}"), str(error), self._target, model)
+            raise transport.from_status(_KINDS.get(status, f"HTTP {status}"), str(error), self.target, model)
         return answer
 
     def _exchange(self, message: Message, deadline: float, handle: _Handle) -> tuple[int, bytes]:
@@ -237,11 +237,12 @@ class BlockingTransport:
     def _resolve(self) -> None:
         try:
             found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
+            addresses = [(family, address) for family, _, _, _, address in found]
+        except Exception as error:  # it must reach whoever waits: programs put resolvers of their own in its place
             self._unresolved = f"the host's name can't be resolved: {getattr(error, 'strerror', None) or error}"
             return
         with self._lock:
-            self._addresses = [(family, address) for family, _, _, _, address in found]
+            self._addresses = addresses
             gone = [self._idle.pop(address) for address in self._idle.keys() - set(self._addresses)]
         for connection in itertools.chain.from_iterable(gone):
             connection.close()
@@ -270,7 +271,7 @@ class AsyncioTransport:
         try:
             outcome = await asyncio.wait_for(answered, message.timeout)
         except asyncio.TimeoutError:
-            raise transport.deadline_exceeded(self._rest._target, message.timeout) from None
+            raise transport.deadline_exceeded(self._rest.target, message.timeout) from None
         finally:
             pending.cancel()
         if isinstance(outcome, RecommenderError):
