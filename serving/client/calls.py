@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, NamedTuple, Optional, TypeVar, Union
 
+from serving import contract
 from serving.client import context as request_context
 from serving.client import rules, tensors
 from serving.client.engine import Engine, Interceptor, Steps
@@ -29,13 +30,8 @@ from serving.client.transport import Answer, Metadata, ModelRef, Predict, Reques
 T = TypeVar("T")
 
 _MAX_K = (1 << 31) - 1
-_IN_CONTEXT = "recommend_in_context"
-_WITH_RULES = "recommend_with_rules"
-_EXAMPLES = "recommend_examples"
-_AS_CONFIGURED = -1.0
-"""The diversity of a request that leaves it to the model."""
 _UNKNOWN_LABEL = "Unrecognized servable version label"
-_TEXTS = {"item_ids", "source", "display"}
+_TEXTS = {contract.ITEM_IDS, contract.SOURCE, contract.DISPLAY}
 """The outputs that are strings."""
 _PORTS = {"grpc": 8500, "rest": 8501}
 
@@ -185,8 +181,9 @@ class Calls:
         signature, inputs, lacks = self._signature(rows, k)
 
         def parse(answer: Answer) -> list[RecommendationList]:
-            outputs = self._checked(answer, model, signature, {"item_ids": (len(rows), None), "source": (len(rows),)})
-            sources = outputs["source"].values
+            expected = {contract.ITEM_IDS: (len(rows), None), contract.SOURCE: (len(rows),)}
+            outputs = self._checked(answer, model, signature, expected)
+            sources = outputs[contract.SOURCE].values
             if "" in sources:  # how a request that shares a batch is refused
                 raise InvalidRequest(
                     f"{self.target} refused the request: k={k} is above the model's limit, or a rule names no attribute"
@@ -198,7 +195,7 @@ class Calls:
                 for items, source in zip(self._ranked(outputs, model), sources)
             ]
 
-        request = Predict(model, signature, inputs, ("item_ids", "source", "scores"))
+        request = Predict(model, signature, inputs, contract.SIGNATURES[signature].outputs)
         try:
             return (yield from self._call(request, parse, deadline))
         except InvalidRequest as error:
@@ -213,48 +210,50 @@ class Calls:
         if self._batching:
             examples = [request_context.serialize_query(*row, k) for row in rows]
             lacks = "isn't made for a server that batches: make the client without batching"
-            return _EXAMPLES, {"examples": _strings(examples)}, lacks
+            return contract.RECOMMEND_EXAMPLES, {contract.EXAMPLES: _strings(examples)}, lacks
         inputs = {
-            "user_id": _strings([row.user_id for row in rows]),
-            "history": _matrix([row.history for row in rows]),
-            "exclude": _matrix([row.exclude for row in rows]),
-            "k": Tensor("int32", (), [k]),
+            contract.USER_ID: _strings([row.user_id for row in rows]),
+            contract.HISTORY: _matrix([row.history for row in rows]),
+            contract.EXCLUDE: _matrix([row.exclude for row in rows]),
+            contract.K: Tensor("int32", (), [k]),
         }
         contexts = [request_context.serialize(row.context) for row in rows]
         if any(row.rules != rules.Rules() for row in rows):
-            inputs = {**inputs, "context": _strings(contexts), **_rule_inputs([row.rules for row in rows])}
-            return _WITH_RULES, inputs, "takes no rules: it was indexed before there were any"
+            inputs |= {contract.CONTEXT: _strings(contexts), **_rule_inputs([row.rules for row in rows])}
+            return contract.RECOMMEND_WITH_RULES, inputs, "takes no rules: it was indexed before there were any"
         if any(contexts):
-            return _IN_CONTEXT, {**inputs, "context": _strings(contexts)}, "takes no context: ask without one"
-        return "recommend", inputs, "isn't a recommender"
+            inputs[contract.CONTEXT] = _strings(contexts)
+            return contract.RECOMMEND_IN_CONTEXT, inputs, "takes no context: ask without one"
+        return contract.RECOMMEND, inputs, "isn't a recommender"
 
     def _similar_items(
         self, item_id: str, exclude: Sequence[str], k: int, own_rules: rules.Rules
     ) -> Steps[SimilarItems]:
         ruled = own_rules != rules.Rules()
-        signature = "similar_items_with_rules" if ruled else "similar_items"
+        signature = contract.SIMILAR_ITEMS_WITH_RULES if ruled else contract.SIMILAR_ITEMS
         inputs = {
-            "item_id": _strings([_id(item_id, "item_id")]),
-            "exclude": _matrix([_ids(exclude, "exclude")]),
-            "k": Tensor("int32", (), [_checked_k(k)]),
+            contract.ITEM_ID: _strings([_id(item_id, "item_id")]),
+            contract.EXCLUDE: _matrix([_ids(exclude, "exclude")]),
+            contract.K: Tensor("int32", (), [_checked_k(k)]),
             **(_rule_inputs([own_rules]) if ruled else {}),
         }
 
         def parse(answer: Answer) -> SimilarItems:
-            outputs = self._checked(answer, self._model, signature, {"item_ids": (1, None), "known": (1,)})
-            known = bool(outputs["known"].values[0])
+            expected = {contract.ITEM_IDS: (1, None), contract.KNOWN: (1,)}
+            outputs = self._checked(answer, self._model, signature, expected)
+            known = bool(outputs[contract.KNOWN].values[0])
             return SimilarItems(self._ranked(outputs, self._model)[0], known, answer.version)
 
-        request = Predict(self._model, signature, inputs, ("item_ids", "known", "scores"))
+        request = Predict(self._model, signature, inputs, contract.SIGNATURES[signature].outputs)
         return (yield from self._call(request, parse))
 
     def _score(self, user_id: Optional[str], history: Sequence[str], candidates: Sequence[str]) -> Steps[list[float]]:
         ids = [_id(item, "candidates") for item in _ids(candidates, "candidates")]
         user = _user(user_id)
         inputs = {
-            "user_id": _strings([user]),
-            "history": _matrix([_ids(history, "history")]),
-            "candidates": _matrix([ids]),
+            contract.USER_ID: _strings([user]),
+            contract.HISTORY: _matrix([_ids(history, "history")]),
+            contract.CANDIDATES: _matrix([ids]),
         }
         if not ids:
             return []
@@ -263,10 +262,10 @@ class Calls:
 
         def ask(model: ModelRef) -> Steps[list[float]]:
             def parse(answer: Answer) -> list[float]:
-                outputs = self._checked(answer, model, "score", {"scores": (1, len(ids))})
-                return [float(score) for score in outputs["scores"].values]
+                outputs = self._checked(answer, model, contract.SCORE, {contract.SCORES: (1, len(ids))})
+                return [float(score) for score in outputs[contract.SCORES].values]
 
-            return self._call(Predict(model, "score", inputs, ("scores",)), parse, deadline)
+            return self._call(Predict(model, contract.SCORE, inputs, (contract.SCORES,)), parse, deadline)
 
         return (yield from self._on_side(traffic if traffic is not None and traffic.takes(user) else None, ask))
 
@@ -277,11 +276,13 @@ class Calls:
 
         def parse(answer: Answer) -> list[ItemDescription]:
             shape = (len(ids),)
-            outputs = self._checked(answer, self._model, "describe", {"display": shape, "known": shape})
-            rows = zip(ids, outputs["display"].values, outputs["known"].values)
+            expected = {contract.DISPLAY: shape, contract.KNOWN: shape}
+            outputs = self._checked(answer, self._model, contract.DESCRIBE, expected)
+            rows = zip(ids, outputs[contract.DISPLAY].values, outputs[contract.KNOWN].values)
             return [ItemDescription(item, str(display), bool(known)) for item, display, known in rows]
 
-        request = Predict(self._model, "describe", {"item_id": _strings(ids)}, ("display", "known"))
+        outputs = contract.SIGNATURES[contract.DESCRIBE].outputs
+        request = Predict(self._model, contract.DESCRIBE, {contract.ITEM_ID: _strings(ids)}, outputs)
         return (yield from self._call(request, parse))
 
     def _predict(
@@ -339,7 +340,7 @@ class Calls:
         return outputs
 
     def _ranked(self, outputs: Mapping[str, Tensor], model: ModelRef) -> list[tuple[Recommendation, ...]]:
-        ids, scores = outputs["item_ids"], outputs.get("scores")
+        ids, scores = outputs[contract.ITEM_IDS], outputs.get(contract.SCORES)
         if scores is None or scores.shape != ids.shape:
             raise ServerError(f"model {model} at {self.target} answered items without a score each")
         return [
@@ -442,18 +443,18 @@ def checked_rules(
 
 
 def _rule_inputs(rows: Sequence[rules.Rules]) -> dict[str, Tensor]:
-    diversity = [_AS_CONFIGURED if row.diversity is None else row.diversity for row in rows]
+    diversity = [contract.AS_CONFIGURED if row.diversity is None else row.diversity for row in rows]
     boost = _matrix([[condition for condition, _ in row.boosts] for row in rows])
     return {
-        "allow": _matrix([row.allow for row in rows]),
-        "filter": _matrix([row.filters for row in rows]),
-        "boost": boost,
-        "boost_by": Tensor(
+        contract.ALLOW: _matrix([row.allow for row in rows]),
+        contract.FILTER: _matrix([row.filters for row in rows]),
+        contract.BOOST: boost,
+        contract.BOOST_BY: Tensor(
             "float32",
             boost.shape,
             [by for row in rows for by in [*(by for _, by in row.boosts), *[0.0] * (boost.shape[1] - len(row.boosts))]],
         ),
-        "diversity": Tensor("float32", (len(rows),), diversity),
+        contract.DIVERSITY: Tensor("float32", (len(rows),), diversity),
     }
 
 

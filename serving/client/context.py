@@ -7,12 +7,10 @@ from datetime import datetime, timedelta, timezone
 from numbers import Integral, Real
 from typing import Any
 
+from serving import contract
 from serving.client.errors import InvalidRequest
 from serving.client.rules import Rules
 from serving.protos import serving_pb2
-
-TIMESTAMP = "timestamp"
-"""The context's own time of the request: the one feature of whole numbers."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _FLOAT32_MAX = (2 - 2**-23) * 2.0**127
@@ -46,23 +44,23 @@ def serialize_query(
     example = _example(context)
     feature = example.features.feature
     texts = {
-        "user_id": [user_id] if user_id else [],
-        "history": history,
-        "exclude": exclude,
-        "allow": rules.allow,
-        "filter": rules.filters,
-        "boost": [condition for condition, _ in rules.boosts],
+        contract.USER_ID: [user_id] if user_id else [],
+        contract.HISTORY: history,
+        contract.EXCLUDE: exclude,
+        contract.ALLOW: rules.allow,
+        contract.FILTER: rules.filters,
+        contract.BOOST: [condition for condition, _ in rules.boosts],
     }
-    for name in (*texts, "boost_by", "diversity", "k"):
+    for name in (*texts, contract.BOOST_BY, contract.DIVERSITY, contract.K):
         feature[name].Clear()  # a context can't be in their way
     for name, values in texts.items():
         if values:  # an empty list is no missing one to TensorFlow
             feature[name].bytes_list.value.extend(value.encode() for value in values)
-    feature["k"].int64_list.value.append(k)
+    feature[contract.K].int64_list.value.append(k)
     if rules.boosts:
-        feature["boost_by"].float_list.value.extend(by for _, by in rules.boosts)
+        feature[contract.BOOST_BY].float_list.value.extend(by for _, by in rules.boosts)
     if rules.diversity is not None:
-        feature["diversity"].float_list.value.append(rules.diversity)
+        feature[contract.DIVERSITY].float_list.value.append(rules.diversity)
     return example.SerializeToString(deterministic=True)
 
 
@@ -76,7 +74,7 @@ def _example(context: Mapping[str, Any]) -> serving_pb2.Example:
         values = _values(value)
         if values:
             feature = example.features.feature[name]
-            if name == TIMESTAMP:
+            if name == contract.TIMESTAMP:  # the one feature of whole numbers
                 feature.int64_list.value.append(_microseconds(values))
             elif isinstance(values[0], (str, bytes)):
                 feature.bytes_list.value.extend(_bytes(name, v) for v in values)
@@ -99,7 +97,8 @@ def _microseconds(values: list[Any]) -> int:
     if len(values) == 1 and isinstance(value, Integral) and not isinstance(value, bool) and abs(int(value)) < 1 << 63:
         return int(value)
     raise InvalidRequest(
-        f"context: {TIMESTAMP}={value!r}: it is one time, as a datetime or as whole microseconds since the epoch"
+        f"context: {contract.TIMESTAMP}={value!r}: it is one time, as a datetime or as whole microseconds since the"
+        " epoch"
     )
 
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
+from serving import contract
 from serving.client import Query, RecommendationList, RecommenderClient, RecommenderError, Tls
+from serving.contract import CANARY, STABLE
 from serving.promotion import files
 from serving.promotion.errors import PromotionFailed, WrongPromotion
-from serving.promotion.files import CANARY, STABLE
 from serving.promotion.probe import list_faults
 from serving.promotion.replica import Replica
 
@@ -166,7 +167,7 @@ def _queries(versions: Path, numbers: Sequence[int], client: RecommenderClient, 
     """Users that either version has a stored history of, drawn evenly, and histories of one popular item each."""
     users: set[str] = set()
     for number in numbers:
-        path = versions / str(number) / "assets" / "users.txt"
+        path = versions / str(number) / contract.USERS
         if path.is_file():
             users.update(path.read_text("utf-8").splitlines())
     drawn = random.Random(0).sample(sorted(users), min(count, len(users)))

@@ -29,16 +29,15 @@ from typing import Any, Optional
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
+from serving import contract
+from serving.contract import CANARY, STABLE
 from serving.promotion.errors import WrongPromotion
 
-CONFIG_FILE = "models.config"
 AUDIT_FILE = "promotions.jsonl"
-TRAFFIC_FILE = "traffic.json"
 _JOURNAL_FILE = ".promotion.journal"
 _LOCK_FILE = ".promotion.lock"
 _RETIRED = ".retired-"
 
-STABLE, CANARY = "stable", "canary"
 DONE = "done"
 
 _HEAD = "# Written by `recommender promote` and its like, which keep the other models' entries but no comments.\n"
@@ -106,12 +105,12 @@ class Journal:
 
 def config_path(base_path: Path) -> Path:
     """Where models.config lies."""
-    return base_path / CONFIG_FILE
+    return base_path / contract.MODELS_CONFIG
 
 
 def traffic_path(base_path: Path, model: str) -> Path:
     """Where clients read how many users the canary gets."""
-    return base_path / model / TRAFFIC_FILE
+    return base_path / model / contract.TRAFFIC
 
 
 def read_config(base_path: Path) -> Optional[Any]:
@@ -270,7 +269,7 @@ def versions_on_disk(base_path: Path, model: str) -> list[int]:
     """Numbers of the directories that hold a SavedModel, oldest first."""
     return sorted(
         int(path.parent.name)
-        for path in (base_path / model).glob("*/saved_model.pb")
+        for path in (base_path / model).glob(f"*/{contract.SAVED_MODEL}")
         if path.parent.name.isascii() and path.parent.name.isdecimal()
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional, Union
 
+from serving import contract
 from serving.client import RecommendationList, RecommenderClient, RecommenderError, SimilarItems
 
 _K = 10
@@ -82,7 +83,7 @@ def list_faults(
 def known_users(version: Path, count: int = _USERS) -> list[str]:
     """The first users that a version on disk has a stored history of; none where it doesn't say."""
     try:
-        with open(version / "assets" / "users.txt", encoding="utf-8") as file:
+        with open(version / contract.USERS, encoding="utf-8") as file:
             return [line.rstrip("\n") for line in itertools.islice(file, count)]
     except FileNotFoundError:
         return []

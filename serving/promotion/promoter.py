@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from serving.client import Tls
+from serving.contract import CANARY, STABLE
 from serving.promotion import files
 from serving.promotion.errors import PromotionError, PromotionFailed, ReplicaDown, WrongPromotion
-from serving.promotion.files import CANARY, DONE, STABLE, AuditEntry, Journal
+from serving.promotion.files import DONE, AuditEntry, Journal
 from serving.promotion.probe import known_users, probe
 from serving.promotion.replica import Replica
 

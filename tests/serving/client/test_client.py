@@ -11,6 +11,7 @@ from datetime import datetime
 
 import pytest
 
+from serving import contract
 from serving.client import (
     DeadlineExceeded,
     InvalidRequest,
@@ -90,14 +91,21 @@ def test_each_query_of_a_batch_has_its_own_context(client):
     assert [answer.item_ids for answer in answers] == [["3"], ["w"], ["3"]]
 
 
+@pytest.fixture
+def without_context(monkeypatch):
+    """The model has no signature for a context."""
+    monkeypatch.setitem(contract.SIGNATURES, "absent", contract.SIGNATURES[contract.RECOMMEND_IN_CONTEXT])
+    monkeypatch.setattr(contract, "RECOMMEND_IN_CONTEXT", "absent")
+
+
+@pytest.mark.usefixtures("without_context")
 @pytest.mark.parametrize("context", [None, {}, {"device": None, "tags": []}])
-def test_without_context_recommend_is_asked(client, context, monkeypatch):
-    monkeypatch.setattr("serving.client.calls._IN_CONTEXT", "absent")
+def test_without_context_recommend_is_asked(client, context):
     assert client.recommend("ann", k=1, context=context).item_ids == ["3"]
 
 
-def test_model_without_context_says_so(client, monkeypatch):
-    monkeypatch.setattr("serving.client.calls._IN_CONTEXT", "absent")
+@pytest.mark.usefixtures("without_context")
+def test_model_without_context_says_so(client):
     with pytest.raises(InvalidRequest, match=r"'tiny' at .* has no signature 'absent', so it takes no context: ask"):
         client.recommend("ann", context={"age": 30})
 

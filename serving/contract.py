@@ -1,0 +1,136 @@
+"""The serving contract's names, once: files, signatures, their inputs and outputs, and the format of recommender.json.
+
+What they mean, with shapes and dtypes, stands in docs/architecture.md. Client, servers, components and pipeline all
+import this, so it has the standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+# Files of a version, from its folder.
+
+SAVED_MODEL = "saved_model.pb"
+MANIFEST = "assets.extra/recommender.json"
+"""What the Indexer says of the servable, see `read_manifest`."""
+WARMUP = "assets.extra/tf_serving_warmup_requests"
+USERS = "assets/users.txt"
+"""Ids of the users with a stored history, one a line, UTF-8."""
+
+# Files beside the versions.
+
+MODELS_CONFIG = "models.config"
+"""In the base path: what the servers serve, a `tensorflow.serving.ModelServerConfig` as text."""
+TRAFFIC = "traffic.json"
+"""In a model's folder: the share of users that clients send to the canary."""
+
+# Labels of versions.
+
+STABLE, CANARY = "stable", "canary"
+
+# Signatures.
+
+RECOMMEND = "recommend"
+RECOMMEND_IN_CONTEXT = "recommend_in_context"
+RECOMMEND_WITH_RULES = "recommend_with_rules"
+RECOMMEND_EXAMPLES = "recommend_examples"
+SIMILAR_ITEMS = "similar_items"
+SIMILAR_ITEMS_WITH_RULES = "similar_items_with_rules"
+SCORE = "score"
+SCORE_IN_CONTEXT = "score_in_context"
+BY_USER = "by_user"
+DEFAULT = "serving_default"
+DESCRIBE = "describe"
+
+# Inputs; those of a request in one tf.Example are its features.
+
+USER_ID = "user_id"
+HISTORY = "history"
+EXCLUDE = "exclude"
+K = "k"
+CONTEXT = "context"
+ALLOW = "allow"
+FILTER = "filter"
+BOOST = "boost"
+BOOST_BY = "boost_by"
+DIVERSITY = "diversity"
+ITEM_ID = "item_id"
+CANDIDATES = "candidates"
+EXAMPLES = "examples"
+TIMESTAMP = "timestamp"
+"""A feature of a context: the time of the request, int64 microseconds since the epoch."""
+
+AS_CONFIGURED = -1.0
+"""The `diversity` of a request that leaves it to the model."""
+
+# Outputs.
+
+ITEM_IDS = "item_ids"
+SCORES = "scores"
+SOURCE = "source"
+KNOWN = "known"
+DISPLAY = "display"
+
+
+class Signature(NamedTuple):
+    """Names of a signature's inputs and outputs."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+RULES = (ALLOW, FILTER, BOOST, BOOST_BY, DIVERSITY)
+_WHO = (USER_ID, HISTORY, EXCLUDE, K)
+_RANKED = (ITEM_IDS, SCORES)
+
+SIGNATURES: Mapping[str, Signature] = {
+    RECOMMEND: Signature(_WHO, (*_RANKED, SOURCE)),
+    RECOMMEND_IN_CONTEXT: Signature((*_WHO, CONTEXT), (*_RANKED, SOURCE)),
+    RECOMMEND_WITH_RULES: Signature((*_WHO, CONTEXT, *RULES), (*_RANKED, SOURCE)),
+    RECOMMEND_EXAMPLES: Signature((EXAMPLES,), (*_RANKED, SOURCE)),
+    SIMILAR_ITEMS: Signature((ITEM_ID, EXCLUDE, K), (*_RANKED, KNOWN)),
+    SIMILAR_ITEMS_WITH_RULES: Signature((ITEM_ID, EXCLUDE, K, *RULES), (*_RANKED, KNOWN)),
+    SCORE: Signature((USER_ID, HISTORY, CANDIDATES), (SCORES,)),
+    SCORE_IN_CONTEXT: Signature((USER_ID, HISTORY, CANDIDATES, CONTEXT), (SCORES,)),
+    BY_USER: Signature((USER_ID,), _RANKED),
+    DEFAULT: Signature((EXAMPLES,), _RANKED),
+    DESCRIBE: Signature((ITEM_ID,), (DISPLAY, KNOWN)),
+}
+"""All signatures; those `_IN_CONTEXT` only where the model takes one."""
+
+FORMAT = 1
+"""The format of recommender.json that the Indexer writes: more with each change that an older reader can't take."""
+FORMAT_KEY = "format"
+
+
+class NewerFormat(ValueError):
+    """A servable was made by a newer version of this project."""
+
+
+def read_manifest(version: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads the recommender.json of a version in a local folder.
+
+    Format 0 is that of servables from before there was a number; its keys are those of format 1.
+
+    Raises:
+        OSError: it can't be read; FileNotFoundError, there is none.
+        NewerFormat: its format is above `FORMAT`.
+        ValueError: it is damaged.
+    """
+    path = Path(version, MANIFEST)
+    try:
+        found = json.loads(path.read_bytes())
+        number = found.get(FORMAT_KEY, 0)
+        newer = number > FORMAT
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path}: damaged: {error}") from None
+    if newer:
+        raise NewerFormat(
+            f"{path}: format {number}, made by a newer version of this project; this one reads formats up to {FORMAT}:"
+            " update it"
+        )
+    return found
