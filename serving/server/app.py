@@ -194,7 +194,8 @@ def _loader(flags: Flags, batching: Any) -> Callable[[str], Any]:
     """What loads a version's folder."""
 
     def load(path: str) -> Any:
-        from serving.server.servable import Servable, SessionOptions
+        from serving.server.servable import Servable
+        from serving.server.session import SessionOptions
 
         options = SessionOptions(
             flags.tensorflow_intra_op_parallelism or flags.tensorflow_session_parallelism,

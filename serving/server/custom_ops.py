@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
+from serving import contract
+
 SCANN = "scann"
-"""`index.type` in `assets.extra/recommender.json` of a servable that needs ScaNN's ops."""
+"""`index.type` in the manifest of a servable that needs ScaNN's ops."""
 
 NO_SCANN = (
     "this model's index needs the package scann 1.3.2 beside TensorFlow 2.16: serve it from an environment of TFX "
@@ -35,11 +36,13 @@ def import_custom_ops(path: str | os.PathLike[str]) -> None:
 
     Raises:
         ImportError: See `import_scann`.
+        NewerFormat: A newer version of this project made it.
     """
     try:
-        with open(os.path.join(path, "assets.extra", "recommender.json"), encoding="utf-8") as file:
-            described = json.load(file)
+        described = contract.read_manifest(path)
+    except contract.NewerFormat:
+        raise
     except (OSError, ValueError):
         return  # not one of ours: loading it will tell
-    if isinstance(described, dict) and described.get("index", {}).get("type") == SCANN:
+    if described.get("index", {}).get("type") == SCANN:
         import_scann()

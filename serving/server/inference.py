@@ -25,9 +25,10 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
+from serving import contract
 from serving.server import metrics, tensors
 from serving.server.core import ServerCore
-from serving.server.servable import DEFAULT_SIGNATURE, Servable
+from serving.server.servable import Servable
 from serving.server.status import StatusError, invalid
 
 _INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
@@ -185,13 +186,13 @@ def _spec(request: Any) -> Any:
 
 def _answered(spec: Any, version: int) -> Any:
     """The ModelSpec of an answer."""
-    answered = model_pb2.ModelSpec(name=spec.name, signature_name=spec.signature_name or DEFAULT_SIGNATURE)
+    answered = model_pb2.ModelSpec(name=spec.name, signature_name=spec.signature_name or contract.DEFAULT)
     answered.version.value = version
     return answered
 
 
 def _signature(servable: Servable, spec: Any, otherwise: str) -> Any:
-    name = spec.signature_name or DEFAULT_SIGNATURE
+    name = spec.signature_name or contract.DEFAULT
     if name not in servable.signatures:
         raise invalid(f"{otherwise}{name}")
     return servable.signatures[name]
@@ -206,7 +207,7 @@ def _plans(servable: Servable, tasks: Sequence[Any]) -> list[list[str]]:
             raise invalid("Found ModelSpec with an empty model name.")
         if task.model_spec.name != tasks[0].model_spec.name:
             raise invalid("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
-        name = task.model_spec.signature_name or DEFAULT_SIGNATURE
+        name = task.model_spec.signature_name or contract.DEFAULT
         if name in seen:
             raise invalid(f"Duplicate evaluation of signature: {name}")
         seen.add(name)

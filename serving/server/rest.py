@@ -23,9 +23,9 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.utilities import RequestEntityTooLarge, RequestHeaderFieldsTooLarge
 
+from serving import contract
 from serving.server import inference, json_tensor, metrics, tensors
 from serving.server.core import ServerCore
-from serving.server.servable import DEFAULT_SIGNATURE
 from serving.server.status import StatusError, http_status, invalid, not_found
 from serving.server.versions import VersionState
 
@@ -237,7 +237,7 @@ class _Application:
 
     def _predict(self, spec: model_pb2.ModelSpec, document: dict[str, Any], deadline: float) -> bytes:
         with self._core.acquire(spec) as (_, servable):
-            name = spec.signature_name or DEFAULT_SIGNATURE
+            name = spec.signature_name or contract.DEFAULT
             if name not in servable.signatures:
                 raise invalid(f'Serving signature name: "{name}" not found in signature def')
             form, inputs = json_tensor.inputs_of(document, servable.signatures[name].inputs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import time
@@ -15,32 +14,21 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
-from tensorflow.python.client import pywrap_tf_session
-from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
+from serving import contract
 from serving.protos.server_config_pb2 import BatchingParameters
-from serving.server import metrics, tensors
+from serving.server import metrics, session, tensors
 from serving.server.batching import Batcher, Run
 from serving.server.custom_ops import import_custom_ops
+from serving.server.session import SessionOptions
 from serving.server.status import StatusError, code_of, invalid
 
 _LOGGER = logging.getLogger("serving.server")
-WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 _MAX_WARMUP_REQUESTS = 1000  # TensorFlow Serving's limit
-DEFAULT_SIGNATURE = "serving_default"
-_TAGS = ["serve"]
 _QUICK_SECONDS = 0.005
 _INSTANT_SECONDS = 0.00045
 _FEW_VALUES = 1024  # in and out: more take longer to read and write than the model runs
 _LOOPS = {"Enter", "StatelessWhile", "While"}
-
-
-@dataclass(frozen=True)
-class SessionOptions:
-    """Threads of TensorFlow; 0 lets it choose."""
-
-    intra_op_parallelism: int = 0
-    inter_op_parallelism: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,7 +55,7 @@ class Servable:
     Raises:
         OSError: there is no SavedModel.
         tf.errors.OpError: it is damaged.
-        StatusError: its warm-up requests fail.
+        StatusError: its warm-up requests fail, or a newer version of this project made it.
     """
 
     def __init__(
@@ -77,17 +65,10 @@ class Servable:
         warm_up: bool = True,
         batching: Optional[BatchingParameters] = None,
     ):
-        graph = tf.Graph()
-        config = tf.compat.v1.ConfigProto(
-            intra_op_parallelism_threads=options.intra_op_parallelism,
-            inter_op_parallelism_threads=options.inter_op_parallelism,
-            allow_soft_placement=True,
-        )
-        config.gpu_options.allow_growth = True
-        self._session = tf.compat.v1.Session(graph=graph, config=config)
+        _import_custom_ops(path)
+        self._session, meta_graph = session.load(path, options)
         self._batcher: Optional[Batcher] = None
         try:
-            meta_graph = _load(self._session, path)
             self.signatures: dict[str, meta_graph_pb2.SignatureDef] = {}
             for name, signature in meta_graph.signature_def.items():
                 self.signatures[name] = meta_graph_pb2.SignatureDef()
@@ -97,8 +78,7 @@ class Servable:
             self._loops = _signatures_with_loops(meta_graph)
             self._quick: set[tuple[str, int]] = set()
             self._instant: set[tuple[str, int]] = set()
-            self._session._extend_graph()
-            if warm_up and os.path.exists(os.path.join(path, WARMUP_FILE)):
+            if warm_up and os.path.exists(os.path.join(path, contract.WARMUP)):
                 self._warm_up(path)
             if batching is not None:
                 self._batcher = Batcher(batching)
@@ -161,13 +141,13 @@ class Servable:
         One that is `alone` in the server holds nobody up, so there it need only be quick.
         """
         kinds = self._quick if alone else self._instant
-        return size <= _FEW_VALUES and (signature_name or DEFAULT_SIGNATURE, size.bit_length()) in kinds
+        return size <= _FEW_VALUES and (signature_name or contract.DEFAULT, size.bit_length()) in kinds
 
     def _prepare(
         self, signature_name: str, inputs: Mapping[str, np.ndarray], output_filter: Sequence[str]
     ) -> tuple[list[str], list[np.ndarray], Hashable, Run]:
         """Names of the outputs, the inputs as `Run` takes them, what has to be equal for a shared run, and the run."""
-        name = signature_name or DEFAULT_SIGNATURE
+        name = signature_name or contract.DEFAULT
         if name not in self.signatures:
             raise StatusError(grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
         feeds = self._feeds(self._inputs[name], inputs)
@@ -187,26 +167,18 @@ class Servable:
         # request of that size was done before a deadline could have mattered: TensorFlow cancels only its own threads.
         size = sum(array.size for array in feeds.values())
         kind = name, size.bit_length()
-        run_options = tf.compat.v1.RunOptions()
         quick = kind in self._quick
         # Of this thread's own work the time on the CPU counts: others wait for the GIL, too, when it comes back.
         clock = time.thread_time if quick else time.perf_counter
-        if quick:
-            run_options.inter_op_thread_pool = -1
-        elif timeout is not None:
-            run_options.timeout_in_ms = max(1, int(min(timeout, 1e9) * 1000))
-        options = pywrap_tf_session.TF_NewBufferFromString(run_options.SerializeToString())
         started, at = clock(), time.perf_counter()
         results: list[np.ndarray] = []
         try:
-            # Session.run without its handling of nested fetches and feeds, which costs more than a small model.
-            results = self._session._call_tf_sessionrun(options, feeds, fetches, [], None)
+            results = self._session.run(feeds, fetches, timeout, here=quick)
         except tf.errors.OpError as error:
             raise StatusError(code_of(error.error_code), str(error.message)) from None
         except UnicodeDecodeError as error:  # of TensorFlow's message, which quotes the request
             raise invalid(error.object.decode("utf-8", "replace")) from None
         finally:
-            pywrap_tf_session.TF_DeleteBuffer(options)
             if name in self._loops or clock() - started > _QUICK_SECONDS:
                 self._quick.discard(kind)
             else:
@@ -224,20 +196,15 @@ class Servable:
         """Frees the model's memory; no request may be running, but batches may that all have left."""
         if self._batcher is not None:
             self._batcher.close()
-        self._session.close()
         self._inputs, self._outputs = {}, {}
-        del self._session
-        gc.collect()  # graphs are full of cycles
+        self._session.close()
 
     def _bind_inputs(self, signature: meta_graph_pb2.SignatureDef) -> dict[str, _Input]:
         bound = {}
         for name, info in signature.inputs.items():
             shape = None if info.tensor_shape.unknown_rank else tuple(dim.size for dim in info.tensor_shape.dim)
-            bound[name] = _Input(self._endpoint(info.name), info.dtype, shape)
+            bound[name] = _Input(self._session.endpoint(info.name), info.dtype, shape)
         return bound
-
-    def _endpoint(self, tensor_name: str) -> Any:
-        return self._session.graph.get_tensor_by_name(tensor_name)._as_tf_output()
 
     def _feeds(self, expected: Mapping[str, _Input], inputs: Mapping[str, np.ndarray]) -> dict[Any, np.ndarray]:
         if inputs.keys() != expected.keys():
@@ -272,7 +239,7 @@ class Servable:
             if len(set(output_filter)) < len(output_filter):
                 raise invalid(f"duplicate output tensor alias: {', '.join(output_filter)}")
             names = list(output_filter) or sorted(outputs)
-            found = names, [self._endpoint(outputs[alias].name) for alias in names]
+            found = names, [self._session.endpoint(outputs[alias].name) for alias in names]
             if len(self._outputs) < 1000:  # clients choose filters, they must not fill the memory
                 self._outputs[name, output_filter] = found
         return found
@@ -284,7 +251,7 @@ class Servable:
         started = time.perf_counter()
         count, status = 0, "UNKNOWN"
         try:
-            records = tf.data.TFRecordDataset(os.path.join(path, WARMUP_FILE)).take(_MAX_WARMUP_REQUESTS)
+            records = tf.data.TFRecordDataset(os.path.join(path, contract.WARMUP)).take(_MAX_WARMUP_REQUESTS)
             for record in records.as_numpy_iterator():
                 request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
                 self.run(request.model_spec.signature_name, tensors.to_arrays(request.inputs), request.output_filter)
@@ -307,28 +274,11 @@ class Servable:
             )
 
 
-def _load(session: tf.compat.v1.Session, path: str) -> meta_graph_pb2.MetaGraphDef:
-    """What `tf.compat.v1.saved_model.load` does, in pieces.
-
-    A graph that is imported as a whole holds the GIL, and with it all requests, for a tenth of a second. Functions come
-    one by one, and after the nodes that call them: else shapes are inferred through them for each of these.
-    """
-    import_custom_ops(path)
-    loader = SavedModelLoader(path)
-    meta_graph: meta_graph_pb2.MetaGraphDef = loader.get_meta_graph_def_from_tags(_TAGS)
-    library = meta_graph.graph_def.library
-    functions = list(library.function)
-    del library.function[:]
-    saver, _ = loader.load_graph(session.graph, _TAGS)
-    with session.graph.as_default():
-        for function in functions:
-            piece = tf.compat.v1.GraphDef(versions=meta_graph.graph_def.versions)
-            piece.library.function.append(function)
-            tf.import_graph_def(piece, name="")
-    library.function.extend(functions)
-    loader.restore_variables(session, saver)
-    loader.run_init_ops(session, _TAGS)
-    return meta_graph
+def _import_custom_ops(path: str) -> None:
+    try:
+        import_custom_ops(path)
+    except contract.NewerFormat as error:
+        raise StatusError(grpc.StatusCode.FAILED_PRECONDITION, str(error)) from None
 
 
 def _signatures_with_loops(meta_graph: meta_graph_pb2.MetaGraphDef) -> set[str]:

@@ -183,6 +183,26 @@ class VersionManager(Generic[_Model]):
         """
         return _Lease(self, version, label)
 
+    def lend(self, number: Optional[int], label: Optional[str]) -> _Version[_Model]:
+        """Lends a version until `take_back`; see `acquire`."""
+        with self._lock:
+            if label is not None:
+                number = self._labels.get(label)
+                if number is None:
+                    raise unknown_label(label)
+            lent = self._latest if number is None else self._versions.get(number)
+            if lent is None:
+                raise servable_not_found(self.name, number)
+            lent.requests += 1
+            return lent
+
+    def take_back(self, lent: _Version[_Model]) -> None:
+        """Ends what `lend` began; the last request on a retired version lets it go."""
+        with self._lock:
+            lent.requests -= 1
+            if lent.retired and lent.requests == 0:
+                self._unloaders.submit(self._unload, lent)
+
     def states(self) -> list[VersionState]:
         """States of all versions that this server has seen, newest first."""
         with self._lock:
@@ -341,26 +361,12 @@ class _Lease(Generic[_Model]):
         self._label = label
 
     def __enter__(self) -> tuple[int, _Model]:
-        manager, number = self._manager, self._number
-        with manager._lock:
-            if self._label is not None:
-                number = manager._labels.get(self._label)
-                if number is None:
-                    raise unknown_label(self._label)
-            lent = manager._latest if number is None else manager._versions.get(number)
-            if lent is None:
-                raise servable_not_found(manager.name, number)
-            lent.requests += 1
-        self._lent = lent
+        self._lent = lent = self._manager.lend(self._number, self._label)
         assert lent.model is not None
         return lent.number, lent.model
 
     def __exit__(self, *_: object) -> None:
-        manager, lent = self._manager, self._lent
-        with manager._lock:
-            lent.requests -= 1
-            if lent.retired and lent.requests == 0:
-                manager._unloaders.submit(manager._unload, lent)
+        self._manager.take_back(self._lent)
 
 
 def servable_not_found(name: str, version: Optional[int]) -> StatusError:

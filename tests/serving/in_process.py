@@ -13,7 +13,8 @@ from serving.server import ports, settings
 from serving.server.core import ServerCore
 from serving.server.grpc_service import GrpcServer
 from serving.server.rest import RestServer
-from serving.server.servable import Servable, SessionOptions
+from serving.server.servable import Servable
+from serving.server.session import SessionOptions
 from tests.serving.conftest import MODEL
 
 

@@ -6,6 +6,8 @@ import json
 import os
 from collections.abc import Sequence
 
+from serving import contract
+
 ITEMS = [
     "1",
     "2",
@@ -213,10 +215,10 @@ def build(
     )
     tf.saved_model.save(tiny, path, signatures={name: getattr(tiny, name) for name in names})
     os.makedirs(os.path.join(path, "assets.extra"), exist_ok=True)
-    manifest = {"num_items": len(ITEMS), "default_k": DEFAULT_K, "max_k": MAX_K}
-    with open(os.path.join(path, "assets.extra", "recommender.json"), "w", encoding="utf-8") as file:
+    manifest = {"format": contract.FORMAT, "num_items": len(ITEMS), "default_k": DEFAULT_K, "max_k": MAX_K}
+    with open(os.path.join(path, contract.MANIFEST), "w", encoding="utf-8") as file:
         json.dump(manifest, file)
-    _write_warmup(os.path.join(path, "assets.extra", "tf_serving_warmup_requests"), warmup)
+    write_warmup(os.path.join(path, contract.WARMUP), warmup)
     return path
 
 
@@ -239,7 +241,7 @@ def _table(keys: Sequence[str]):
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(tf.constant(keys), rows), -1)
 
 
-def _write_warmup(path: str, signatures: Sequence[str]) -> None:
+def write_warmup(path: str, signatures: Sequence[str]) -> None:
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +15,11 @@ import pytest
 from google.protobuf import text_format
 from tensorflow.core.example import example_pb2
 
+from serving import contract
 from serving.protos.server_config_pb2 import BatchingParameters
 from serving.server import servable as servables
-from serving.server.servable import Servable, SessionOptions
+from serving.server.servable import Servable
+from serving.server.session import SessionOptions
 from serving.server.status import StatusError
 from tests.serving import tiny_servable
 
@@ -126,7 +129,7 @@ def test_what_the_real_server_would_refuse_is_said(servable: Path, caplog: pytes
 
 def test_warm_up(servable: Path, tmp_path: Path, runs: list[int]):
     path = str(shutil.copytree(servable, tmp_path / "1"))
-    tiny_servable._write_warmup(f"{path}/assets.extra/tf_serving_warmup_requests", ["recommend", "nope"])
+    tiny_servable.write_warmup(f"{path}/{contract.WARMUP}", ["recommend", "nope"])
     with pytest.raises(StatusError, match='warm-up request 1 failed: Serving signature key "nope" not found'):
         Servable(path, OPTIONS)
     assert runs == [1]  # the good one
@@ -138,3 +141,21 @@ def test_warm_up_is_not_batched(servable: Path, runs: list[int]):
     Servable(str(servable), OPTIONS, batching=parameters(3)).close()  # nobody would fill the batch
     assert runs
     assert set(runs) == {1}
+
+
+def test_servables_from_before_there_were_formats(servable: Path, tmp_path: Path):
+    path = shutil.copytree(servable, tmp_path / "1")
+    manifest = contract.read_manifest(path)
+    assert manifest.pop("format") == contract.FORMAT
+    (path / contract.MANIFEST).write_text(json.dumps(manifest))
+    version = Servable(str(path), OPTIONS, warm_up=False)
+    assert version.run("recommend", recommend(b"ann"))["item_ids"].tolist() == [[b"3", b"4"]]
+    version.close()
+
+
+def test_servables_of_a_newer_version(servable: Path, tmp_path: Path):
+    path = shutil.copytree(servable, tmp_path / "1")
+    (path / contract.MANIFEST).write_text(json.dumps({"format": contract.FORMAT + 1}))
+    with pytest.raises(StatusError, match="made by a newer version of this project") as error:
+        Servable(str(path), OPTIONS)
+    assert error.value.code is grpc.StatusCode.FAILED_PRECONDITION
