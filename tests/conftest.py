@@ -9,6 +9,8 @@ import pytest
 
 import pipeline  # noqa: F401 (chooses Keras 2)
 
+pytest_plugins = ["tests.serving.fixtures"]
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # How long an example takes says more about the machine than about the code.

@@ -15,7 +15,7 @@ from serving.server.grpc_service import GrpcServer
 from serving.server.rest import RestServer
 from serving.server.servable import Servable
 from serving.server.session import SessionOptions
-from tests.serving.conftest import MODEL
+from tests.serving.fixtures import MODEL
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from pipeline.cli.serving import parse_context, parse_ids
 from serving.promotion import Promoter
 from serving.server.ports import free_port
 from serving.server.process import environment
-from tests.serving.conftest import MODEL
+from tests.serving.fixtures import MODEL
 
 pytestmark = pytest.mark.slow
 

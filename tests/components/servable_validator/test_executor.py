@@ -21,6 +21,7 @@ from components.servable_validator.settings import ServableValidatorSettings
 from serving.client import Recommendation, RecommendationList, SimilarItems
 from serving.server import process
 from tests.serving import tiny_servable
+from tests.serving.fixtures import tiny
 
 SAMPLE = Sample(
     users={"ann": ["1", "2"], "bob, jr": ["🎬"]},
@@ -141,7 +142,7 @@ def test_what_an_index_promises_of_batches(index, alike, tmp_path):
 
 @pytest.fixture(scope="module")
 def servable(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return tiny_servable.build(str(tmp_path_factory.mktemp("tiny") / "servable"))
+    return str(tiny(tmp_path_factory, 1))
 
 
 @pytest.mark.slow

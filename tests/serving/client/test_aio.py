@@ -9,7 +9,7 @@ import time
 import pytest
 
 from serving.client import AsyncRecommenderClient, Hedge, Query, RecommenderClient, RecommenderError, Tensor
-from tests.serving.conftest import MODEL
+from tests.serving.fixtures import MODEL
 from tests.serving.misbehaving import FakeServer, Reply
 
 

@@ -27,7 +27,7 @@ from serving.client import (
 )
 from serving.client.calls import parse_target
 from serving.server.ports import free_port
-from tests.serving.conftest import MODEL
+from tests.serving.fixtures import MODEL
 from tests.serving.tiny_servable import ITEMS
 
 

@@ -15,7 +15,7 @@ from serving.promotion import files
 from serving.server.ports import free_port
 from serving.server.process import EMBEDDED, ServerProcess
 from tests.serving import tiny_servable
-from tests.serving.conftest import MODEL
+from tests.serving.fixtures import MODEL
 from tests.serving.test_cli import recommender, rows
 
 pytestmark = pytest.mark.slow

@@ -25,7 +25,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.server import json_tensor, rest
 from serving.server.process import EMBEDDED, ServerProcess
-from tests.serving.conftest import MODEL
+from tests.serving.fixtures import MODEL
 from tests.serving.in_process import serve
 from tests.serving.server.test_server import predict_request, recommend_inputs
 

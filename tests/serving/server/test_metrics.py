@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from serving.server import metrics
-from tests.serving.conftest import MODEL
+from tests.serving.fixtures import MODEL
 from tests.serving.in_process import serve
 from tests.serving.server.test_inference import classification
 from tests.serving.server.test_server import call, predict_request

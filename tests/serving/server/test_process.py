@@ -25,7 +25,7 @@ from serving.server.process import (
     environment,
 )
 from tests.serving import tiny_servable
-from tests.serving.conftest import MODEL
+from tests.serving.fixtures import MODEL
 
 pytestmark = pytest.mark.slow
 

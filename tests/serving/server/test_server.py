@@ -23,7 +23,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.server import settings
-from tests.serving.conftest import MODEL
+from tests.serving.fixtures import MODEL
 from tests.serving.in_process import serve
 
 

@@ -25,8 +25,8 @@ from tensorflow_serving.apis import (
 )
 
 from serving.server.process import EMBEDDED, ServerProcess, environment
-from tests.serving.conftest import MODEL
 from tests.serving.fake_models import model, server_config
+from tests.serving.fixtures import MODEL
 
 pytestmark = pytest.mark.slow
 

@@ -27,7 +27,7 @@ from serving.server import servable as servables
 from serving.server.grpc_service import GrpcServer
 from serving.server.servable import Servable
 from tests.serving import in_process
-from tests.serving.conftest import MODEL
+from tests.serving.fixtures import MODEL
 from tests.serving.in_process import serve
 from tests.serving.server.test_batching import until
 from tests.serving.server.test_batching import waiting as waiting_in

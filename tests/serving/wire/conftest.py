@@ -28,7 +28,6 @@ from tensorflow_serving.apis import (
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving.server.process import EMBEDDED, ServerProcess
-from tests.serving.wire import contract
 
 MODEL = "tiny"
 STABLE, CANARY = 1, 2
@@ -127,18 +126,20 @@ WHOLE = (tiny(stable=STABLE, canary=CANARY), CONTRACT)
 
 
 @pytest.fixture(scope="session")
-def wire(servable: Path, second_servable: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def wire(
+    servable: Path, second_servable: Path, contract_servable: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """The server under test."""
     here = os.environ.get("MODEL_SERVER_GRPC")
     if here:
         base, _, seen = os.environ["MODEL_SERVER_BASE"].partition(":")
         server = Server(here, os.environ["MODEL_SERVER_REST"], Path(base), seen or base, started_here=False)
-        _write_models(server.base, servable, second_servable)
+        _write_models(server.base, contract_servable, servable, second_servable)
         _serve_whole(server)
         yield server
         return
     base = tmp_path_factory.mktemp("wire")
-    _write_models(base, servable, second_servable)
+    _write_models(base, contract_servable, servable, second_servable)
     config = base / "models.config"
     config.write_text(text_format.MessageToString(config_of(str(base), tiny(), CONTRACT)))
     binary = os.environ.get("MODEL_SERVER", EMBEDDED)
@@ -162,9 +163,9 @@ def _serve_whole(server: Server) -> None:
     server.reload(*WHOLE)
 
 
-def _write_models(base: Path, *versions: Path) -> None:
+def _write_models(base: Path, contract: Path, *versions: Path) -> None:
     for version, servable in zip((STABLE, CANARY), versions):
         if not (base / MODEL / str(version)).exists():
             shutil.copytree(servable, base / MODEL / str(version))
     if not (base / "contract" / "1").exists():
-        contract.build(base / "contract" / "1")
+        shutil.copytree(contract, base / "contract" / "1")
