@@ -16,7 +16,7 @@ from serving.server.ports import free_port
 from serving.server.process import EMBEDDED, ServerProcess
 from tests.serving import tiny_servable
 from tests.serving.fixtures import MODEL
-from tests.serving.test_cli import recommender, rows
+from tests.pipeline.cli.test_serving import recommender, rows
 
 pytestmark = pytest.mark.slow
 
