@@ -14,9 +14,9 @@ from serving.client import ModelNotFound, RecommenderClient
 from serving.promotion import files
 from serving.server.ports import free_port
 from serving.server.process import EMBEDDED, ServerProcess
+from tests.pipeline.cli.command import recommender, rows
 from tests.serving import tiny_servable
-from tests.serving.fixtures import MODEL
-from tests.pipeline.cli.test_serving import recommender, rows
+from tests.serving.fixtures import MODEL, tiny
 
 pytestmark = pytest.mark.slow
 
@@ -33,13 +33,11 @@ RELEASE = {
 class World:
     """A base path with versions 1, 2 and one that the Pusher pushed, and a server."""
 
-    def __init__(self, base: Path, servable: Path, second_servable: Path):
+    def __init__(self, base: Path, servable: Path, second_servable: Path, third_servable: Path):
         self.base = base
         shutil.copytree(servable, base / MODEL / "1")
         shutil.copytree(second_servable, base / MODEL / "2")
-        pushed = tiny_servable.build(str(base / "pushed"), version=3)
-        self.pushed = publish(pushed, base / MODEL, RELEASE).number
-        shutil.rmtree(pushed)
+        self.pushed = publish(third_servable, base / MODEL, RELEASE).number
         self.server = ServerProcess(base, MODEL, binary=EMBEDDED)
 
     def run(self, *arguments: str, code: int = 0, target: str = "") -> str:
@@ -62,8 +60,10 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path, servable: Path, second_servable: Path) -> Iterator[World]:
-    made = World(tmp_path, servable, second_servable)
+def world(
+    tmp_path: Path, servable: Path, second_servable: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    made = World(tmp_path, servable, second_servable, tiny(tmp_path_factory, 3))
     with made.server:
         yield made
 

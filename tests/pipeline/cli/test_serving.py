@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -16,33 +15,16 @@ from pipeline.cli.serving import parse_context, parse_ids
 from serving.promotion import Promoter
 from serving.server.ports import free_port
 from serving.server.process import environment
+from tests.pipeline.cli.command import COMMAND, in_own_process, recommender, rows
 from tests.serving.fixtures import MODEL
 
 pytestmark = pytest.mark.slow
-
-
-def recommender(*arguments: str, cwd=None, path="") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from pipeline.cli import main; main()", *arguments],
-        env={**environment(), "COLUMNS": "120", "PATH": os.pathsep.join([path, os.environ["PATH"]])},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=cwd,
-    )
 
 
 def ask(server, command: str, *arguments: str, transport: str = "grpc", cwd=None) -> subprocess.CompletedProcess[str]:
     target = server.grpc_target if transport == "grpc" else server.rest_target
     options = ("--target", target, "--transport", transport, "--model", MODEL)
     return recommender(command, *arguments, *options, cwd=cwd)
-
-
-def rows(output: str) -> list[list[str]]:
-    """Cells of the printed table."""
-    lines = [line for line in output.splitlines() if line.startswith("│")]
-    return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
 
 
 def test_query_known_user_needs_no_config(server, transport, tmp_path):
@@ -197,7 +179,7 @@ def test_serve_until_ctrl_c(servable, tmp_path):
     port = free_port()
     process = subprocess.Popen(
         [
-            *(sys.executable, "-c", "from pipeline.cli import main; main()", "serve", "--model", MODEL),
+            *(*COMMAND, "serve", "--model", MODEL),
             *("--base-path", str(tmp_path), "--port", str(port), "--rest-port", "0"),
         ],
         env=environment(),
@@ -230,7 +212,7 @@ def test_serve_what_was_promoted(servable, tmp_path):
     script.chmod(0o755)
     models = str(tmp_path / "models")
     arguments = ("serve", "--base-path", models, "--model", MODEL, "--port", "8700", "--rest-port", "8701")
-    ended = recommender(*arguments, "--", "--enable_batching=true", path=str(tmp_path))
+    ended = in_own_process(*arguments, "--", "--enable_batching=true", path=tmp_path)
     assert ended.stdout.splitlines()[1].startswith(f"serving {MODEL} stable version 4 from {models}")
     started = ended.stdout.splitlines()[-1]
     assert f"--model_config_file={models}/models.config" in started
@@ -262,7 +244,7 @@ def test_serve_prefers_tensorflow_model_server(tmp_path):
         "--rest-port",
         "0",
     )
-    ended = recommender(*arguments, path=str(tmp_path))
+    ended = in_own_process(*arguments, path=tmp_path)
     assert ended.returncode == 7
     assert f"by {script}" in ended.stdout
     assert "listens on all addresses" in ended.stdout

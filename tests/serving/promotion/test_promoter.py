@@ -41,6 +41,7 @@ from serving.server.process import environment
 from tests.serving.client.test_tls import certificates as certificates
 from tests.serving.client.test_tls import server_tls
 from tests.serving.fake_replica import ITEMS, FakeReplica, publish
+from tests.serving.promotion.effects import EFFECTS
 
 M = "m"
 
@@ -561,15 +562,7 @@ def test_queries_from_a_file(tmp_path: Path) -> None:
         comparison.read_queries(tmp_path / "none")
 
 
-# Kills. Everything that a promoter does to the world goes through these.
-EFFECTS = [
-    (files, "write_config"),
-    (files, "write_journal"),
-    (files, "append_audit"),
-    (files, "write_share"),
-    (files, "remove_version"),
-    (replica_module.Replica, "reload"),
-]
+# Kills
 
 
 class Killed(BaseException):
@@ -761,7 +754,7 @@ def test_killed_at_every_effect(tmp_path: Path) -> None:
         "import os, signal, sys\n"
         "from pathlib import Path\n"
         "from serving.promotion import Promoter\n"
-        "from tests.serving.promotion import test_promoter as t\n"
+        "from tests.serving.promotion.effects import EFFECTS\n"
         "left = int(sys.argv[2])\n"
         "def guard(original):\n"
         "    def effect(*arguments, **options):\n"
@@ -770,7 +763,7 @@ def test_killed_at_every_effect(tmp_path: Path) -> None:
         "        if left < 0: os.kill(os.getpid(), signal.SIGKILL)\n"
         "        return original(*arguments, **options)\n"
         "    return effect\n"
-        "for owner, name in t.EFFECTS: setattr(owner, name, guard(getattr(owner, name)))\n"
+        "for owner, name in EFFECTS: setattr(owner, name, guard(getattr(owner, name)))\n"
         "Promoter(Path(sys.argv[1]), 'm', sys.argv[3:]).promote(2, 'stable')\n"
     )
     world = World(tmp_path)

@@ -206,8 +206,8 @@ def test_tensors_that_blow_up(server, name):
 
 @pytest.fixture
 def impatient(servable, tmp_path, monkeypatch):
-    """A server on which a connection may idle for two seconds."""
-    monkeypatch.setattr(rest, "_IDLE_SECONDS", 2)
+    """A server on which a connection may idle for a second."""
+    monkeypatch.setattr(rest, "_IDLE_SECONDS", 1)
     with serve(servable, tmp_path) as servers:
         yield servers
 
@@ -241,7 +241,7 @@ def test_a_connection_is_kept_while_it_is_used(impatient):
         connection.connect()
         connection.auto_open = 0  # it must not hide that it was closed
         for _ in range(8):
-            time.sleep(0.5)
+            time.sleep(0.3)
             connection.request("POST", PATH, GOOD)
             assert connection.getresponse().read()
 

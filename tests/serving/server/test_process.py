@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from serving import contract
 from serving.client import ModelNotFound, RecommenderClient, RecommenderError, Tensor
 from serving.server.process import (
     EMBEDDED,
@@ -28,6 +29,8 @@ from tests.serving import tiny_servable
 from tests.serving.fixtures import MODEL
 
 pytestmark = pytest.mark.slow
+
+_LOOK_OFTEN = "--file_system_poll_wait_seconds=0.1"
 
 
 def publish(servable: Path, base: Path, version: int) -> None:
@@ -84,7 +87,7 @@ class Load:
 def test_hot_swap_under_load_and_drain(servable, second_servable, tmp_path):
     publish(servable, tmp_path, 1)
     log = tmp_path / "server.log"
-    with ServerProcess(tmp_path, MODEL, binary=EMBEDDED, log_path=log) as server:
+    with ServerProcess(tmp_path, MODEL, binary=EMBEDDED, log_path=log, flags=[_LOOK_OFTEN]) as server:
         loads = [Load(server.grpc_target, "grpc"), Load(server.rest_target, "rest")]
         client = RecommenderClient(server.grpc_target, model=MODEL)
         assert client.recommend().version == 1
@@ -162,7 +165,10 @@ def test_no_version_yet(servable, tmp_path):
     log = tmp_path / "log"
     with open(log, "wb") as out:
         process = subprocess.Popen(
-            [*arguments, "--first_version_wait_seconds=1.5"], stdout=out, stderr=subprocess.STDOUT, env=environment()
+            [*arguments, "--first_version_wait_seconds=1.2", _LOOK_OFTEN],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=environment(),
         )
     try:
         wait_until(lambda: "ready " in log.read_text(), 60)
@@ -201,8 +207,9 @@ def test_a_model_that_cannot_be_loaded(tmp_path, servable):
         pass
 
 
-def test_a_model_whose_warmup_fails(tmp_path):
-    tiny_servable.build(str(tmp_path / MODEL / "1"), warmup=["recommend", "no_such_signature"])
+def test_a_model_whose_warmup_fails(tmp_path, servable):
+    version = shutil.copytree(servable, tmp_path / MODEL / "1")
+    tiny_servable.write_warmup(str(version / contract.WARMUP), ["recommend", "no_such_signature"])
     with (
         pytest.raises(ModelLoadError, match='warm-up request 1 failed: Serving signature key "no_such_signature"'),
         ServerProcess(tmp_path, MODEL, binary=EMBEDDED),
