@@ -18,15 +18,7 @@ from components.errors import InputError
 from pipeline.model.settings import TrainingSettings
 from pipeline.model.workers import cluster
 from tests.e2e.conftest import Small, executions, outputs
-from tests.e2e.world import (
-    NAME,
-    end_group,
-    run,
-    start,
-    versions,
-    wait_for,
-    write_config,
-)
+from tests.e2e.world import NAME, end_group, run, start, versions, wait_for, write_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -67,6 +67,11 @@ class Seen:
 Behaviour = Callable[[int, Seen], Union[Reply, Fail]]
 
 
+def sequence(*reactions: Any) -> Behaviour:
+    """One reaction a request; the last for all that follow."""
+    return lambda number, seen: reactions[min(number, len(reactions) - 1)]
+
+
 @dataclass
 class FakeServer:
     """A server of either transport on a free port of localhost; a context manager.

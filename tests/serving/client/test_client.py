@@ -25,7 +25,6 @@ from serving.client import (
     Tensor,
     TensorSpec,
 )
-from serving.client.calls import parse_target
 from serving.server.ports import free_port
 from tests.serving.fixtures import MODEL
 from tests.serving.tiny_servable import ITEMS
@@ -276,35 +275,6 @@ def test_ports_mixed_up(server, transport):
         with pytest.raises((ServerUnavailable, ServerError, DeadlineExceeded)) as error:
             client.recommend()
         assert wrong in str(error.value)
-
-
-@pytest.mark.parametrize(
-    "target", ["", "host:0", "host:70000", "host:port", "http://host:1", "a b", "host:1/path", None]
-)
-def test_wrong_grpc_targets(target):
-    with pytest.raises(InvalidRequest, match="host:port"):
-        RecommenderClient(target, model=MODEL)
-
-
-def test_targets():
-    assert parse_target("host", "grpc") == ("host", 8500)
-    assert parse_target("host", "rest") == ("host", 8501)
-    assert parse_target("http://host:9/", "rest") == ("host", 9)
-    assert parse_target("[::1]:9", "grpc") == ("[::1]", 9)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"transport": "soap"},
-        {"timeout": 0},
-        {"model": ""},
-        {"version": 1, "label": "stable"},
-    ],
-)
-def test_wrong_options(options):
-    with pytest.raises(InvalidRequest):
-        RecommenderClient("host:1", **{"model": MODEL, **options})
 
 
 @pytest.mark.smoke

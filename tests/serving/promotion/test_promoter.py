@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Optional
 
 import pytest
@@ -22,85 +18,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from components.errors import InputError
-from pipeline.cli.evaluation import _labelled
-from serving.client import Query, Tls
-from serving.promotion import (
-    Limits,
-    Promoter,
-    PromotionError,
-    PromotionFailed,
-    WrongPromotion,
-    compare,
-    comparison,
-    files,
-    read_audit,
-)
-from serving.promotion import replica as replica_module
+from serving.client import Tls
+from serving.promotion import Promoter, PromotionError, PromotionFailed, WrongPromotion, files, read_audit
 from serving.server.process import environment
 from tests.serving.client.test_tls import certificates as certificates
 from tests.serving.client.test_tls import server_tls
-from tests.serving.fake_replica import ITEMS, FakeReplica, publish
+from tests.serving.fake_replica import FakeReplica, publish
 from tests.serving.promotion.effects import EFFECTS
-
-M = "m"
-
-
-def newest_only(base: Path) -> Any:
-    """What a server serves that was started without models.config."""
-    return files.parse_config(files.render(None, M, str(base / M), {}, None))
-
-
-class World:
-    """A base path and two replicas."""
-
-    def __init__(self, base: Path, versions: tuple[int, ...] = (1, 2, 3)):
-        self.base = base
-        for version in versions:
-            publish(base, M, version)
-        self.replicas = [FakeReplica(newest_only(base)) for _ in range(2)]
-
-    def promoter(self, **options: Any) -> Promoter:
-        return Promoter(self.base, M, [replica.target for replica in self.replicas], timeout=5, **options)
-
-    def close(self) -> None:
-        for replica in self.replicas:
-            replica.stop()
-
-    @property
-    def labels(self) -> dict[str, int]:
-        found = files.aspired(files.read_config(self.base), M)
-        return dict(found.labels) if found else {}
-
-    def check(self) -> None:
-        """What holds after every command that came to its end."""
-        assert files.read_journal(self.base) is None
-        ids = [entry.id for entry in read_audit(self.base)]
-        assert len(ids) == len(set(ids))
-        assert [replica.violations for replica in self.replicas] == [[], []]
-        config = files.read_config(self.base)
-        for replica in self.replicas:
-            if config is None:
-                assert replica.labels.get(M, {}) == {}
-            else:
-                assert replica.config == config
-                assert set(replica.labels[M].values()) <= replica.available(M)
-        if "canary" in self.labels and self.labels["canary"] == self.labels["stable"]:
-            assert files.read_share(self.base, M) == 0
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replica_module, "_FAILED_SECONDS", 0.0)
-    monkeypatch.setattr(replica_module, "_POLL_SECONDS", 0.01)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.check()
-    made.close()
+from tests.serving.promotion.world import M, World, newest_only
 
 
 def state(world: World) -> tuple[dict[str, int], list[set[int]]]:
@@ -374,74 +299,6 @@ def test_other_models_are_left_alone(world: World) -> None:
     assert files.aspired(config, M) == files.Aspired({"stable": 2}, frozenset({2}))
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("nonsense {", "not a models.config: 1:"),
-        ('model_config_list { config { name: "m" } config { name: "m" } }', "each model has one entry"),
-        ("custom_model_config {}", "must be a model_config_list"),
-    ],
-)
-def test_a_models_config_that_makes_no_sense(tmp_path: Path, content: str, message: str) -> None:
-    publish(tmp_path, M, 1)
-    (tmp_path / "models.config").write_text(content)
-    with pytest.raises(WrongPromotion, match=message):
-        Promoter(tmp_path, M, []).promote(1, "stable")
-    assert (tmp_path / "models.config").read_text() == content
-
-
-def test_a_second_promoter_waits_or_hears_who_is_at_work(world: World) -> None:
-    begun, go = threading.Event(), threading.Event()
-
-    def say(message: str) -> None:
-        begun.set()
-        go.wait(10)
-
-    thread = threading.Thread(target=lambda: world.promoter(say=say).promote(1, "stable"))
-    thread.start()
-    begun.wait(10)
-    with pytest.raises(WrongPromotion, match=rf"'promote m' by .*process {os.getpid()}, 20.*--wait SECONDS"):
-        world.promoter().promote(2, "stable")
-    go.set()
-    world.promoter(wait=10).promote(2, "stable")
-    thread.join()
-    assert [entry.to_version for entry in read_audit(world.base)] == [1, 2]
-
-
-@pytest.mark.parametrize("torn", [b'{"id": "', b"\xff\xfe"])
-def test_the_audit_trail_survives_a_torn_line(world: World, torn: bytes) -> None:
-    world.promoter().promote(1, "stable")
-    world.promoter().promote(2, "stable")
-    path = world.base / "promotions.jsonl"
-    path.write_bytes(path.read_bytes() + torn)
-    world.promoter().rollback()
-    assert [entry.to_version for entry in read_audit(world.base)] == [1, 2, 1]
-
-
-def test_prune_keeps_what_is_named_and_the_newest(world: World) -> None:
-    publish(world.base, M, 4)
-    world.promoter().promote(1, "stable")
-    world.promoter().promote(2, "stable")
-    assert files.prune(world.base, M, 1) == [3]
-    assert files.versions_on_disk(world.base, M) == [1, 2, 4]
-    assert read_audit(world.base)[-1].why == "serving.retain: 1"
-    publish(world.base, M, 5)
-    with files.lock(world.base, "promote m"):
-        assert files.prune(world.base, M, 1) == [], "not in the middle of a promotion"
-    assert files.prune(world.base, M, 4) == []
-
-
-def test_evaluate_by_label(tmp_path: Path) -> None:
-    publish(tmp_path, M, 1)
-    config: Any = SimpleNamespace(name=M, serving=SimpleNamespace(base_path=tmp_path))
-    with pytest.raises(InputError, match=r"--label stable: no version has it \(there are: none\)"):
-        _labelled(config, "stable")
-    Promoter(tmp_path, M, []).promote(1, "stable")
-    assert _labelled(config, "stable") == 1
-    with pytest.raises(InputError, match=r"--label beta: .*there are: stable\)"):
-        _labelled(config, "beta")
-
-
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made by the openssl command")
 def test_servers_that_want_a_certificate(tmp_path: Path, certificates: Path) -> None:
     for version in (1, 2):
@@ -465,101 +322,6 @@ def test_unknown_label_version_and_share(world: World) -> None:
     with pytest.raises(WrongPromotion, match="no such base path"):
         Promoter(world.base / "nowhere", M, []).promote(1, "stable")
     assert not (world.base / "models.config").exists()
-
-
-def on_trial(world: World, broken: str) -> list[str]:
-    """Version 1 is stable, version 4 the canary; returns the targets."""
-    publish(world.base, M, 4, broken)
-    world.promoter().promote(1, "stable")
-    if broken in ("answers", "fails"):  # which wouldn't be promoted: it breaks afterwards
-        path = world.base / M / "4" / "saved_model.pb"
-        path.write_text("")
-        world.promoter().promote(4, "canary")
-        path.write_text(broken)
-        for replica in world.replicas:
-            replica.poll()
-    else:
-        world.promoter().promote(4, "canary")
-    return [replica.target for replica in world.replicas]
-
-
-def test_compare_a_canary_that_is_as_good(world: World) -> None:
-    limits = Limits(max_p99_ratio=1000.0)  # the machine may be busy
-    found = compare(world.base, M, on_trial(world, ""), num_queries=30, limits=limits)
-    assert found.passed
-    assert (found.overlap, found.same_first) == (1.0, 1.0)
-    assert [(side.label, side.version, side.requests, side.errors) for side in (found.stable, found.canary)] == [
-        ("stable", 1, 30, 0),
-        ("canary", 4, 30, 0),
-    ]
-    assert 0 < found.canary.percentile(0.5) <= found.canary.percentile(0.99)
-
-
-@pytest.mark.parametrize(
-    ("broken", "message"),
-    [
-        # Of ten items each, none is in both lists; but where the first item is left out, one of stable's ten is.
-        ("reversed", "overlap with stable's items: 0.050, at least 0.1 is wanted"),
-        # Of two queries one has a history, the first item.
-        ("answers", "10 of 20 answers failed or were wrong (item 'i00', which was seen or excluded), stable: 0"),
-        ("fails", "10 of 20 answers failed or were wrong ("),
-    ],
-)
-def test_compare_a_canary_that_is_worse(world: World, broken: str, message: str) -> None:
-    targets = on_trial(world, broken)
-    queries = [Query(history=["i00"]), Query("ann")]
-    found = compare(world.base, M, targets, queries, num_queries=20, limits=Limits(max_p99_ratio=1000.0))
-    [failure] = found.failures
-    assert failure.startswith(message)
-    assert not found.passed
-
-
-@pytest.mark.parametrize(
-    ("slow", "ratio", "failures"),
-    [
-        (20.0, 2.0, []),
-        (21.0, 2.0, ["p99 21.0 ms, more than 2 times stable's 10.0 ms"]),
-        (15.0, 1.0, []),  # 5 ms more may be chance
-        (15.5, 1.0, ["p99 15.5 ms, more than 1 times stable's 10.0 ms"]),
-    ],
-)
-def test_the_limit_of_the_latency(slow: float, ratio: float, failures: list[str]) -> None:
-    # The 99th of 100 times counts, not the last one.
-    stable = comparison.Side("stable", 1, 100, times=[1.0] * 98 + [10.0, 500.0])
-    canary = comparison.Side("canary", 2, 100, times=[1.0] * 98 + [slow, 900.0])
-    assert comparison._failures(stable, canary, 1.0, Limits(max_p99_ratio=ratio)) == failures
-
-
-def test_compare_asks_whom_the_versions_know(world: World) -> None:
-    targets = on_trial(world, "")
-    (world.base / M / "4" / "assets").mkdir()
-    (world.base / M / "4" / "assets" / "users.txt").write_text("ann\nbob\n")
-    client = replica_module.Replica(targets[0]).client(M)
-    with client:
-        queries = comparison._queries(world.base / M, (1, 4), client, 50)
-    assert sorted(query.user_id for query in queries if query.user_id) == ["ann", "bob"]
-    assert sorted(query.history[0] for query in queries if query.history) == ITEMS[:10]
-    assert len(queries) == 13
-
-
-def test_compare_needs_a_trial(world: World) -> None:
-    world.promoter().promote(1, "stable")
-    with pytest.raises(WrongPromotion, match="no version under trial to compare: begin with canary start VERSION"):
-        compare(world.base, M, [world.replicas[0].target])
-
-
-def test_queries_from_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "queries.jsonl"
-    path.write_text('{"user_id": "42", "history": ["50"]}\n\n{"exclude": ["ä"]}\n')
-    assert comparison.read_queries(path) == [Query("42", ["50"]), Query(exclude=["ä"])]
-    path.write_text('{"user_id": "42"}\n{"user": "42"}\n')
-    with pytest.raises(WrongPromotion, match=r"queries.jsonl, line 2: no query: .*'user'"):
-        comparison.read_queries(path)
-    path.write_text("\n")
-    with pytest.raises(WrongPromotion, match="no queries in it"):
-        comparison.read_queries(path)
-    with pytest.raises(WrongPromotion, match=r"can't be read: .*No such file"):
-        comparison.read_queries(tmp_path / "none")
 
 
 # Kills
@@ -716,11 +478,6 @@ class Promotions(RuleBasedStateMachine):
             assert found.named <= {*files.versions_on_disk(self.world.base, M)}
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
 TestPromotions = Promotions.TestCase
 TestPromotions.settings = settings(
     max_examples=25, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
@@ -788,9 +545,3 @@ def test_killed_at_every_effect(tmp_path: Path) -> None:
     assert results[-1] == (False, [2, 2])
     assert {tuple(labels) for killed, labels in results if killed} >= {(1, 1), (2, 2)}
     world.close()
-
-
-def test_an_entry_is_one_line_of_json(world: World) -> None:
-    entry = world.promoter(why="two\nlines 🎬").promote(1, "stable")
-    [line] = (world.base / "promotions.jsonl").read_text().splitlines()
-    assert json.loads(line) == {**dataclasses.asdict(entry), "replicas": list(entry.replicas)}

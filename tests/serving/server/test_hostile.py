@@ -27,7 +27,7 @@ from serving.server import json_tensor, rest
 from serving.server.process import EMBEDDED, ServerProcess
 from tests.serving.fixtures import MODEL
 from tests.serving.in_process import serve
-from tests.serving.server.test_server import predict_request, recommend_inputs
+from tests.serving.server.asking import predict_request, recommend_inputs
 
 PATH = f"/v1/models/{MODEL}:predict"
 GOOD = b'{"signature_name": "double", "inputs": [[1, 2]]}'

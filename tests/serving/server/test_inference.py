@@ -20,7 +20,7 @@ from tensorflow_serving.apis import (
 from serving.server import inference
 from serving.server.status import StatusError
 from tests.serving.fixtures import MODEL
-from tests.serving.server.test_server import call
+from tests.serving.server.asking import call
 
 CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
 

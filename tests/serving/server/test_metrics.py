@@ -13,8 +13,8 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 from serving.server import metrics
 from tests.serving.fixtures import MODEL
 from tests.serving.in_process import serve
+from tests.serving.server.asking import call, predict_request
 from tests.serving.server.test_inference import classification
-from tests.serving.server.test_server import call, predict_request
 
 
 @pytest.fixture

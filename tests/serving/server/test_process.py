@@ -5,39 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from serving import contract
 from serving.client import ModelNotFound, RecommenderClient, RecommenderError, Tensor
-from serving.server.process import (
-    EMBEDDED,
-    ModelLoadError,
-    ServerProcess,
-    ServerStartError,
-    command,
-    environment,
-)
+from serving.server.process import EMBEDDED, ModelLoadError, ServerProcess, ServerStartError, environment
 from tests.serving import tiny_servable
 from tests.serving.fixtures import MODEL
+from tests.serving.server.running import publish, wait_until
 
 pytestmark = pytest.mark.slow
 
 _LOOK_OFTEN = "--file_system_poll_wait_seconds=0.1"
-
-
-def publish(servable: Path, base: Path, version: int) -> None:
-    """Puts a version in place as the Pusher does: by rename."""
-    folder = base / MODEL
-    shutil.copytree(servable, folder / ".publish")
-    (folder / ".publish").rename(folder / str(version))
 
 
 def alive(pid: int) -> bool:
@@ -46,13 +31,6 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def wait_until(condition, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.05)
 
 
 class Load:
@@ -85,7 +63,7 @@ class Load:
 
 
 def test_hot_swap_under_load_and_drain(servable, second_servable, tmp_path):
-    publish(servable, tmp_path, 1)
+    publish(servable, tmp_path / MODEL, 1)
     log = tmp_path / "server.log"
     with ServerProcess(tmp_path, MODEL, binary=EMBEDDED, log_path=log, flags=[_LOOK_OFTEN]) as server:
         loads = [Load(server.grpc_target, "grpc"), Load(server.rest_target, "rest")]
@@ -97,7 +75,7 @@ def test_hot_swap_under_load_and_drain(servable, second_servable, tmp_path):
         wait_until(lambda: any(status.version == 3 and status.state == "END" for status in client.status()))
         assert client.recommend().version == 1
 
-        publish(second_servable, tmp_path, 2)
+        publish(second_servable, tmp_path / MODEL, 2)
         wait_until(lambda: client.recommend().version == 2)
         wait_until(lambda: {s.version: s.state for s in client.status()} == {3: "END", 2: "AVAILABLE", 1: "END"})
         with RecommenderClient(server.grpc_target, model=MODEL, version=1) as old, pytest.raises(ModelNotFound):
@@ -122,77 +100,6 @@ def test_hot_swap_under_load_and_drain(servable, second_servable, tmp_path):
     assert text.count("version 3") == 1
     assert "version 2 goes on serving" in text or "version 1 goes on serving" in text
     assert text.strip().endswith("stopped")
-
-
-def run_server(*flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "serving.server", *flags],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-@pytest.mark.parametrize("flag", ["--port", "--rest_api_port"])
-def test_port_in_use(servable, tmp_path, flag):
-    publish(servable, tmp_path, 1)
-    with socket.create_server(("127.0.0.1", 0)) as owner:
-        port = owner.getsockname()[1]
-        other = "--rest_api_port" if flag == "--port" else "--port"
-        base = str(tmp_path / MODEL)
-        ended = run_server(f"{flag}={port}", f"{other}=0", "--model_name", MODEL, "--model_base_path", base)
-    assert ended.returncode == 2
-    assert ended.stderr.strip() == (
-        f"error: port {port} ({flag}) is in use on 127.0.0.1: stop its owner or name another port"
-    )
-
-
-def test_unknown_flag_and_unknown_host(tmp_path):
-    ended = run_server(f"--model_base_path={tmp_path}", "--enable_everything")
-    assert ended.returncode == 2
-    assert "unrecognized arguments: --enable_everything" in ended.stderr
-    ended = run_server(f"--model_base_path={tmp_path}", "--port=0", "--rest_api_port=0", "--host=no.such.host.invalid")
-    assert ended.returncode == 2
-    assert "--rest_api_port" in ended.stderr
-
-
-def test_no_version_yet(servable, tmp_path):
-    """The ports open without a model after the wait; requests fail until one appears, then they don't."""
-    (tmp_path / MODEL).mkdir()
-    arguments = command(tmp_path, MODEL, port=0, rest_port=0)
-    log = tmp_path / "log"
-    with open(log, "wb") as out:
-        process = subprocess.Popen(
-            [*arguments, "--first_version_wait_seconds=1.2", _LOOK_OFTEN],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env=environment(),
-        )
-    try:
-        wait_until(lambda: "ready " in log.read_text(), 60)
-        text = log.read_text()
-        assert "no version of model tiny in" in text
-        assert "version=none" in text
-        port = int(text.split(" port=")[1].split()[0])
-        with RecommenderClient(f"127.0.0.1:{port}", model=MODEL) as client:
-            with pytest.raises(ModelNotFound, match=r"Latest\(tiny\)"):
-                client.recommend()
-            publish(servable, tmp_path, 1)
-            wait_until(lambda: _answers(client))
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _answers(client: RecommenderClient) -> bool:
-    try:
-        return len(client.recommend(k=1)) == 1
-    except ModelNotFound:
-        return False
 
 
 def test_a_model_that_cannot_be_loaded(tmp_path, servable):
@@ -243,7 +150,7 @@ def test_a_binary_gets_tensorflow_model_servers_flags(tmp_path):
 
 
 def test_nothing_is_left_when_the_parent_is_killed(servable, tmp_path):
-    publish(servable, tmp_path, 1)
+    publish(servable, tmp_path / MODEL, 1)
     program = (
         "import sys, time; from serving.server.process import ServerProcess\n"
         f"server = ServerProcess({str(tmp_path)!r}, {MODEL!r}, binary='embedded')\n"

@@ -29,9 +29,9 @@ from serving.server.servable import Servable
 from tests.serving import in_process
 from tests.serving.fixtures import MODEL
 from tests.serving.in_process import serve
+from tests.serving.server.asking import predict_request
 from tests.serving.server.test_batching import until
 from tests.serving.server.test_batching import waiting as waiting_in
-from tests.serving.server.test_server import predict_request
 
 _THREADS = 2  # of `serve`
 DOUBLE = predict_request("double", x=[[1.0, 2.0]])

@@ -15,7 +15,7 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from serving.server.grpc_service import GrpcServer
 from tests.serving.in_process import serve
-from tests.serving.server.test_server import predict_request
+from tests.serving.server.asking import predict_request
 
 REQUEST = predict_request("double", x=[[1.0, 2.0]])
 

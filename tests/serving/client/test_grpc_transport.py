@@ -1,0 +1,50 @@
+"""The gRPC transport: its messages, and connections whose other end is gone."""
+
+from __future__ import annotations
+
+import pytest
+
+from serving.client import RecommenderClient, ServerUnavailable, Tensor
+from serving.client.grpc_transport import encode
+from serving.client.transport import Metadata, ModelRef, Predict, Status
+from serving.protos import serving_pb2
+from tests.serving.misbehaving import Awaited, FakeServer, Wire
+
+
+@pytest.mark.parametrize(
+    ("model", "version", "label"),
+    [(ModelRef("m"), None, None), (ModelRef("m", version=3), 3, None), (ModelRef("m", label="canary"), None, "canary")],
+)
+def test_messages_name_the_version(model, version, label):
+    for request, kind in (
+        (Predict(model, "recommend", {}), serving_pb2.PredictRequest),
+        (Status(model), serving_pb2.GetModelStatusRequest),
+        (Metadata(model), serving_pb2.GetModelMetadataRequest),
+    ):
+        spec = kind.FromString(encode(request)).model_spec
+        assert spec.name == "m"
+        assert (spec.version.value if spec.HasField("version") else None) == version
+        assert (spec.version_label if spec.HasField("version_label") else None) == label
+
+
+def test_a_prediction_has_its_inputs_and_wanted_outputs():
+    request = Predict(ModelRef("m"), "score", {"user_id": Tensor("string", (1,), ["ä"])}, ("scores",))
+    message = serving_pb2.PredictRequest.FromString(encode(request))
+    assert message.model_spec.signature_name == "score"
+    assert list(message.output_filter) == ["scores"]
+    assert list(message.inputs["user_id"].string_val) == ["ä".encode()]
+
+
+@pytest.mark.parametrize("kind", [RecommenderClient, Awaited], ids=["blocking", "asyncio"])
+def test_keepalive_finds_a_connection_whose_other_end_is_gone(kind, monkeypatch):
+    """Over REST the system's TCP does it, and no wire of a test can hang below that."""
+    monkeypatch.setattr("serving.client.grpc_transport._KEEPALIVE_TIMEOUT_MS", 300)
+    with (
+        FakeServer("grpc") as server,
+        Wire(server.target) as wire,
+        kind(wire.target, model="m", keepalive=0.3, retry=None, timeout=30) as client,
+    ):
+        client.recommend("ann")
+        wire.mode = "hang"
+        with pytest.raises(ServerUnavailable):
+            client.recommend("ann")

@@ -1,0 +1,55 @@
+"""What a client may be told about connections and failures, and what not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.client import Breaker, Hedge, InvalidRequest, RecommenderClient, Retry
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2000), st.floats(0, 1, exclude_max=True), st.floats(0, 1))
+def test_waits_grow_to_a_limit(retry, random, jitter):
+    policy = Retry(initial=0.1, maximum=2, multiplier=2, jitter=jitter)
+    longest = 2.0 if retry > 4 else 0.1 * 2**retry
+    assert longest * (1 - jitter) <= policy.wait(retry, random) <= longest
+    assert Retry(initial=0.1, maximum=2, multiplier=2, jitter=1).wait(retry, 0.75) == pytest.approx(longest / 4)
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"a b": "1"}, {"": "1"}, {"a": "x\r\ny: z"}, {"a": 5}, {"a-bin": "1"}, {"a": "ä"}]
+)
+def test_metadata_that_no_header_can_have(metadata, transport):
+    with pytest.raises(InvalidRequest, match="metadata: "):
+        RecommenderClient("localhost:1", model="m", transport=transport, metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (Retry, {"attempts": 0}),
+        (Retry, {"initial": 2.0, "maximum": 1.0}),
+        (Retry, {"multiplier": 0.5}),
+        (Retry, {"jitter": 1.5}),
+        (Retry, {"attempt_timeout": 0.0}),
+        (Retry, {"budget": -1.0}),
+        (Hedge, {"quantile": 1.0}),
+        (Hedge, {"after": -1.0}),
+        (Breaker, {"threshold": 0.0}),
+        (Breaker, {"cooldown": 0.0}),
+    ],
+)
+def test_policies_out_of_range(kind, options):
+    with pytest.raises(InvalidRequest, match=kind.__name__.lower()):
+        kind(**options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"compression": "br"}, {"keepalive": 0}, {"fallback": "1,2"}, {"fallback": [""]}, {"retry": Retry, "timeout": -1}],
+)
+def test_options_out_of_range(options, transport):
+    with pytest.raises(InvalidRequest):
+        RecommenderClient("localhost:1", model="m", transport=transport, **options)

@@ -1,0 +1,43 @@
+"""What both transports say of a server's status."""
+
+from __future__ import annotations
+
+import pytest
+
+from serving.client import InvalidRequest, ModelNotFound, ServerError, ServerUnavailable
+from serving.client.transport import ModelRef, from_status
+
+
+@pytest.mark.parametrize(
+    ("kind", "detail", "error"),
+    [
+        ("NOT_FOUND", "no", ModelNotFound),
+        ("INVALID_ARGUMENT", "no", InvalidRequest),
+        ("FAILED_PRECONDITION", "no", InvalidRequest),
+        ("OUT_OF_RANGE", "no", InvalidRequest),
+        ("RESOURCE_EXHAUSTED", "SERVER: Received message larger than max (70000000 vs. 67108864)", InvalidRequest),
+        ("RESOURCE_EXHAUSTED", "no", ServerError),
+        ("UNAVAILABLE", "no", ServerUnavailable),
+        ("CANCELLED", "no", ServerUnavailable),
+        ("UNAUTHENTICATED", "no", ServerError),
+        ("PERMISSION_DENIED", "no", ServerError),
+        ("INTERNAL", "no", ServerError),
+    ],
+)
+def test_kinds(kind, detail, error):
+    found = from_status(kind, detail, "host:1", ModelRef("m"))
+    assert type(found) is error
+    assert "host:1" in str(found)
+    assert detail in str(found)
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        (ModelRef("m"), "'m'"),
+        (ModelRef("m", version=3), "'m' version 3"),
+        (ModelRef("m", label="canary"), "'m' label 'canary'"),
+    ],
+)
+def test_which_model_is_meant(model, text):
+    assert str(model) == text

@@ -1,0 +1,223 @@
+"""The server process: its files of settings, ports, sockets and signals."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+
+from serving.client import ModelNotFound, RecommenderClient
+from serving.server.process import EMBEDDED, ServerProcess, command, environment
+from tests.serving.fake_models import model, server_config
+from tests.serving.fixtures import MODEL
+from tests.serving.server.running import Asked, publish, run_server, wait_until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def base(servable, second_servable, tmp_path_factory):
+    """Versions 1 and 2 of the tiny servable."""
+    base = tmp_path_factory.mktemp("base")
+    (base / MODEL).mkdir()
+    publish(servable, base / MODEL, 1)
+    publish(second_servable, base / MODEL, 2)
+    return base
+
+
+def write(path: Path, text: object) -> None:
+    """By rename, as an editor or a promoter does."""
+    path.with_suffix(".new").write_text(str(text), encoding="utf-8")
+    path.with_suffix(".new").rename(path)
+
+
+def test_configs_by_file_and_by_request(base, tmp_path):
+    both = "specific { versions: 1 versions: 2 }"
+    file = tmp_path / "models.config"
+    write(file, server_config(model(MODEL, base / MODEL, both, stable=1, canary=2)))
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(
+            ServerProcess(
+                tmp_path / "ignored",
+                MODEL,
+                binary=EMBEDDED,
+                flags=[
+                    f"--model_config_file={file}",
+                    "--model_config_file_poll_wait_seconds=0.1",
+                    "--allow_version_labels_for_unavailable_models",
+                    "--num_load_threads=2",
+                ],
+            )
+        )
+        asked = stack.enter_context(Asked(server.grpc_target))
+        assert asked.states() == {1: "AVAILABLE", 2: "AVAILABLE"}
+        assert (asked.version(), asked.version(label="stable"), asked.version(label="canary")) == (2, 1, 2)
+
+        write(file, "model_config_list { config {")  # broken: changes nothing
+        wait_until(lambda: "changes nothing" in server.log())
+        time.sleep(0.5)
+        assert server.log().count("changes nothing") == 1
+        assert asked.version(label="stable") == 1
+
+        write(file, server_config(model(MODEL, base / MODEL, both, stable=2), model("other", base / MODEL)))
+        wait_until(lambda: asked.version(label="stable") == 2)
+        wait_until(lambda: asked.version(name="other") == 2)
+        assert asked.version(label="canary") == "INVALID_ARGUMENT"
+
+        wrong = server_config(model(MODEL, base / MODEL, stable=9))
+        with pytest.raises(grpc.RpcError) as caught:
+            asked.reload(wrong)
+        assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+        assert asked.version(label="stable") == 2
+
+        config = server_config(model(MODEL, base / MODEL, "specific { versions: 1 }"))
+        write(file, config)
+        asked.reload(config)
+        assert asked.version() == 1
+        assert asked.version(name="other") == "NOT_FOUND"
+
+
+def test_the_socket_alone_after_a_server_that_died(base, tmp_path):
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    flags = [f"--grpc_socket_path={path}", "--rest_api_port=0", "--port=0", "--exit_with_stdin"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "serving.server", *flags, f"--model_name={MODEL}", f"--model_base_path={base / MODEL}"],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert running.stdout is not None
+        ready = next(line for line in running.stdout if line.startswith("ready "))
+        assert " port=none " in ready
+        with Asked(f"unix:{path}") as asked:
+            assert asked.version() == 2
+            # A second server doesn't take the socket away.
+            ended = run_server(*flags, f"--model_base_path={base / MODEL}")
+            assert (ended.returncode, ended.stderr.strip()) == (
+                2,
+                f"error: {path} (--grpc_socket_path) is in use: stop its owner or name another path",
+            )
+            # The first signal drains, the second ends at once.
+            late = asked.slow(30)
+            time.sleep(0.5)
+            running.send_signal(signal.SIGTERM)
+            wait_for_line(running, "stopping")
+            wait_until(lambda: asked.version() in ("UNAVAILABLE", "CANCELLED"))
+            assert not late.done()
+            running.send_signal(signal.SIGTERM)
+            assert running.wait(10) == 0  # half a minute before the request ends
+    finally:
+        running.kill()
+        running.wait()
+
+
+def wait_for_line(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdout is not None
+    found = threading.Thread(target=lambda: any(text in line for line in process.stdout or ()), daemon=True)
+    found.start()
+    found.join(20)
+    assert not found.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("flag", "content", "message"),
+    [
+        ("model_config_file", None, "{path}: No such file or directory"),
+        ("model_config_file", "model_config_list { config { nane: 'm' } }", '{path}:1:30 : Message type "tensorflow'),
+        ("model_config_file", "model_config_list { config { name: 'm' } }", "{path}: Expected model m to have an abs"),
+        (
+            "model_config_file",
+            server_config(model("m", "/models", stable=1)),
+            "for inference; start with --allow_version_labels_for_unavailable_models",
+        ),
+        ("batching_parameters_file", "max_batch_size { value: 0 }", "{path}: max_batch_size is 0"),
+        ("monitoring_config_file", "enable: true", "{path}:1:1 : "),
+        ("ssl_config_file", "server_key: 'x'", "{path}: server_cert is missing"),
+        (
+            "grpc_socket_path",
+            "a file",
+            "{path} (--grpc_socket_path) can't be opened: there is a file that is no socket",
+        ),
+    ],
+)
+def test_files_that_are_wrong(tmp_path, flag, content, message):
+    path = tmp_path / "file"
+    if content is not None:
+        path.write_text(str(content), encoding="utf-8")
+    ended = run_server(f"--{flag}={path}", "--enable_batching", "--port=0", f"--model_base_path={tmp_path}")
+    (line,) = ended.stderr.strip().splitlines()
+    assert ended.returncode == 2
+    assert line.startswith("error: ")
+    assert message.format(path=path) in line
+
+
+@pytest.mark.parametrize("flag", ["--port", "--rest_api_port"])
+def test_port_in_use(servable, tmp_path, flag):
+    publish(servable, tmp_path / MODEL, 1)
+    with socket.create_server(("127.0.0.1", 0)) as owner:
+        port = owner.getsockname()[1]
+        other = "--rest_api_port" if flag == "--port" else "--port"
+        base = str(tmp_path / MODEL)
+        ended = run_server(f"{flag}={port}", f"{other}=0", "--model_name", MODEL, "--model_base_path", base)
+    assert ended.returncode == 2
+    assert ended.stderr.strip() == (
+        f"error: port {port} ({flag}) is in use on 127.0.0.1: stop its owner or name another port"
+    )
+
+
+def test_unknown_flag_and_unknown_host(tmp_path):
+    ended = run_server(f"--model_base_path={tmp_path}", "--enable_everything")
+    assert ended.returncode == 2
+    assert "unrecognized arguments: --enable_everything" in ended.stderr
+    ended = run_server(f"--model_base_path={tmp_path}", "--port=0", "--rest_api_port=0", "--host=no.such.host.invalid")
+    assert ended.returncode == 2
+    assert "--rest_api_port" in ended.stderr
+
+
+def test_no_version_yet(servable, tmp_path):
+    """The ports open without a model after the wait; requests fail until one appears, then they don't."""
+    (tmp_path / MODEL).mkdir()
+    arguments = command(tmp_path, MODEL, port=0, rest_port=0)
+    log = tmp_path / "log"
+    with open(log, "wb") as out:
+        process = subprocess.Popen(
+            [*arguments, "--first_version_wait_seconds=1.2", "--file_system_poll_wait_seconds=0.1"],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=environment(),
+        )
+    try:
+        wait_until(lambda: "ready " in log.read_text(), 60)
+        text = log.read_text()
+        assert "no version of model tiny in" in text
+        assert "version=none" in text
+        port = int(text.split(" port=")[1].split()[0])
+        with RecommenderClient(f"127.0.0.1:{port}", model=MODEL) as client:
+            with pytest.raises(ModelNotFound, match=r"Latest\(tiny\)"):
+                client.recommend()
+            publish(servable, tmp_path / MODEL, 1)
+            wait_until(lambda: _answers(client))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _answers(client: RecommenderClient) -> bool:
+    try:
+        return len(client.recommend(k=1)) == 1
+    except ModelNotFound:
+        return False
