@@ -14,13 +14,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import fcntl
 import getpass
 import json
 import os
 import shutil
 import socket
-import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +29,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from serving import contract
 from serving.contract import CANARY, STABLE
+from serving.files import Held, flush_folder, holding, write_atomically
 from serving.promotion.errors import WrongPromotion
 
 AUDIT_FILE = "promotions.jsonl"
@@ -41,7 +40,6 @@ _RETIRED = ".retired-"
 DONE = "done"
 
 _HEAD = "# Written by `recommender promote` and its like, which keep the other models' entries but no comments.\n"
-_LOCK_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -182,9 +180,9 @@ def write_config(base_path: Path, text: Optional[str]) -> None:
     """Replaces models.config; None removes it."""
     if text is None:
         config_path(base_path).unlink(missing_ok=True)
-        _flush(base_path)
+        flush_folder(base_path)
     else:
-        _replace(config_path(base_path), text)
+        write_atomically(config_path(base_path), text)
 
 
 def read_journal(base_path: Path) -> Optional[Journal]:
@@ -202,7 +200,7 @@ def write_journal(base_path: Path, journal: Optional[Journal]) -> None:
     if journal is None:
         path.unlink(missing_ok=True)
     else:
-        _replace(path, json.dumps(dataclasses.asdict(journal)))
+        write_atomically(path, json.dumps(dataclasses.asdict(journal)))
 
 
 def read_audit(base_path: Path, model: Optional[str] = None) -> list[AuditEntry]:
@@ -227,7 +225,7 @@ def append_audit(base_path: Path, entry: AuditEntry) -> None:
             line = b"\n" + line
         file.write(line)
         os.fsync(file.fileno())
-    _flush(base_path)
+    flush_folder(base_path)
 
 
 def stable_history(entries: Collection[AuditEntry], current: Optional[int]) -> list[int]:
@@ -260,7 +258,7 @@ def read_share(base_path: Path, model: str) -> float:
 
 def write_share(base_path: Path, model: str, share: float, version: int) -> None:
     """Tells clients which share of users goes to the canary. Each version under trial draws its own users."""
-    _replace(
+    write_atomically(
         traffic_path(base_path, model), json.dumps({"label": CANARY, "share": share, "salt": f"{model}:{version}"})
     )
 
@@ -346,34 +344,22 @@ def lock(base_path: Path, action: str, wait: float = 0.0) -> Iterator[None]:
     Raises:
         WrongPromotion: another promoter holds it, or the base path can't be written.
     """
-    deadline = time.monotonic() + wait
-    try:
-        file = open(base_path / _LOCK_FILE, "a+", encoding="utf-8")  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise WrongPromotion(f"{base_path}: can't be written: {error.strerror}") from None
-    with file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if time.monotonic() >= deadline:
-                    raise WrongPromotion(_busy(base_path)) from None
-                time.sleep(_LOCK_POLL_SECONDS)
-        since = datetime.datetime.now(datetime.timezone.utc).isoformat(" ", "seconds")
-        holder = {"pid": os.getpid(), "host": socket.gethostname(), "user": _user(), "since": since, "action": action}
-        file.truncate(0)
-        file.write(json.dumps(holder))
-        file.flush()
+    since = datetime.datetime.now(datetime.timezone.utc).isoformat(" ", "seconds")
+    about = {"pid": os.getpid(), "host": socket.gethostname(), "user": _user(), "since": since, "action": action}
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(holding(base_path / _LOCK_FILE, about, wait))
+        except Held as error:
+            raise WrongPromotion(_busy(base_path, error.holder)) from None
+        except OSError as error:
+            raise WrongPromotion(f"{base_path}: can't be written: {error.strerror}") from None
         yield
 
 
-def _busy(base_path: Path) -> str:
-    try:
-        holder = json.loads((base_path / _LOCK_FILE).read_text("utf-8"))
+def _busy(base_path: Path, holder: Mapping[str, Any]) -> str:
+    who = "it has just begun"
+    if holder:
         who = f"{holder['action']!r} by {holder['user']}@{holder['host']}, process {holder['pid']}, {holder['since']}"
-    except (OSError, ValueError, KeyError):
-        who = "it has just begun"
     return f"{base_path}: another promotion is under way ({who}); wait for it, or let --wait SECONDS do so"
 
 
@@ -386,22 +372,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
         return str(os.getuid())
-
-
-def _replace(path: Path, text: str) -> None:
-    """Writes a file at once or not at all."""
-    temporary = path.with_name(f".{path.name.lstrip('.')}.new")  # one writer at a time: it holds the lock
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    _flush(path.parent)
-
-
-def _flush(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
