@@ -86,17 +86,43 @@ def _stderr_held_back() -> Iterator[None]:
 
 def _serve(flags: Flags, found: _Settings, stop: threading.Event, at_once: threading.Event) -> int:
     # The ports are claimed first, so that one in use is told at once, and opened last.
+    rest_socket = _claim_ports(flags)
+    servers: list[Any] = []
+    core = _core(flags, found, lambda: servers[0].update_health() if servers else None)
+    _import_servers()
+    core.start()
+    _wait_for_first_versions(core, flags, stop)
+    if stop.is_set():
+        return 0
+    if flags.model_config_file and flags.model_config_file_poll_wait_seconds:
+        threading.Thread(target=_follow_config_file, args=(flags, core, stop), name="config", daemon=True).start()
+    servers.append(_grpc_server(flags, found, core))
+    if rest_socket is not None:
+        servers.append(_rest_server(flags, found, core, rest_socket))
+    grpc_port, rest_port = servers[0].port, servers[1].port if servers[1:] else None
+    print(
+        f"ready{_models_line(core)} host={flags.host} port={_or_none(grpc_port)} rest_api_port={_or_none(rest_port)}",
+        flush=True,
+    )
+    stop.wait()
+    _drain(servers, at_once)
+    core.stop(0 if at_once.is_set() else _UNLOAD_SECONDS)
+    _LOGGER.info("stopped")
+    return 0
+
+
+def _claim_ports(flags: Flags) -> Any:
+    """Makes sure that ports and socket can be had; returns that of REST, bound, or None without REST."""
     rest_socket = None if flags.rest_api_port is None else _bind(flags.host, flags.rest_api_port, "--rest_api_port")
     if flags.port:
         _bind(flags.host, flags.port, "--port").close()  # gRPC can't take over a bound socket
     if flags.grpc_socket_path:
         _clear(flags.grpc_socket_path)
-    grpc_server: Any = None
+    return rest_socket
 
-    def update_health() -> None:
-        if grpc_server is not None:
-            grpc_server.update_health()
 
+def _core(flags: Flags, found: _Settings, on_serving: Callable[[], None]) -> ServerCore:
+    """The model manager with the models of the flags, which loads nothing yet."""
     core = ServerCore(
         _loader(flags, found.batching),
         poll_seconds=flags.file_system_poll_wait_seconds,
@@ -105,7 +131,7 @@ def _serve(flags: Flags, found: _Settings, stop: threading.Event, at_once: threa
         max_load_retries=flags.max_num_load_retries,
         load_retry_seconds=flags.load_retry_interval_micros / 1e6,
         labels_before_versions=flags.allow_version_labels_for_unavailable_models,
-        on_serving=update_health,
+        on_serving=on_serving,
     )
     try:
         core.apply(found.models)
@@ -113,24 +139,28 @@ def _serve(flags: Flags, found: _Settings, stop: threading.Event, at_once: threa
         raise SettingsError(
             f"{flags.model_config_file or '--model_base_path'}: {_with_advice(error.message)}"
         ) from None
+    return core
 
+
+def _import_servers() -> None:
+    """Imports TensorFlow and what needs it, which takes seconds."""
     with _stderr_held_back():
         import tensorflow as tf
 
-        from serving.server.grpc_service import GrpcServer
-        from serving.server.rest import RestServer
+        import serving.server.grpc_service
+        import serving.server.rest  # noqa: F401
 
     tf.get_logger().setLevel(logging.ERROR)
     gc.collect()
     gc.freeze()  # what was imported stays: no later collection has to walk through it
-    core.start()
-    _wait_for_first_versions(core, flags, stop)
-    if stop.is_set():
-        return 0
-    if flags.model_config_file and flags.model_config_file_poll_wait_seconds:
-        threading.Thread(target=_follow_config_file, args=(flags, core, stop), name="config", daemon=True).start()
+
+
+def _grpc_server(flags: Flags, found: _Settings, core: ServerCore) -> Any:
+    """The gRPC server, started."""
+    from serving.server.grpc_service import GrpcServer
+
     try:
-        grpc_server = GrpcServer(
+        server = GrpcServer(
             core,
             host=flags.host,
             port=None if flags.grpc_socket_path and not flags.port else flags.port,
@@ -142,38 +172,38 @@ def _serve(flags: Flags, found: _Settings, stop: threading.Event, at_once: threa
         )
     except OSError as error:
         raise _PortError(f"port {flags.port} (--port) can't be opened on {flags.host}: {error}") from None
-    grpc_server.start()
-    rest_server = None
-    if rest_socket is not None:
-        rest_server = RestServer(
-            core,
-            rest_socket,
-            flags.rest_api_num_threads,
-            flags.rest_api_timeout_in_ms / 1000,
-            _MAX_REQUEST_BYTES,
-            metrics_path=found.metrics_path,
-            cors=flags.rest_api_enable_cors_support,
-        )
-        try:
-            rest_server.start()
-        except OSError as error:  # another server claimed the port while both were loading
-            raise _PortError(f"port {flags.rest_api_port} (--rest_api_port) can't be opened: {error}") from None
-    print(
-        f"ready{_models_line(core)} host={flags.host} port={_or_none(grpc_server.port)}"
-        f" rest_api_port={_or_none(None if rest_server is None else rest_server.port)}",
-        flush=True,
+    server.start()
+    return server
+
+
+def _rest_server(flags: Flags, found: _Settings, core: ServerCore, rest_socket: Any) -> Any:
+    """The REST server, started."""
+    from serving.server.rest import RestServer
+
+    server = RestServer(
+        core,
+        rest_socket,
+        flags.rest_api_num_threads,
+        flags.rest_api_timeout_in_ms / 1000,
+        _MAX_REQUEST_BYTES,
+        metrics_path=found.metrics_path,
+        cors=flags.rest_api_enable_cors_support,
     )
-    stop.wait()
+    try:
+        server.start()
+    except OSError as error:  # another server claimed the port while both were loading
+        raise _PortError(f"port {flags.rest_api_port} (--rest_api_port) can't be opened: {error}") from None
+    return server
+
+
+def _drain(servers: Sequence[Any], at_once: threading.Event) -> None:
+    """Lets the requests that run end, but not beyond the grace, nor a second signal."""
     _LOGGER.info("stopping: no new requests, those that run may end")
-    servers = [server for server in (grpc_server, rest_server) if server]
     stopping = [threading.Thread(target=server.stop, args=(_GRACE_SECONDS,), daemon=True) for server in servers]
     for thread in stopping:
         thread.start()
     while any(thread.is_alive() for thread in stopping) and not at_once.wait(0.02):
         pass
-    core.stop(0 if at_once.is_set() else _UNLOAD_SECONDS)
-    _LOGGER.info("stopped")
-    return 0
 
 
 def _read_settings(flags: Flags) -> _Settings:
