@@ -207,7 +207,7 @@ def ours(
 
     from components.examples.reading import padded, scalars
     from components.trainer.component import TRAINING_REPORT
-    from pipeline.model import training
+    from pipeline.model import fit as training
     from pipeline.model.settings import TrainingSettings
 
     # Without its checkpoints, from which the training would go on.

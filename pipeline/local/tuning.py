@@ -108,7 +108,7 @@ def _trainer(seed: int, **inputs: Any) -> Train:
     import tensorflow as tf
     import tf_keras as keras
 
-    from pipeline.model import training
+    from pipeline.model import fit as training
 
     data = training.read_data(**inputs)
 

@@ -67,7 +67,7 @@ def _train(arguments: dict[str, Any]) -> None:
 
     # Before anything else is done with TensorFlow.
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    from pipeline.model import training
+    from pipeline.model import fit as training
     from pipeline.model.workers import distributed
 
     training.train_and_export(SimpleNamespace(**arguments), strategy)

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.errors import InputError
+from pipeline.model.fit import batches
 from pipeline.model.reading import Events, Log, content_hash, read_log, with_other_items
 from pipeline.model.towers import SideFeature
-from pipeline.model.training import batches
 
 HISTORY = 3
 GENRES = SideFeature("genres", False, 9)

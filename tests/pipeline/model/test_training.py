@@ -18,7 +18,8 @@ from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from components.errors import InputError
 from components.examples.reading import read_columns, scalars
-from pipeline.model import preprocessing, training
+from pipeline.model import fit as training
+from pipeline.model import preprocessing
 from pipeline.model.checkpoint import Checkpoint
 from pipeline.model.preprocessing import FIRST
 from pipeline.model.reading import Log, read_log

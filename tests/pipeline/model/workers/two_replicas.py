@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipeline.model import training
+from pipeline.model import fit as training
 from pipeline.model.reading import Events, Log
 from pipeline.model.settings import ModelSettings, TrainingSettings
 from pipeline.model.towers import ItemFeatures, SideFeature, TwoTowerModel, Vocabulary
