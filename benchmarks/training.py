@@ -207,15 +207,17 @@ def ours(
 
     from components.examples.reading import padded, scalars
     from components.trainer.component import TRAINING_REPORT
-    from pipeline.model import fit as training
+    from pipeline.model.inputs import read_data
     from pipeline.model.settings import TrainingSettings
+    from pipeline.model.trainer import run_fn
+    from pipeline.model.validation import held_out
 
     # Without its checkpoints, from which the training would go on.
     config = {**inputs["custom_config"], "seed": seed, "checkpoints": None}
     paths = {name: inputs[name] for name in ("examples", "catalogue", "catalogue_graph")}
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        training.run_fn(
+        run_fn(
             SimpleNamespace(
                 **paths,
                 transform_graph_path=inputs["transform_graph"],
@@ -231,10 +233,10 @@ def ours(
             if passes is not None:
                 passes += epochs
         towers = tf.saved_model.load(os.path.join(folder, "model")).signatures
-    data = training.read_data(**paths, transform_graph=inputs["transform_graph"], custom_config=config)
+    data = read_data(**paths, transform_graph=inputs["transform_graph"], custom_config=config)
     settings = TrainingSettings.model_validate(config["training"])
     [log] = [part() for part in data.events.parts]
-    events = len(log) - len(training.held_out(log, data.hold_out, settings))
+    events = len(log) - len(held_out(log, data.hold_out, settings))
     candidates = towers["candidate"](examples=tf.constant(_records(inputs["items"], "catalogue")))
     embedding, bias = candidates["embedding"].numpy(), candidates["bias"].numpy()
 

@@ -121,7 +121,7 @@ def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, Runti
     ).with_id("CatalogueTransform")
     # Trains the two towers.
     trainer = Trainer(
-        run_fn="pipeline.model.fit.run_fn",
+        run_fn="pipeline.model.trainer.run_fn",
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         catalogue=catalogue_transform.outputs["transformed_examples"],

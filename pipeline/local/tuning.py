@@ -108,13 +108,14 @@ def _trainer(seed: int, **inputs: Any) -> Train:
     import tensorflow as tf
     import tf_keras as keras
 
-    from pipeline.model import fit as training
+    from pipeline.model.fit import validate
+    from pipeline.model.inputs import read_data
 
-    data = training.read_data(**inputs)
+    data = read_data(**inputs)
 
     def train(model: ModelSettings, settings: TrainingSettings, on_epoch: OnEpoch) -> object:
         try:
-            return training.validate(data, model, settings, seed, on_epoch=on_epoch)
+            return validate(data, model, settings, seed, on_epoch=on_epoch)
         except tf.errors.ResourceExhaustedError as error:
             raise MemoryError(str(error)) from error
         finally:

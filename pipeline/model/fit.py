@@ -1,4 +1,4 @@
-"""Trainer's `run_fn`: reads what Transform made, trains the two towers, exports them.
+"""Fits the two towers: passes over the events, with early stopping, and again over all of them.
 
 The number of passes is chosen on training events that are held back, by a metric from exact scores of all items; the
 test split never comes near this module.
@@ -6,59 +6,29 @@ test split never comes near this module.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_transform as tft
 import tf_keras as keras
 
 from components.errors import InputError
-from components.examples.reading import ragged, read_columns, scalars
 from components.progress import progress
-from components.trainer.component import TRAINING_REPORT
-from pipeline.code import digest
 from pipeline.model.checkpoint import Checkpoint, get_state, set_state
-from pipeline.model.export import TIMESTAMP, export_towers
+from pipeline.model.fit_ranker import fit_ranker
+from pipeline.model.inputs import TrainingData
 from pipeline.model.optimizers import make_optimizer
-from pipeline.model.preprocessing import (
-    FIRST,
-    ITEM_COUNTS,
-    ITEM_VOCABULARY,
-    QUERY_PREFIX,
-    TIME_FEATURES,
-    UNKNOWN,
-    USER_VOCABULARY,
-)
-from pipeline.model.ranker import Ranker, fit_ranker, ranking_metrics
-from pipeline.model.reading import Events, Log, content_hash, pad, read_log, with_other_items
+from pipeline.model.ranker import Ranker
+from pipeline.model.reading import Log, with_other_items
 from pipeline.model.settings import ModelSettings, TrainingSettings
-from pipeline.model.summary import as_text, summarize
-from pipeline.model.towers import ItemFeatures, SideFeature, TwoTowerModel, Vocabulary
-from pipeline.model.workers import cluster, distributed
-
-_SCORES = 1 << 26
-"""Scores of all items that are held at a time: 256 MiB."""
+from pipeline.model.towers import TwoTowerModel
+from pipeline.model.validation import exact_ranks, held_back, ranking_metrics, split
+from pipeline.model.workers import distributed
 
 Epoch = dict[str, float]
 """What one pass came to: `epoch` from 1, `loss`, `seconds`, and on the validation events `hit@10` and `ndcg@10`."""
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """All that a training needs of the data."""
-
-    events: Log
-    vocabulary: Vocabulary
-    hold_out: str
-    """Which events are held back for validation: `latest`, `last_of_user` or `any`."""
 
 
 @dataclass(frozen=True)
@@ -71,128 +41,6 @@ class Trained:
     ranker: Ranker | None = None
     ranking: list[Epoch] = field(default_factory=list)
     """What the ranker's passes came to; epoch 0 is the retrieval alone."""
-
-
-def run_fn(fn_args: Any) -> None:
-    """Trains and exports the towers, on several workers if settings or environment say so.
-
-    Args:
-        fn_args: TFX's `FnArgs` as `components.trainer` extends it.
-    """
-    if not cluster.train_on_workers(fn_args):
-        train_and_export(fn_args, tf.distribute.get_strategy())
-
-
-def train_and_export(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
-    """Trains in this process, which may be one of several workers; only the chief of these writes.
-
-    Args:
-        fn_args: As for `run_fn`.
-        strategy: Says how the work is shared.
-    """
-    config = fn_args.custom_config
-    model_settings = ModelSettings.model_validate(config["model"])
-    settings = TrainingSettings.model_validate(config["training"])
-    if "epochs" in config:
-        settings = settings.model_copy(update={"epochs": config["epochs"]})
-    data = read_data(fn_args.examples, fn_args.transform_graph_path, fn_args.catalogue, fn_args.catalogue_graph, config)
-    checkpoint = None
-    if settings.checkpoints and config.get("checkpoints"):
-        inputs = json.dumps([digest(__name__), config, fn_args.examples, fn_args.catalogue], sort_keys=True)
-        directory = os.path.join(config["checkpoints"], hashlib.sha256(inputs.encode()).hexdigest()[:16])
-        checkpoint = Checkpoint(directory, distributed.is_chief(strategy))
-    _check_alike(strategy, config, data, checkpoint)
-    trained = train(data, model_settings, settings, config["seed"], fn_args.model_run_dir, checkpoint, strategy)
-    if not distributed.is_chief(strategy):
-        return
-    model, history = trained.model, trained.history
-    export_towers(
-        model,
-        tft.TFTransformOutput(fn_args.transform_graph_path),
-        tft.TFTransformOutput(fn_args.catalogue_graph),
-        data.vocabulary,
-        {**config["query_features"], **({TIMESTAMP: TIMESTAMP} if model_settings.time_features else {})},
-        config["user_features"],
-        fn_args.serving_model_dir,
-        trained.ranker,
-        model_settings.ranking.candidates,
-    )
-    best = best_epoch(history, settings)
-    ranker_weights = trained.ranker.trainable_weights if trained.ranker else []
-    layers = summarize([*model.trainable_weights, *ranker_weights])
-    logging.getLogger(__name__).info("the model:\n%s", as_text(layers))
-    report = {
-        "summary": (
-            f"{data.events.size:,} events, {data.vocabulary.num_items:,} items, {settings.loss.replace('_', '-')} "
-            f"softmax; best of {len(history)} epochs: {best['epoch']} (validation hit@10 {best['hit@10']:.3f}, "
-            f"NDCG@10 {best['ndcg@10']:.3f}){_ranking_summary(trained.ranking)}"
-        ),
-        "workers": strategy.num_replicas_in_sync,
-        "parameters": sum(part["parameters"] for part in layers),
-        "layers": layers,
-        "epochs": history,
-        **({"ranking": trained.ranking} if trained.ranker else {}),
-    }
-    with tf.io.gfile.GFile(os.path.join(fn_args.model_run_dir, TRAINING_REPORT), "w") as file:
-        json.dump(report, file, indent=2)
-    if checkpoint:
-        checkpoint.remove()
-
-
-def _check_alike(
-    strategy: tf.distribute.Strategy, config: Mapping[str, Any], data: TrainingData, checkpoint: Checkpoint | None
-) -> None:
-    """Waits for all workers, which must be about to do the same: else they would train apart, or wait for ever."""
-    done = (checkpoint.history, checkpoint.refit) if checkpoint else ()
-    same = [digest(__name__), config, data.events.size, data.vocabulary.num_items, done]
-    if not distributed.meet(strategy, json.dumps(same, sort_keys=True, default=str)):
-        raise InputError(
-            "the workers have different code, settings, data or checkpoints: start all of them again, from the same "
-            "version of the code, with the same config and the same shared folders"
-        )
-
-
-def _ranking_summary(passes: list[Epoch]) -> str:
-    """What the second stage did for the retrieval, if there is one."""
-    if not passes:
-        return ""
-    before, after = passes[0]["ndcg@10"], max(epoch["ndcg@10"] for epoch in passes)
-    return f"; ranking: NDCG@10 {before:.4f} to {after:.4f}" if after > before else "; ranking: no gain, left out"
-
-
-def read_data(
-    examples: str, transform_graph: str, catalogue: str, catalogue_graph: str, custom_config: Mapping[str, Any]
-) -> TrainingData:
-    """Reads what the two Transforms left.
-
-    Args:
-        examples: URI of the transformed events.
-        transform_graph: URI of their graph.
-        catalogue: URI of the transformed items.
-        catalogue_graph: URI of their graph.
-        custom_config: As `create_pipeline` gives it to the Trainer.
-    """
-    graph = tft.TFTransformOutput(transform_graph)
-    items, counts = read_vocabulary(graph)
-    candidate_features = side_features(custom_config["features"], tft.TFTransformOutput(catalogue_graph), "")
-    settings = custom_config["model"]
-    in_memory = TrainingSettings.model_validate(custom_config["training"]).events_in_memory
-    query_features = side_features(custom_config["query_features"], graph, QUERY_PREFIX) + tuple(
-        SideFeature(name, False, TIME_FEATURES[name][1]) for name in settings["time_features"]
-    )
-    max_history = custom_config["max_history"]
-    return TrainingData(
-        events=read_log(examples, max_history, query_features, settings["user_id"], in_memory),
-        vocabulary=Vocabulary(
-            counts=counts,
-            item_features=read_item_features(catalogue, candidate_features, items),
-            candidate_features=candidate_features,
-            query_features=query_features,
-            num_users=graph.vocabulary_size_by_name(USER_VOCABULARY) if settings["user_id"] else 0,
-            max_history=max_history,
-        ),
-        hold_out=custom_config["hold_out"],
-    )
 
 
 def train(
@@ -236,7 +84,7 @@ def train(
     trained = Trained(model, history)
     best = [weight.numpy() for weight in model.trainable_weights] if ranking.enabled else []
     if ranking.enabled and chief:
-        unseen = _held_back(data, settings, ranking.queries)
+        unseen = held_back(data, settings, ranking.queries)
         ranker, passes = fit_ranker(model, data.vocabulary.counts, unseen, ranking, seed)
         trained = Trained(model, history, ranker, passes)
     if settings.refit and data.events.size > 1:
@@ -276,26 +124,6 @@ def best_epoch(history: list[Epoch], settings: TrainingSettings) -> Epoch:
     return max(history, key=lambda epoch: epoch[settings.stop_on])
 
 
-def held_out(events: Events, hold_out: str, settings: TrainingSettings) -> np.ndarray:
-    """Rows, ascending, of the events to validate on.
-
-    Args:
-        events: The training events.
-        hold_out: `latest`: the latest ones. `last_of_user`: each user's last, as many users as are wanted. `any`:
-            evenly spread by what they hold.
-        settings: Says how many.
-    """
-    count = max(1, round(len(events) * settings.validation_fraction))
-    if hold_out == "latest":
-        return np.arange(len(events) - count, len(events))
-    if hold_out == "last_of_user":
-        last = len(events) - 1 - np.unique(events.user[::-1], return_index=True)[1]
-        rows = last[np.argsort(events.user[last], kind="stable")]
-    else:
-        rows = np.argsort(content_hash(events), kind="stable")
-    return np.sort(rows[:count])
-
-
 def _compiled(
     data: TrainingData, model_settings: ModelSettings, settings: TrainingSettings, seed: int
 ) -> TwoTowerModel:
@@ -325,8 +153,8 @@ def _fit_until_best(
     Returns:
         All passes.
     """
-    events = data.events.map(lambda part: _split(part, data.hold_out, settings)[0])
-    queries = _held_back(data, settings, settings.validation_queries)
+    events = data.events.map(lambda part: split(part, data.hold_out, settings)[0])
+    queries = held_back(data, settings, settings.validation_queries)
     queries = queries.take(np.unique(np.linspace(0, len(queries) - 1, settings.validation_queries).astype(int)))
     history: list[Epoch] = []
     average = _Average(settings.average)
@@ -360,22 +188,6 @@ def _fit_until_best(
             break
     _assign(model, best)
     return history
-
-
-def _held_back(data: TrainingData, settings: TrainingSettings, count: int) -> Events:
-    """The events held back; of a log in parts about `count` of them."""
-    return data.events.sample(lambda part: _split(part, data.hold_out, settings)[1], count)
-
-
-def _split(part: Events, hold_out: str, settings: TrainingSettings) -> tuple[Events, Events]:
-    """A part's events to train on and those held back, with the histories that they are learned from."""
-    rows = held_out(part, hold_out, settings)
-    kept = np.ones(len(part), bool)
-    kept[rows] = len(part) == 1  # one event: nothing to validate on but itself
-    events, queries = part.take(kept), part.take(rows)
-    if settings.histories == "others":
-        return with_other_items(events, events), with_other_items(queries, events)
-    return events, queries
 
 
 class _Average:
@@ -452,50 +264,3 @@ def batches(log: Log, batch_size: int, seed: int, epoch: int) -> tf.data.Dataset
     # Where Keras doesn't know how many there are it begins a step too many, which the model counts.
     count = tf.data.experimental.assert_cardinality(log.steps(batch_size))
     return dataset.apply(count).prefetch(2).with_options(options)
-
-
-def exact_ranks(model: TwoTowerModel, events: Events, batch_size: int | None = None) -> np.ndarray:
-    """Rank [N] int, 0 the best, of each event's item among all items that are not in its history."""
-    embedding, bias = model.vocabulary_embeddings()
-    batch_size = batch_size or max(1, min(1024, _SCORES // len(bias)))
-    ranks = []
-    for start in range(0, len(events), batch_size):
-        batch = events.take(slice(start, start + batch_size))
-        query = model.query_tower({name: tf.constant(column) for name, column in batch.inputs.items()})
-        scores = (tf.matmul(query, embedding, transpose_b=True) + bias).numpy()
-        true = scores[np.arange(len(batch)), batch.item - FIRST]
-        history = batch.inputs["history"]
-        row, place = np.nonzero(history > UNKNOWN)
-        scores[row, history[row, place] - FIRST] = -np.inf
-        # Not >, for which a diverged model's NaN would be the best of ranks.
-        ranks.append((~(scores <= true[:, np.newaxis])).sum(axis=1))
-    return np.concatenate(ranks)
-
-
-def side_features(types: Mapping[str, str], graph: tft.TFTransformOutput, prefix: str) -> tuple[SideFeature, ...]:
-    """What a tower must know of features, from their types and the vocabularies in `graph`."""
-    return tuple(
-        SideFeature(name, kind == "number", 0 if kind == "number" else graph.vocabulary_size_by_name(prefix + name))
-        for name, kind in types.items()
-    )
-
-
-def read_vocabulary(graph: tft.TFTransformOutput) -> tuple[list[bytes], np.ndarray]:
-    """The items of the training events, most frequent first, and their counts [N] int64."""
-    vocabulary = graph.vocabulary_by_name(ITEM_VOCABULARY)
-    counts = {}
-    for line in graph.vocabulary_by_name(ITEM_COUNTS):
-        count, item = line.split(b" ", 1)
-        counts[item] = int(count)
-    return vocabulary, np.array([counts[item] for item in vocabulary], np.int64)
-
-
-def read_item_features(catalogue: str, features: tuple[SideFeature, ...], vocabulary: list[bytes]) -> ItemFeatures:
-    """The side features of the vocabulary's items, in its order, from the transformed catalogue at URI `catalogue`."""
-    types = {f.name: float if f.is_number else int for f in features}
-    table = read_columns(catalogue, "catalogue", {"item_id": bytes, **types})
-    row_of = {item: row for row, item in enumerate(scalars(table, "item_id"))}
-    rows = np.array([row_of[item] for item in vocabulary])
-    return ItemFeatures(
-        {f.name: scalars(table, f.name) if f.is_number else pad(*ragged(table, f.name)) for f in features}
-    ).take(rows)

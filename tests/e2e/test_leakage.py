@@ -86,7 +86,7 @@ def test_histories_hold_what_came_before_and_nothing_else(examples: dict[str, li
 def test_vocabulary_and_counts_are_of_the_training_events(first_run: Small, training: list[Event]) -> None:
     import tensorflow_transform as tft
 
-    from pipeline.model.fit import read_vocabulary
+    from pipeline.model.inputs import read_vocabulary
 
     graph = tft.TFTransformOutput(first_run.artifact("Transform", "transform_graph").uri)
     vocabulary, counts = read_vocabulary(graph)

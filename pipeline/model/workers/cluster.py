@@ -130,7 +130,7 @@ def train_on_workers(fn_args: Any) -> bool:
     """Trains in processes of their own, if `TF_CONFIG` or `training.workers` ask for more than one worker.
 
     Args:
-        fn_args: As for `pipeline.model.fit.run_fn`.
+        fn_args: As for `pipeline.model.trainer.run_fn`.
 
     Returns:
         Whether it did; else the caller is the only worker.

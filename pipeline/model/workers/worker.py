@@ -67,10 +67,10 @@ def _train(arguments: dict[str, Any]) -> None:
 
     # Before anything else is done with TensorFlow.
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    from pipeline.model import fit as training
+    from pipeline.model import trainer
     from pipeline.model.workers import distributed
 
-    training.train_and_export(SimpleNamespace(**arguments), strategy)
+    trainer.train_and_export(SimpleNamespace(**arguments), strategy)
     # The others stay until the chief has written: when a worker leaves, TensorFlow fails on the rest.
     distributed.meet(strategy, "done")
 

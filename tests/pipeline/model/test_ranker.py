@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.model import ranker as ranker_module
-from pipeline.model.ranker import NUM_FEATURES, Lists, Ranker, RankingLoss, features, ranking_metrics, ranks
+from pipeline.model import fit_ranker
+from pipeline.model.fit_ranker import Lists, ranks
+from pipeline.model.ranker import NUM_FEATURES, Ranker, RankingLoss, features
 from pipeline.model.settings import RankingSettings
+from pipeline.model.validation import ranking_metrics
 
 
 def test_what_the_ranker_sees() -> None:
@@ -116,7 +118,7 @@ def test_it_learns_what_the_retrieval_does_not_know(loss: str) -> None:
     unseen = lists(200, seed=2, hint=3)
     figures = [
         ranking_metrics(ranks(unseen, ranker))["ndcg@10"]
-        for _, _, ranker in ranker_module._passes(lists(500, seed=1, hint=3), settings, 7, 5)
+        for _, _, ranker in fit_ranker._passes(lists(500, seed=1, hint=3), settings, 7, 5)
     ]
     assert len(figures) == 6
     assert figures[0] < 0.6 < 0.8 < figures[-1]
@@ -124,7 +126,7 @@ def test_it_learns_what_the_retrieval_does_not_know(loss: str) -> None:
 
 def test_the_same_seed_learns_the_same() -> None:
     def weights(seed: int) -> list[np.ndarray]:
-        *_, (_, _, ranker) = ranker_module._passes(lists(100, seed=1, hint=2), RankingSettings(), seed, 2)
+        *_, (_, _, ranker) = fit_ranker._passes(lists(100, seed=1, hint=2), RankingSettings(), seed, 2)
         return ranker.get_weights()
 
     first, again, other = weights(1), weights(1), weights(2)
@@ -137,9 +139,9 @@ def test_what_does_not_help_is_left_out(monkeypatch: pytest.MonkeyPatch, hint: f
     found = lists(600, seed=1, hint=hint)
     if not hint:
         found.place[:] = 0  # the retrieval is right each time
-    monkeypatch.setattr(ranker_module, "retrieve", lambda model, popularity, events, candidates: found)
+    monkeypatch.setattr(fit_ranker, "retrieve", lambda model, popularity, events, candidates: found)
     settings = RankingSettings(learning_rate=0.03, epochs=3)
-    ranker, history = ranker_module.fit_ranker(None, None, _Any(), settings, seed=1)  # type: ignore[arg-type]
+    ranker, history = fit_ranker.fit_ranker(None, None, _Any(), settings, seed=1)  # type: ignore[arg-type]
     assert [epoch["epoch"] for epoch in history] == [0, 1, 2, 3]
     assert (history[-1]["ndcg@10"] > history[0]["ndcg@10"]) is gain
     assert bool(np.any(ranker(tf.constant(found.features)).numpy())) is gain
@@ -158,6 +160,6 @@ class _Any:
 def test_lists_without_the_item_teach_nothing() -> None:
     none = lists(20, seed=1, hint=3)
     none.place[:] = -1
-    [(epoch, loss, ranker)] = list(ranker_module._passes(none, RankingSettings(), 1, 3))
+    [(epoch, loss, ranker)] = list(fit_ranker._passes(none, RankingSettings(), 1, 3))
     assert (epoch, loss) == (0, 0.0)
     assert not np.any(ranker(tf.constant(none.features)).numpy())

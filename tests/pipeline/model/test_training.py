@@ -18,8 +18,7 @@ from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from components.errors import InputError
 from components.examples.reading import read_columns, scalars
-from pipeline.model import fit as training
-from pipeline.model import preprocessing
+from pipeline.model import fit, inputs, preprocessing, trainer, validation
 from pipeline.model.checkpoint import Checkpoint
 from pipeline.model.preprocessing import FIRST
 from pipeline.model.reading import Log, read_log
@@ -142,19 +141,19 @@ def fn_args(
 @pytest.fixture(scope="module")
 def trained(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("trained")
-    training.run_fn(fn_args(workspace, output))
+    trainer.run_fn(fn_args(workspace, output))
     return output
 
 
 def test_vocabulary_is_ordered_by_frequency_with_its_counts(workspace: Path) -> None:
-    vocabulary, counts = training.read_vocabulary(tft.TFTransformOutput(str(workspace / "events" / "graph")))
+    vocabulary, counts = inputs.read_vocabulary(tft.TFTransformOutput(str(workspace / "events" / "graph")))
     assert vocabulary[0] == ITEMS[0].encode()
     assert set(vocabulary) == {item.encode() for item in ITEMS}
     assert counts.tolist() == [48, 40, 40, 40, 40, 40]
 
 
 def test_events_become_indices_in_the_order_of_time(workspace: Path) -> None:
-    vocabulary, _ = training.read_vocabulary(tft.TFTransformOutput(str(workspace / "events" / "graph")))
+    vocabulary, _ = inputs.read_vocabulary(tft.TFTransformOutput(str(workspace / "events" / "graph")))
     read = read_log(str(workspace / "events" / "examples"), max_history=1).parts[0]()
     index = {item.decode(): FIRST + n for n, item in enumerate(vocabulary)}
     expected = events()
@@ -246,7 +245,7 @@ def test_an_item_without_events_is_described_by_its_features(trained: Path) -> N
 def test_held_out_events(hold_out: str, fraction: float, rows: list[int]) -> None:
     some = some_events([1, 2, 3, 1, 2, 3, 1, 2, 3, 1], [2] * 10)
     settings = TrainingSettings(validation_fraction=fraction)
-    assert training.held_out(some, hold_out, settings).tolist() == rows
+    assert validation.held_out(some, hold_out, settings).tolist() == rows
 
 
 def test_any_held_out_events_are_the_same_wherever_they_stand() -> None:
@@ -254,8 +253,8 @@ def test_any_held_out_events_are_the_same_wherever_they_stand() -> None:
     some = some_events(rng.integers(0, 9, 50).tolist(), rng.integers(2, 99, 50).tolist())
     settings = TrainingSettings(validation_fraction=0.2)
     order = rng.permutation(50)
-    one = some.take(training.held_out(some, "any", settings))
-    other = some.take(order).take(training.held_out(some.take(order), "any", settings))
+    one = some.take(validation.held_out(some, "any", settings))
+    other = some.take(order).take(validation.held_out(some.take(order), "any", settings))
     assert len(one) == 10
     assert set(one.row.tolist()) == set(other.row.tolist())
 
@@ -264,9 +263,7 @@ def test_batches_are_a_function_of_seed_and_epoch() -> None:
     some = some_events([1] * 20, list(range(2, 22)))
 
     def order(seed: int, epoch: int) -> list[int]:
-        return [
-            item for batch in training.batches(Log.of(some), 8, seed, epoch) for item in batch["item"].numpy().tolist()
-        ]
+        return [item for batch in fit.batches(Log.of(some), 8, seed, epoch) for item in batch["item"].numpy().tolist()]
 
     assert sorted(order(1, 0)) == list(range(2, 22))
     assert order(1, 0) == order(1, 0)
@@ -281,7 +278,7 @@ IN_CONTEXT = {"query_features": ("device", "age"), "time_features": ("hour", "we
 def in_context(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The signature `query` of towers that take a context."""
     output = tmp_path_factory.mktemp("in_context")
-    training.run_fn(fn_args(workspace, output, IN_CONTEXT, epochs=2))
+    trainer.run_fn(fn_args(workspace, output, IN_CONTEXT, epochs=2))
     manifest = json.loads((output / "model" / "assets.extra" / "towers.json").read_text())
     assert manifest == {
         "context": [
@@ -347,12 +344,12 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
 ) -> None:
     noise = {"history_dropout": 0.3, "dropout": 0.3}
     args = fn_args(workspace, tmp_path, {**noise, "ranking": {"enabled": ranking}}, epochs=4, patience=9, refit=refit)
-    data = training.read_data(
+    data = inputs.read_data(
         args.examples, args.transform_graph_path, args.catalogue, args.catalogue_graph, args.custom_config
     )
 
     def weights(checkpoint: Checkpoint | None) -> list[np.ndarray]:
-        trained = training.train(
+        trained = fit.train(
             data,
             ModelSettings(**args.custom_config["model"]),
             TrainingSettings(**args.custom_config["training"]),
@@ -380,7 +377,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
     )
     resumed = weights(Checkpoint(str(tmp_path / "state")))
     # As many passes as the undisturbed training, the stopped one among them.
-    best = training.best_epoch(Checkpoint(str(tmp_path / "state")).history, TrainingSettings())["epoch"]
+    best = fit.best_epoch(Checkpoint(str(tmp_path / "state")).history, TrainingSettings())["epoch"]
     assert len(saved) == 4 + (best if refit else 0)
     for one, other in zip(undisturbed, resumed):
         assert np.array_equal(one, other)
@@ -391,7 +388,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
 )
 def test_the_average_is_exponential_and_unbiased(passes: int, expected: float) -> None:
     weight = tf.Variable(0.0)
-    average = training._Average(0.5)
+    average = fit._Average(0.5)
     for value in (10.0, 20.0, 60.0)[:passes]:
         weight.assign(value)
         average.add(SimpleNamespace(trainable_weights=[weight]))
@@ -410,7 +407,7 @@ def test_no_checkpoint_is_left_behind(trained: Path) -> None:
 
 def test_a_diverged_training_says_so(workspace: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"training diverged: .* lower training.learning_rate \(now 1e\+38\)"):
-        training.run_fn(fn_args(workspace, tmp_path, learning_rate=1e38))
+        trainer.run_fn(fn_args(workspace, tmp_path, learning_rate=1e38))
     assert not (tmp_path / "model").exists()
 
 
@@ -422,28 +419,28 @@ def test_scores_that_are_no_numbers_are_the_worst_ranks() -> None:
     model.candidate_tower._bias.assign([0.0, 0.0, np.nan, 2.0, 1.0])
     model.query_tower({"history": few.inputs["history"]})
     model.query_tower._nothing.assign([0.0, 0.0])
-    assert training.exact_ranks(model, few).tolist() == [3, 1, 2]
+    assert validation.exact_ranks(model, few).tolist() == [3, 1, 2]
 
 
 def test_validation_calls_back_and_can_be_stopped(workspace: Path, tmp_path: Path) -> None:
     args = fn_args(workspace, tmp_path)
-    data = training.read_data(
+    data = inputs.read_data(
         args.examples, args.transform_graph_path, args.catalogue, args.catalogue_graph, args.custom_config
     )
     model, settings = ModelSettings(dim=4), TrainingSettings(epochs=3, patience=3, batch_size=32)
-    seen: list[training.Epoch] = []
-    assert training.validate(data, model, settings, 1, seen.append) == seen
+    seen: list[fit.Epoch] = []
+    assert fit.validate(data, model, settings, 1, seen.append) == seen
     assert len(seen) == 3
 
-    def stop(epoch: training.Epoch) -> None:
+    def stop(epoch: fit.Epoch) -> None:
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        training.validate(data, model, settings, 1, stop)
+        fit.validate(data, model, settings, 1, stop)
 
 
 def test_training_is_repeatable(workspace: Path, trained: Path, tmp_path: Path) -> None:
-    training.run_fn(fn_args(workspace, tmp_path))
+    trainer.run_fn(fn_args(workspace, tmp_path))
     first, second = (tf.saved_model.load(str(root / "model")) for root in (trained, tmp_path))
     _, a = rank(first, [[ITEMS[0]], []])
     _, b = rank(second, [[ITEMS[0]], []])
@@ -460,7 +457,7 @@ def test_report_tells_the_epochs(trained: Path) -> None:
 def test_a_log_in_parts_trains_alike_each_time(workspace: Path, tmp_path: Path) -> None:
     reports = []
     for name in ("one", "other"):
-        training.run_fn(fn_args(workspace, tmp_path / name, epochs=2, events_in_memory=100))
+        trainer.run_fn(fn_args(workspace, tmp_path / name, epochs=2, events_in_memory=100))
         reports.append(json.loads((tmp_path / name / "run" / "training.json").read_text()))
     metrics = [[(epoch["loss"], epoch["ndcg@10"]) for epoch in report["epochs"]] for report in reports]
     assert reports[0]["summary"].startswith("248 events, 6 items")
@@ -471,7 +468,7 @@ def test_a_log_in_parts_trains_alike_each_time(workspace: Path, tmp_path: Path) 
 
 def test_training_stops_early_and_keeps_the_best_epoch(workspace: Path, tmp_path: Path) -> None:
     # So large a step ruins the model, so that a later epoch is not better for long.
-    training.run_fn(fn_args(workspace, tmp_path, epochs=50, patience=1, learning_rate=3.0))
+    trainer.run_fn(fn_args(workspace, tmp_path, epochs=50, patience=1, learning_rate=3.0))
     report = json.loads((tmp_path / "run" / "training.json").read_text())
     assert len(report["epochs"]) < 50
 
@@ -481,9 +478,9 @@ def test_training_stops_early_and_keeps_the_best_epoch(workspace: Path, tmp_path
 def test_so_few_events_still_train(events_left: int, hold_out: str, tmp_path: Path) -> None:
     few = some_events([1] * events_left, [FIRST] * events_left)
     vocabulary = Vocabulary(np.array([1]), ItemFeatures({}), (), (), num_users=0, max_history=2)
-    data = training.TrainingData(Log.of(few), vocabulary, hold_out)
-    trained = training.train(data, ModelSettings(dim=2), TrainingSettings(epochs=1), 1, str(tmp_path))
-    assert training.exact_ranks(trained.model, few).tolist() == [0] * events_left
+    data = inputs.TrainingData(Log.of(few), vocabulary, hold_out)
+    trained = fit.train(data, ModelSettings(dim=2), TrainingSettings(epochs=1), 1, str(tmp_path))
+    assert validation.exact_ranks(trained.model, few).tolist() == [0] * events_left
     assert len(trained.history) == 1
 
 

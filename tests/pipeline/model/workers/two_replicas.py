@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipeline.model import fit as training
+from pipeline.model.fit import train
+from pipeline.model.inputs import TrainingData
 from pipeline.model.reading import Events, Log
 from pipeline.model.settings import ModelSettings, TrainingSettings
 from pipeline.model.towers import ItemFeatures, SideFeature, TwoTowerModel, Vocabulary
@@ -31,7 +32,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-def make_data() -> training.TrainingData:
+def make_data() -> TrainingData:
     """Events of 11 items and 5 users, with features of both; weights differ."""
     rng = np.random.default_rng(0)
     inputs = {
@@ -51,7 +52,7 @@ def make_data() -> training.TrainingData:
         USERS,
         4,
     )
-    return training.TrainingData(Log.of(events), vocabulary, "latest")
+    return TrainingData(Log.of(events), vocabulary, "latest")
 
 
 def gradients(model: TwoTowerModel, batch: dict[str, Any]) -> tuple[Any, list[Any]]:
@@ -78,7 +79,7 @@ def compare(case: str, strategy: tf.distribute.Strategy) -> dict[str, float]:
     settings = TrainingSettings(batch_size=8, epochs=2, patience=9, refit=False, **changes)
     data = make_data()
     trained = [
-        training.train(data, model_settings, settings, 3, tempfile.mkdtemp(), None, each)
+        train(data, model_settings, settings, 3, tempfile.mkdtemp(), None, each)
         for each in (tf.distribute.get_strategy(), strategy)
     ]
     one, two = (each.model for each in trained)

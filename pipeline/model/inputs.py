@@ -1,0 +1,90 @@
+"""What a training reads of the Transforms' outputs: events, vocabulary and side features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow_transform as tft
+
+from components.examples.reading import ragged, read_columns, scalars
+from pipeline.model.preprocessing import ITEM_COUNTS, ITEM_VOCABULARY, QUERY_PREFIX, TIME_FEATURES, USER_VOCABULARY
+from pipeline.model.reading import Log, pad, read_log
+from pipeline.model.settings import TrainingSettings
+from pipeline.model.towers import ItemFeatures, SideFeature, Vocabulary
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """All that a training needs of the data."""
+
+    events: Log
+    vocabulary: Vocabulary
+    hold_out: str
+    """Which events are held back for validation: `latest`, `last_of_user` or `any`."""
+
+
+def read_data(
+    examples: str, transform_graph: str, catalogue: str, catalogue_graph: str, custom_config: Mapping[str, Any]
+) -> TrainingData:
+    """Reads what the two Transforms left.
+
+    Args:
+        examples: URI of the transformed events.
+        transform_graph: URI of their graph.
+        catalogue: URI of the transformed items.
+        catalogue_graph: URI of their graph.
+        custom_config: As `create_pipeline` gives it to the Trainer.
+    """
+    graph = tft.TFTransformOutput(transform_graph)
+    items, counts = read_vocabulary(graph)
+    candidate_features = side_features(custom_config["features"], tft.TFTransformOutput(catalogue_graph), "")
+    settings = custom_config["model"]
+    in_memory = TrainingSettings.model_validate(custom_config["training"]).events_in_memory
+    query_features = side_features(custom_config["query_features"], graph, QUERY_PREFIX) + tuple(
+        SideFeature(name, False, TIME_FEATURES[name][1]) for name in settings["time_features"]
+    )
+    max_history = custom_config["max_history"]
+    return TrainingData(
+        events=read_log(examples, max_history, query_features, settings["user_id"], in_memory),
+        vocabulary=Vocabulary(
+            counts=counts,
+            item_features=read_item_features(catalogue, candidate_features, items),
+            candidate_features=candidate_features,
+            query_features=query_features,
+            num_users=graph.vocabulary_size_by_name(USER_VOCABULARY) if settings["user_id"] else 0,
+            max_history=max_history,
+        ),
+        hold_out=custom_config["hold_out"],
+    )
+
+
+def side_features(types: Mapping[str, str], graph: tft.TFTransformOutput, prefix: str) -> tuple[SideFeature, ...]:
+    """What a tower must know of features, from their types and the vocabularies in `graph`."""
+    return tuple(
+        SideFeature(name, kind == "number", 0 if kind == "number" else graph.vocabulary_size_by_name(prefix + name))
+        for name, kind in types.items()
+    )
+
+
+def read_vocabulary(graph: tft.TFTransformOutput) -> tuple[list[bytes], np.ndarray]:
+    """The items of the training events, most frequent first, and their counts [N] int64."""
+    vocabulary = graph.vocabulary_by_name(ITEM_VOCABULARY)
+    counts = {}
+    for line in graph.vocabulary_by_name(ITEM_COUNTS):
+        count, item = line.split(b" ", 1)
+        counts[item] = int(count)
+    return vocabulary, np.array([counts[item] for item in vocabulary], np.int64)
+
+
+def read_item_features(catalogue: str, features: tuple[SideFeature, ...], vocabulary: list[bytes]) -> ItemFeatures:
+    """The side features of the vocabulary's items, in its order, from the transformed catalogue at URI `catalogue`."""
+    types = {f.name: float if f.is_number else int for f in features}
+    table = read_columns(catalogue, "catalogue", {"item_id": bytes, **types})
+    row_of = {item: row for row, item in enumerate(scalars(table, "item_id"))}
+    rows = np.array([row_of[item] for item in vocabulary])
+    return ItemFeatures(
+        {f.name: scalars(table, f.name) if f.is_number else pad(*ragged(table, f.name)) for f in features}
+    ).take(rows)

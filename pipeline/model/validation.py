@@ -1,0 +1,78 @@
+"""The events held back from training, and how well a model ranks them: exactly, among all items."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from components.evaluator.metrics import hit_rate, ndcg
+from pipeline.model.inputs import TrainingData
+from pipeline.model.preprocessing import FIRST, UNKNOWN
+from pipeline.model.reading import Events, content_hash, with_other_items
+from pipeline.model.settings import TrainingSettings
+from pipeline.model.towers import TwoTowerModel
+
+_SCORES = 1 << 26
+"""Scores of all items that are held at a time: 256 MiB."""
+
+
+def held_out(events: Events, hold_out: str, settings: TrainingSettings) -> np.ndarray:
+    """Rows, ascending, of the events to validate on.
+
+    Args:
+        events: The training events.
+        hold_out: `latest`: the latest ones. `last_of_user`: each user's last, as many users as are wanted. `any`:
+            evenly spread by what they hold.
+        settings: Says how many.
+    """
+    count = max(1, round(len(events) * settings.validation_fraction))
+    if hold_out == "latest":
+        return np.arange(len(events) - count, len(events))
+    if hold_out == "last_of_user":
+        last = len(events) - 1 - np.unique(events.user[::-1], return_index=True)[1]
+        rows = last[np.argsort(events.user[last], kind="stable")]
+    else:
+        rows = np.argsort(content_hash(events), kind="stable")
+    return np.sort(rows[:count])
+
+
+def held_back(data: TrainingData, settings: TrainingSettings, count: int) -> Events:
+    """The events held back; of a log in parts about `count` of them."""
+    return data.events.sample(lambda part: split(part, data.hold_out, settings)[1], count)
+
+
+def split(part: Events, hold_out: str, settings: TrainingSettings) -> tuple[Events, Events]:
+    """A part's events to train on and those held back, with the histories that they are learned from."""
+    rows = held_out(part, hold_out, settings)
+    kept = np.ones(len(part), bool)
+    kept[rows] = len(part) == 1  # one event: nothing to validate on but itself
+    events, queries = part.take(kept), part.take(rows)
+    if settings.histories == "others":
+        return with_other_items(events, events), with_other_items(queries, events)
+    return events, queries
+
+
+def exact_ranks(model: TwoTowerModel, events: Events, batch_size: int | None = None) -> np.ndarray:
+    """Rank [N] int, 0 the best, of each event's item among all items that are not in its history."""
+    embedding, bias = model.vocabulary_embeddings()
+    batch_size = batch_size or max(1, min(1024, _SCORES // len(bias)))
+    ranks = []
+    for start in range(0, len(events), batch_size):
+        batch = events.take(slice(start, start + batch_size))
+        query = model.query_tower({name: tf.constant(column) for name, column in batch.inputs.items()})
+        scores = (tf.matmul(query, embedding, transpose_b=True) + bias).numpy()
+        true = scores[np.arange(len(batch)), batch.item - FIRST]
+        history = batch.inputs["history"]
+        row, place = np.nonzero(history > UNKNOWN)
+        scores[row, history[row, place] - FIRST] = -np.inf
+        # Not >, for which a diverged model's NaN would be the best of ranks.
+        ranks.append((~(scores <= true[:, np.newaxis])).sum(axis=1))
+    return np.concatenate(ranks)
+
+
+def ranking_metrics(rank: np.ndarray) -> dict[str, float]:
+    """Hit rate and NDCG at 10 of ranks [N] int, 0 the best."""
+    return {
+        "hit@10": float(hit_rate(rank, 10).mean()),
+        "ndcg@10": float(ndcg(rank, 10).mean()),
+    }
