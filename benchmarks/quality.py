@@ -158,7 +158,7 @@ def _run(recipe: str, overrides: Sequence[str], whole: bool) -> None:
 def _read_result(config: Config, test: bool) -> dict[str, Any]:
     """What the run that has just ended found."""
     from benchmarks.lineage import Lineage
-    from components.trainer.component import TRAINING_REPORT
+    from components.trainer.report import TRAINING_REPORT
 
     lineage = Lineage(config)
     report = lineage.outputs(lineage.newest("components.trainer.component.Trainer"))["model_run"]

@@ -28,7 +28,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from importlib import metadata
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -206,22 +205,22 @@ def ours(
     import tensorflow as tf
 
     from components.examples.reading import padded, scalars
-    from components.trainer.component import TRAINING_REPORT
+    from components.trainer.report import TRAINING_REPORT
     from pipeline.model.inputs import read_data
-    from pipeline.model.settings import TrainingSettings
-    from pipeline.model.trainer import run_fn
+    from pipeline.model.job import Job, Transformed
+    from pipeline.model.settings import TrainerSettings
+    from pipeline.model.trainer import run
     from pipeline.model.validation import held_out
 
     # Without its checkpoints, from which the training would go on.
-    config = {**inputs["custom_config"], "seed": seed, "checkpoints": None}
-    paths = {name: inputs[name] for name in ("examples", "catalogue", "catalogue_graph")}
+    settings = TrainerSettings.model_validate({**inputs["custom_config"], "seed": seed, "checkpoints": ""})
+    transformed = Transformed(**{name: inputs[name] for name in Transformed.model_fields})
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        run_fn(
-            SimpleNamespace(
-                **paths,
-                transform_graph_path=inputs["transform_graph"],
-                custom_config=config,
+        run(
+            Job(
+                inputs=transformed,
+                settings=settings,
                 model_run_dir=os.path.join(folder, "run"),
                 serving_model_dir=os.path.join(folder, "model"),
             )
@@ -233,10 +232,9 @@ def ours(
             if passes is not None:
                 passes += epochs
         towers = tf.saved_model.load(os.path.join(folder, "model")).signatures
-    data = read_data(**paths, transform_graph=inputs["transform_graph"], custom_config=config)
-    settings = TrainingSettings.model_validate(config["training"])
+    data = read_data(transformed, settings)
     [log] = [part() for part in data.events.parts]
-    events = len(log) - len(held_out(log, data.hold_out, settings))
+    events = len(log) - len(held_out(log, data.hold_out, settings.training))
     candidates = towers["candidate"](examples=tf.constant(_records(inputs["items"], "catalogue")))
     embedding, bias = candidates["embedding"].numpy(), candidates["bias"].numpy()
 

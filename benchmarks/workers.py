@@ -55,8 +55,8 @@ def main() -> None:
     from pipeline.config import load_config
 
     config = load_config(arguments.config, (f"output={arguments.output}",) if arguments.output else ())
-    inputs = newest_training(config.output / config.name / "metadata.sqlite")
-    inputs["custom_config"]["epochs"] = arguments.passes
+    inputs = newest_training(config)
+    inputs["custom_config"]["training"]["epochs"] = arguments.passes
     compare(inputs, arguments.workers, arguments.seeds)
 
 

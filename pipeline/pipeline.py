@@ -31,6 +31,7 @@ from pipeline import __version__
 from pipeline.beam_args import beam_args
 from pipeline.code import stamp
 from pipeline.config import Config
+from pipeline.model.settings import HoldOut, TrainerSettings
 
 
 @dataclass(frozen=True)
@@ -126,17 +127,17 @@ def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, Runti
         transform_graph=transform.outputs["transform_graph"],
         catalogue=catalogue_transform.outputs["transformed_examples"],
         catalogue_graph=catalogue_transform.outputs["transform_graph"],
-        custom_config={
-            "seed": config.seed,
-            "features": feature_types,
-            "query_features": query_types,
-            "user_features": [name for name in query_types if log.users and name in log.users.features],
-            "max_history": log.history.max_length,
-            "hold_out": _HOLD_OUT[log.split.method],
-            "checkpoints": paths.checkpoints,
-            "model": config.model.model_dump(mode="json"),
-            "training": config.training.model_dump(mode="json"),
-        },
+        settings=TrainerSettings(
+            seed=config.seed,
+            features=feature_types,
+            query_features=query_types,
+            user_features=tuple(name for name in query_types if log.users and name in log.users.features),
+            max_history=log.history.max_length,
+            hold_out=_HOLD_OUT[log.split.method],
+            checkpoints=paths.checkpoints,
+            model=config.model,
+            training=config.training,
+        ),
         epochs=given.get("epochs"),
     )
     # Towers, catalogue and stored histories to one SavedModel.
@@ -221,7 +222,7 @@ def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, Runti
     )
 
 
-_HOLD_OUT = {"time": "latest", "leave_last_n": "last_of_user", "hash": "any", "files": "any"}
+_HOLD_OUT: dict[str, HoldOut] = {"time": "latest", "leave_last_n": "last_of_user", "hash": "any", "files": "any"}
 """What is held back of the training events for validation, so that it is to them as the evaluation is to all."""
 
 

@@ -33,7 +33,8 @@ from pipeline.config.tuning import Dimension, check_value, is_whole
 from pipeline.failures import DONE
 from pipeline.local.lock import lock
 from pipeline.local.run import at_terminal, prepare
-from pipeline.model.settings import ModelSettings, TrainingSettings
+from pipeline.model.job import Transformed
+from pipeline.model.settings import ModelSettings, TrainerSettings, TrainingSettings
 from pipeline.terminal import Terminal, listening
 
 OnEpoch = Callable[[Mapping[str, float]], None]
@@ -82,14 +83,13 @@ def _tune(config: Config, root: Path, terminal: Terminal) -> int:
         data = [os.path.join(uri("InteractionGen", "examples"), "Split-train"), uri("CatalogueGen", "examples")]
         given = {**custom_config, PROPERTY: trainer.exec_properties[PROPERTY]}
         study = open_study(storage, study_name(config, given, data))
-        train = _trainer(
-            config.seed,
+        inputs = Transformed(
             examples=uri("Transform", "transformed_examples"),
             transform_graph=uri("Transform", "transform_graph"),
             catalogue=uri("CatalogueTransform", "transformed_examples"),
             catalogue_graph=uri("CatalogueTransform", "transform_graph"),
-            custom_config=custom_config,
         )
+        train = _trainer(inputs, TrainerSettings.model_validate(custom_config))
         with remembered_interrupts() as interrupts:
             search(config, study, train, terminal, interrupts)
     write_best(folder / BEST, study, config)
@@ -103,7 +103,7 @@ def _tune(config: Config, root: Path, terminal: Terminal) -> int:
     return DONE
 
 
-def _trainer(seed: int, **inputs: Any) -> Train:
+def _trainer(inputs: Transformed, settings: TrainerSettings) -> Train:
     """Reads what Transform made; returns what trains on it."""
     import tensorflow as tf
     import tf_keras as keras
@@ -111,11 +111,11 @@ def _trainer(seed: int, **inputs: Any) -> Train:
     from pipeline.model.fit import validate
     from pipeline.model.inputs import read_data
 
-    data = read_data(**inputs)
+    data = read_data(inputs, settings)
 
-    def train(model: ModelSettings, settings: TrainingSettings, on_epoch: OnEpoch) -> object:
+    def train(model: ModelSettings, training: TrainingSettings, on_epoch: OnEpoch) -> object:
         try:
-            return validate(data, model, settings, seed, on_epoch=on_epoch)
+            return validate(data, model, training, settings.seed, on_epoch=on_epoch)
         except tf.errors.ResourceExhaustedError as error:
             raise MemoryError(str(error)) from error
         finally:

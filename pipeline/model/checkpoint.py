@@ -24,17 +24,20 @@ class Checkpoint:
 
     Weights, the optimizer's variables and the passes so far are one file, replaced by rename. A training that goes on
     from there comes to the same weights as one that was never killed, because the order and the noise of a pass are
-    functions of the seed and the pass. Made anew it reads what is there. Of several workers only one `writes`.
+    functions of the seed and the pass. Made anew it reads what is there. Of several workers only one `writes`; without
+    a directory there is nothing to go on from and nothing is saved.
     """
 
-    def __init__(self, directory: str, writes: bool = True) -> None:
-        self._directory = directory
-        self._writes = writes
+    def __init__(self, directory: str | None, writes: bool = True) -> None:
+        self._directory = directory or ""
+        self._writes = writes and directory is not None
         self.history: list[dict[str, Any]] = []
         """The passes of the training that is validated."""
         self.refit = 0
         """Passes of the training on all events that follows."""
         self._arrays: dict[str, np.ndarray] = {}
+        if directory is None:
+            return
         try:
             with np.load(os.path.join(directory, _FILE)) as file:
                 arrays = {name: file[name] for name in file.files}

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow_transform as tft
 
 from components.examples.reading import ragged, read_columns, scalars
+from pipeline.model.job import Transformed
 from pipeline.model.preprocessing import ITEM_COUNTS, ITEM_VOCABULARY, QUERY_PREFIX, TIME_FEATURES, USER_VOCABULARY
 from pipeline.model.reading import Log, pad, read_log
-from pipeline.model.settings import TrainingSettings
+from pipeline.model.settings import HoldOut, TrainerSettings
 from pipeline.model.towers import ItemFeatures, SideFeature, Vocabulary
 
 
@@ -22,42 +22,32 @@ class TrainingData:
 
     events: Log
     vocabulary: Vocabulary
-    hold_out: str
-    """Which events are held back for validation: `latest`, `last_of_user` or `any`."""
+    hold_out: HoldOut
+    """Which events are held back for validation."""
 
 
-def read_data(
-    examples: str, transform_graph: str, catalogue: str, catalogue_graph: str, custom_config: Mapping[str, Any]
-) -> TrainingData:
-    """Reads what the two Transforms left.
-
-    Args:
-        examples: URI of the transformed events.
-        transform_graph: URI of their graph.
-        catalogue: URI of the transformed items.
-        catalogue_graph: URI of their graph.
-        custom_config: As `create_pipeline` gives it to the Trainer.
-    """
-    graph = tft.TFTransformOutput(transform_graph)
+def read_data(inputs: Transformed, settings: TrainerSettings) -> TrainingData:
+    """Reads what the two Transforms left."""
+    graph = tft.TFTransformOutput(inputs.transform_graph)
     items, counts = read_vocabulary(graph)
-    candidate_features = side_features(custom_config["features"], tft.TFTransformOutput(catalogue_graph), "")
-    settings = custom_config["model"]
-    in_memory = TrainingSettings.model_validate(custom_config["training"]).events_in_memory
-    query_features = side_features(custom_config["query_features"], graph, QUERY_PREFIX) + tuple(
-        SideFeature(name, False, TIME_FEATURES[name][1]) for name in settings["time_features"]
+    candidate_features = side_features(settings.features, tft.TFTransformOutput(inputs.catalogue_graph), "")
+    query_features = side_features(settings.query_features, graph, QUERY_PREFIX) + tuple(
+        SideFeature(name, False, TIME_FEATURES[name][1]) for name in settings.model.time_features
     )
-    max_history = custom_config["max_history"]
+    with_users = settings.model.user_id
     return TrainingData(
-        events=read_log(examples, max_history, query_features, settings["user_id"], in_memory),
+        events=read_log(
+            inputs.examples, settings.max_history, query_features, with_users, settings.training.events_in_memory
+        ),
         vocabulary=Vocabulary(
             counts=counts,
-            item_features=read_item_features(catalogue, candidate_features, items),
+            item_features=read_item_features(inputs.catalogue, candidate_features, items),
             candidate_features=candidate_features,
             query_features=query_features,
-            num_users=graph.vocabulary_size_by_name(USER_VOCABULARY) if settings["user_id"] else 0,
-            max_history=max_history,
+            num_users=graph.vocabulary_size_by_name(USER_VOCABULARY) if with_users else 0,
+            max_history=settings.max_history,
         ),
-        hold_out=custom_config["hold_out"],
+        hold_out=settings.hold_out,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
@@ -10,6 +11,7 @@ from components.settings import Settings
 
 Widths = tuple[PositiveInt, ...]
 Name = Annotated[str, Field(min_length=1)]
+HoldOut = Literal["latest", "last_of_user", "any"]
 
 
 class RankingSettings(Settings):
@@ -207,3 +209,31 @@ class TrainingSettings(Settings):
         if self.workers > 1 and self.jit_compile:
             raise ValueError("jit_compile: XLA can't compile steps that several workers share; set workers to 1")
         return self
+
+
+class TrainerSettings(Settings):
+    """All that the Trainer goes by; it comes to `run_fn` as JSON, as `custom_config`."""
+
+    seed: int
+    """Of the first weights, the order of events and all noise."""
+
+    features: Mapping[str, str]
+    """The items' features and their types."""
+
+    query_features: Mapping[str, str]
+    """The features that the query tower takes, and their types."""
+
+    user_features: tuple[str, ...]
+    """Those of them that are the user's."""
+
+    max_history: int = Field(ge=0)
+    """Most items of a history."""
+
+    hold_out: HoldOut
+    """Which training events are held back for validation: the latest, each user's last, or any."""
+
+    checkpoints: str = ""
+    """Folder of the checkpoints; empty for none."""
+
+    model: ModelSettings
+    training: TrainingSettings

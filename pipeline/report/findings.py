@@ -18,7 +18,7 @@ from components.evaluator.report import Report, load_report
 from components.examples import reading
 from components.indexer.settings import ExportSettings
 from components.servable_validator.executor import REPORT_FILE
-from components.trainer.component import TRAINING_REPORT
+from components.trainer.report import TRAINING_REPORT
 from components.versions import Version
 from pipeline.model.preprocessing import ITEM_COUNTS
 from pipeline.report.history import Run, text

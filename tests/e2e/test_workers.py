@@ -9,13 +9,13 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from components.errors import InputError
-from pipeline.model.settings import TrainingSettings
+from pipeline.model.job import Job, Transformed
+from pipeline.model.settings import TrainerSettings, TrainingSettings
 from pipeline.model.workers import cluster
 from tests.e2e.conftest import Small, executions, outputs
 from tests.e2e.world import NAME, end_group, run, start, versions, wait_for, write_config
@@ -122,21 +122,27 @@ def test_a_lost_worker_ends_the_run_which_then_goes_on(folder: Path) -> None:
 
 @pytest.fixture
 def job(first_run: Small, tmp_path: Path) -> Callable[..., Path]:
-    """Writes a job file for the first run's data, with changes to the Trainer's `custom_config`."""
+    """Writes a job file for the first run's data, with changes to the Trainer's settings."""
     root = first_run.folder / "output" / NAME
     config = json.loads(executions(root)["Trainer"][0].custom_properties["custom_config"].string_value)
 
     def write(name: str, **changes: Any) -> Path:
-        arguments = SimpleNamespace(
+        inputs = Transformed(
             examples=outputs(root, "Transform")["transformed_examples"].uri,
-            transform_graph_path=outputs(root, "Transform")["transform_graph"].uri,
+            transform_graph=outputs(root, "Transform")["transform_graph"].uri,
             catalogue=outputs(root, "CatalogueTransform")["transformed_examples"].uri,
             catalogue_graph=outputs(root, "CatalogueTransform")["transform_graph"].uri,
-            custom_config={**config, "checkpoints": str(tmp_path / "checkpoints"), **changes},
-            model_run_dir=str(tmp_path / "run"),
-            serving_model_dir=str(tmp_path / "model"),
         )
-        cluster._write_job(tmp_path / name, arguments)
+        settings = {**config, "checkpoints": str(tmp_path / "checkpoints"), **changes}
+        cluster.write_job(
+            tmp_path / name,
+            Job(
+                inputs=inputs,
+                settings=TrainerSettings.model_validate(settings),
+                model_run_dir=str(tmp_path / "run"),
+                serving_model_dir=str(tmp_path / "model"),
+            ),
+        )
         return tmp_path / name
 
     return write
@@ -172,7 +178,7 @@ def test_workers_that_would_train_apart_say_so(job: Callable[..., Path], tmp_pat
 
 
 def test_a_lost_machine_ends_the_training_on_the_others(job: Callable[..., Path], tmp_path: Path) -> None:
-    same = job("job", training=TrainingSettings(epochs=900, patience=900).model_dump(mode="json"))
+    same = job("job", training=TrainingSettings(epochs=900, patience=900))
     threads, errors = watched([same, same])
     wait_for(lambda: list(tmp_path.glob("checkpoints/*/training.npz")), "the first pass", 300)
     [lost] = [pid for pid in workers_of(os.getpid()) if b'"index": 1' in Path(f"/proc/{pid}/environ").read_bytes()]

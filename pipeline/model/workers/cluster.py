@@ -27,6 +27,7 @@ from typing import Any
 
 from components.errors import InputError
 from components.progress import progress
+from pipeline.model.job import Job
 
 TF_CONFIG = "TF_CONFIG"
 
@@ -35,17 +36,6 @@ INPUT, PORT, LOST, OTHER = "input", "port", "lost", "other"
 
 JOB_FILE = "workers.json"
 """In the folder of checkpoints: what the chief trains, for the workers on other machines."""
-
-_ARGUMENTS = (
-    "custom_config",
-    "examples",
-    "transform_graph_path",
-    "catalogue",
-    "catalogue_graph",
-    "model_run_dir",
-    "serving_model_dir",
-)
-"""What a training is told, of TFX's `FnArgs` as `components.trainer` extends them."""
 
 _ADDRESS = re.compile(r"[^\s:/]+:[0-9]{1,5}")
 _ATTEMPTS = 3
@@ -126,11 +116,11 @@ def on_this_machine(count: int) -> list[Cluster]:
     return [Cluster(workers, index) for index in range(count)]
 
 
-def train_on_workers(fn_args: Any) -> bool:
+def train_on_workers(job: Job) -> bool:
     """Trains in processes of their own, if `TF_CONFIG` or `training.workers` ask for more than one worker.
 
     Args:
-        fn_args: As for `pipeline.model.trainer.run_fn`.
+        job: The training.
 
     Returns:
         Whether it did; else the caller is the only worker.
@@ -139,30 +129,30 @@ def train_on_workers(fn_args: Any) -> bool:
         InputError: What was asked for can't be, or a worker found its input wrong.
         WorkerError: A worker failed.
     """
-    config = fn_args.custom_config
-    count = config["training"]["workers"]
+    training = job.settings.training
+    count = training.workers
     cluster = from_environment(os.environ)
     if cluster is None and count == 1:
         return False
     if cluster is None:
         with tempfile.TemporaryDirectory() as folder:
-            job = Path(folder) / JOB_FILE
-            _write_job(job, fn_args)
-            _train_here(job, count)
+            file = Path(folder) / JOB_FILE
+            write_job(file, job)
+            _train_here(file, count)
         return True
     if count > 1:
         raise InputError(f"training.workers {count}: {TF_CONFIG} names the workers already; set it to 1, or unset that")
-    if config["training"]["jit_compile"]:
+    if training.jit_compile:
         raise InputError("training.jit_compile: XLA can't compile steps that several workers share; set it to false")
-    if not config.get("checkpoints"):
+    if not job.settings.checkpoints:
         raise InputError(f"{TF_CONFIG}: there is no shared folder to tell the other workers what to train")
-    job = Path(config["checkpoints"]) / JOB_FILE
-    _write_job(job, fn_args)
+    file = Path(job.settings.checkpoints) / JOB_FILE
+    write_job(file, job)
     progress(f"waiting for the other workers: {', '.join(cluster.workers[1:])}")
     try:
-        watch(job, [cluster])
+        watch(file, [cluster])
     finally:
-        job.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
     return True
 
 
@@ -177,19 +167,19 @@ def assist(folder: Path, cluster: Cluster) -> None:
         InputError: The training's input is wrong.
         WorkerError: A worker failed.
     """
-    job = folder / JOB_FILE
+    file = folder / JOB_FILE
     progress(f"worker {cluster.index}: waiting for the Trainer of worker 0, {cluster.workers[0]}")
-    while not job.exists():
+    while not file.exists():
         time.sleep(_LOOK)
     progress(f"worker {cluster.index}: training with worker 0, {cluster.workers[0]}")
-    watch(job, [cluster])
+    watch(file, [cluster])
 
 
-def watch(job: Path, clusters: Sequence[Cluster]) -> None:
+def watch(file: Path, clusters: Sequence[Cluster]) -> None:
     """Runs workers to their end. As soon as one fails all are killed.
 
     Args:
-        job: What to train, a file as `train_on_workers` writes it.
+        file: What to train, as `write_job` writes it.
         clusters: The workers on this machine. What the first says of its progress is passed on.
 
     Raises:
@@ -203,7 +193,7 @@ def watch(job: Path, clusters: Sequence[Cluster]) -> None:
     give_up = float("inf")
     try:
         for place, environment in enumerate(environments(clusters, os.environ)):
-            processes.append(_start(job, environment))
+            processes.append(_start(file, environment))
             threading.Thread(target=_listen, args=(place, processes[place], heard), daemon=True).start()
         while len(codes) < len(processes):
             try:
@@ -257,11 +247,11 @@ def environments(clusters: Sequence[Cluster], environment: Mapping[str, str]) ->
     return made
 
 
-def _train_here(job: Path, count: int) -> None:
+def _train_here(file: Path, count: int) -> None:
     for attempt in range(_ATTEMPTS):
         progress(f"starting {count} workers")
         try:
-            watch(job, on_this_machine(count))
+            watch(file, on_this_machine(count))
         except _PortTakenError:
             if attempt == _ATTEMPTS - 1:
                 raise
@@ -269,16 +259,17 @@ def _train_here(job: Path, count: int) -> None:
             break
 
 
-def _write_job(job: Path, fn_args: Any) -> None:
-    job.parent.mkdir(parents=True, exist_ok=True)
-    temporary = job.with_name(f"{job.name}.{os.getpid()}")
-    temporary.write_text(json.dumps({name: getattr(fn_args, name) for name in _ARGUMENTS}), encoding="utf-8")
-    temporary.replace(job)
+def write_job(file: Path, job: Job) -> None:
+    """Writes what `watch` takes, by rename."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f"{file.name}.{os.getpid()}")
+    temporary.write_text(job.model_dump_json(), encoding="utf-8")
+    temporary.replace(file)
 
 
-def _start(job: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+def _start(file: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "pipeline.model.workers.worker", str(job)],
+        [sys.executable, "-m", "pipeline.model.workers.worker", str(file)],
         env=environment,
         stdin=subprocess.PIPE,  # the worker ends when this is closed, as it is when this process ends in any way
         stdout=subprocess.PIPE,

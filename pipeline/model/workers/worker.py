@@ -15,10 +15,10 @@ import socket
 import sys
 import threading
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, TextIO
+from typing import TextIO
 
 from components.errors import InputError
+from pipeline.model.job import Job
 from pipeline.model.workers.cluster import INPUT, LOST, OTHER, PORT, TF_CONFIG, from_environment
 
 
@@ -40,7 +40,7 @@ class _Progress(logging.Handler):
 
 def main() -> None:
     """Trains what the job file says, together with the other workers."""
-    [job] = sys.argv[1:]
+    [file] = sys.argv[1:]
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is for the log
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -48,7 +48,7 @@ def main() -> None:
     logging.getLogger("recommender.progress").addHandler(_Progress(channel))
     code = 0
     try:
-        _train(json.loads(Path(job).read_text(encoding="utf-8")))
+        _train(Path(file))
     except BaseException as error:
         logging.getLogger(__name__).exception("the worker failed")
         _say(channel, error=_message(error), kind=_kind(error))
@@ -58,7 +58,8 @@ def main() -> None:
     os._exit(code)
 
 
-def _train(arguments: dict[str, Any]) -> None:
+def _train(file: Path) -> None:
+    job = Job.model_validate(json.loads(file.read_text(encoding="utf-8")))
     cluster = from_environment(os.environ)
     if cluster is None:
         raise InputError(f"{TF_CONFIG}: names no other worker")
@@ -70,7 +71,7 @@ def _train(arguments: dict[str, Any]) -> None:
     from pipeline.model import trainer
     from pipeline.model.workers import distributed
 
-    trainer.train_and_export(SimpleNamespace(**arguments), strategy)
+    trainer.train_and_export(job, strategy)
     # The others stay until the chief has written: when a worker leaves, TensorFlow fails on the rest.
     distributed.meet(strategy, "done")
 

@@ -20,6 +20,7 @@ from components.errors import InputError
 from components.examples.reading import read_columns, scalars
 from pipeline.model import fit, inputs, preprocessing, trainer, validation
 from pipeline.model.checkpoint import Checkpoint
+from pipeline.model.job import Job
 from pipeline.model.preprocessing import FIRST
 from pipeline.model.reading import Log, read_log
 from pipeline.model.settings import ModelSettings, TrainingSettings
@@ -344,15 +345,14 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
 ) -> None:
     noise = {"history_dropout": 0.3, "dropout": 0.3}
     args = fn_args(workspace, tmp_path, {**noise, "ranking": {"enabled": ranking}}, epochs=4, patience=9, refit=refit)
-    data = inputs.read_data(
-        args.examples, args.transform_graph_path, args.catalogue, args.catalogue_graph, args.custom_config
-    )
+    job = Job.of(args)
+    data = inputs.read_data(job.inputs, job.settings)
 
     def weights(checkpoint: Checkpoint | None) -> list[np.ndarray]:
         trained = fit.train(
             data,
-            ModelSettings(**args.custom_config["model"]),
-            TrainingSettings(**args.custom_config["training"]),
+            job.settings.model,
+            job.settings.training,
             1,
             str(tmp_path / "logs"),
             checkpoint,
@@ -388,7 +388,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
 )
 def test_the_average_is_exponential_and_unbiased(passes: int, expected: float) -> None:
     weight = tf.Variable(0.0)
-    average = fit._Average(0.5)
+    average = fit.MovingAverage(0.5)
     for value in (10.0, 20.0, 60.0)[:passes]:
         weight.assign(value)
         average.add(SimpleNamespace(trainable_weights=[weight]))
@@ -424,9 +424,8 @@ def test_scores_that_are_no_numbers_are_the_worst_ranks() -> None:
 
 def test_validation_calls_back_and_can_be_stopped(workspace: Path, tmp_path: Path) -> None:
     args = fn_args(workspace, tmp_path)
-    data = inputs.read_data(
-        args.examples, args.transform_graph_path, args.catalogue, args.catalogue_graph, args.custom_config
-    )
+    job = Job.of(args)
+    data = inputs.read_data(job.inputs, job.settings)
     model, settings = ModelSettings(dim=4), TrainingSettings(epochs=3, patience=3, batch_size=32)
     seen: list[fit.Epoch] = []
     assert fit.validate(data, model, settings, 1, seen.append) == seen

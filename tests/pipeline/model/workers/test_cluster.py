@@ -7,7 +7,6 @@ import os
 import socket
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -15,9 +14,18 @@ from hypothesis import strategies as st
 
 from components.errors import InputError
 from pipeline.failures import FAILED, explain
-from pipeline.model.settings import TrainingSettings
+from pipeline.model.job import Job, Transformed
+from pipeline.model.settings import ModelSettings, TrainerSettings, TrainingSettings
 from pipeline.model.workers import cluster
-from pipeline.model.workers.cluster import Cluster, WorkerError, environments, from_environment, on_this_machine, watch
+from pipeline.model.workers.cluster import (
+    Cluster,
+    WorkerError,
+    environments,
+    from_environment,
+    on_this_machine,
+    watch,
+    write_job,
+)
 
 TWO = {"worker": ["a:2222", "b:2222"]}
 
@@ -93,15 +101,15 @@ def test_workers_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_port_in_use_is_named_at_once(tmp_path: Path) -> None:
-    job = tmp_path / "job"
-    job.write_text("{}")
+    file = tmp_path / "job"
+    write_job(file, make_job(tmp_path))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         started = time.monotonic()
         with pytest.raises(WorkerError, match=f"port {port} of worker 127.0.0.1:{port} can't be had") as raised:
-            watch(job, [Cluster(("127.0.0.1:1", f"127.0.0.1:{port}"), 1)])
+            watch(file, [Cluster(("127.0.0.1:1", f"127.0.0.1:{port}"), 1)])
     assert time.monotonic() - started < 30
     assert explain(raised.value).exit_code == FAILED
     assert explain(raised.value).expected
@@ -110,22 +118,22 @@ def test_a_port_in_use_is_named_at_once(tmp_path: Path) -> None:
 def test_free_ports_are_looked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 
-    def taken_twice(job: Path, clusters: list[Cluster]) -> None:
+    def taken_twice(file: Path, clusters: list[Cluster]) -> None:
         tried.append(clusters[0].workers)
         if len(tried) < 3:
             raise cluster._PortTakenError("port 1 …")
 
     monkeypatch.setattr(cluster, "watch", taken_twice)
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    assert cluster.train_on_workers(arguments(tmp_path, workers=2))
+    assert cluster.train_on_workers(make_job(tmp_path, workers=2))
     assert len(set(tried)) == 3
 
 
 def test_a_worker_that_fails_is_named_with_its_error(tmp_path: Path) -> None:
-    job = tmp_path / "job"
-    job.write_text("no JSON")
+    file = tmp_path / "job"
+    file.write_text("no JSON")
     with pytest.raises(WorkerError, match=r"worker [01] of the training failed: JSONDecodeError"):
-        watch(job, on_this_machine(2))
+        watch(file, on_this_machine(2))
 
 
 @pytest.mark.parametrize(
@@ -149,17 +157,25 @@ def test_the_first_reason_is_told(codes: dict[int, int], errors: dict[int, dict[
     assert isinstance(reason, InputError) == (message == "diverged")
 
 
-def arguments(folder: Path, **training: object) -> SimpleNamespace:
-    settings = TrainingSettings(**training).model_dump(mode="json")
-    names = ("examples", "transform_graph_path", "catalogue", "catalogue_graph", "model_run_dir", "serving_model_dir")
-    return SimpleNamespace(
-        custom_config={"training": settings, "checkpoints": str(folder)}, **{name: name for name in names}
+def make_job(folder: Path, **training: object) -> Job:
+    settings = TrainerSettings(
+        seed=1,
+        features={},
+        query_features={},
+        user_features=(),
+        max_history=1,
+        hold_out="latest",
+        checkpoints=str(folder),
+        model=ModelSettings(),
+        training=TrainingSettings(**training),
     )
+    inputs = Transformed(**{name: name for name in Transformed.model_fields})
+    return Job(inputs=inputs, settings=settings, model_run_dir="run", serving_model_dir="model")
 
 
 def test_one_worker_is_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    assert not cluster.train_on_workers(arguments(tmp_path))
+    assert not cluster.train_on_workers(make_job(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +187,7 @@ def test_settings_that_do_not_go_with_several_machines(
 ) -> None:
     monkeypatch.setenv("TF_CONFIG", Cluster(("a:1", "b:1"), 0).to_json())
     with pytest.raises(InputError, match=message):
-        cluster.train_on_workers(arguments(tmp_path, **settings))
+        cluster.train_on_workers(make_job(tmp_path, **settings))
     assert not list(tmp_path.iterdir())
 
 
@@ -179,14 +195,14 @@ def test_the_chief_takes_its_job_away(tmp_path: Path, monkeypatch: pytest.Monkey
     made = Cluster(("a:1", "b:1"), 0)
     monkeypatch.setenv("TF_CONFIG", made.to_json())
 
-    def fails(job: Path, clusters: list[Cluster]) -> None:
-        assert json.loads(job.read_text())["examples"] == "examples"
+    def fails(file: Path, clusters: list[Cluster]) -> None:
+        assert Job.model_validate_json(file.read_text()) == make_job(tmp_path)
         assert clusters == [made]
         raise WorkerError("lost")
 
     monkeypatch.setattr(cluster, "watch", fails)
     with pytest.raises(WorkerError):
-        cluster.train_on_workers(arguments(tmp_path))
+        cluster.train_on_workers(make_job(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
