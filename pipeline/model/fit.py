@@ -67,20 +67,14 @@ def train(
             but only the chief learns a ranker and logs.
     """
     strategy = strategy or tf.distribute.get_strategy()
+    checkpoint = checkpoint or Checkpoint(None)
     chief = distributed.is_chief(strategy)
-    writer = tf.summary.create_file_writer(log_dir) if chief else tf.summary.create_noop_writer()
-
-    def log(epoch: Epoch) -> None:
-        with writer.as_default(step=int(epoch["epoch"])):
-            for name in ("loss", "hit@10", "ndcg@10"):
-                tf.summary.scalar(name, epoch[name])
-        writer.flush()
-
     with strategy.scope():
         model = _compiled(data, model_settings, settings, seed)
     beginning = get_state(model)
     ranking = model_settings.ranking
-    history = _fit_until_best(model, data, settings, seed, log, checkpoint, ranking.enabled or not settings.refit)
+    keep_best = ranking.enabled or not settings.refit
+    history = _fit_until_best(model, data, settings, seed, _tensorboard(log_dir, chief), checkpoint, keep_best)
     trained = Trained(model, history)
     best = [weight.numpy() for weight in model.trainable_weights] if ranking.enabled else []
     if ranking.enabled and chief:
@@ -88,22 +82,8 @@ def train(
         ranker, passes = fit_ranker(model, data.vocabulary.counts, unseen, ranking, seed)
         trained = Trained(model, history, ranker, passes)
     if settings.refit and data.events.size > 1:
-        epochs = int(best_epoch(history, settings)["epoch"])
-        # The same model again, for its steps are compiled already.
-        set_state(model, beginning)
-        average = _Average(settings.average)
-        done = checkpoint.refit if checkpoint else 0
-        if checkpoint and done:
-            checkpoint.apply(model)
-            average = _Average(settings.average, checkpoint.others("average"), done)
-        others = settings.histories == "others"
-        events = data.events.map(lambda part: with_other_items(part, part)) if others else data.events
-        for epoch, loss, _ in _epochs(model, events, settings, seed, done, epochs):
-            progress(f"refit on all events: epoch {epoch} of {epochs}, loss {loss:.3f}")
-            average.add(model)
-            if checkpoint:
-                checkpoint.save(model, history, refit=epoch, average=average.weights, best=best)
-        average.apply(model)
+        set_state(model, beginning)  # the same model again, for its steps are compiled already
+        _refit(model, data.events, settings, seed, history, checkpoint, best)
     return trained
 
 
@@ -116,7 +96,7 @@ def validate(
 ) -> list[Epoch]:
     """Trains once with early stopping on events held back, calling `on_epoch` after each pass; it may raise to stop."""
     model = _compiled(data, model_settings, settings, seed)
-    return _fit_until_best(model, data, settings, seed, on_epoch, None, False)
+    return _fit_until_best(model, data, settings, seed, on_epoch, Checkpoint(None), False)
 
 
 def best_epoch(history: list[Epoch], settings: TrainingSettings) -> Epoch:
@@ -143,7 +123,7 @@ def _fit_until_best(
     settings: TrainingSettings,
     seed: int,
     on_epoch: Callable[[Epoch], None],
-    checkpoint: Checkpoint | None,
+    checkpoint: Checkpoint,
     keep_best: bool,
 ) -> list[Epoch]:
     """Trains on all events but those held back, until the metric on these has not been better for `patience` passes.
@@ -156,15 +136,8 @@ def _fit_until_best(
     events = data.events.map(lambda part: split(part, data.hold_out, settings)[0])
     queries = held_back(data, settings, settings.validation_queries)
     queries = queries.take(np.unique(np.linspace(0, len(queries) - 1, settings.validation_queries).astype(int)))
-    history: list[Epoch] = []
-    average = _Average(settings.average)
-    best: list[np.ndarray] = []
-    if checkpoint and checkpoint.history:
-        history = checkpoint.history
-        best = checkpoint.others("best")
-        if not checkpoint.refit:
-            checkpoint.apply(model)
-            average = _Average(settings.average, checkpoint.others("average"), len(history))
+    history, best = list(checkpoint.history), checkpoint.others("best")
+    average = _resumed(model, checkpoint, settings, 0 if checkpoint.refit else len(history))
     last = len(history) if _finished(history, settings) else settings.epochs
     if len(history) < last:
         progress(f"epoch {len(history) + 1} of at most {settings.epochs}")
@@ -181,8 +154,7 @@ def _fit_until_best(
         )
         if keep_best and best_epoch(history, settings) is history[-1]:
             best = average.weights
-        if checkpoint:
-            checkpoint.save(model, history, average=average.weights, best=best)
+        checkpoint.save(model, history, average=average.weights, best=best)
         on_epoch(history[-1])
         if _finished(history, settings):
             break
@@ -190,7 +162,41 @@ def _fit_until_best(
     return history
 
 
-class _Average:
+def _refit(
+    model: TwoTowerModel,
+    events: Log,
+    settings: TrainingSettings,
+    seed: int,
+    history: list[Epoch],
+    checkpoint: Checkpoint,
+    best: list[np.ndarray],
+) -> None:
+    """Trains on all events, for as many passes as were best; `history` and `best` are saved with each."""
+    average = _resumed(model, checkpoint, settings, checkpoint.refit)
+    if settings.histories == "others":
+        events = events.map(lambda part: with_other_items(part, part))
+    epochs = int(best_epoch(history, settings)["epoch"])
+    for epoch, loss, _ in _epochs(model, events, settings, seed, checkpoint.refit, epochs):
+        progress(f"refit on all events: epoch {epoch} of {epochs}, loss {loss:.3f}")
+        average.add(model)
+        checkpoint.save(model, history, refit=epoch, average=average.weights, best=best)
+    average.apply(model)
+
+
+def _tensorboard(log_dir: str, chief: bool) -> Callable[[Epoch], None]:
+    """Logs passes for TensorBoard, if this is the chief."""
+    writer = tf.summary.create_file_writer(log_dir) if chief else tf.summary.create_noop_writer()
+
+    def log(epoch: Epoch) -> None:
+        with writer.as_default(step=int(epoch["epoch"])):
+            for name in ("loss", "hit@10", "ndcg@10"):
+                tf.summary.scalar(name, epoch[name])
+        writer.flush()
+
+    return log
+
+
+class MovingAverage:
     """Exponential moving average of a model's weights over the passes, without bias to the first."""
 
     def __init__(self, decay: float, weights: list[np.ndarray] | None = None, passes: int = 0) -> None:
@@ -208,6 +214,14 @@ class _Average:
     def apply(self, model: TwoTowerModel) -> None:
         """Gives the model the average."""
         _assign(model, self.weights)
+
+
+def _resumed(model: TwoTowerModel, checkpoint: Checkpoint, settings: TrainingSettings, done: int) -> MovingAverage:
+    """The average of the `done` passes that a checkpoint has; the model gets the state after them."""
+    if not done:
+        return MovingAverage(settings.average)
+    checkpoint.apply(model)
+    return MovingAverage(settings.average, checkpoint.others("average"), done)
 
 
 def _assign(model: TwoTowerModel, weights: list[np.ndarray]) -> None:

@@ -20,7 +20,7 @@ from pipeline.model.ranker import NUM_FEATURES, Ranker, RankingLoss, features
 from pipeline.model.reading import Events
 from pipeline.model.settings import RankingSettings
 from pipeline.model.towers import TwoTowerModel
-from pipeline.model.validation import ranking_metrics
+from pipeline.model.validation import ranking_metrics, score_items
 
 _VALIDATION = 0.3
 """Share of the lists, the latest, on which the number of passes is chosen."""
@@ -84,19 +84,12 @@ def fit_ranker(
 
 def retrieve(model: TwoTowerModel, popularity: np.ndarray, events: Events, candidates: int) -> Lists:
     """The candidates that `model` retrieves for events, among all items that are not in their histories."""
-    embedding, bias = model.vocabulary_embeddings()
+    embedding, bias = items = model.vocabulary_embeddings()
     table = model.query_tower.history_table()
     popularity = tf.constant(popularity, tf.float32)
     parts = []
-    for start in range(0, len(events), _BATCH):
-        batch = events.take(slice(start, start + _BATCH))
-        query = model.query_tower({name: tf.constant(column) for name, column in batch.inputs.items()})
-        scores = (tf.matmul(query, embedding, transpose_b=True) + bias).numpy()
-        history, true, own = batch.inputs["history"], batch.item - FIRST, np.arange(len(batch))
-        score = scores[own, true]
-        row, place = np.nonzero(history > UNKNOWN)
-        scores[row, history[row, place] - FIRST] = -np.inf
-        scores[own, true] = score  # who comes back to an item had it before
+    for batch, query, scores in score_items(model, items, events, _BATCH):
+        history = batch.inputs["history"]
         best, rows = tf.math.top_k(scores, min(candidates, len(bias)))
         values = features(
             query,
@@ -106,7 +99,7 @@ def retrieve(model: TwoTowerModel, popularity: np.ndarray, events: Events, candi
             tf.gather(table, history),
             tf.constant(history > UNKNOWN),
         )
-        hit = rows.numpy() == true[:, np.newaxis]
+        hit = rows.numpy() == (batch.item - FIRST)[:, np.newaxis]
         place = np.where(hit.any(axis=1), hit.argmax(axis=1), -1).astype(np.int32)
         parts.append((values.numpy(), np.isfinite(best.numpy()), place, batch.weight))
     return Lists(*(np.concatenate(column) for column in zip(*parts)))

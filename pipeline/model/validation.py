@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import tensorflow as tf
 
@@ -9,14 +11,14 @@ from components.evaluator.metrics import hit_rate, ndcg
 from pipeline.model.inputs import TrainingData
 from pipeline.model.preprocessing import FIRST, UNKNOWN
 from pipeline.model.reading import Events, content_hash, with_other_items
-from pipeline.model.settings import TrainingSettings
+from pipeline.model.settings import HoldOut, TrainingSettings
 from pipeline.model.towers import TwoTowerModel
 
 _SCORES = 1 << 26
 """Scores of all items that are held at a time: 256 MiB."""
 
 
-def held_out(events: Events, hold_out: str, settings: TrainingSettings) -> np.ndarray:
+def held_out(events: Events, hold_out: HoldOut, settings: TrainingSettings) -> np.ndarray:
     """Rows, ascending, of the events to validate on.
 
     Args:
@@ -41,7 +43,7 @@ def held_back(data: TrainingData, settings: TrainingSettings, count: int) -> Eve
     return data.events.sample(lambda part: split(part, data.hold_out, settings)[1], count)
 
 
-def split(part: Events, hold_out: str, settings: TrainingSettings) -> tuple[Events, Events]:
+def split(part: Events, hold_out: HoldOut, settings: TrainingSettings) -> tuple[Events, Events]:
     """A part's events to train on and those held back, with the histories that they are learned from."""
     rows = held_out(part, hold_out, settings)
     kept = np.ones(len(part), bool)
@@ -52,19 +54,40 @@ def split(part: Events, hold_out: str, settings: TrainingSettings) -> tuple[Even
     return events, queries
 
 
-def exact_ranks(model: TwoTowerModel, events: Events, batch_size: int | None = None) -> np.ndarray:
-    """Rank [N] int, 0 the best, of each event's item among all items that are not in its history."""
-    embedding, bias = model.vocabulary_embeddings()
-    batch_size = batch_size or max(1, min(1024, _SCORES // len(bias)))
-    ranks = []
+def score_items(
+    model: TwoTowerModel, items: tuple[tf.Tensor, tf.Tensor], events: Events, batch_size: int
+) -> Iterator[tuple[Events, tf.Tensor, np.ndarray]]:
+    """Yields batches of events with their queries [B, D] and the scores [B, N] of all items.
+
+    Items of an event's history score -inf, but for its own: who comes back to an item had it before.
+
+    Args:
+        model: The towers.
+        items: Embeddings [N, D] and biases [N] of all items, as `model.vocabulary_embeddings` gives them.
+        events: The events.
+        batch_size: B, of all but the last batch.
+    """
+    embedding, bias = items
     for start in range(0, len(events), batch_size):
         batch = events.take(slice(start, start + batch_size))
         query = model.query_tower({name: tf.constant(column) for name, column in batch.inputs.items()})
         scores = (tf.matmul(query, embedding, transpose_b=True) + bias).numpy()
-        true = scores[np.arange(len(batch)), batch.item - FIRST]
+        own = np.arange(len(batch)), batch.item - FIRST
+        true = scores[own]
         history = batch.inputs["history"]
         row, place = np.nonzero(history > UNKNOWN)
         scores[row, history[row, place] - FIRST] = -np.inf
+        scores[own] = true
+        yield batch, query, scores
+
+
+def exact_ranks(model: TwoTowerModel, events: Events) -> np.ndarray:
+    """Rank [N] int, 0 the best, of each event's item among all items that are not in its history."""
+    items = model.vocabulary_embeddings()
+    batch_size = max(1, min(1024, _SCORES // len(items[1])))
+    ranks = []
+    for batch, _, scores in score_items(model, items, events, batch_size):
+        true = scores[np.arange(len(batch)), batch.item - FIRST]
         # Not >, for which a diverged model's NaN would be the best of ranks.
         ranks.append((~(scores <= true[:, np.newaxis])).sum(axis=1))
     return np.concatenate(ranks)
