@@ -16,7 +16,8 @@ from components.versions import check_writable, list_versions, model_dir
 from pipeline.beam_args import beam_args, check_job_service
 from pipeline.config import Config
 from pipeline.local.lock import lock
-from pipeline.local.run import at_terminal, prepare, show_report
+from pipeline.local.run import at_terminal, prepare
+from pipeline.local.tables import show_report
 from pipeline.terminal import Terminal, listening
 
 

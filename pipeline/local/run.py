@@ -13,23 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from components.errors import InputError
-from components.evaluator.report import CANDIDATE, CHAMPION, COUNT, OVERALL, Report, label, load_report
+from components.evaluator.report import load_report
 from components.versions import check_writable, model_dir
 from pipeline.config import Config
 from pipeline.data.paths import data_paths
 from pipeline.failures import DONE, NOT_BLESSED, explain
 from pipeline.local.lock import lock
+from pipeline.local.tables import show_report
 from pipeline.model.workers.cluster import Cluster, assist, from_environment
-from pipeline.terminal import MARKS, Terminal, listening, quiet
+from pipeline.terminal import Terminal, listening, quiet
 
 if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline
-
-
-_TABLE_WIDTH = 160
 
 
 def run(config: Config, first: str | None = None, only: str | None = None) -> int:
@@ -207,60 +204,3 @@ def _report_error(error: BaseException, console: Console, root: Path, log_file: 
     if not failure.expected:
         console.print(f"the whole story is in {escape(str(log_file))}", soft_wrap=True, highlight=False)
     return failure.exit_code
-
-
-def show_report(report: Report, console: Console) -> int:
-    """Prints what the Evaluator found; returns the exit code, 0 or 3."""
-    width = console.width
-    console.width = max(width, _TABLE_WIDTH)  # where there is no terminal it is 80, which would cut figures off
-    console.print(metric_table(report))
-    console.print(slice_table(report))
-    console.width = width
-    for lead in report.leads:
-        other = "the champion" if lead.model == CHAMPION else f"{lead.model}, the best baseline"
-        low, high = lead.interval
-        console.print(
-            f"{label(report.headline)} against {other}: {lead.value:+.4f} ({low:+.4f} to {high:+.4f})",
-            soft_wrap=True,
-            highlight=False,
-        )
-    for check in report.checks:
-        mark = MARKS["done"] if check.passed else "[red]not blessed[/]:"
-        console.print(f"{mark} {escape(str(check))}", soft_wrap=True, highlight=False)
-    return DONE if report.blessed else NOT_BLESSED
-
-
-def metric_table(report: Report) -> Table:
-    """The metrics of the candidate, with confidence intervals, beside the champion's and the baselines'."""
-    names = [name for name in report.metrics if name != CANDIDATE]
-    level = f", ± at {report.confidence_level:.0%} confidence" if report.intervals else ""
-    table = Table(title=f"{report.metrics[CANDIDATE][OVERALL][COUNT]:,.0f} point-in-time queries{level}")
-    table.add_column("metric", no_wrap=True)
-    for name in ("this model", *names):
-        table.add_column(_heading(name), justify="right")
-    intervals = report.intervals.get(CANDIDATE, {}).get(OVERALL, {})
-    for metric, values in report.rows():
-        if metric == COUNT:
-            continue
-        low, high = intervals.get(metric, (0.0, 0.0))
-        spread = f" ±{(high - low) / 2:.4f}" if metric in intervals else ""
-        figures = [f"{values[name]:.4f}" if name in values else "" for name in (CANDIDATE, *names)]
-        table.add_row(label(metric), figures[0] + spread, *figures[1:])
-    return table
-
-
-def slice_table(report: Report) -> Table:
-    """The headline metric by slice, for each model."""
-    names = list(report.metrics)
-    table = Table(title=f"{label(report.headline)} by slice")
-    for name in ("slice", "queries", "this model", *names[1:]):
-        table.add_column(_heading(name), justify="left" if name == "slice" else "right")
-    for name in report.slices()[1:]:
-        values = [report.metrics[model][name] for model in names]
-        figures = [f"{value[report.headline]:.4f}" if report.headline in value else "too few" for value in values]
-        table.add_row(escape(name), f"{values[0][COUNT]:,.0f}", *figures)
-    return table
-
-
-def _heading(name: str) -> str:
-    return name.replace("_", "\n")

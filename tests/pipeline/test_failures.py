@@ -1,0 +1,51 @@
+"""What went wrong, in words, and the exit code that goes with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from components.errors import InputError
+from pipeline.failures import explain
+
+
+def test_the_input_error_behind_a_wrapped_one_is_found() -> None:
+    wrapped = RuntimeError("while running")
+    wrapped.__cause__ = InputError("items.csv: no column 'x'")
+    assert explain(wrapped) == ("items.csv: no column 'x'", 2, True)
+
+
+def test_an_input_error_in_a_worker_of_beams_is_found() -> None:
+    here = InputError("items.csv: no column 'x' [while running 'Read/Do']")
+    elsewhere = RuntimeError(
+        'Traceback (most recent call last):\n  File "read.py", line 8, in process\n'
+        "components.errors.InputError: items.csv: no column 'x' [while running 'Read/Do']\n\n"
+    )
+    assert explain(here) == explain(elsewhere) == ("items.csv: no column 'x'", 2, True)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        RuntimeError("tensorflow says: /x; No space left on device [while running 'Write']"),
+        RuntimeError("database or disk is full"),
+    ],
+)
+def test_a_full_disk_is_called_so(error: Exception) -> None:
+    message, code, _ = explain(error, Path("/data/out"))
+    assert "the disk is full under /data/out" in message
+    assert code == 2
+
+
+def test_a_missing_package_is_named_with_the_way_to_get_it() -> None:
+    message, code, _ = explain(ModuleNotFoundError("No module named 'numpy'", name="numpy"))
+    assert "'numpy' is not installed" in message
+    assert "make setup" in message
+    assert code == 1
+
+
+def test_other_errors_name_their_type_and_an_interrupt_says_how_to_go_on() -> None:
+    assert explain(ValueError("a bug")) == ("ValueError: a bug", 1, False)
+    assert "run it again" in explain(KeyboardInterrupt()).message
