@@ -42,6 +42,7 @@ PIPELINE = [
     "apache-beam",
     "boto3",  # Beam reads and writes s3:// by it
     "dill",  # tfx_bsl 1.16 imports it, Beam made it an extra
+    "filelock>=3.30",  # lets a holder sign its lock, and who waits leaves that be
     "grpcio-health-checking",
     "jinja2",  # the report's pages
     "kfp>=2.5,<3",  # without the bound, TFX 1.16 falls back to kfp 1

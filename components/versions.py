@@ -7,10 +7,8 @@ seen at once or not at all exists on file systems only.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
-import fcntl
 import json
 import os
 import re
@@ -22,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import InputError
+from components.progress import progress
 
 SAVED_MODEL = "saved_model.pb"
 DESCRIPTION = Path("assets.extra", "recommender.json")
@@ -134,8 +133,9 @@ def publish(
 ) -> Version:
     """Makes a servable the newest version of a model, at once or not at all.
 
-    The files are copied to a hidden sibling, flushed to disk and then renamed. Publishers take turns by a lock on the
-    directory, which ends with its process, so whatever hidden sibling is there under the lock was left by a killed one.
+    The files are copied to a hidden sibling, flushed to disk and then renamed. Publishers take turns by a lock beside
+    the directory, which ends with its process, so whatever hidden sibling is there under the lock was left by a killed
+    one.
 
     Args:
         source: directory of a SavedModel.
@@ -146,14 +146,21 @@ def publish(
         The new version, see `next_number`.
 
     Raises:
-        InputError: `source` is no SavedModel, or `directory` can't be written; nothing is left behind.
+        InputError: `source` is no SavedModel or describes itself wrongly, or `directory` can't be written; nothing is
+            left behind.
     """
+    from components.locks import locked  # by a library that a client's installation, which lists versions, lacks
+
     source, directory = Path(source), Path(directory)
     if not (source / SAVED_MODEL).is_file():
         raise InputError(f"{source}: no SavedModel to publish ({SAVED_MODEL} is missing)")
+    identity = fingerprint(source)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with _locked(directory):
+        with locked(
+            directory.with_name(f".{directory.name}.publish.lock"),
+            lambda holder: progress(f"waiting for another publisher: {holder}"),
+        ):
             for leftover in directory.glob(f"{_UNFINISHED}*"):
                 shutil.rmtree(leftover)
             unfinished = directory / f"{_UNFINISHED}{uuid.uuid4().hex}"
@@ -173,7 +180,7 @@ def publish(
             f"{directory}: a new version can't be written: {_reason(error)}. Nothing was changed there; "
             "free space or mend the permissions, then run again"
         ) from error
-    return Version(number, target, fingerprint(target))
+    return Version(number, target, identity)
 
 
 def next_number(numbers: Iterable[int]) -> int:
@@ -207,16 +214,6 @@ def _numbered(directory: Path) -> Iterator[tuple[int, Path]]:
 
 def _now() -> int:
     return int(datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%d%H%M%S"))
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _copy(source: Path, target: Path) -> None:

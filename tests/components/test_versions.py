@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
 import os
 import signal
 import stat
@@ -91,6 +93,23 @@ def test_publishers_at_once_each_get_a_version(tmp_path: Path, source: Path) -> 
     assert [version.number for version in versions.list_versions(tmp_path / "model")] == sorted(published)
 
 
+def test_who_waits_for_another_publisher_says_so(
+    tmp_path: Path, source: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    (tmp_path / "model").mkdir()
+    with open(tmp_path / ".model.publish.lock", "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        publishing = threading.Thread(target=versions.publish, args=(source, tmp_path / "model"))
+        publishing.start()
+        publishing.join(0.2)
+        assert publishing.is_alive()
+        assert os.listdir(tmp_path / "model") == []
+    publishing.join()
+    assert "waiting for another publisher: a process that has just begun" in caplog.text
+    assert len(versions.list_versions(tmp_path / "model")) == 1
+
+
 def test_what_is_no_version_is_not_listed(tmp_path: Path) -> None:
     model = tmp_path / "model"
     make_servable(model / "3", "f3")
@@ -151,6 +170,13 @@ def test_a_kill_in_the_middle_of_publishing_leaves_nothing_visible(tmp_path: Pat
 def test_publishing_what_is_no_saved_model(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no SavedModel to publish"):
         versions.publish(tmp_path, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_publishing_what_is_damaged_leaves_nothing(tmp_path: Path, source: Path) -> None:
+    (source / "assets.extra" / "recommender.json").write_text("{")
+    with pytest.raises(InputError, match=r"source/assets\.extra/recommender\.json: damaged"):
+        versions.publish(source, tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
 
