@@ -50,6 +50,7 @@ PIPELINE = [
     "numpy",
     "optuna",
     "pip",  # fetches a data set that lies in a wheel
+    "pooch",  # fetches data sets
     "prometheus-client",
     "pyarrow",
     "scipy",
