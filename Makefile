@@ -15,6 +15,11 @@ PYTEST := $(BIN)/python -m pytest
 # Most tests wait or use one core. A file's tests stay together, for they share what is dear to make.
 TWO_WORKERS := --numprocesses=2 --dist=loadfile
 
+# Writes a lock file; pyproject.toml has more settings. The images have what the newer track has.
+COMPILE := $(PYTHON) requirements/setup_env.py --venv $(VENV) pip compile --quiet --no-python-downloads \
+	$(if $(UPGRADE),--upgrade) setup.py
+AS_IMAGE := --constraint=requirements/tfx-1.21.txt --python-version=3.12 --python-platform=x86_64-manylinux_2_40
+
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-fast test-smoke lint format lock bench doctor clean
 
@@ -46,7 +51,12 @@ format: setup ## Rewrite the code in the project's style.
 	$(BIN)/ruff format .
 
 lock: ## Compile the lock files from setup.py; `make lock UPGRADE=1` takes the newest versions.
-	@$(PYTHON) requirements/setup_env.py lock --venv $(VENV) $(if $(UPGRADE),--upgrade)
+	$(COMPILE) --constraint=requirements/tfx-1.21.in --universal --python-version=3.11 \
+		--extra=pipeline --extra=ials --extra=dev --output-file=requirements/tfx-1.21.txt
+	$(COMPILE) --constraint=requirements/tfx-1.16.in --python-version=3.10 --python-platform=x86_64-manylinux_2_28 \
+		--extra=pipeline --extra=ials --extra=dev --extra=scann --output-file=requirements/tfx-1.16.txt
+	$(COMPILE) $(AS_IMAGE) --extra=pipeline --extra=ials --output-file=requirements/image.txt
+	$(COMPILE) $(AS_IMAGE) --extra=client --output-file=requirements/client.txt
 
 bench: setup ## Time InteractionGen against TFX's CsvExampleGen.
 	$(BIN)/python -m benchmarks.interaction_gen

@@ -1,14 +1,10 @@
 #!/usr/bin/env python3
-"""Makes the project's environment: picks the TFX track, finds a Python, installs the lock file, compiles bytecode.
+"""Makes the project's environment: what uv can't do, around uv (docs/architecture.md, "Set-up").
 
 Needs nothing but the standard library, so that any python3 from 3.8 on can run it:
 
-    python3 requirements/setup_env.py            # make or refresh .venv; a moment when nothing changed
-    python3 requirements/setup_env.py lock       # compile the lock files anew (see `make lock`)
-
-Two releases of TFX are supported, because the newer one's wheels need a newer C library (`TRACKS`). The packages are
-installed by uv, which itself is installed from requirements/uv.txt into `.venv/.uv`. A stamp, written last, tells a
-finished environment from an interrupted one.
+    python3 requirements/setup_env.py                  # make or refresh .venv; a moment when nothing changed
+    python3 requirements/setup_env.py pip compile …    # the pinned uv under pip's settings, as `make lock` wants it
 
 Exit codes: 0 done; 2 the machine lacks something, with one line that names it and the fix; 1 anything else.
 """
@@ -24,479 +20,221 @@ import json
 import os
 import pathlib
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Optional, Tuple  # noqa: UP035 (an alias below, on Python 3.8)
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Optional
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-STAMP = ".setup.json"
-LOCK = ".setup.lock"  # uv has a .lock of its own there
-NEEDED_BYTES = 5 * 10**9  # the environment takes 3 GB, and uv's cache as much where it lies on the same disk
-
-Version = Tuple[int, int]
+STAMP = ".setup"  # written last, for uv takes a half-installed package for installed
+LOCK = ".setup.lock"  # uv's own .lock is there only once the environment is
 
 
 class Track(NamedTuple):
-    """A release of TFX with the systems and interpreters that it runs on."""
+    """A release of TFX; requirements/tfx-NAME.txt has its packages."""
 
     name: str
-    min_glibc: Version  # what its wheels were built against
-    pythons: tuple[Version, ...]  # by preference
-    compile_args: tuple[str, ...]
-    extras: tuple[str, ...] = ()  # of setup.py, that only it has packages for
-
-    @property
-    def lock(self) -> pathlib.Path:
-        """The compiled lock file."""
-        return ROOT / "requirements" / f"tfx-{self.name}.txt"
+    min_glibc: tuple[int, int]  # what its wheels were built against
+    python: str  # what it runs on, in uv's words
 
 
-# Newest first. pyproject.toml bounds what --universal resolves for.
-TRACKS = (
-    Track("1.21", (2, 39), ((3, 12), (3, 13), (3, 11)), ("--universal", "--python-version=3.11")),
-    Track(
-        "1.16", (2, 28), ((3, 10),), ("--python-version=3.10", "--python-platform=x86_64-manylinux_2_28"), ("scann",)
-    ),
-)
-
-# Lock files of the images in kubeflow/image/ and the extras in them; the versions are those of the newest track.
-IMAGES = {"image": ("pipeline", "ials"), "client": ("client",)}
-IMAGE_ARGS = ("--python-version=3.12", "--python-platform=x86_64-manylinux_2_40")
+TRACKS = (Track("1.21", (2, 39), "cpython>=3.11,<3.14"), Track("1.16", (2, 28), "cpython==3.10.*"))  # newest first
 
 
 class SetupError(Exception):
     """The machine lacks something; the message is one line with the fix."""
 
 
+# What a known failure looks like in the output of pip or uv, and what to say then; the first that fits.
+_REASONS = {
+    "no space left on device|os error 28": "the disk is full: free some space (about 5 GB are needed), or choose other "
+    "places with `make setup VENV=DIR` and UV_CACHE_DIR.",
+    "hash mismatch|do not match the hashes": "a downloaded package differs from the lock file: check the package "
+    "index, or run `make lock`.",
+    "ensurepip is not|no module named venv": "python3 has no venv module: install it (Debian, Ubuntu: apt install "
+    "python3-venv).",
+    "python-build-standalone|no interpreter found": "no Python that TFX runs on is here with its C headers, and none "
+    "could be downloaded: install one (Debian, Ubuntu: apt install python3-dev for the headers).",
+    "error sending request|dns error|network is unreachable|name or service not known|name resolution|new connection|"
+    "connection refused|connect timeout|no matching distribution found": "the package index can't be reached: check "
+    "the network, and behind a proxy or mirror set HTTPS_PROXY or PIP_INDEX_URL.",
+}
+
+# pip's options in uv's variables: the one to set, and others that say the same. Extra indexes and links are left out:
+# the main index has every locked file, and others would leak into the locks.
+_PIP_OPTIONS = {
+    "index-url": ("UV_DEFAULT_INDEX", "UV_INDEX_URL"),
+    "trusted-host": ("UV_INSECURE_HOST",),
+    "cert": ("SSL_CERT_FILE",),
+    "timeout": ("UV_HTTP_TIMEOUT",),
+    "proxy": ("ALL_PROXY", "HTTPS_PROXY", "https_proxy", "all_proxy"),
+}
+
+
 def _say(message: str) -> None:
     print(f"set-up: {message}", flush=True)
 
 
-def _dotted(version: Sequence[int]) -> str:
-    return ".".join(map(str, version))
-
-
-# --- What the machine is ----------------------------------------------------------------------------------------------
-
-
-def glibc_version() -> Optional[Version]:
-    """The GNU C library's version, or None where there is none (musl, macOS)."""
-    try:
-        text = os.confstr("CS_GNU_LIBC_VERSION") or ""  # "glibc 2.36"
-    except (AttributeError, OSError, ValueError):
-        return None
-    name, _, version = text.partition(" ")
-    if name != "glibc":
-        return None
-    major, minor = version.split(".")[:2]
-    return int(major), int(minor)
-
-
-def pick_track(system: str, machine: str, glibc: Optional[Version], wanted: Optional[str] = None) -> tuple[Track, str]:
-    """The track for a machine, and why.
-
-    Args:
-      system: `platform.system()`.
-      machine: `platform.machine()`.
-      glibc: `glibc_version()`.
-      wanted: The name of a track to use instead of the newest that runs.
-
-    Raises:
-      SetupError: No track, or not the wanted one, runs there.
-    """
+def pick_track(system: str, machine: str, libc: tuple[str, str]) -> tuple[Track, str]:
+    """The newest track that a machine's C library (name and version) allows, and why; a SetupError if none does."""
     hint = "use a Linux x86_64 machine or container with glibc, such as Debian 12 or Ubuntu 24.04"
-    if system != "Linux":
-        raise SetupError(f"TFX has no packages for {system}: {hint}.")
-    if machine not in ("x86_64", "AMD64"):
-        raise SetupError(f"TFX has no packages for {machine} processors: {hint}.")
-    if glibc is None:
-        raise SetupError(f"TFX has no packages for systems without glibc (musl, Alpine): {hint}.")
-    newest = TRACKS[0]
-    if wanted is not None:
-        track = next(track for track in TRACKS if track.name == wanted)
-        if glibc < track.min_glibc:
-            raise SetupError(
-                f"TFX {track.name} needs glibc {_dotted(track.min_glibc)}, this system has {_dotted(glibc)}: "
-                "leave out --track."
-            )
-        return track, "asked for with --track"
+    if (system, machine, libc[0]) != ("Linux", "x86_64", "glibc"):
+        raise SetupError(f"TFX has no packages for {system} {machine} with {libc[0] or 'an unknown'} libc: {hint}.")
+    glibc = tuple(map(int, libc[1].split(".")[:2]))
+    newest, needed = TRACKS[0], ["{}.{}".format(*track.min_glibc) for track in TRACKS]
     for track in TRACKS:
         if glibc >= track.min_glibc:
             relation = "is not older than" if track is newest else "is older than"
-            return (
-                track,
-                f"glibc {_dotted(glibc)} {relation} the {_dotted(newest.min_glibc)} that TFX {newest.name} needs",
-            )
-    raise SetupError(f"glibc {_dotted(glibc)} is too old, TFX needs {_dotted(TRACKS[-1].min_glibc)}: {hint}.")
-
-
-class Interpreter(NamedTuple):
-    """A Python that was run and answered."""
-
-    path: str
-    version: Version
-    has_headers: bool  # Python.h, without which pyfarmhash can't be built
-
-
-_PROBE = (
-    "import json, os, platform, sys, sysconfig;"
-    "include = sysconfig.get_paths()['include'];"
-    "fits = platform.python_implementation() == 'CPython' and platform.machine() == 'x86_64' and sys.maxsize > 2**32;"
-    "print(json.dumps([os.path.realpath(sys.executable), sys.version_info[:2] if fits else [0, 0],"
-    " os.path.exists(os.path.join(include, 'Python.h'))]))"
-)
-
-
-def _probe(path: str) -> Optional[Interpreter]:
-    """Runs an interpreter; None where it fails, as pyenv's shims do for versions that are not selected."""
-    try:
-        done = subprocess.run(
-            [path, "-I", "-c", _PROBE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=20, check=False
-        )
-        if done.returncode != 0:
-            return None
-        executable, version, has_headers = json.loads(done.stdout)
-        return Interpreter(executable, (version[0], version[1]), has_headers)
-    except (OSError, ValueError, subprocess.TimeoutExpired):
-        return None
-
-
-def candidate_interpreters(pythons: Sequence[Version], environ: dict[str, str]) -> Iterator[str]:
-    """Paths where a fitting Python may be: this one, PATH, pyenv's versions folder; best first."""
-    pyenv = pathlib.Path(environ.get("PYENV_ROOT") or pathlib.Path(environ.get("HOME", "/")) / ".pyenv")
-    folders = [folder for folder in environ.get("PATH", "").split(os.pathsep) if folder]
-    for version in pythons:
-        if sys.version_info[:2] == version:
-            yield sys.executable
-        for folder in folders:
-            yield os.path.join(folder, f"python{_dotted(version)}")
-        for found in sorted(pyenv.glob(f"versions/{_dotted(version)}*/bin/python"), reverse=True):
-            yield str(found)
-    for folder in folders:
-        yield os.path.join(folder, "python3")
-
-
-def find_interpreter(
-    pythons: Sequence[Version], environ: dict[str, str]
-) -> tuple[Optional[str], Optional[Interpreter]]:
-    """A fitting interpreter with C headers, or None; and a fitting one that only lacks the headers, or None."""
-    headless = None
-    seen = set()
-    for path in candidate_interpreters(pythons, environ):
-        real = os.path.realpath(path)
-        # A pyenv shim is one script under many names, so the name counts too.
-        if (real, os.path.basename(path)) in seen or not os.access(path, os.X_OK):
-            continue
-        seen.add((real, os.path.basename(path)))
-        interpreter = _probe(path)
-        if interpreter is None or interpreter.version not in pythons:
-            continue
-        if interpreter.has_headers:
-            return interpreter.path, headless
-        headless = headless or interpreter
-    return None, headless
-
-
-# --- Running the installers -------------------------------------------------------------------------------------------
+            return track, f"glibc {libc[1]} {relation} the {needed[0]} that TFX {newest.name} needs"
+    raise SetupError(f"glibc {libc[1]} is too old, TFX needs {needed[-1]}: {hint}.")
 
 
 def explain(output: str) -> Optional[str]:
     """The one line for a known failure in the output of pip or uv, or None."""
-    low = output.lower()
-    if "no space left on device" in low or "os error 28" in low:
-        return "the disk is full: free some space (about 5 GB are needed), or choose another place with --venv DIR."
-    if "python.h: no such file" in low:
-        return "Python's C headers are missing: install them (Debian, Ubuntu: apt install python3-dev)."
-    if "hash mismatch" in low or "do not match the hashes" in low:
-        return "a downloaded package differs from the lock file: check the package index, or run `make lock`."
-    if "ensurepip is not" in low or "no module named venv" in low:
-        return "python3 has no venv module: install it (Debian, Ubuntu: apt install python3-venv)."
-    network = (
-        "error sending request",
-        "dns error",
-        "network is unreachable",
-        "name or service not known",
-        "temporary failure in name resolution",
-        "failed to establish a new connection",
-        "connection refused",
-        "connect timeout",
-        "no matching distribution found",
-    )
-    if any(sign in low for sign in network):
-        return (
-            "the package index can't be reached: check the network, and behind a proxy or mirror set HTTPS_PROXY "
-            "or PIP_INDEX_URL."
-        )
-    return None
+    return next((reason for signs, reason in _REASONS.items() if re.search(signs, output, re.IGNORECASE)), None)
 
 
-def _run(command: Sequence[str], environ: dict[str, str], lock_fd: int) -> None:
-    """Runs an installer and shows its lines as they come.
-
-    The child inherits the lock, so that a set-up that was killed keeps others out until its orphan is done too.
-    """
-    lines: list[str] = []
-    with subprocess.Popen(
-        command,
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        cwd=ROOT,
-        pass_fds=(lock_fd,),
-    ) as child:
+def _run(command: Sequence[str], environ: Mapping[str, str]) -> None:
+    """Runs an installer, which inherits the lock, and shows its lines as they come; an error holds them."""
+    output = ""
+    pipe, both = subprocess.PIPE, subprocess.STDOUT
+    with subprocess.Popen(command, env=environ, cwd=ROOT, stdout=pipe, stderr=both, close_fds=False) as child:
         assert child.stdout is not None
         for line in child.stdout:
-            lines.append(line)
-            print(f"  {line.rstrip()}", flush=True)
+            text = line.decode(errors="replace")
+            output += text
+            print(f"  {text.rstrip()}", flush=True)
     if child.returncode != 0:
-        reason = explain("".join(lines))
-        if reason is not None:
-            raise SetupError(reason)
-        raise subprocess.CalledProcessError(child.returncode, list(command))
+        raise subprocess.CalledProcessError(child.returncode, command, output)
 
 
-def index_settings(pip_config: str, environ: dict[str, str]) -> dict[str, str]:
-    """uv's environment variables that say what pip's settings say; uv doesn't read pip's.
-
-    Extra indexes and links are left out: the main index has every locked file, and others would leak into the locks.
-
-    Args:
-      pip_config: The output of `pip config list`: configuration files and PIP_ variables.
-      environ: The environment; what is set for uv there stays.
-    """
-    pip: dict[str, str] = {}
-    ranks = {"global": 0, "install": 1, ":env:": 2}
-    rows = []
-    for line in pip_config.splitlines():
-        key, _, value = line.partition("=")
-        section, _, name = key.rpartition(".")
-        if section in ranks:
-            with contextlib.suppress(ValueError, SyntaxError):
-                rows.append((ranks[section], name, str(ast.literal_eval(value))))
-    for _, name, value in sorted(rows):
-        pip[name] = value
-
-    settings: dict[str, str] = {}
-
-    def translate(option: str, variable: str, *others: str) -> None:
-        words = pip.get(option, "").split()
-        if words and not any(name in environ for name in (variable, *others)):
-            settings[variable] = " ".join(words)
-
-    translate("index-url", "UV_DEFAULT_INDEX", "UV_INDEX_URL")
-    translate("trusted-host", "UV_INSECURE_HOST")
-    translate("cert", "SSL_CERT_FILE")
-    translate("timeout", "UV_HTTP_TIMEOUT")
-    translate("proxy", "ALL_PROXY", "HTTPS_PROXY", "https_proxy", "all_proxy")
+def index_settings(pip_config: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """What `pip config list` printed (files and PIP_ variables) as variables for uv, but for what `environ` sets."""
+    settings = {}
+    for section in ("global", "install", ":env:"):  # the later counts more
+        for option, value in re.findall(rf"^{section}\.([\w-]+)=(.+)$", pip_config, re.MULTILINE):
+            names = _PIP_OPTIONS.get(option, ())
+            words = str(ast.literal_eval(value)).split()
+            if names and words and not any(name in environ for name in names):
+                settings[names[0]] = " ".join(words)
     return settings
 
 
-def _bootstrap_uv(venv: pathlib.Path, environ: dict[str, str], lock_fd: int) -> str:
-    """Installs uv from requirements/uv.txt into `<venv>/.uv` unless it is there; returns the path of its program."""
+def _bring_uv(venv: pathlib.Path, environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The pinned uv, installed into `<venv>/.uv` unless it is there, and the environment to run it in."""
     home, pin = venv / ".uv", ROOT / "requirements" / "uv.txt"
-    uv, stamp = home / "bin" / "uv", home / STAMP
-    digest = _digest(pin)
-    if not (uv.exists() and stamp.exists() and stamp.read_text() == digest):
+    uv, pip = str(home / "bin" / "uv"), [str(home / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
+    try:
+        version = subprocess.check_output([uv, "--version"], text=True).split()[1]
+    except (OSError, subprocess.CalledProcessError):
+        version = None
+    if f"uv=={version} " not in pin.read_text(encoding="utf-8"):
         _say("installing uv")
         shutil.rmtree(home, ignore_errors=True)
-        _run([sys.executable, "-m", "venv", str(home)], environ, lock_fd)
-        pip = [str(home / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
-        _run([*pip, "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(pin)], environ, lock_fd)
-        stamp.write_text(digest)
-    return str(uv)
+        _run([sys.executable, "-m", "venv", str(home)], environ)
+        _run([*pip, "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(pin)], environ)
+    pip_config = subprocess.check_output([*pip, "config", "list"], env=environ, text=True)
+    return uv, {**environ, "UV_NO_PROGRESS": "1", **index_settings(pip_config, environ)}
 
 
-def _uv_environ(venv: pathlib.Path, environ: dict[str, str]) -> dict[str, str]:
-    listed = subprocess.run(
-        [str(venv / ".uv" / "bin" / "python"), "-m", "pip", "config", "list"],
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        check=False,
-    ).stdout
-    return {**environ, "UV_NO_PROGRESS": "1", **index_settings(listed, environ)}
+def find_python(uv: str, wanted: str, environ: Mapping[str, str]) -> Optional[str]:
+    """A Python that fits and has C headers, for pyfarmhash is compiled; None if this machine has none.
 
-
-# --- The environment --------------------------------------------------------------------------------------------------
-
-
-def _digest(*paths: pathlib.Path) -> str:
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()
-
-
-def _read_stamp(venv: pathlib.Path) -> dict[str, str]:
-    try:
-        stamp = json.loads((venv / STAMP).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    # The interpreter may have been removed meanwhile.
-    alive = os.access(venv / "bin" / "python", os.X_OK) and os.path.exists(stamp.get("python", ""))
-    return stamp if alive else {}
-
-
-def _check_machine(venv: pathlib.Path, environ: dict[str, str]) -> None:
-    compilers = [environ.get("CXX", ""), "g++", "c++", "clang++"]
-    if not any(name and shutil.which(name.split()[0], path=environ.get("PATH")) for name in compilers):
-        raise SetupError("there is no C++ compiler, which pyfarmhash needs (Debian, Ubuntu: apt install g++).")
-    free = shutil.disk_usage(venv).free
-    if free < NEEDED_BYTES:
-        raise SetupError(
-            f"only {free / 1e9:.1f} GB are free at {venv}, about {NEEDED_BYTES / 1e9:.0f} are needed: "
-            "free some space, or choose another place with --venv DIR."
-        )
-
-
-def _clear(venv: pathlib.Path) -> None:
-    """Removes an old or half-made environment, all but uv."""
-    for entry in venv.iterdir():
-        if entry.name in (".uv", LOCK):
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
+    uv knows those on PATH and its own; pyenv's are added, whose shims fail for versions that are not selected.
+    """
+    pyenv = pathlib.Path(environ.get("PYENV_ROOT") or pathlib.Path.home() / ".pyenv")
+    path = os.pathsep.join([environ.get("PATH", ""), *map(str, pyenv.glob("versions/3.*/bin"))])
+    listing = [uv, "python", "list", "--only-installed", "--output-format=json", wanted]
+    listed = subprocess.check_output(listing, env={**environ, "PATH": path}, stderr=subprocess.DEVNULL)
+    headers = "import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path('include') + '/Python.h'))"
+    for found in json.loads(listed):
+        if subprocess.call([found["path"], "-I", "-c", headers], stderr=subprocess.DEVNULL) == 0:
+            return str(found["path"])
+    return None
 
 
 @contextlib.contextmanager
-def _locked(venv: pathlib.Path) -> Iterator[int]:
-    """Holds the environment against a second set-up; yields the lock's file descriptor."""
+def _locked(venv: pathlib.Path) -> Iterator[None]:
+    """Holds the environment against a second set-up, also while a killed one's installer still works."""
     venv.mkdir(parents=True, exist_ok=True)
     with open(venv / LOCK, "w", encoding="utf-8") as lock:
+        os.set_inheritable(lock.fileno(), True)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             _say("waiting for another set-up of the same environment")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield lock.fileno()
+        yield
 
 
-def _find_or_download_python(uv: str, track: Track, environ: dict[str, str], lock_fd: int) -> str:
-    python, headless = find_interpreter(track.pythons, environ)
-    if python is not None:
-        return python
-    wanted = " or ".join(f"{_dotted(version)}" for version in sorted(track.pythons))
-    if headless is not None:
-        _say(f"{headless.path} lacks the C headers (Python.h) that pyfarmhash is built with; downloading a Python")
-    else:
-        _say(f"no Python {wanted} on PATH or in pyenv; downloading one")
-    version = _dotted(track.pythons[0])
-    try:
-        _run([uv, "python", "install", "--no-bin", version], environ, lock_fd)
-        found = subprocess.run(
-            [uv, "python", "find", "--managed-python", "--no-python-downloads", version],
-            env=environ,
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-        return found.stdout.strip()
-    except (SetupError, subprocess.CalledProcessError) as error:
-        if headless is not None:
-            fix = f"install its C headers (Debian, Ubuntu: apt install python{_dotted(headless.version)}-dev)"
-        else:
-            fix = f"install Python {wanted} with its C headers"
-        raise SetupError(f"no fitting Python here, and none could be downloaded: {fix}, then try again.") from error
-
-
-def set_up(venv: pathlib.Path, wanted: Optional[str], environ: dict[str, str]) -> None:
-    """Makes or refreshes the environment in the folder `venv`."""
-    track, why = pick_track(platform.system(), platform.machine(), glibc_version(), wanted)
-    target = {
-        "track": track.name,
-        "lock": _digest(track.lock),
-        "project": _digest(ROOT / "setup.py", ROOT / "pyproject.toml"),
-        "root": str(ROOT),
-        "venv": str(venv),  # its scripts name it: a copied environment must be made anew
-    }
-    reason = f"TFX {track.name}, because {why}"
-    with _locked(venv) as lock_fd:
-        stamp = _read_stamp(venv)
-        if {key: stamp.get(key) for key in target} == target:
-            _say(f"{venv} is up to date: {reason}")
-            return
-        _say(reason)
-        started = time.monotonic()
-        _check_machine(venv, environ)
-        uv = _bootstrap_uv(venv, environ, lock_fd)
-        environ = _uv_environ(venv, environ)
-        packages_fit = all(stamp.get(key) == target[key] for key in ("track", "lock", "venv"))
-        if packages_fit:
-            python = stamp["python"]
-        else:
-            (venv / STAMP).unlink(missing_ok=True)
-            _clear(venv)
-            python = _find_or_download_python(uv, track, environ, lock_fd)
-            _say(f"installing the packages of {track.lock.name} for {python}, a few minutes the first time")
-            _run([uv, "venv", "--quiet", "--allow-existing", "--python", python, str(venv)], environ, lock_fd)
-            sync = [uv, "pip", "sync", "--python", str(venv / "bin" / "python"), "--require-hashes"]
-            _run([*sync, "--compile-bytecode", str(track.lock)], environ, lock_fd)
-        _say("installing the project")
-        install = [uv, "pip", "install", "--quiet", "--python", str(venv / "bin" / "python"), "--no-deps"]
-        # setuptools is locked above: no isolation, no download. A plain path entry sees new packages at once.
-        editable = ["--no-build-isolation", "--config-settings", "editable_mode=compat", "--editable", str(ROOT)]
-        _run([*install, *editable], environ, lock_fd)
-        partial = venv / f"{STAMP}.partial"
-        partial.write_text(json.dumps({**target, "python": python}, indent=2), encoding="utf-8")
-        partial.replace(venv / STAMP)
-        _say(f"done in {time.monotonic() - started:.0f} s")
-
-
-def compile_locks(venv: pathlib.Path, upgrade: bool, environ: dict[str, str]) -> None:
-    """Writes the lock files of tracks and images from setup.py's extras; keeps their versions unless `upgrade`."""
-    with _locked(venv) as lock_fd:
-        uv = _bootstrap_uv(venv, environ, lock_fd)
-        environ = {**_uv_environ(venv, environ), "UV_CUSTOM_COMPILE_COMMAND": "make lock"}
-        form = ["--quiet", "--generate-hashes", "--no-emit-index-url", "--no-emit-find-links", "--no-annotate"]
-        locks: list[tuple[pathlib.Path, tuple[str, ...], str, tuple[str, ...]]] = [
-            (track.lock, ("pipeline", "ials", "dev", *track.extras), f"tfx-{track.name}.in", track.compile_args)
-            for track in TRACKS
-        ]
-        for name, extras in IMAGES.items():
-            locks.append((ROOT / "requirements" / f"{name}.txt", extras, TRACKS[0].lock.name, IMAGE_ARGS))
-        for lock, extras, constraint, arguments in locks:
-            _say(f"compiling {lock.name}")
-            inputs = ["setup.py", *(f"--extra={extra}" for extra in extras), f"--constraint=requirements/{constraint}"]
-            output = [f"--output-file=requirements/{lock.name}", *(["--upgrade"] if upgrade else [])]
-            command = [uv, "pip", "compile", *inputs, *arguments, *form, *output, "--no-python-downloads"]
-            _run(command, environ, lock_fd)
+def set_up(venv: pathlib.Path, environ: Mapping[str, str]) -> None:
+    """Makes or refreshes the environment in the folder `venv`, whose lock is held."""
+    track, why = pick_track(platform.system(), platform.machine(), platform.libc_ver())
+    stamp, python = venv / STAMP, venv / "bin" / "python"
+    lock = ROOT / "requirements" / f"tfx-{track.name}.txt"
+    sources = [path.read_bytes() for path in (lock, ROOT / "setup.py", ROOT / "pyproject.toml")]
+    digest = hashlib.sha256(b"".join([bytes(ROOT), *sources])).hexdigest()
+    # Its scripts name the folder: a copied environment is made anew.
+    target = f"TFX {track.name} in {venv}\n"
+    done = stamp.read_text(encoding="utf-8") if stamp.exists() and python.exists() else ""
+    if done == target + digest:
+        _say(f"{venv} is up to date: TFX {track.name}, because {why}")
+        return
+    _say(f"TFX {track.name}, because {why}")
+    started = time.monotonic()
+    compilers = (environ.get("CXX", "").partition(" ")[0], "g++", "c++", "clang++")
+    if not any(name and shutil.which(name, path=environ.get("PATH")) for name in compilers):
+        raise SetupError("there is no C++ compiler, which pyfarmhash needs (Debian, Ubuntu: apt install g++).")
+    uv, environ = _bring_uv(venv, environ)
+    stamp.unlink(missing_ok=True)
+    if not done.startswith(target):
+        for folder in venv.iterdir() if (venv / "pyvenv.cfg").exists() else ():
+            if folder.is_dir() and not folder.is_symlink() and folder.name != ".uv":
+                shutil.rmtree(folder)
+        found = find_python(uv, track.python, environ)
+        if found is None:
+            _say("no Python that TFX runs on is here with its C headers (Python.h), so one is downloaded")
+        choice = ["--python", found] if found else ["--python", track.python, "--managed-python"]
+        _run([uv, "venv", "--quiet", "--allow-existing", *choice, str(venv)], environ)
+    _say(f"installing the packages of {lock.name}, a few minutes the first time")
+    options = ["--python", str(python)]
+    checked = ["--require-hashes", "--require-build-hashes", "--build-constraint", str(lock)]
+    _run([uv, "pip", "sync", *options, *checked, "--compile-bytecode", str(lock)], environ)
+    _say("installing the project")
+    # setuptools is locked above: no isolation, no download. A plain path entry sees new packages at once.
+    options += ["--no-deps", "--no-build-isolation", "--config-settings", "editable_mode=compat"]
+    _run([uv, "pip", "install", "--quiet", *options, "--editable", str(ROOT)], environ)
+    stamp.write_text(target + digest, encoding="utf-8")
+    _say(f"done in {time.monotonic() - started:.0f} s")
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Runs the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Makes the project's environment.")
-    parser.add_argument("action", nargs="?", choices=("install", "lock"), default="install")
+    parser = argparse.ArgumentParser(description="Makes the project's environment, or runs the pinned uv.")
     parser.add_argument("--venv", type=pathlib.Path, default=ROOT / ".venv", help="the environment's folder")
-    parser.add_argument(
-        "--track", choices=[track.name for track in TRACKS], help="TFX's release, instead of the newest"
-    )
-    parser.add_argument("--upgrade", action="store_true", help="with lock: take the newest versions that fit")
+    parser.add_argument("uv", nargs=argparse.REMAINDER, help="uv's arguments, to run it alone, as pip is configured")
     options = parser.parse_args(arguments)
+    venv = options.venv.resolve()
     # Without bytecode every import of TFX takes half a minute; the others would misdirect the installers.
     left_out = ("PYTHONDONTWRITEBYTECODE", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PIP_USER", "PIP_TARGET")
     environ = {name: value for name, value in os.environ.items() if name not in left_out}
     try:
-        if sys.version_info < (3, 8):  # noqa: UP036 (any python3 may be the one that runs this)
-            raise SetupError("this script needs Python 3.8 or newer: make setup PYTHON=/path/to/python3.")
-        if options.action == "lock":
-            compile_locks(options.venv.resolve(), options.upgrade, environ)
-        else:
-            set_up(options.venv.resolve(), options.track, environ)
+        with _locked(venv):
+            if options.uv:
+                uv, environ = _bring_uv(venv, environ)
+                _run([uv, *options.uv], environ)
+            else:
+                set_up(venv, environ)
     except SetupError as error:
         print(f"set-up failed: {error}", file=sys.stderr)
         return 2
-    except OSError as error:
-        reason = explain(str(error))
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = explain(f"{error} {getattr(error, 'output', '')}")
         print(f"set-up failed: {reason or error}", file=sys.stderr)
-        return 2
-    except subprocess.CalledProcessError as error:
-        print(f"set-up failed: `{' '.join(error.cmd)}` ended with {error.returncode}, see above.", file=sys.stderr)
-        return 1
+        return 2 if reason or isinstance(error, OSError) else 1
     except KeyboardInterrupt:
         print("set-up interrupted; the next one starts over.", file=sys.stderr)
         return 130

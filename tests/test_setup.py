@@ -1,17 +1,25 @@
 """Set-up and packaging: track, interpreter, interrupted installs, lock files, distribution, Makefile, CI's script."""
 
+import errno
+import functools
+import hashlib
+import http.server
 import importlib.util
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import xml.etree.ElementTree as ElementTree
+import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 import pipeline
 
@@ -34,97 +42,82 @@ setup_env = load_setup_env()
 @pytest.mark.parametrize(
     ("glibc", "name", "why"),
     [
-        ((2, 28), "1.16", "glibc 2.28 is older than the 2.39 that TFX 1.21 needs"),
-        ((2, 38), "1.16", "glibc 2.38 is older than the 2.39 that TFX 1.21 needs"),
-        ((2, 39), "1.21", "glibc 2.39 is not older than the 2.39 that TFX 1.21 needs"),
-        ((3, 0), "1.21", "glibc 3.0 is not older than the 2.39 that TFX 1.21 needs"),
+        ("2.28", "1.16", "glibc 2.28 is older than the 2.39 that TFX 1.21 needs"),
+        ("2.38", "1.16", "glibc 2.38 is older than the 2.39 that TFX 1.21 needs"),
+        ("2.39", "1.21", "glibc 2.39 is not older than the 2.39 that TFX 1.21 needs"),
+        ("2.41.9000", "1.21", "glibc 2.41.9000 is not older than the 2.39 that TFX 1.21 needs"),
+        ("3.0", "1.21", "glibc 3.0 is not older than the 2.39 that TFX 1.21 needs"),
     ],
 )
 def test_the_newest_track_that_the_c_library_allows(glibc, name, why):
-    track, reason = setup_env.pick_track("Linux", "x86_64", glibc)
+    track, reason = setup_env.pick_track("Linux", "x86_64", ("glibc", glibc))
     assert (track.name, reason) == (name, why)
 
 
-def test_a_track_can_be_asked_for():
-    track, _ = setup_env.pick_track("Linux", "x86_64", (2, 41), "1.16")
-    assert track.name == "1.16"
-
-
 @pytest.mark.parametrize(
-    ("system", "machine", "glibc", "wanted", "message"),
+    ("system", "machine", "libc", "message"),
     [
-        ("Darwin", "arm64", None, None, "no packages for Darwin"),
-        ("Linux", "aarch64", (2, 39), None, "no packages for aarch64 processors"),
-        ("Linux", "x86_64", None, None, "without glibc"),
-        ("Linux", "x86_64", (2, 17), None, "glibc 2.17 is too old, TFX needs 2.28"),
-        ("Linux", "x86_64", (2, 36), "1.21", "TFX 1.21 needs glibc 2.39, this system has 2.36: leave out --track"),
+        ("Darwin", "arm64", ("", ""), "no packages for Darwin arm64 with an unknown libc: use a Linux x86_64 machine"),
+        ("Linux", "aarch64", ("glibc", "2.39"), "no packages for Linux aarch64 with glibc libc: use a Linux x86_64"),
+        ("Linux", "x86_64", ("musl", "1.2.5"), "no packages for Linux x86_64 with musl libc: use a Linux x86_64"),
+        ("Linux", "x86_64", ("glibc", "2.17"), "glibc 2.17 is too old, TFX needs 2.28: use a Linux x86_64 machine"),
     ],
 )
-def test_machines_that_cannot_run_it_are_told_why(system, machine, glibc, wanted, message):
+def test_machines_that_cannot_run_it_are_told_why(system, machine, libc, message):
     with pytest.raises(setup_env.SetupError, match=re.escape(message)) as raised:
-        setup_env.pick_track(system, machine, glibc, wanted)
+        setup_env.pick_track(system, machine, libc)
     assert "\n" not in str(raised.value)
 
 
 # --- The interpreter --------------------------------------------------------------------------------------------------
 
 
-def fake_python(path: Path, version, headers=True, status=0):
-    """A program that answers the probe like a Python of that version would."""
+def program(path: Path, script: str) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
-    answer = json.dumps([str(path), list(version), headers])
-    path.write_text(f"#!/bin/sh\necho '{answer}'\nexit {status}\n")
+    path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     return str(path)
 
 
-@pytest.fixture
-def pythons(tmp_path):
-    """An environment whose PATH and pyenv hold nothing yet."""
-    (tmp_path / "bin").mkdir()
-    return {"PATH": str(tmp_path / "bin"), "PYENV_ROOT": str(tmp_path / "pyenv"), "HOME": str(tmp_path)}
+@pytest.mark.parametrize(
+    ("statuses", "chosen"),
+    [((0, 0), 0), ((1, 0), 1), ((127, 0), 1), ((1, 127), None), ((), None)],
+    ids=["the first", "one with headers", "a shim that fails", "none that fits", "none"],
+)
+def test_the_first_python_that_runs_and_has_headers(tmp_path, statuses, chosen):
+    pythons = [program(tmp_path / str(place), f"exit {status}") for place, status in enumerate(statuses)]
+    listed = json.dumps([{"path": path} for path in pythons])
+    uv = program(
+        tmp_path / "uv", f"[ \"$*\" = 'python list --only-installed --output-format=json 9.2' ] && echo '{listed}'"
+    )
+    found = setup_env.find_python(uv, "9.2", {"PATH": "/usr/bin:/bin"})
+    assert found == (None if chosen is None else pythons[chosen])
 
 
-# A version that the tests' own interpreter, which is looked at first, can't have.
-WANTED = ((9, 2), (9, 1))
+def test_pyenvs_pythons_are_looked_at_after_those_on_path(tmp_path):
+    fitting = program(tmp_path / "pyenv" / "versions" / "3.12.1" / "bin" / "python3.12", "exit 0")
+    # Lists what is in the last folder on PATH.
+    uv = program(
+        tmp_path / "uv",
+        """printf '[{"path": "%s/python3.12"}]' "${PATH##*:}"\ncase $PATH in /first:*) ;; *) exit 1; esac""",
+    )
+    environ = {"PATH": "/first:/usr/bin", "PYENV_ROOT": str(tmp_path / "pyenv")}
+    assert setup_env.find_python(uv, "3.12", environ) == fitting
 
 
-def test_an_interpreter_on_path_is_preferred_to_pyenv(pythons, tmp_path):
-    expected = fake_python(tmp_path / "bin" / "python9.2", (9, 2))
-    fake_python(tmp_path / "pyenv" / "versions" / "9.2.7" / "bin" / "python", (9, 2))
-    assert setup_env.find_interpreter(WANTED, pythons) == (expected, None)
+REAL_UV = Path(sys.prefix) / ".uv" / "bin" / "uv"
 
 
-def test_a_failing_shim_is_passed_over_for_pyenvs_folder(pythons, tmp_path):
-    fake_python(tmp_path / "bin" / "python9.2", (9, 2), status=127)
-    expected = fake_python(tmp_path / "pyenv" / "versions" / "9.2.7" / "bin" / "python", (9, 2))
-    assert setup_env.find_interpreter(WANTED, pythons) == (expected, None)
-
-
-def test_the_second_version_serves_where_the_first_is_missing(pythons, tmp_path):
-    fake_python(tmp_path / "bin" / "python3", (9, 0))
-    expected = fake_python(tmp_path / "pyenv" / "versions" / "9.1.1" / "bin" / "python", (9, 1))
-    assert setup_env.find_interpreter(WANTED, pythons) == (expected, None)
-
-
-def test_an_interpreter_without_headers_is_only_reported(pythons, tmp_path):
-    path = fake_python(tmp_path / "bin" / "python9.2", (9, 2), headers=False)
-    found, headless = setup_env.find_interpreter(WANTED, pythons)
-    assert found is None
-    assert headless.path == path
-    other = fake_python(tmp_path / "bin" / "python9.1", (9, 1))
-    assert setup_env.find_interpreter(WANTED, pythons)[0] == other
-
-
-def test_no_interpreter(pythons, tmp_path):
-    (tmp_path / "bin" / "python9.2").write_text("not a program")
-    assert setup_env.find_interpreter(WANTED, pythons) == (None, None)
-
-
-def test_the_probe_describes_a_real_interpreter():
-    interpreter = setup_env._probe(sys.executable)
-    assert interpreter.version == sys.version_info[:2]
-    assert os.path.exists(interpreter.path)
+def test_uv_understands_what_it_is_asked_for():
+    major, minor = sys.version_info[:2]
+    (track,) = [
+        track
+        for track in setup_env.TRACKS
+        if SpecifierSet(track.python.removeprefix("cpython")).contains(f"{major}.{minor}")
+    ]
+    found = setup_env.find_python(str(REAL_UV), track.python, dict(os.environ))
+    version = subprocess.check_output([found, "-c", "import platform; print(platform.python_version())"], text=True)
+    assert SpecifierSet(track.python.removeprefix("cpython")).contains(version.strip())
 
 
 # --- What the installers say ------------------------------------------------------------------------------------------
@@ -136,10 +129,14 @@ def test_the_probe_describes_a_real_interpreter():
         ("cause: failed to copy file: No space left on device (os error 28)", "the disk is full"),
         ("error: Failed to fetch: x\n cause: dns error", "can't be reached"),
         ("ERROR: No matching distribution found for uv==1", "can't be reached"),
-        ("src/python-farmhash.cc:1: fatal error: Python.h: No such file or directory", "apt install python3-dev"),
         ("not created successfully because ensurepip is not\navailable.", "apt install python3-venv"),
         ("/usr/bin/python3: No module named venv", "apt install python3-venv"),
         ("error: Hash mismatch for `tfx==1.16.0`", "differs from the lock file"),
+        (
+            "error: Failed to download `https://x/python-build-standalone/y.tar.gz`\n  cause: dns error",
+            "apt install python3-dev",
+        ),
+        ("error: No interpreter found for CPython ==3.10.* in managed installations", "apt install python3-dev"),
     ],
 )
 def test_known_failures_become_one_line(output, message):
@@ -155,8 +152,8 @@ def test_an_unknown_failure_is_not_guessed_at():
 def test_pips_settings_reach_uv():
     pip_config = "\n".join(
         [
-            "global.index-url='https://mirror/simple'",
             ":env:.index-url='https://nearer/simple'",
+            "global.index-url='https://mirror/simple'",
             "global.extra-index-url='https://other/simple'",
             "global.trusted-host='mirror\\nnearer'",
             "install.cert='/etc/ca.pem'",
@@ -178,6 +175,55 @@ def test_uvs_own_settings_stay():
     assert setup_env.index_settings(pip_config, environ) == {}
 
 
+@pytest.fixture
+def mirror(tmp_path):
+    """The address of a package index with one wheel, `thing` 1, and the wheel's digest."""
+    wheel = tmp_path / "index" / "thing" / "thing-1-py3-none-any.whl"
+    wheel.parent.mkdir(parents=True)
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, text in {
+            "thing.py": "",
+            "thing-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: thing\nVersion: 1\n",
+            "thing-1.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            "thing-1.dist-info/RECORD": "",
+        }.items():
+            archive.writestr(name, text)
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Handler, directory=str(tmp_path / "index"))
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/", hashlib.sha256(wheel.read_bytes()).hexdigest()
+    server.shutdown()
+    server.server_close()
+
+
+def test_packages_come_from_pips_index_and_their_hashes_are_checked(mirror, tmp_path):
+    address, digest = mirror
+    (tmp_path / "pip.conf").write_text(f"[global]\nindex-url = {address}\n")
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv" / ".uv").symlink_to(REAL_UV.parents[1])
+    ours = {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "UV_CACHE_DIR": str(tmp_path / "cache"), "NO_PROXY": "*"}
+    others = {name: "" for name in os.environ if name.startswith(("PIP_", "UV_"))}
+
+    def install(digest):
+        (tmp_path / "lock.txt").write_text(f"thing==1 --hash=sha256:{digest}\n")
+        target = str(tmp_path / "site")
+        arguments = ["pip", "sync", "--require-hashes", "--target", target, str(tmp_path / "lock.txt")]
+        return run_script("--venv", str(tmp_path / "venv"), *arguments, **{**others, **ours})
+
+    done = install("0" * 64)
+    assert done.returncode == 2
+    assert "differs from the lock file" in done.stderr
+    assert not (tmp_path / "site" / "thing.py").exists()
+    assert install(digest).returncode == 0
+    assert (tmp_path / "site" / "thing.py").exists()
+
+
 # --- Making the environment -------------------------------------------------------------------------------------------
 
 
@@ -186,22 +232,21 @@ def installs(monkeypatch, tmp_path):
     """Stands in for uv: records the commands, and makes the environment's interpreter as `uv venv` does."""
     commands = []
 
-    def run(command, environ, lock_fd):
-        words = list(command)
-        commands.append(" ".join(words[1:4] if words[1] == "pip" else words[1:2]))
-        if words[1] == "venv":
-            python = Path(words[-1]) / "bin" / "python"
+    def run(command, environ):
+        commands.append(" ".join(command[1:3] if command[1] == "pip" else command[1:2]))
+        if command[1] == "venv":
+            python = Path(command[-1]) / "bin" / "python"
             python.parent.mkdir(parents=True, exist_ok=True)
             python.touch(mode=0o755)
+            (Path(command[-1]) / "pyvenv.cfg").touch()
 
     monkeypatch.setattr(setup_env, "_run", run)
-    monkeypatch.setattr(setup_env, "_check_machine", lambda venv, environ: None)
-    monkeypatch.setattr(setup_env, "_bootstrap_uv", lambda venv, environ, lock_fd: "uv")
-    monkeypatch.setattr(setup_env, "_uv_environ", lambda venv, environ: environ)
-    monkeypatch.setattr(setup_env, "_find_or_download_python", lambda uv, track, environ, lock_fd: sys.executable)
-    monkeypatch.setattr(setup_env, "glibc_version", lambda: (2, 36))
+    monkeypatch.setattr(setup_env, "_bring_uv", lambda venv, environ: ("uv", environ))
+    monkeypatch.setattr(setup_env, "find_python", lambda uv, wanted, environ: sys.executable)
+    monkeypatch.setattr(setup_env.platform, "libc_ver", lambda: ("glibc", "2.36"))
     monkeypatch.setattr(setup_env.platform, "system", lambda: "Linux")
     monkeypatch.setattr(setup_env.platform, "machine", lambda: "x86_64")
+    (tmp_path / "venv").mkdir()
     return commands
 
 
@@ -211,74 +256,165 @@ def take(commands):
     return taken
 
 
-EVERYTHING = ["venv", "pip sync --python", "pip install --quiet"]
-PROJECT_ONLY = ["pip install --quiet"]
+def set_up(venv):
+    setup_env.set_up(venv, {"PATH": os.environ["PATH"], "CXX": f"{sys.executable} -O2"})
+
+
+EVERYTHING = ["venv", "pip sync", "pip install"]
+REFRESH = ["pip sync", "pip install"]
 
 
 def test_the_second_time_nothing_is_done(installs, tmp_path, capsys):
-    setup_env.set_up(tmp_path / "venv", None, {})
+    set_up(tmp_path / "venv")
     assert take(installs) == EVERYTHING
-    setup_env.set_up(tmp_path / "venv", None, {})
+    set_up(tmp_path / "venv")
     assert take(installs) == []
     last = capsys.readouterr().out.splitlines()[-1]
     reason = "TFX 1.16, because glibc 2.36 is older than the 2.39 that TFX 1.21 needs"
     assert last == f"set-up: {tmp_path / 'venv'} is up to date: {reason}"
 
 
-def test_a_changed_setup_py_installs_the_project_only(installs, monkeypatch, tmp_path):
-    setup_env.set_up(tmp_path / "venv", None, {})
+@pytest.mark.parametrize("name", ["requirements/tfx-1.16.txt", "setup.py", "pyproject.toml"])
+def test_a_changed_lock_or_project_is_brought_up_to_date_in_place(installs, monkeypatch, tmp_path, name):
+    root = tmp_path / "root"
+    (root / "requirements").mkdir(parents=True)
+    for source in ("requirements/tfx-1.16.txt", "setup.py", "pyproject.toml"):
+        (root / source).write_text("before")
+    monkeypatch.setattr(setup_env, "ROOT", root)
+    set_up(tmp_path / "venv")
     take(installs)
-    stamp = tmp_path / "venv" / setup_env.STAMP
-    stamp.write_text(json.dumps({**json.loads(stamp.read_text()), "project": "before"}))
-    setup_env.set_up(tmp_path / "venv", None, {})
-    assert take(installs) == PROJECT_ONLY
+    (root / name).write_text("after")
+    set_up(tmp_path / "venv")
+    assert take(installs) == REFRESH
+    set_up(tmp_path / "venv")
+    assert take(installs) == []
 
 
-@pytest.mark.parametrize("change", [{"lock": "before"}, {"track": "1.21"}, {"venv": "/elsewhere"}, {"python": "/gone"}])
-def test_another_lock_track_place_or_interpreter_starts_anew(installs, tmp_path, change):
+@pytest.mark.parametrize("change", ["track", "place", "interpreter"])
+def test_another_track_place_or_interpreter_starts_anew(installs, monkeypatch, tmp_path, change):
     venv = tmp_path / "venv"
-    setup_env.set_up(venv, None, {})
+    set_up(venv)
     take(installs)
-    (venv / "lib").mkdir()
-    (venv / "lib" / "old.py").touch()
-    (venv / setup_env.STAMP).write_text(json.dumps({**json.loads((venv / setup_env.STAMP).read_text()), **change}))
-    setup_env.set_up(venv, None, {})
+    for folder in (".uv", "lib"):
+        (venv / folder).mkdir()
+        (venv / folder / "old").touch()
+    if change == "track":
+        monkeypatch.setattr(setup_env.platform, "libc_ver", lambda: ("glibc", "2.41"))
+    elif change == "place":
+        shutil.copytree(venv, tmp_path / "copy")
+        venv = tmp_path / "copy"
+    else:
+        (venv / "bin" / "python").unlink()
+    set_up(venv)
     assert take(installs) == EVERYTHING
     assert not (venv / "lib").exists()
+    assert (venv / ".uv" / "old").exists()
 
 
-@pytest.mark.parametrize("killed_at", EVERYTHING)
-def test_a_killed_set_up_is_done_again(installs, monkeypatch, tmp_path, killed_at):
+def test_a_folder_that_is_no_environment_loses_nothing(installs, tmp_path):
+    (tmp_path / "venv" / "photos").mkdir()
+    set_up(tmp_path / "venv")
+    assert (tmp_path / "venv" / "photos").exists()
+
+
+@pytest.mark.parametrize(
+    ("killed_at", "refreshing"), [*((step, False) for step in EVERYTHING), *((step, True) for step in REFRESH)]
+)
+def test_a_killed_set_up_is_done_again(installs, monkeypatch, tmp_path, killed_at, refreshing):
     run = setup_env._run
+    venv = tmp_path / "venv"
+    if refreshing:
+        set_up(venv)
+        (venv / setup_env.STAMP).write_text((venv / setup_env.STAMP).read_text() + "0")
 
-    def killed(command, environ, lock_fd):
-        run(command, environ, lock_fd)
+    def killed(command, environ):
+        run(command, environ)
         if installs[-1] == killed_at:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(setup_env, "_run", killed)
     with pytest.raises(KeyboardInterrupt):
-        setup_env.set_up(tmp_path / "venv", None, {})
+        set_up(venv)
     monkeypatch.setattr(setup_env, "_run", run)
     take(installs)
-    setup_env.set_up(tmp_path / "venv", None, {})
+    set_up(venv)
     assert take(installs) == EVERYTHING
 
 
-def test_a_second_set_up_waits_for_the_first(tmp_path):
-    program = f"""
-import sys
+@pytest.mark.parametrize("found", ["/usr/bin/python3.10", None])
+def test_a_python_is_downloaded_where_none_fits(installs, monkeypatch, tmp_path, capsys, found):
+    monkeypatch.setattr(setup_env, "find_python", lambda uv, wanted, environ: found)
+    run, choices = setup_env._run, []
+    monkeypatch.setattr(
+        setup_env, "_run", lambda command, environ: (choices.append(list(command[4:-1])), run(command, environ))
+    )
+    set_up(tmp_path / "venv")
+    downloaded = ["--python", "cpython==3.10.*", "--managed-python"]
+    assert choices[0] == (["--python", found] if found else downloaded)
+    assert ("so one is downloaded" in capsys.readouterr().out) == (found is None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "installed"),
+    [("echo uv {pinned} x86_64", False), ("echo uv 0.1.0", True), ("exit 126", True), (None, True)],
+    ids=["the pinned one", "another", "a broken one", "none"],
+)
+def test_uv_is_installed_unless_the_pinned_one_works(monkeypatch, tmp_path, answer, installed):
+    pinned = re.search(r"^uv==([\d.]+) ", (ROOT / "requirements" / "uv.txt").read_text(), re.MULTILINE)[1]
+    commands = []
+
+    def run(command, environ):
+        commands.append(list(command[1:4]))
+        program(tmp_path / ".uv" / "bin" / "python", "echo \"global.timeout='7'\"")
+
+    if answer is not None:
+        program(tmp_path / ".uv" / "bin" / "uv", answer.format(pinned=pinned))
+        program(tmp_path / ".uv" / "bin" / "python", "echo \"global.timeout='7'\"")
+    monkeypatch.setattr(setup_env, "_run", run)
+    uv, environ = setup_env._bring_uv(tmp_path, {"KEPT": "1"})
+    assert uv == str(tmp_path / ".uv" / "bin" / "uv")
+    assert environ == {"KEPT": "1", "UV_NO_PROGRESS": "1", "UV_HTTP_TIMEOUT": "7"}
+    assert commands == (
+        [["-m", "venv", str(tmp_path / ".uv")], ["-m", "pip", "--disable-pip-version-check"]] if installed else []
+    )
+
+
+# Holds the lock of the folder that it is given, and runs the rest of its arguments under it.
+HOLDER = f"""
+import pathlib, sys
 sys.path.insert(0, {str(ROOT / "requirements")!r})
-import setup_env, pathlib
-with setup_env._locked(pathlib.Path({str(tmp_path)!r})):
-    print("held", flush=True)
+import setup_env
+with setup_env._locked(pathlib.Path(sys.argv[1])):
+    setup_env._run(sys.argv[2:], {{}})
 """
+
+
+def hold(folder, *command):
+    holder = [sys.executable, "-B", "-c", HOLDER, str(folder), *command]
+    return subprocess.Popen(holder, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_second_set_up_waits_for_the_first(tmp_path):
     with setup_env._locked(tmp_path):
-        second = subprocess.Popen([sys.executable, "-B", "-c", program], stdout=subprocess.PIPE, text=True)
+        second = hold(tmp_path, "/bin/echo", "held")
         assert "waiting for another set-up" in second.stdout.readline()
         assert second.poll() is None
-    assert second.stdout.readline() == "held\n"
+    assert second.stdout.readline() == "  held\n"
     second.stdout.close()
+    assert second.wait(timeout=30) == 0
+
+
+def test_a_killed_set_up_keeps_others_out_until_its_installer_is_done(tmp_path):
+    first = hold(tmp_path, "/bin/sh", "-c", "echo $$; exec sleep 60")
+    installer = int(first.stdout.readline())
+    first.kill()
+    first.wait(timeout=30)
+    second = hold(tmp_path, "/bin/echo", "held")
+    assert "waiting for another set-up" in second.stdout.readline()
+    os.kill(installer, signal.SIGKILL)
+    assert second.stdout.readline() == "  held\n"
+    for process in (first, second):
+        process.stdout.close()
     assert second.wait(timeout=30) == 0
 
 
@@ -300,19 +436,36 @@ def test_without_a_compiler_it_says_so(tmp_path):
     )
 
 
-def test_a_full_disk_is_noticed_before_the_download(monkeypatch, tmp_path):
-    monkeypatch.setattr(setup_env.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10**9}))
-    with pytest.raises(setup_env.SetupError, match=r"only 1\.0 GB are free at .*, about 5 are needed"):
-        setup_env._check_machine(tmp_path, {"PATH": os.environ["PATH"], "CXX": sys.executable})
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "the disk is full: free some space"),
+        (PermissionError(errno.EACCES, "Permission denied", "/root/x"), 2, "Permission denied: '/root/x'"),
+        (subprocess.CalledProcessError(1, ["uv"], "  cause: dns error"), 2, "the package index can't be reached"),
+        (subprocess.CalledProcessError(9, ["uv", "venv"], "odd"), 1, "'venv']' returned non-zero exit status 9"),
+        (KeyboardInterrupt(), 130, "set-up interrupted"),
+    ],
+    ids=["disk full", "not allowed", "no network", "unknown", "interrupted"],
+)
+def test_a_failure_is_one_line_and_its_exit_code_says_whose_it_is(
+    monkeypatch, tmp_path, capsys, error, status, message
+):
+    def fail(venv, environ):
+        raise error
+
+    monkeypatch.setattr(setup_env, "set_up", fail)
+    assert setup_env.main(["--venv", str(tmp_path)]) == status
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
 
 
 @pytest.mark.slow
 def test_without_a_network_it_says_so(tmp_path):
     unreachable = {"PIP_INDEX_URL": "http://127.0.0.1:1/simple", "PIP_RETRIES": "0", "PIP_CONFIG_FILE": os.devnull}
-    environ = {**os.environ, **unreachable, "PIP_NO_CACHE_DIR": "1", "PIP_FIND_LINKS": ""}
-    with setup_env._locked(tmp_path) as lock_fd, pytest.raises(setup_env.SetupError, match="can't be reached: check"):
-        setup_env._bootstrap_uv(tmp_path, environ, lock_fd)
-    assert not (tmp_path / ".uv" / setup_env.STAMP).exists()
+    environ = {**unreachable, "PIP_NO_CACHE_DIR": "1", "PIP_FIND_LINKS": ""}
+    done = run_script("--venv", str(tmp_path), "pip", "list", **environ)
+    assert done.returncode == 2
+    assert "set-up failed: the package index can't be reached: check" in done.stderr
 
 
 # --- The lock files and the package -----------------------------------------------------------------------------------
@@ -331,7 +484,7 @@ def extras():
 
 @pytest.mark.parametrize("track", setup_env.TRACKS, ids=lambda track: track.name)
 def test_a_lock_file_has_every_dependency_pinned_and_hashed(track):
-    text = track.lock.read_text()
+    text = (ROOT / "requirements" / f"tfx-{track.name}.txt").read_text()
     assert text.startswith("# This file was autogenerated by uv via the following command:\n#    make lock\n")
     locked = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.MULTILINE))
     assert extras() <= set(locked)
@@ -409,6 +562,16 @@ def test_make_sets_up_once_however_many_targets():
     commands = make("-n", "-j8", "lint", "test", "run").stdout.splitlines()
     assert sum("setup_env.py" in command for command in commands) == 1
     assert any("recommender demo --config configs/movielens_100k.yaml" in command for command in commands)
+
+
+def test_make_lock_writes_every_lock_file_from_setup_py():
+    commands = [words for words in make("-n", "lock").stdout.replace("\\\n", " ").splitlines() if "compile" in words]
+    written = re.findall(r"--output-file=requirements/(\S+)", " ".join(commands))
+    assert written == ["tfx-1.21.txt", "tfx-1.16.txt", "image.txt", "client.txt"]
+    for command in commands:
+        assert re.search(r"setup_env\.py --venv \S+ pip compile .* setup\.py .*--constraint=requirements/tfx-", command)
+        assert "--upgrade" not in command
+    assert make("-n", "lock", "UPGRADE=1").stdout.count(" --upgrade ") == len(commands)
 
 
 def test_make_lets_bytecode_be_written(tmp_path):

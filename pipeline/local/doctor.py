@@ -134,7 +134,7 @@ def run_doctor(console: Console, output_dir: Path = Path("output")) -> int:
 
 def _remake() -> str:
     """How to install everything anew; `make setup` alone leaves an environment that it has finished once."""
-    finished = Path(sys.prefix, ".setup.json").exists()
+    finished = Path(sys.prefix, ".setup").exists()
     return f"rm -rf {shlex.quote(os.path.relpath(sys.prefix))} && make setup" if finished else "make setup"
 
 

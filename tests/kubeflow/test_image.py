@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 import setuptools
 import yaml
+from packaging.specifiers import SpecifierSet
 
 from requirements import setup_env
 from tests.kubeflow.test_manifests import FOLDERS
@@ -79,6 +80,14 @@ def pins(name: str) -> set[tuple[str, str]]:
     return set(re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.MULTILINE))
 
 
+def compiled(name: str) -> list[str]:
+    """The words of the command by which `make lock` writes a lock file."""
+    make = subprocess.run(["make", "-C", str(ROOT), "-n", "lock"], capture_output=True, text=True, check=True)
+    commands = make.stdout.replace("\\\n", " ").splitlines()
+    (command,) = [line for line in commands if f"--output-file=requirements/{name}.txt" in line]
+    return shlex.split(command)
+
+
 # --- The Dockerfiles --------------------------------------------------------------------------------------------------
 
 
@@ -135,10 +144,10 @@ def test_the_base_image_fits_the_newer_track(name):
     (argument,) = arguments(name, "ARG", 0)
     match = re.fullmatch(r"PYTHON_IMAGE=python:(\d+)\.(\d+)-slim-(\w+)", argument)
     assert match
-    version = (int(match[1]), int(match[2]))
     newest = setup_env.TRACKS[0]
-    assert version in newest.pythons
-    assert f"--python-version={match[1]}.{match[2]}" in setup_env.IMAGE_ARGS
+    assert SpecifierSet(newest.python.removeprefix("cpython")).contains(f"{match[1]}.{match[2]}")
+    assert f"--python-version={match[1]}.{match[2]}" in compiled(name)
+    assert f"--constraint=requirements/tfx-{newest.name}.txt" in compiled(name)
     assert GLIBC[match[3]] >= newest.min_glibc
 
 
@@ -186,7 +195,9 @@ def test_the_lock_has_what_the_image_needs_and_no_more(name, monkeypatch):
         return {re.split(r"[\[<>=; ]", line)[0].lower() for line in here}
 
     locked = {package for package, _ in pins(name)}
-    wanted = set().union(*(names(extra) for extra in setup_env.IMAGES[name]))
+    locked_extras = [word.removeprefix("--extra=") for word in compiled(name) if word.startswith("--extra=")]
+    wanted = set().union(*(names(extra) for extra in locked_extras))
+    assert wanted
     assert wanted <= locked
     others = {"cryptography", "psutil"}  # these come with Google's clients and with TFX
     assert not (names("dev") - wanted - others) & locked
@@ -199,7 +210,7 @@ def test_the_lock_has_what_the_image_needs_and_no_more(name, monkeypatch):
 
 @pytest.mark.slow
 def test_the_steps_of_the_clients_image_make_a_client(tmp_path):
-    python, _ = setup_env.find_interpreter(((3, 12),), dict(os.environ))
+    python = setup_env.find_python(str(Path(sys.prefix) / ".uv/bin/uv"), "cpython==3.12.*", dict(os.environ))
     if python is None:
         pytest.skip("no Python 3.12, which the image has")
     context, target = tmp_path / "src", tmp_path / "opt"
