@@ -201,7 +201,7 @@ def set_up(venv: pathlib.Path, environ: Mapping[str, str]) -> None:
         _run([uv, "venv", "--quiet", "--allow-existing", *choice, str(venv)], environ)
     _say(f"installing the packages of {lock.name}, a few minutes the first time")
     options = ["--python", str(python)]
-    checked = ["--require-hashes", "--require-build-hashes", "--build-constraint", str(lock)]
+    checked = ["--require-hashes", "--build-constraint", str(lock)]
     _run([uv, "pip", "sync", *options, *checked, "--compile-bytecode", str(lock)], environ)
     _say("installing the project")
     # setuptools is locked above: no isolation, no download. A plain path entry sees new packages at once.
