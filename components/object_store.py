@@ -19,8 +19,10 @@ from typing import Any
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from components import versions
 from components.errors import InputError
-from components.versions import DESCRIPTION, RELEASE, SAVED_MODEL, next_number
+from components.versions import RELEASE, next_number
+from serving import contract
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,10 +76,10 @@ def publish(source: str | os.PathLike[str], directory: str, about: Mapping[str, 
         InputError: `source` is no SavedModel, or the store can't be written; what was written is deleted again.
     """
     source = Path(source)
-    if not (source / SAVED_MODEL).is_file():
-        raise InputError(f"{source}: no SavedModel to publish ({SAVED_MODEL} is missing)")
+    if not (source / contract.SAVED_MODEL).is_file():
+        raise InputError(f"{source}: no SavedModel to publish ({contract.SAVED_MODEL} is missing)")
     files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
-    files.sort(key=lambda path: path == Path(SAVED_MODEL))
+    files.sort(key=lambda path: path == Path(contract.SAVED_MODEL))
     written: list[str] = []
     with _explained(directory):
         target = f"{directory}/{next_number(_numbers(directory))}"
@@ -103,7 +105,7 @@ def download(version: Version, target: str | os.PathLike[str]) -> None:
     """
     with _explained(version.path):
         found = [file.path for file in FileSystems.match([f"{version.path}/**"])[0].metadata_list]
-        if not any(path == f"{version.path}/{SAVED_MODEL}" for path in found):
+        if not any(path == f"{version.path}/{contract.SAVED_MODEL}" for path in found):
             raise InputError(f"{version.path}: this version was removed while it was read; run again")
         for path in found:
             if not path.endswith("/"):  # what some tools write for a folder
@@ -115,21 +117,18 @@ def download(version: Version, target: str | os.PathLike[str]) -> None:
 
 def _numbers(directory: str) -> list[int]:
     """Numbers of the folders that hold a SavedModel."""
-    found = FileSystems.match([f"{directory}/*/{SAVED_MODEL}"])[0].metadata_list
+    found = FileSystems.match([f"{directory}/*/{contract.SAVED_MODEL}"])[0].metadata_list
     names = [file.path.split("/")[-2] for file in found]
     return [int(name) for name in names if name.isascii() and name.isdecimal()]
 
 
 def _fingerprint(path: str) -> str:
-    description = f"{path}/{DESCRIPTION.as_posix()}"
+    description = f"{path}/{contract.MANIFEST}"
     if not FileSystems.exists(description):
         return ""
     with _open(description) as file:
         content = file.read()
-    try:
-        return str(json.loads(content).get("fingerprint", ""))
-    except ValueError as error:
-        raise InputError(f"{description}: damaged: {error}; remove that version") from error
+    return str(versions.parsed(content, description).get("fingerprint", ""))
 
 
 def _open(path: str) -> Any:

@@ -21,9 +21,8 @@ from typing import Any
 
 from components.errors import InputError
 from components.progress import progress
+from serving import contract
 
-SAVED_MODEL = "saved_model.pb"
-DESCRIPTION = Path("assets.extra", "recommender.json")
 RELEASE = Path("assets.extra", "release.json")
 _UNFINISHED = ".publish-"
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # with one slash too: all that is left of gs://bucket as a Path
@@ -60,9 +59,27 @@ def describe(servable: str | os.PathLike[str]) -> dict[str, Any]:
     """Returns what the Indexer wrote about a servable (`assets.extra/recommender.json`); empty without that file.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: the file is damaged, or a newer version of this project made the servable.
     """
-    return _read(Path(servable, DESCRIPTION))
+    path = Path(servable, contract.MANIFEST)
+    try:
+        return parsed(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        return {}
+
+
+def parsed(description: bytes, where: str) -> dict[str, Any]:
+    """Returns the content of an `assets.extra/recommender.json` that lies `where`.
+
+    Raises:
+        InputError: it is damaged, or of a newer version of this project.
+    """
+    try:
+        return contract.parse_manifest(description, where)
+    except contract.NewerFormat as error:
+        raise InputError(str(error)) from None
+    except ValueError as error:
+        raise InputError(f"{error}; remove that version") from error
 
 
 def release(version: str | os.PathLike[str]) -> dict[str, Any]:
@@ -95,7 +112,7 @@ def list_versions(directory: str | os.PathLike[str]) -> list[Version]:
     return [
         Version(number, path, fingerprint(path))
         for number, path in sorted(_numbered(Path(directory)))
-        if (path / SAVED_MODEL).is_file()
+        if (path / contract.SAVED_MODEL).is_file()
     ]
 
 
@@ -152,8 +169,8 @@ def publish(
     from components.locks import locked  # by a library that a client's installation, which lists versions, lacks
 
     source, directory = Path(source), Path(directory)
-    if not (source / SAVED_MODEL).is_file():
-        raise InputError(f"{source}: no SavedModel to publish ({SAVED_MODEL} is missing)")
+    if not (source / contract.SAVED_MODEL).is_file():
+        raise InputError(f"{source}: no SavedModel to publish ({contract.SAVED_MODEL} is missing)")
     identity = fingerprint(source)
     try:
         directory.mkdir(parents=True, exist_ok=True)

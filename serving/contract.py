@@ -100,7 +100,8 @@ SIGNATURES: Mapping[str, Signature] = {
     DEFAULT: Signature((EXAMPLES,), _RANKED),
     DESCRIBE: Signature((ITEM_ID,), (DISPLAY, KNOWN)),
 }
-"""All signatures; those `_IN_CONTEXT` only where the model takes one."""
+"""All signatures; those `IN_CONTEXT` only where the model takes one."""
+IN_CONTEXT = (RECOMMEND_IN_CONTEXT, SCORE_IN_CONTEXT)
 
 FORMAT = 1
 """The format of recommender.json that the Indexer writes: more with each change that an older reader can't take."""
@@ -112,25 +113,34 @@ class NewerFormat(ValueError):
 
 
 def read_manifest(version: str | os.PathLike[str]) -> dict[str, Any]:
-    """Reads the recommender.json of a version in a local folder.
+    """Reads the recommender.json of a version in a local folder, see `parse_manifest`.
+
+    Raises:
+        OSError: it can't be read; FileNotFoundError, there is none.
+        ValueError: as `parse_manifest`.
+    """
+    path = Path(version, MANIFEST)
+    return parse_manifest(path.read_bytes(), str(path))
+
+
+def parse_manifest(content: bytes, where: str) -> dict[str, Any]:
+    """Reads the content of a recommender.json that lies `where`, which messages begin with.
 
     Format 0 is that of servables from before there was a number; its keys are those of format 1.
 
     Raises:
-        OSError: it can't be read; FileNotFoundError, there is none.
         NewerFormat: its format is above `FORMAT`.
         ValueError: it is damaged.
     """
-    path = Path(version, MANIFEST)
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(content)
         number = found.get(FORMAT_KEY, 0)
         newer = number > FORMAT
     except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path}: damaged: {error}") from None
+        raise ValueError(f"{where}: damaged: {error}") from None
     if newer:
         raise NewerFormat(
-            f"{path}: format {number}, made by a newer version of this project; this one reads formats up to {FORMAT}:"
+            f"{where}: format {number}, made by a newer version of this project; this one reads formats up to {FORMAT}:"
             " update it"
         )
     return found

@@ -15,6 +15,7 @@ from tfx.utils import io_utils, path_utils
 
 from components.evaluator.report import CANDIDATE, CHAMPION, Report, save_report
 from components.evaluator.settings import EvaluatorSettings
+from serving import contract
 
 _Artifacts = dict[str, list[types.Artifact]]
 
@@ -31,7 +32,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         models = {CANDIDATE: artifact_utils.get_single_instance(input_dict["model"])}
         for champion in input_dict.get("champion", []):
-            if fileio.exists(os.path.join(path_utils.serving_model_path(champion.uri), "saved_model.pb")):
+            if fileio.exists(os.path.join(path_utils.serving_model_path(champion.uri), contract.SAVED_MODEL)):
                 models[CHAMPION] = champion
 
         report = analysis.evaluate(

@@ -10,10 +10,8 @@ import tensorflow as tf
 from components import versions
 from components.errors import InputError
 from components.examples import context, reading
+from serving import contract
 from serving.server.custom_ops import import_custom_ops
-
-_CONTEXT = "_in_context"
-"""What a signature's name ends in that also takes the query's features."""
 
 
 def check_servable(path: str, name: str, exclude_seen: bool) -> None:
@@ -31,7 +29,7 @@ def check_servable(path: str, name: str, exclude_seen: bool) -> None:
     from tensorflow.core.protobuf import saved_model_pb2
 
     try:
-        with tf.io.gfile.GFile(os.path.join(path, "saved_model.pb"), "rb") as file:
+        with tf.io.gfile.GFile(os.path.join(path, contract.SAVED_MODEL), "rb") as file:
             saved_model = saved_model_pb2.SavedModel.FromString(file.read())
     except (tf.errors.OpError, DecodeError) as error:
         raise InputError(f"the {name} {path} is no SavedModel: {error}") from None
@@ -79,36 +77,36 @@ class Servable:
             [B, depth] item ids, bytes; padding is the empty string.
         """
         if self._candidates is None:
-            return self.recommend(batch)["item_ids"]
+            return self.recommend(batch)[contract.ITEM_IDS]
         query = self._query(batch)
         count = len(self._candidates)
         candidates = tf.broadcast_to(self._candidates, [batch.num_rows, count])
         scores, places = tf.math.top_k(
-            self._signature(**query, candidates=candidates)["scores"], min(self._depth, count)
+            self._signature(**query, candidates=candidates)[contract.SCORES], min(self._depth, count)
         )
         return tf.where(tf.math.is_inf(scores), "", tf.gather(self._candidates, places)).numpy()
 
     def recommend(self, batch: reading.Columns) -> dict[str, np.ndarray]:
         """Returns all that `recommend` says to a batch as `answer` takes it, by name; only without `candidates`."""
-        query = {**self._query(batch), "exclude": _strings(reading.padded(batch, "seen"))}
+        query = {**self._query(batch), contract.EXCLUDE: _strings(reading.padded(batch, "seen"))}
         return {name: value.numpy() for name, value in self._signature(**query, k=tf.constant(self._depth)).items()}
 
     def similar_items(self, item_ids: np.ndarray) -> np.ndarray:
         """Returns what is most like items [B], ids in bytes: [B, depth], padded with the empty string."""
         none = tf.fill([len(item_ids), 0], "")
-        similar = self._model.signatures["similar_items"]
+        similar = self._model.signatures[contract.SIMILAR_ITEMS]
         answer = similar(item_id=_strings(item_ids), exclude=none, k=tf.constant(self._depth))
-        return answer["item_ids"].numpy()
+        return answer[contract.ITEM_IDS].numpy()
 
     def _query(self, batch: reading.Columns) -> dict[str, tf.Tensor]:
         query = {
-            "user_id": _strings(reading.scalars(batch, "user_id")),
-            "history": _strings(reading.padded(batch, "history")),
+            contract.USER_ID: _strings(reading.scalars(batch, "user_id")),
+            contract.HISTORY: _strings(reading.padded(batch, "history")),
         }
         if self._context:
             rows = context.read_contexts(batch, self._context)
             serialized = [context.serialize(row, self._context) for row in rows]
-            query["context"] = _strings(np.array(serialized, dtype=object))
+            query[contract.CONTEXT] = _strings(np.array(serialized, dtype=object))
         return query
 
 
@@ -117,4 +115,6 @@ def _strings(values: np.ndarray) -> tf.Tensor:
 
 
 def _signature(exclude_seen: bool, features: reading.Features) -> str:
-    return ("recommend" if exclude_seen else "score") + (_CONTEXT if features else "")
+    if exclude_seen:
+        return contract.RECOMMEND_IN_CONTEXT if features else contract.RECOMMEND
+    return contract.SCORE_IN_CONTEXT if features else contract.SCORE

@@ -30,14 +30,13 @@ from components.indexer.servable import Index, Servable
 from components.indexer.settings import IndexerSettings, IndexSettings, SimilarSettings
 from components.indexer.similar import read_vectors
 from components.progress import progress
+from serving import contract
 
-MANIFEST = "recommender.json"
 TOWERS_MANIFEST = "towers.json"
-WARMUP = "tf_serving_warmup_requests"
 CATALOGUE = "catalogue"
 """The catalogue's split."""
 _BATCH = 4_096
-_DTYPES = {"k": tf.int32, "boost_by": tf.float32, "diversity": tf.float32}
+_DTYPES = {contract.K: tf.int32, contract.BOOST_BY: tf.float32, contract.DIVERSITY: tf.float32}
 """Types of the inputs that are no texts."""
 
 
@@ -296,6 +295,7 @@ def save_servable(
             found |= {**measured._asdict(), "min_recall": settings.index.min_recall}
         tf.saved_model.save(servable, directory, signatures=servable.signatures())
     manifest = {
+        contract.FORMAT_KEY: contract.FORMAT,
         "model_name": model_name,
         "fingerprint": fingerprint(towers_dir, index, settings),
         "num_items": len(index.item_ids),
@@ -310,11 +310,11 @@ def save_servable(
             **dict.fromkeys(index.attributes.numbers, "number"),
         },
     }
-    extra = os.path.join(directory, "assets.extra")
-    tf.io.gfile.makedirs(extra)
-    with tf.io.gfile.GFile(os.path.join(extra, MANIFEST), "w") as file:
+    path = os.path.join(directory, contract.MANIFEST)
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    with tf.io.gfile.GFile(path, "w") as file:
         json.dump(manifest, file, indent=2)
-    write_warmup(index, model_name, settings.default_k, bool(listed), os.path.join(extra, WARMUP))
+    write_warmup(index, model_name, settings.default_k, bool(listed), os.path.join(directory, contract.WARMUP))
     return manifest
 
 
@@ -325,7 +325,7 @@ def _measured(servable: Servable, queries: Sequence[Query], settings: IndexSetti
     def asker(recommend: Any) -> measure.Ask:
         def ask(query: Query) -> np.ndarray:
             lists = [tf.constant([values], tf.string, [1, len(values)]) for values in (query.history, query.exclude)]
-            return recommend(tf.constant([query.user_id]), *lists, tf.constant(k))["item_ids"].numpy()[0]
+            return recommend(tf.constant([query.user_id]), *lists, tf.constant(k))[contract.ITEM_IDS].numpy()[0]
 
         return ask
 
@@ -338,26 +338,26 @@ def write_warmup(index: Index, model_name: str, default_k: int, in_context: bool
     """Writes a PredictionLog for each signature and kind of user, so that no real request meets a cold graph."""
     item, user = index.item_ids[:1].tolist(), index.user_ids[:1].tolist() or [b""]
     none = np.full((1, 0), b"", object)
-    k = np.int32(default_k)
-    requests: list[tuple[str, dict[str, Any]]] = [
-        ("recommend", {"user_id": user, "history": none, "exclude": none, "k": k}),
-        ("recommend", {"user_id": [b""], "history": [item], "exclude": [item], "k": k}),
-        ("recommend", {"user_id": [b""], "history": none, "exclude": none, "k": k}),
-        ("recommend_examples", {"examples": [tf.train.Example().SerializeToString()]}),
-        ("similar_items", {"item_id": item, "exclude": none, "k": k}),
-        ("score", {"user_id": user, "history": none, "candidates": [item]}),
-        ("by_user", {"user_id": user}),
-        ("serving_default", {"examples": [tf.train.Example().SerializeToString()]}),
-        ("describe", {"item_id": item}),
-    ]
-    rules = {"allow": [item], "filter": none, "boost": none, "boost_by": none, "diversity": [0.5]}
-    who = {"user_id": user, "history": none, "exclude": none, "context": [b""], "k": k}
-    requests.append(("recommend_with_rules", {**who, **rules}))
-    requests.append(("similar_items_with_rules", {"item_id": item, "exclude": none, "k": k, **rules}))
-    if in_context:
-        who = {"user_id": user, "history": none, "context": index.user_context[:1].tolist() or [b""]}
-        requests.append(("recommend_in_context", {**who, "exclude": none, "k": k}))
-        requests.append(("score_in_context", {**who, "candidates": [item]}))
+    values: dict[str, Any] = {
+        contract.USER_ID: user,
+        contract.HISTORY: none,
+        contract.EXCLUDE: none,
+        contract.K: np.int32(default_k),
+        contract.CONTEXT: index.user_context[:1].tolist() or [b""],
+        contract.ALLOW: [item],
+        contract.FILTER: none,
+        contract.BOOST: none,
+        contract.BOOST_BY: none,
+        contract.DIVERSITY: [0.5],
+        contract.ITEM_ID: item,
+        contract.CANDIDATES: [item],
+        contract.EXAMPLES: [tf.train.Example().SerializeToString()],
+    }
+    signatures = [name for name in contract.SIGNATURES if in_context or name not in contract.IN_CONTEXT]
+    requests = [(name, {key: values[key] for key in contract.SIGNATURES[name].inputs}) for name in signatures]
+    nobody = {**dict(requests)[contract.RECOMMEND], contract.USER_ID: [b""]}
+    requests.append((contract.RECOMMEND, nobody))
+    requests.append((contract.RECOMMEND, {**nobody, contract.HISTORY: [item], contract.EXCLUDE: [item]}))
     with tf.io.TFRecordWriter(path) as writer:
         for signature, inputs in requests:
             log = prediction_log_pb2.PredictionLog()

@@ -16,9 +16,8 @@ import pyarrow as pa
 import tensorflow as tf
 
 from components.examples import reading
+from serving.contract import AS_CONFIGURED
 
-AS_CONFIGURED = -1.0
-"""The diversity of a request that leaves it to the config."""
 _OPERATORS = ("=", "<=", ">=")
 _CONDITION = r"(?s)^([A-Za-z][A-Za-z0-9_]*(?:<=|>=|=))(.*)$"
 _NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"

@@ -17,8 +17,9 @@ import tensorflow as tf
 from components.indexer.approximate import ScannSearch
 from components.indexer.compact import Table
 from components.indexer.ranking import Asked, SecondStage
-from components.indexer.rules import AS_CONFIGURED, Attributes, Request, Rules, diverse
+from components.indexer.rules import Attributes, Request, Rules, diverse
 from components.indexer.settings import IndexerSettings
+from serving import contract
 
 MINIMUM_MAX_K = 1_000
 """Every servable takes a k of up to this, or of up to its number of items."""
@@ -72,18 +73,18 @@ def _strings(*shape: int | None, name: str) -> tf.TensorSpec:
     return tf.TensorSpec(shape, tf.string, name=name)
 
 
-_K = tf.TensorSpec([], tf.int32, name="k")
-_USERS = _strings(None, name="user_id")
-_HISTORY = _strings(None, None, name="history")
-_EXCLUDE = _strings(None, None, name="exclude")
-_CANDIDATES = _strings(None, None, name="candidates")
-_CONTEXT = _strings(None, name="context")
+_K = tf.TensorSpec([], tf.int32, name=contract.K)
+_USERS = _strings(None, name=contract.USER_ID)
+_HISTORY = _strings(None, None, name=contract.HISTORY)
+_EXCLUDE = _strings(None, None, name=contract.EXCLUDE)
+_CANDIDATES = _strings(None, None, name=contract.CANDIDATES)
+_CONTEXT = _strings(None, name=contract.CONTEXT)
 _RULES = (
-    _strings(None, None, name="allow"),
-    _strings(None, None, name="filter"),
-    _strings(None, None, name="boost"),
-    tf.TensorSpec([None, None], tf.float32, name="boost_by"),
-    tf.TensorSpec([None], tf.float32, name="diversity"),
+    _strings(None, None, name=contract.ALLOW),
+    _strings(None, None, name=contract.FILTER),
+    _strings(None, None, name=contract.BOOST),
+    tf.TensorSpec([None, None], tf.float32, name=contract.BOOST_BY),
+    tf.TensorSpec([None], tf.float32, name=contract.DIVERSITY),
 )
 
 
@@ -225,7 +226,7 @@ class Servable(tf.Module):
         excluded = tf.concat([seen, self._items.lookup(exclude)], axis=1)
         diversity = tf.fill(tf.shape(user_id), self._diversity) if self._diversity else None
         if request is not None:
-            diversity = tf.where(request.diversity == AS_CONFIGURED, self._diversity, request.diversity)
+            diversity = tf.where(request.diversity == contract.AS_CONFIGURED, self._diversity, request.diversity)
 
         def exact() -> tuple[tf.Tensor, tf.Tensor]:
             return self._shared.exact(asked, excluded, k, request, diversity, own_k)
@@ -233,7 +234,7 @@ class Servable(tf.Module):
         item_ids, scores = (
             exact() if self._search is None else self._nearly(asked, excluded, k, request, diversity, exact)
         )
-        return {"item_ids": item_ids, "scores": scores, "source": source}
+        return {contract.ITEM_IDS: item_ids, contract.SCORES: scores, contract.SOURCE: source}
 
     def recommend_exactly(
         self, user_id: tf.Tensor, history: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor
@@ -243,7 +244,7 @@ class Servable(tf.Module):
         excluded = tf.concat([seen, self._items.lookup(exclude)], axis=1)
         diversity = tf.fill(tf.shape(user_id), self._diversity) if self._diversity else None
         item_ids, scores = self._exact(asked, excluded, k, None, diversity, None)
-        return {"item_ids": item_ids, "scores": scores, "source": source}
+        return {contract.ITEM_IDS: item_ids, contract.SCORES: scores, contract.SOURCE: source}
 
     def _exact(
         self,
@@ -311,7 +312,7 @@ class Servable(tf.Module):
             rows = tf.gather(rows, place, batch_dims=1)
         return scores, rows
 
-    @tf.function(input_signature=[_strings(None, name="examples")], autograph=False)
+    @tf.function(input_signature=[_strings(None, name=contract.EXAMPLES)], autograph=False)
     def recommend_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """`recommend` for requests that share a batch: one serialized tf.Example a row, each with its own k.
 
@@ -323,52 +324,52 @@ class Servable(tf.Module):
         parsed = tf.io.parse_example(
             examples,
             {
-                "user_id": tf.io.FixedLenFeature([], tf.string, default_value=""),
-                "history": tf.io.VarLenFeature(tf.string),
-                "exclude": tf.io.VarLenFeature(tf.string),
-                "k": tf.io.FixedLenFeature([], tf.int64, default_value=self._default_k),
-                "allow": tf.io.VarLenFeature(tf.string),
-                "filter": tf.io.VarLenFeature(tf.string),
-                "boost": tf.io.RaggedFeature(tf.string),
-                "boost_by": tf.io.RaggedFeature(tf.float32),
-                "diversity": tf.io.FixedLenFeature([], tf.float32, default_value=self._diversity),
+                contract.USER_ID: tf.io.FixedLenFeature([], tf.string, default_value=""),
+                contract.HISTORY: tf.io.VarLenFeature(tf.string),
+                contract.EXCLUDE: tf.io.VarLenFeature(tf.string),
+                contract.K: tf.io.FixedLenFeature([], tf.int64, default_value=self._default_k),
+                contract.ALLOW: tf.io.VarLenFeature(tf.string),
+                contract.FILTER: tf.io.VarLenFeature(tf.string),
+                contract.BOOST: tf.io.RaggedFeature(tf.string),
+                contract.BOOST_BY: tf.io.RaggedFeature(tf.float32),
+                contract.DIVERSITY: tf.io.FixedLenFeature([], tf.float32, default_value=self._diversity),
             },
         )
-        boost = parsed["boost"].to_tensor("")
+        boost = parsed[contract.BOOST].to_tensor("")
         request = Request(
-            tf.sparse.to_dense(parsed["allow"], ""),
-            tf.sparse.to_dense(parsed["filter"], ""),
+            tf.sparse.to_dense(parsed[contract.ALLOW], ""),
+            tf.sparse.to_dense(parsed[contract.FILTER], ""),
             boost,
-            parsed["boost_by"].to_tensor(0.0, shape=tf.shape(boost)),
-            parsed["diversity"],
+            parsed[contract.BOOST_BY].to_tensor(0.0, shape=tf.shape(boost)),
+            parsed[contract.DIVERSITY],
         )
-        accepted = (parsed["k"] >= 1) & (parsed["k"] <= self.max_k)
-        accepted &= tf.equal(parsed["boost"].row_lengths(), parsed["boost_by"].row_lengths())
+        accepted = (parsed[contract.K] >= 1) & (parsed[contract.K] <= self.max_k)
+        accepted &= tf.equal(parsed[contract.BOOST].row_lengths(), parsed[contract.BOOST_BY].row_lengths())
         accepted &= ~self._rules.refused(request)
-        k = tf.cast(tf.where(accepted, parsed["k"], 0), tf.int32)
+        k = tf.cast(tf.where(accepted, parsed[contract.K], 0), tf.int32)
         answer = self._recommend(
-            parsed["user_id"],
-            tf.sparse.to_dense(parsed["history"], ""),
-            tf.sparse.to_dense(parsed["exclude"], ""),
+            parsed[contract.USER_ID],
+            tf.sparse.to_dense(parsed[contract.HISTORY], ""),
+            tf.sparse.to_dense(parsed[contract.EXCLUDE], ""),
             examples,
             tf.reduce_max(tf.concat([k, [0]], axis=0)),
             request,
             k,
         )
-        wanted = tf.range(tf.shape(answer["scores"])[1]) < k[:, tf.newaxis]
+        wanted = tf.range(tf.shape(answer[contract.SCORES])[1]) < k[:, tf.newaxis]
         return {
-            "item_ids": tf.where(wanted, answer["item_ids"], ""),
-            "scores": tf.where(wanted, answer["scores"], -np.inf),
-            "source": tf.where(accepted, answer["source"], ""),
+            contract.ITEM_IDS: tf.where(wanted, answer[contract.ITEM_IDS], ""),
+            contract.SCORES: tf.where(wanted, answer[contract.SCORES], -np.inf),
+            contract.SOURCE: tf.where(accepted, answer[contract.SOURCE], ""),
         }
 
-    @tf.function(input_signature=[_strings(None, name="item_id"), _EXCLUDE, _K], autograph=False)
+    @tf.function(input_signature=[_strings(None, name=contract.ITEM_ID), _EXCLUDE, _K], autograph=False)
     def similar_items(self, item_id: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
         """The k items that come with it most (see `components.indexer.similar`) or, with `similar.method: embedding`,
         whose embeddings point most nearly the same way (cosine); the item itself is left out."""
         return self._similar(item_id, exclude, k)
 
-    @tf.function(input_signature=[_strings(None, name="item_id"), _EXCLUDE, *_RULES, _K], autograph=False)
+    @tf.function(input_signature=[_strings(None, name=contract.ITEM_ID), _EXCLUDE, *_RULES, _K], autograph=False)
     def similar_items_with_rules(
         self,
         item_id: tf.Tensor,
@@ -401,7 +402,7 @@ class Servable(tf.Module):
             scores = self._shared.apply(scores, request, self._items.lookup(request.allow))
         diversity = None if request is None else tf.maximum(request.diversity, 0.0)
         item_ids, scores = self._shared.top_k(scores, excluded, self._checked(k), diversity)
-        return {"item_ids": item_ids, "scores": scores, "known": known}
+        return {contract.ITEM_IDS: item_ids, contract.SCORES: scores, contract.KNOWN: known}
 
     @tf.function(input_signature=[_USERS, _HISTORY, _CANDIDATES], autograph=False)
     def score(self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -422,16 +423,16 @@ class Servable(tf.Module):
         scores = self._ranked(scores, seen, asked)
         row = self._items.lookup(candidates)
         picked = tf.gather(scores, tf.maximum(row, 0), batch_dims=1)
-        return {"scores": tf.where(row >= 0, picked, -np.inf)}
+        return {contract.SCORES: tf.where(row >= 0, picked, -np.inf)}
 
     @tf.function(input_signature=[_USERS], autograph=False)
     def by_user(self, user_id: tf.Tensor) -> dict[str, tf.Tensor]:
         """`recommend` by the user's id alone, at the default k."""
         nothing = tf.fill([tf.size(user_id), 0], "")
         answer = self.recommend(user_id, nothing, nothing, tf.constant(self._default_k))
-        return {name: answer[name] for name in ("item_ids", "scores")}
+        return {name: answer[name] for name in (contract.ITEM_IDS, contract.SCORES)}
 
-    @tf.function(input_signature=[_strings(None, name="examples")], autograph=False)
+    @tf.function(input_signature=[_strings(None, name=contract.EXAMPLES)], autograph=False)
     def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """`recommend` for serialized tf.Examples, at the default k.
 
@@ -440,34 +441,31 @@ class Servable(tf.Module):
         parsed = tf.io.parse_example(
             examples,
             {
-                "user_id": tf.io.FixedLenFeature([], tf.string, default_value=""),
-                "history": tf.io.VarLenFeature(tf.string),
+                contract.USER_ID: tf.io.FixedLenFeature([], tf.string, default_value=""),
+                contract.HISTORY: tf.io.VarLenFeature(tf.string),
                 "seen": tf.io.VarLenFeature(tf.string),
             },
         )
         answer = self._recommend(
-            parsed["user_id"],
-            tf.sparse.to_dense(parsed["history"], ""),
+            parsed[contract.USER_ID],
+            tf.sparse.to_dense(parsed[contract.HISTORY], ""),
             tf.sparse.to_dense(parsed["seen"], ""),
             examples,
             tf.constant(self._default_k),
         )
-        return {name: answer[name] for name in ("item_ids", "scores")}
+        return {name: answer[name] for name in (contract.ITEM_IDS, contract.SCORES)}
 
-    @tf.function(input_signature=[_strings(None, name="item_id")], autograph=False)
+    @tf.function(input_signature=[_strings(None, name=contract.ITEM_ID)], autograph=False)
     def describe(self, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
         """What a person is shown of each item: `display` [B], and whether the index knows it: `known` [B]."""
         row = self._items.lookup(item_id)
         known = row >= 0
         shown = item_id if self._display is None else tf.gather(self._display, tf.maximum(row, 0))
-        return {"display": tf.where(known, shown, ""), "known": known}
+        return {contract.DISPLAY: tf.where(known, shown, ""), contract.KNOWN: known}
 
     def signatures(self) -> dict[str, Any]:
         """The signatures by name."""
-        names = ["recommend", "recommend_examples", "similar_items", "score", "by_user", "serving_default", "describe"]
-        names += ["recommend_with_rules", "similar_items_with_rules"]
-        if self._in_context:
-            names += ["recommend_in_context", "score_in_context"]
+        names = [name for name in contract.SIGNATURES if self._in_context or name not in contract.IN_CONTEXT]
         return {name: getattr(self, name) for name in names}
 
     def _score_all(

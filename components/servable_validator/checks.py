@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from components.servable_validator.sample import Sample
+from serving import contract
 from serving.client import (
     InvalidRequest,
     Query,
@@ -26,21 +27,16 @@ _SAME = 1e-5
 _NEAR = 1e-3
 """A batch may be summed in another order than a single row."""
 
-_CONTRACT: dict[str, tuple[dict[str, str], dict[str, str]]] = {
-    "recommend": (
-        {"user_id": "string", "history": "string", "exclude": "string", "k": "int32"},
-        {"item_ids": "string", "scores": "float32", "source": "string"},
-    ),
-    "similar_items": (
-        {"item_id": "string", "exclude": "string", "k": "int32"},
-        {"item_ids": "string", "scores": "float32", "known": "bool"},
-    ),
-    "score": ({"user_id": "string", "history": "string", "candidates": "string"}, {"scores": "float32"}),
-    "by_user": ({"user_id": "string"}, {"item_ids": "string", "scores": "float32"}),
-    "serving_default": ({"examples": "string"}, {"item_ids": "string", "scores": "float32"}),
-    "describe": ({"item_id": "string"}, {"display": "string", "known": "bool"}),
-}
-"""Signature to the types of its inputs and outputs."""
+_TYPES = {contract.K: "int32", contract.SCORES: "float32", contract.KNOWN: "bool"}
+"""Of the contract's inputs and outputs that are no strings."""
+_REQUIRED = (
+    contract.RECOMMEND,
+    contract.SIMILAR_ITEMS,
+    contract.SCORE,
+    contract.BY_USER,
+    contract.DEFAULT,
+    contract.DESCRIBE,
+)
 
 
 @dataclass(frozen=True)
@@ -101,12 +97,17 @@ def measure(client: RecommenderClient, sample: Sample, num_requests: int) -> Lat
 
 def _signatures(client: RecommenderClient) -> Iterator[str]:
     found = client.metadata().signatures
-    for name, (inputs, outputs) in _CONTRACT.items():
+    for name in _REQUIRED:
         if name not in found:
             yield f"there is no signature {name!r}"
             continue
-        for kind, wanted, there in (("input", inputs, found[name].inputs), ("output", outputs, found[name].outputs)):
-            types = {tensor: spec.dtype for tensor, spec in there.items()}
+        promised, there = contract.SIGNATURES[name], found[name]
+        for kind, names, specs in (
+            ("input", promised.inputs, there.inputs),
+            ("output", promised.outputs, there.outputs),
+        ):
+            wanted = {tensor: _TYPES.get(tensor, "string") for tensor in names}
+            types = {tensor: spec.dtype for tensor, spec in specs.items()}
             if types != wanted:
                 yield f"signature {name!r} has the {kind}s {types}, not {wanted}"
 
@@ -156,13 +157,13 @@ def _sizes(client: RecommenderClient, sample: Sample, limits: Limits) -> Iterato
             yield f"with everything excluded: item {nothing.item_ids[0]!r}"
     for k in (0, limits.max_k + 1):
         inputs = {
-            "user_id": Tensor("string", (1,), [""]),
-            "history": Tensor("string", (1, 0), []),
-            "exclude": Tensor("string", (1, 0), []),
-            "k": Tensor("int32", (), [k]),
+            contract.USER_ID: Tensor("string", (1,), [""]),
+            contract.HISTORY: Tensor("string", (1, 0), []),
+            contract.EXCLUDE: Tensor("string", (1, 0), []),
+            contract.K: Tensor("int32", (), [k]),
         }
         try:
-            client.predict("recommend", inputs)
+            client.predict(contract.RECOMMEND, inputs)
             yield f"k={k}: answered, though it is beyond the limits (1 to {limits.max_k})"
         except InvalidRequest:
             pass
@@ -203,14 +204,14 @@ def _descriptions(client: RecommenderClient, sample: Sample, limits: Limits) -> 
 def _defaults(client: RecommenderClient, sample: Sample, limits: Limits) -> Iterator[str]:
     k = limits.default_k
     users = list(sample.users)
-    found = client.predict("by_user", {"user_id": Tensor("string", (len(users),), users)})
+    found = client.predict(contract.BY_USER, {contract.USER_ID: Tensor("string", (len(users),), users)})
     for user, ids in zip(users, _rows(found)):
         if ids != client.recommend(user, k=k).item_ids:
             yield f"by_user for {user!r}: not what recommend says"
     for query in _queries(sample):
         excluded = client.recommend(query.user_id, query.history, k=3).item_ids
         example = _example({"user_id": [query.user_id or ""], "history": query.history, "seen": excluded})
-        (ids,) = _rows(client.predict("serving_default", {"examples": Tensor("string", (1,), [example])}))
+        (ids,) = _rows(client.predict(contract.DEFAULT, {contract.EXAMPLES: Tensor("string", (1,), [example])}))
         if ids != client.recommend(query.user_id, query.history, excluded, k).item_ids:
             yield f"serving_default for {_whom(query)}: not what recommend says"
 

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import tempfile
-from pathlib import Path
 from typing import Any, Optional
 
 from tfx import types
@@ -21,6 +20,7 @@ from components.servable_validator import checks
 from components.servable_validator.checks import Latency, Limits
 from components.servable_validator.sample import Sample, draw
 from components.servable_validator.settings import ServableValidatorSettings
+from serving import contract
 from serving.client import RecommenderClient, RecommenderError
 from serving.server.process import ModelLoadError, ServerProcess
 
@@ -29,7 +29,6 @@ NOT_BLESSED_FILE = "INFRA_NOT_BLESSED"
 REPORT_FILE = "servable_validation.json"
 
 _MODEL = "servable"
-_MANIFEST = os.path.join("assets.extra", "recommender.json")
 _REQUEST_TIMEOUT = 60.0
 _SHOWN = 3  # reasons in the summary; all are in the report
 
@@ -91,8 +90,8 @@ def validate(
         InputError: there is no SavedModel.
         ServerStartError: the model server can't be started at all.
     """
-    if not fileio.exists(os.path.join(servable, "saved_model.pb")):
-        raise InputError(f"{servable}: no SavedModel here (saved_model.pb is missing)")
+    if not fileio.exists(os.path.join(servable, contract.SAVED_MODEL)):
+        raise InputError(f"{servable}: no SavedModel here ({contract.SAVED_MODEL} is missing)")
     with tempfile.TemporaryDirectory() as base:
         version = os.path.join(base, _MODEL, "1")
         _provide(servable, version)
@@ -159,11 +158,11 @@ def _provide(servable: str, version: str) -> None:
 def _limits(version: str) -> Limits | str:
     """Reads the servable's own limits, or says why that fails."""
     try:
-        found = json.loads(Path(version, _MANIFEST).read_text(encoding="utf-8"))
+        found = contract.read_manifest(version)
         index = found.get("index", {})
         # An approximate index looks at more candidates where others of the batch exclude more; both answers lack some
         # of the exact one's items, and need not lack the same.
         alike = 2 * float(index["min_recall"]) - 1 if "min_recall" in index else 1.0
         return Limits(int(found["num_items"]), int(found["default_k"]), int(found["max_k"]), alike)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"{_MANIFEST} can't be read: {type(error).__name__} {error}"
+        return f"{contract.MANIFEST} can't be read: {type(error).__name__} {error}"

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from components.errors import InputError
 from pipeline.batch.answers import Answers, Items, Wish
+from serving import contract
 from serving.server.custom_ops import import_custom_ops
 
 _SCORES = 1 << 25
@@ -21,8 +22,6 @@ _SCORES = 1 << 25
 _SCORES_OF_TEXT = 8
 """How many scores take the memory of an id in a rule."""
 _DESCRIBED = 65_536
-_AS_CONFIGURED = -1.0
-"""The diversity of a request that leaves it to the model."""
 
 
 class Recommender:
@@ -63,25 +62,26 @@ class Recommender:
         """Rows, scores and sources for a request's queries."""
         user_id, history, exclude, context = (column.combine_chunks() for column in queries.columns)
         count = queries.num_rows
-        signature = "recommend"
+        signature = contract.RECOMMEND
         inputs: dict[str, tf.Tensor] = {
-            "user_id": _strings(user_id),
-            "history": padded(history),
-            "exclude": tf.concat([padded(exclude), _repeated(wish.exclude, count)], axis=1),
-            "k": tf.constant(wish.k),
+            contract.USER_ID: _strings(user_id),
+            contract.HISTORY: padded(history),
+            contract.EXCLUDE: tf.concat([padded(exclude), _repeated(wish.exclude, count)], axis=1),
+            contract.K: tf.constant(wish.k),
         }
         if wish.ruled or pc.max(pc.binary_length(context)).as_py():
-            signature = "recommend_in_context"
-            inputs["context"] = _strings(context)
+            signature = contract.RECOMMEND_IN_CONTEXT
+            inputs[contract.CONTEXT] = _strings(context)
         if wish.ruled:
-            signature = "recommend_with_rules"
+            signature = contract.RECOMMEND_WITH_RULES
+            diversity = contract.AS_CONFIGURED if wish.diversity is None else float(wish.diversity)
             boost_by = tf.constant([[by for _, by in wish.boosts]], tf.float32, [1, len(wish.boosts)])
             inputs |= {
-                "allow": _repeated(wish.allow, count),
-                "filter": _repeated(wish.filters, count),
-                "boost": _repeated([condition for condition, _ in wish.boosts], count),
-                "boost_by": tf.repeat(boost_by, count, axis=0),
-                "diversity": tf.fill([count], _AS_CONFIGURED if wish.diversity is None else float(wish.diversity)),
+                contract.ALLOW: _repeated(wish.allow, count),
+                contract.FILTER: _repeated(wish.filters, count),
+                contract.BOOST: _repeated([condition for condition, _ in wish.boosts], count),
+                contract.BOOST_BY: tf.repeat(boost_by, count, axis=0),
+                contract.DIVERSITY: tf.fill([count], diversity),
             }
         if signature not in self._model.signatures:
             raise InputError(f"the model has no signature {signature!r}: make a new one with `recommender run`")
@@ -89,15 +89,15 @@ class Recommender:
             answer = self._model.signatures[signature](**inputs)
         except tf.errors.InvalidArgumentError as error:
             raise InputError(f"the model refuses the request: {refusal(error.message)}") from None
-        rows = tf.cast(self._row_of.lookup(answer["item_ids"]), tf.int32)
-        return rows.numpy(), answer["scores"].numpy(), answer["source"].numpy()
+        rows = tf.cast(self._row_of.lookup(answer[contract.ITEM_IDS]), tf.int32)
+        return rows.numpy(), answer[contract.SCORES].numpy(), answer[contract.SOURCE].numpy()
 
     def _titles(self, ids: list[bytes]) -> pa.StringArray:
-        describe = self._model.signatures["describe"]
+        describe = self._model.signatures[contract.DESCRIBE]
         starts = range(0, len(ids), _DESCRIBED)
         titles: list[Any] = []
         for start in starts:
-            titles += describe(item_id=tf.constant(ids[start : start + _DESCRIBED]))["display"].numpy().tolist()
+            titles += describe(item_id=tf.constant(ids[start : start + _DESCRIBED]))[contract.DISPLAY].numpy().tolist()
         return pa.array(titles, pa.string())
 
 

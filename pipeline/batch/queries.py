@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from components.errors import InputError
 from components.examples import context as request_context
 from components.examples.reading import Features
+from serving import contract
 
 ALL = "all"
 """As the users: everybody whom the model knows."""
@@ -58,7 +59,7 @@ class Row(BaseModel):
 
 def users_file(users: str, model: Path) -> Path:
     """Returns the file that names the users: the model's own list for `all`."""
-    return model / "assets" / "users.txt" if users == ALL else Path(users)
+    return model / contract.USERS if users == ALL else Path(users)
 
 
 def write_queries(users: str, model: Path, features: Features, context: Mapping[str, Any], path: Path) -> int:

@@ -36,6 +36,7 @@ from pipeline.failures import DONE, WRONG_INPUT, Failure, explain
 from pipeline.local.evaluate import find_model
 from pipeline.local.lock import lock
 from pipeline.terminal import Terminal, quiet
+from serving import contract
 
 if TYPE_CHECKING:
     from pipeline.batch.shards import Job
@@ -78,7 +79,7 @@ def batch(config: Config, request: Request, model: Optional[str] = None) -> int:
     path = find_model(model_dir(config.serving.base_path, config.name), model).absolute()
     about, k, out = describe(path), request.wish.k, request.output
     if "max_k" not in about:
-        raise InputError(f"{path}: no servable of this pipeline: it lacks assets.extra/recommender.json")
+        raise InputError(f"{path}: no servable of this pipeline: it lacks {contract.MANIFEST}")
     if not 1 <= k <= about["max_k"]:
         raise InputError(f"-k {k}: this model answers 1 to {about['max_k']} items")
     check_writable(out.path.parent)

@@ -12,6 +12,7 @@ from components.versions import Version, model_dir, newest
 from pipeline.config import Config
 from pipeline.local.run import run
 from pipeline.terminal import shown
+from serving import contract
 from serving.client import RecommenderClient
 from serving.client.results import RecommendationList
 from serving.server.process import ServerProcess
@@ -75,7 +76,7 @@ def demo(config: Config, user: str | None) -> int:
 
 def _first_user(version: Version) -> str:
     """A user that the version has a stored history of."""
-    with open(Path(version.path, "assets", "users.txt"), encoding="utf-8") as file:
+    with open(Path(version.path, contract.USERS), encoding="utf-8") as file:
         return file.readline().rstrip("\n")
 
 

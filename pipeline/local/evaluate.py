@@ -19,6 +19,7 @@ from pipeline.local.lock import lock
 from pipeline.local.run import at_terminal, prepare
 from pipeline.local.tables import show_report
 from pipeline.terminal import Terminal, listening
+from serving import contract
 
 
 def evaluate(config: Config, model: str | None = None, out: Path | None = None) -> int:
@@ -57,7 +58,7 @@ def find_model(versions: Path, model: str | None) -> Path:
         return list(pushed.values())[-1]
     if model in pushed:
         return pushed[model]
-    if (Path(model) / "saved_model.pb").is_file():
+    if (Path(model) / contract.SAVED_MODEL).is_file():
         return Path(model)
     there = ", ".join(pushed) or "none"
     raise InputError(

@@ -22,6 +22,7 @@ from components.trainer.report import TRAINING_REPORT
 from components.versions import Version
 from pipeline.model.preprocessing import ITEM_COUNTS
 from pipeline.report.history import Run, text
+from serving import contract
 
 MAX_EVENTS = 300_000
 """Events that are read for the time line and the users' activity; of a longer log these are those of some users."""
@@ -288,7 +289,7 @@ def _read_json(run: Run, node: str, key: str, name: str) -> dict[str, Any] | Non
 def _servable(run: Run, node: str, key: str) -> Path | None:
     artifact = run.output(node, key)
     path = None if artifact is None else Path(path_utils.serving_model_path(artifact.uri))
-    return path if path is not None and (path / versions.SAVED_MODEL).is_file() else None
+    return path if path is not None and (path / contract.SAVED_MODEL).is_file() else None
 
 
 def _item_counts(run: Run) -> tuple[tuple[bytes, ...], np.ndarray | None]:

@@ -58,6 +58,13 @@ def test_what_is_said_about_a_version_comes_with_it(tmp_path: Path, source: Path
         versions.release(version.path)
 
 
+def test_a_version_of_a_newer_project(tmp_path: Path) -> None:
+    servable = make_servable(tmp_path / "servable", "f1")
+    (servable / "assets.extra" / "recommender.json").write_text('{"format": 2, "fingerprint": "f2"}')
+    with pytest.raises(InputError, match=r"recommender\.json: format 2, made by a newer version .* update it$"):
+        versions.describe(servable)
+
+
 def test_a_server_that_runs_as_another_user_can_read_a_version(tmp_path: Path, source: Path) -> None:
     previous = os.umask(0o022)
     try:

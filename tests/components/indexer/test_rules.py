@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.indexer import rules as rules_module
-from components.indexer.rules import AS_CONFIGURED, Attributes, Request, Rules, diverse, read_attributes
+from components.indexer.rules import Attributes, Request, Rules, diverse, read_attributes
 from components.indexer.servable import _line_numbers
+from serving.contract import AS_CONFIGURED
 from tests.serving.wire import contract
 
 WORLD = contract.world()

@@ -478,6 +478,7 @@ def test_manifest_and_warmup(servable_dir: Path, servable: Any) -> None:
     from tensorflow_serving.apis import prediction_log_pb2
 
     manifest = json.loads((servable_dir / "assets.extra" / "recommender.json").read_text())
+    assert manifest["format"] == 1
     assert (manifest["num_items"], manifest["num_users"], manifest["dim"]) == (7, 3, DIM)
     assert (manifest["default_k"], manifest["max_k"], manifest["model_name"]) == (DEFAULT_K, 1000, "tiny")
     asked = set()
