@@ -48,8 +48,8 @@ class Cost(NamedTuple):
 def write_model(directory: Path, items: int, users: int, dim: int, stored: int) -> None:
     """Writes a servable of random weights, whose users have an embedding and a stored history each."""
     from benchmarks.compact import write_towers
-    from components.indexer.executor import save_servable
-    from components.indexer.servable import Index
+    from components.indexer.index import Index
+    from components.indexer.saving import save_servable
     from components.indexer.settings import IndexerSettings
 
     chance = np.random.default_rng(0)

@@ -16,8 +16,8 @@ from typing import get_args
 import numpy as np
 import tensorflow as tf
 
-from components.indexer.executor import save_servable
-from components.indexer.servable import Index
+from components.indexer.index import Index
+from components.indexer.saving import save_servable
 from components.indexer.settings import Compact, IndexerSettings
 from pipeline.local.archive import pack
 

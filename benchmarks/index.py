@@ -25,9 +25,9 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.compact import make_index, write_towers
-from components.indexer.executor import save_servable
-from components.indexer.rules import Attributes
-from components.indexer.servable import Index
+from components.indexer.attributes import Attributes
+from components.indexer.index import Index
+from components.indexer.saving import save_servable
 from components.indexer.settings import Compact, IndexerSettings, IndexSettings
 from serving.server.custom_ops import import_custom_ops
 

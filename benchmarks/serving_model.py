@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.serving_load import MODEL, NUM_USERS, item_id, user_id
-from components.indexer.executor import save_servable
-from components.indexer.servable import Index
+from components.indexer.index import Index
+from components.indexer.saving import save_servable
 from components.indexer.settings import IndexerSettings
 from pipeline.model.export import export_towers
 from pipeline.model.preprocessing import FIRST

@@ -58,7 +58,7 @@ def main() -> None:
     from components.evaluator import baselines
     from components.evaluator.baselines.reading import read_training_events
     from components.examples.reading import ragged, read_columns, scalars
-    from components.indexer.executor import embed_catalogue
+    from components.indexer.towers import embed_catalogue
 
     lineage = Lineage(config)
     indexer = lineage.newest("components.indexer.component.Indexer")

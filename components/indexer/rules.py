@@ -7,48 +7,20 @@ A condition is a text: `name=value` for a feature of one or several categories, 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import tensorflow as tf
 
-from components.examples import reading
+from components.indexer.attributes import _ESCAPES, Attributes
 from serving.contract import AS_CONFIGURED
 
 _OPERATORS = ("=", "<=", ">=")
 _CONDITION = r"(?s)^([A-Za-z][A-Za-z0-9_]*(?:<=|>=|=))(.*)$"
 _NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
-_NONE = b"="
-"""No condition. A file's line can't be empty."""
 _FREQUENT = 16
 """A condition that more than one item in so many fulfils is kept as a column, see `_split`."""
-_ESCAPES = ((b"\\", b"\\\\"), (b"\n", b"\\n"), (b"\r", b"\\r"))
-"""A value is a line of a file, where a line break can't stand for itself."""
-
-
-@dataclass(frozen=True)
-class Attributes:
-    """What the N items can be filtered by: V conditions on categories and the items that fulfil each, and M numbers."""
-
-    categories: tuple[str, ...] = ()
-    """Names of the features of categories."""
-    numbers: tuple[str, ...] = ()
-    """Names of the M features that are numbers."""
-    conditions: np.ndarray = field(default_factory=lambda: np.array([_NONE], object))
-    """[V] bytes, unique: `name=value`, escaped. The first stands for what no item fulfils, and for padding."""
-    splits: np.ndarray = field(default_factory=lambda: np.zeros(2, np.int64))
-    """[V + 1] int64: condition v is fulfilled by the items `rows[splits[v]:splits[v + 1]]`."""
-    rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
-    """[P] int32, rows of items."""
-    amounts: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    """[M, N] float32; NaN where an item has no number."""
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays by name."""
-        return {name: getattr(self, name) for name in ("conditions", "splits", "rows", "amounts")}
 
 
 class Request(NamedTuple):
@@ -64,41 +36,6 @@ class Request(NamedTuple):
     """[B, G] float32, added to the scores of the items that fulfil the condition."""
     diversity: tf.Tensor
     """[B] float32, from 0 (off) to 1, or `AS_CONFIGURED`."""
-
-
-def read_attributes(catalogue: str, types: Mapping[str, str], kept: np.ndarray | None = None) -> Attributes:
-    """Reads what the items can be filtered by.
-
-    Args:
-        catalogue: URI of the catalogue's Examples.
-        types: `category`, `categories` or `number` by the feature's name.
-        kept: [M] bool, which of its items are the N of the index; by default all.
-    """
-    numbers = tuple(name for name, kind in types.items() if kind == "number")
-    categories = tuple(name for name in types if name not in numbers)
-    features = {**dict.fromkeys(categories, bytes), **dict.fromkeys(numbers, float)}
-    if not features:
-        return Attributes()
-    table = reading.read_columns(catalogue, "catalogue", features)
-    if kept is not None:
-        table = table.filter(pa.array(kept))
-    conditions, rows = [_NONE], [np.zeros(0, np.int64)]
-    for name in categories:
-        values, offsets = reading.ragged(table, name)
-        vocabulary, code = np.unique(values, return_inverse=True)
-        row = np.repeat(np.arange(table.num_rows), np.diff(offsets))
-        # A value twice is a value once.
-        code, row = np.unique(np.stack([code.reshape(-1), row]), axis=1)
-        conditions += [f"{name}=".encode() + _escaped(value) for value in vocabulary.tolist()]
-        rows += np.split(row, np.searchsorted(code, np.arange(1, len(vocabulary)))) if len(vocabulary) else []
-    return Attributes(
-        categories,
-        numbers,
-        np.array(conditions, object),
-        np.cumsum([0, *map(len, rows)]).astype(np.int64),
-        np.concatenate(rows).astype(np.int32),
-        np.array([reading.scalars(table, name, np.nan) for name in numbers], np.float32).reshape(-1, table.num_rows),
-    )
 
 
 class Rules(tf.Module):
@@ -299,53 +236,6 @@ def _split(attributes: Attributes, num_rows: int) -> _Conditions:
         columns,
         column_of,
     )
-
-
-def diverse(
-    scores: tf.Tensor, directions: tf.Tensor, diversity: tf.Tensor, pool: tf.Tensor, count: tf.Tensor
-) -> tf.Tensor:
-    """Maximal marginal relevance (Carbonell and Goldstein, 1998) among the best, greedily.
-
-    The next is the one with the highest `(1 - diversity) * relevance - diversity * closest`: relevance is the score,
-    scaled so that the request's candidates go from 0 to 1; closest is the highest cosine with what was chosen before.
-    With diversity 0 the order stays as it is.
-
-    Args:
-        scores: [B, N], best first; -inf for what is no candidate, which comes last.
-        directions: [B, N, D], the items' vectors, of length 1.
-        diversity: [B], 1 - lambda of the paper.
-        pool: [B] int32, how many of the N are candidates of each request.
-        count: [] int32, how many to choose, at most N.
-
-    Returns:
-        Their places among the N, [B, count] int32.
-    """
-    present = ~tf.math.is_inf(scores) & (tf.range(tf.shape(scores)[1]) < pool[:, tf.newaxis])
-    best = scores[:, :1]
-    least = tf.reduce_min(tf.where(present, scores, best), axis=1, keepdims=True)
-    relevance = tf.where(present, tf.math.divide_no_nan(scores - least, best - least), 0.0)
-    weight = diversity[:, tf.newaxis]
-    # What is no candidate comes after all candidates; what was chosen never again, and argmax overlooks the very least.
-    value = tf.where(present, (1 - weight) * relevance, tf.float32.min / 2)
-    closest = tf.fill(tf.shape(scores), -np.inf)
-
-    def choose(step: tf.Tensor, value: tf.Tensor, closest: tf.Tensor, places: tf.TensorArray) -> tuple[tf.Tensor, ...]:
-        marginal = value - tf.where(present & (step > 0), weight * closest, 0.0)
-        place = tf.argmax(marginal, axis=1, output_type=tf.int32)
-        chosen = tf.gather(directions, place, batch_dims=1)
-        cosine = tf.squeeze(tf.matmul(directions, chosen[:, :, tf.newaxis]), axis=2)
-        value = tf.where(tf.one_hot(place, tf.shape(scores)[1], True, False, dtype=tf.bool), -np.inf, value)
-        return step + 1, value, tf.maximum(closest, cosine), places.write(step, place)
-
-    places = tf.TensorArray(tf.int32, size=count, element_shape=scores.shape[:1])
-    *_, places = tf.while_loop(lambda step, *_: step < count, choose, (0, value, closest, places))
-    return tf.reshape(tf.transpose(places.stack()), [tf.shape(scores)[0], count])
-
-
-def _escaped(value: bytes) -> bytes:
-    for plain, escape in _ESCAPES:
-        value = value.replace(plain, escape)
-    return value
 
 
 def _parsed(conditions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

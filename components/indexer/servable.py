@@ -5,9 +5,7 @@ Every signature of the serving contract (docs/architecture.md) is a method of `S
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,57 +14,21 @@ import tensorflow as tf
 
 from components.indexer.approximate import ScannSearch
 from components.indexer.compact import Table
+from components.indexer.diversity import diverse
+from components.indexer.index import Index
+from components.indexer.lookup import _line_numbers, _lines
 from components.indexer.ranking import Asked, SecondStage
-from components.indexer.rules import Attributes, Request, Rules, diverse
+from components.indexer.rules import Request, Rules
 from components.indexer.settings import IndexerSettings
+from components.indexer.top_k import _BLOCK, _among, _best
 from serving import contract
 
 MINIMUM_MAX_K = 1_000
 """Every servable takes a k of up to this, or of up to its number of items."""
-_BLOCK = 128
 _BLOCKS_FROM = 8_192
 """From so many items on the best are looked for in blocks, see `_best`."""
 _WIDEST = 4
 """A request that needs more than one item in so many as candidates is answered by looking at all."""
-
-
-@dataclass(frozen=True)
-class Index:
-    """What the towers and the data come to: N items and U users as arrays."""
-
-    item_ids: np.ndarray
-    """[N] bytes, unique."""
-    display: np.ndarray
-    """[N] bytes."""
-    embedding: np.ndarray
-    """[N, D] float32."""
-    bias: np.ndarray
-    """[N] float32."""
-    history_embedding: np.ndarray
-    """[N, D] float32, what the items are embedded as in a history."""
-    history_known: np.ndarray
-    """[N] bool, whether training saw the item; no other counts in a history."""
-    popularity: np.ndarray
-    """[N] float32, training events of each item."""
-    user_ids: np.ndarray
-    """[U] bytes, unique: users of the training events."""
-    user_embedding: np.ndarray
-    """[U, D] float32, what the users' ids add to a query; [0, D] where the towers do without."""
-    user_context: np.ndarray
-    """[U] bytes: serialized Examples of the users' features, as of their newest training event."""
-    history_values: np.ndarray
-    """[V] int32, rows of items: all users' stored histories, one after the other, newest first."""
-    history_splits: np.ndarray
-    """[U + 1] int64: user u's history is `history_values[history_splits[u]:history_splits[u + 1]]`."""
-    cooccurrence: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    """[N, F] float32, vectors of what items come with; [0, 0] where similar items go by the embeddings alone."""
-    attributes: Attributes = field(default_factory=Attributes)
-    """What the items can be filtered by."""
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays by name."""
-        own = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
-        return own.pop("attributes").arrays() | own
 
 
 def _strings(*shape: int | None, name: str) -> tf.TensorSpec:
@@ -579,46 +541,6 @@ class Servable(tf.Module):
         directions = self._table.gather(rows) * tf.gather(self._inverse_length.read_value(), rows)[:, :, tf.newaxis]
         places = diverse(scores, directions, diversity, pool, count)
         return tf.gather(scores, places, batch_dims=1), tf.gather(rows, places, batch_dims=1)
-
-
-def _best(scores: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """`tf.math.top_k` of `scores` [B, R], R a multiple of `_BLOCK`, in a fraction of its time.
-
-    The `count` best lie in the `count` blocks with the highest maxima, also where scores are equal: who is in another
-    block has a better one, or an equal one that comes earlier, in each of these.
-    """
-    blocks = tf.reshape(scores, [-1, scores.shape[1] // _BLOCK, _BLOCK])
-    _, best = tf.math.top_k(tf.reduce_max(blocks, axis=2), tf.minimum(count, blocks.shape[1]))
-    best = tf.sort(best, axis=1)  # of equal scores the earliest counts
-    scores, place = tf.math.top_k(
-        tf.reshape(tf.gather(blocks, best, batch_dims=1), [tf.shape(best)[0], tf.shape(best)[1] * _BLOCK]), count
-    )
-    return scores, tf.gather(best, place // _BLOCK, batch_dims=1) * _BLOCK + place % _BLOCK
-
-
-def _among(rows: tf.Tensor, listed: tf.Tensor) -> tf.Tensor:
-    """Which of the rows [B, M] int32, none negative, are among those [B, X] int64 listed in the same line, [B, M]."""
-    rows = tf.cast(rows, tf.int64)
-    # One more, that none is equal to, so that there is one at least.
-    listed = tf.sort(tf.pad(listed, [[0, 0], [0, 1]], constant_values=-1), axis=1)
-    place = tf.minimum(tf.searchsorted(listed, rows), tf.shape(listed)[1] - 1)
-    return tf.gather(listed, place, batch_dims=1) == rows
-
-
-def _line_numbers(file: str) -> tf.lookup.StaticHashTable:
-    """Text of a line to its number, -1 for any other text."""
-    initializer = tf.lookup.TextFileInitializer(
-        file, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
-    )
-    return tf.lookup.StaticHashTable(initializer, default_value=-1)
-
-
-def _lines(file: str) -> tf.lookup.StaticHashTable:
-    """Number of a line to its text."""
-    initializer = tf.lookup.TextFileInitializer(
-        file, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE
-    )
-    return tf.lookup.StaticHashTable(initializer, default_value="")
 
 
 def _widen(values: tf.Tensor, width: tf.Tensor) -> tf.Tensor:

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 
 from benchmarks.compact import make_index, write_towers
 from components.errors import InputError
-from components.indexer.executor import save_servable
+from components.indexer.index import Index
 from components.indexer.measure import Measurement, Query, check, measure, read_queries
-from components.indexer.servable import Index, _among
+from components.indexer.saving import save_servable
 from components.indexer.settings import IndexerSettings, IndexSettings
+from components.indexer.top_k import _among
 from tests.components.conftest import write_examples
 
 ITEMS, USERS, DIM, STORED = 600, 20, 8, 5

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.indexer.executor import fingerprint, save_servable
+from components.indexer.fingerprint import fingerprint
+from components.indexer.index import Index
 from components.indexer.ranking import ranked
-from components.indexer.servable import Index
+from components.indexer.saving import save_servable
 from tests.components.indexer.test_servable import (
     DIM,
     ITEMS,

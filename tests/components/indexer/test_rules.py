@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.indexer import rules as rules_module
-from components.indexer.rules import Attributes, Request, Rules, diverse, read_attributes
-from components.indexer.servable import _line_numbers
+from components.indexer.attributes import Attributes, read_attributes
+from components.indexer.diversity import diverse
+from components.indexer.lookup import _line_numbers
+from components.indexer.rules import Request, Rules
 from serving.contract import AS_CONFIGURED
 from tests.serving.wire import contract
 

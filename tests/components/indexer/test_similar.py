@@ -14,8 +14,9 @@ from scipy import sparse
 
 from components.examples.sampling import hashes, share_of_users
 from components.indexer import similar
-from components.indexer.executor import fingerprint, save_servable
-from components.indexer.servable import Index
+from components.indexer.fingerprint import fingerprint
+from components.indexer.index import Index
+from components.indexer.saving import save_servable
 from components.indexer.settings import IndexerSettings, SimilarSettings
 from components.indexer.similar import cooccurrence, orthonormal, read_vectors, vectors
 from tests.components.conftest import write_examples

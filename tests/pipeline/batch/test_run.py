@@ -215,7 +215,7 @@ def test_batches_are_answered_as_single_requests_are(
 
 def test_a_context_counts(tmp_path: Path) -> None:
     towers = write_towers(tmp_path / "towers", [{"name": "shift", "type": "number"}], ["shift"])
-    from components.indexer.executor import save_servable
+    from components.indexer.saving import save_servable
 
     path = tmp_path / "models" / "shop" / "1"
     save_servable(towers, make_index(towers, tmp_path), SETTINGS, "tiny", str(path))

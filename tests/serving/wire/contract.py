@@ -171,9 +171,9 @@ def build(path: Path) -> None:
     """Writes the servable."""
     import tensorflow as tf
 
-    from components.indexer.executor import save_servable
-    from components.indexer.rules import read_attributes
-    from components.indexer.servable import Index
+    from components.indexer.attributes import read_attributes
+    from components.indexer.index import Index
+    from components.indexer.saving import save_servable
     from components.indexer.settings import IndexerSettings
 
     made = world()

@@ -1,0 +1,50 @@
+"""Which servables answer alike: a digest of all that decides an answer."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from components.indexer.index import Index
+from components.indexer.settings import IndexerSettings
+from components.indexer.towers import read_manifest
+
+
+def fingerprint(towers_dir: str, index: Index, settings: IndexerSettings) -> str:
+    """A digest of all that decides an answer, so that equal models are known as equal.
+
+    The files of a SavedModel differ from one export to the next even where nothing else does, so what is digested is
+    the index, the towers' weights and vocabularies, and a probe of the query tower, which tells graphs apart.
+    """
+    # The bounds of an approximate index decide whether it is made, not what it answers.
+    bounds = {"min_recall", "recall_at", "max_latency_ms", "queries"}
+    digest = hashlib.sha256(settings.model_dump_json(exclude={"index": bounds}).encode())
+
+    def add(name: str, array: np.ndarray) -> None:
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(b"\0".join(array.tolist()) if array.dtype == object else np.ascontiguousarray(array).tobytes())
+
+    for name, array in index.arrays().items():
+        add(name, array)
+    checkpoint = tf.train.load_checkpoint(os.path.join(towers_dir, "variables", "variables"))
+    for name in sorted(checkpoint.get_variable_to_shape_map()):
+        if name.endswith("/VARIABLE_VALUE"):
+            add(name, checkpoint.get_tensor(name))
+    for file in sorted(tf.io.gfile.glob(os.path.join(towers_dir, "assets", "*"))):
+        with tf.io.gfile.GFile(file, "rb") as asset:
+            digest.update(asset.read())
+    if "candidates" in read_manifest(towers_dir):
+        digest.update(f"candidates {read_manifest(towers_dir)['candidates']}".encode())
+    items = index.history_embedding[: min(8, read_manifest(towers_dir)["max_history"])]
+    part = tf.saved_model.load(towers_dir).query_part
+    query = part.combine(
+        tf.constant([items, items]),
+        tf.constant([[True] * len(items), [False] * len(items)]),
+        tf.zeros([2, items.shape[1]]),
+        tf.constant([[*(index.user_context[:1].tolist() or [b""]), b""], [b"", b""]]),
+    )
+    add("probe", query.numpy())
+    return digest.hexdigest()

@@ -1,0 +1,148 @@
+"""What the servable is asked about: items and users as arrays, from the towers and the training events."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import tensorflow as tf
+
+from components.catalogue_gen.catalogue import LISTED
+from components.errors import InputError
+from components.examples import context
+from components.examples.reading import read_batches, scalars
+from components.indexer.attributes import Attributes, read_attributes
+from components.indexer.gather import gather
+from components.indexer.settings import SimilarSettings
+from components.indexer.similar import read_vectors
+from components.indexer.towers import CATALOGUE, embed_catalogue, embed_ids, read_manifest
+from components.progress import progress
+
+
+@dataclass(frozen=True)
+class Index:
+    """What the towers and the data come to: N items and U users as arrays."""
+
+    item_ids: np.ndarray
+    """[N] bytes, unique."""
+    display: np.ndarray
+    """[N] bytes."""
+    embedding: np.ndarray
+    """[N, D] float32."""
+    bias: np.ndarray
+    """[N] float32."""
+    history_embedding: np.ndarray
+    """[N, D] float32, what the items are embedded as in a history."""
+    history_known: np.ndarray
+    """[N] bool, whether training saw the item; no other counts in a history."""
+    popularity: np.ndarray
+    """[N] float32, training events of each item."""
+    user_ids: np.ndarray
+    """[U] bytes, unique: users of the training events."""
+    user_embedding: np.ndarray
+    """[U, D] float32, what the users' ids add to a query; [0, D] where the towers do without."""
+    user_context: np.ndarray
+    """[U] bytes: serialized Examples of the users' features, as of their newest training event."""
+    history_values: np.ndarray
+    """[V] int32, rows of items: all users' stored histories, one after the other, newest first."""
+    history_splits: np.ndarray
+    """[U + 1] int64: user u's history is `history_values[history_splits[u]:history_splits[u + 1]]`."""
+    cooccurrence: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    """[N, F] float32, vectors of what items come with; [0, 0] where similar items go by the embeddings alone."""
+    attributes: Attributes = field(default_factory=Attributes)
+    """What the items can be filtered by."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays by name."""
+        own = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        return own.pop("attributes").arrays() | own
+
+
+def build_index(
+    towers_dir: str,
+    catalogue: str,
+    interactions: str,
+    stored_history: int,
+    similar: SimilarSettings,
+    filter_types: Mapping[str, str] | None = None,
+    only_listed: bool = False,
+    trained_catalogue: str = "",
+) -> Index:
+    """Embeds the catalogue's items and gathers what the training events say of items and users.
+
+    Events of items that are left out count for nothing.
+
+    Args:
+        towers_dir: The Trainer's SavedModel.
+        catalogue: URI of the catalogue's Examples.
+        interactions: URI of the events' Examples; only the split `train` is read.
+        stored_history: Newest distinct items kept of each user.
+        similar: What similar items go by.
+        filter_types: Types of the catalogue's features by which requests can filter.
+        only_listed: Whether items that only the log has are left out.
+        trained_catalogue: URI of the Examples of another catalogue: what it lists and `catalogue` doesn't is left out.
+
+    Raises:
+        InputError: The catalogue has no items, or none is left.
+    """
+    manifest = read_manifest(towers_dir)
+    types = context.feature_types(manifest["context"])
+    user_features = {name: types[name] for name in manifest["user_features"]}
+    towers = tf.saved_model.load(towers_dir)
+    item_ids, display, embedding, bias = embed_catalogue(towers, catalogue)
+    kept = items_kept(catalogue, item_ids, only_listed, trained_catalogue)
+    item_ids, display, embedding, bias = item_ids[kept], display[kept], embedding[kept], bias[kept]
+    in_history = embed_ids(towers, "history_item", item_ids)
+    progress(f"{len(item_ids):,} items embedded; gathering histories")
+    row_of = {item: row for row, item in enumerate(item_ids)}
+    gathered = gather(interactions, row_of, stored_history, user_features)
+    of_users = embed_ids(towers, "user", gathered.user_ids)["embedding"]
+    together = np.zeros((0, 0), np.float32)
+    if similar.method == "co_occurrence":
+        progress("counting which items come together")
+        together = read_vectors(interactions, row_of, similar, int(gathered.events.sum()))
+    return Index(
+        item_ids=item_ids,
+        display=display,
+        embedding=embedding,
+        bias=bias,
+        history_embedding=in_history["embedding"],
+        history_known=in_history["known"],
+        popularity=gathered.events.astype(np.float32),
+        user_ids=gathered.user_ids,
+        user_embedding=of_users if of_users.any() else of_users[:0],
+        user_context=gathered.contexts,
+        history_values=gathered.values.astype(np.int32),
+        history_splits=gathered.splits,
+        cooccurrence=together,
+        attributes=read_attributes(catalogue, filter_types or {}, kept),
+    )
+
+
+def items_kept(catalogue: str, item_ids: np.ndarray, only_listed: bool, trained_catalogue: str) -> np.ndarray:
+    """Which of the catalogue's items [N] are answered with, bool [N]; see `build_index`.
+
+    Raises:
+        InputError: None is.
+    """
+    listed = _listed(catalogue)
+    if only_listed:
+        kept = listed
+    elif trained_catalogue:
+        before = [scalars(batch, "item_id") for batch in read_batches(trained_catalogue, CATALOGUE, {"item_id": bytes})]
+        gone = set(np.concatenate(before)[_listed(trained_catalogue)].tolist())
+        kept = listed | ~np.array([item in gone for item in item_ids.tolist()], bool)
+    else:
+        kept = np.ones(len(item_ids), bool)
+    if not kept.any():
+        raise InputError("no item is left: the catalogue lists none of them; see serving.only_listed")
+    return kept
+
+
+def _listed(catalogue: str) -> np.ndarray:
+    """Which of a catalogue's items [N] its files list, bool [N]."""
+    return np.concatenate(
+        [scalars(batch, LISTED, 0) > 0 for batch in read_batches(catalogue, CATALOGUE, {LISTED: int})]
+    )

@@ -1,0 +1,110 @@
+"""Writes the servable: the SavedModel, what it says of itself, and its warm-up requests."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from components.indexer import measure
+from components.indexer.fingerprint import fingerprint
+from components.indexer.index import Index
+from components.indexer.measure import Query
+from components.indexer.servable import Servable
+from components.indexer.settings import IndexerSettings, IndexSettings
+from components.indexer.towers import read_manifest
+from components.indexer.warmup import write_warmup
+from components.progress import progress
+from serving import contract
+
+
+def save_servable(
+    towers_dir: str,
+    index: Index,
+    settings: IndexerSettings,
+    model_name: str,
+    directory: str,
+    queries: Sequence[Query] = (),
+) -> dict[str, Any]:
+    """Writes the SavedModel, its manifest and its warm-up requests to `directory`; returns the manifest.
+
+    Args:
+        towers_dir: The Trainer's SavedModel.
+        index: What the servable is asked about.
+        settings: How it answers and is stored.
+        model_name: The name under which it will be served.
+        directory: Where to.
+        queries: What an approximate index is measured on.
+
+    Raises:
+        InputError: An approximate index can't be had, or is outside of the settings' bounds.
+    """
+    towers = tf.saved_model.load(towers_dir)
+    noted = read_manifest(towers_dir)
+    listed = noted["context"]
+    with tempfile.TemporaryDirectory() as scratch:
+        files = {}
+        listed_ids = {"items": index.item_ids, "users": index.user_ids, "conditions": index.attributes.conditions}
+        for name, ids in listed_ids.items():
+            files[name] = os.path.join(scratch, f"{name}.txt")
+            # Bytes as they are: ids hold no line breaks, and a newline after the last one would make an empty id.
+            Path(files[name]).write_bytes(b"\n".join(ids.tolist()))
+        servable = Servable(
+            towers.query_part,
+            noted["max_history"],
+            index,
+            files,
+            settings,
+            in_context=bool(listed),
+            ranking=(towers.ranking_part, noted["candidates"]) if "candidates" in noted else None,
+        )
+        found: dict[str, Any] = {"type": settings.index.type}
+        if settings.index.type != "exact" and queries:
+            measured = _measured(servable, queries, settings.index)
+            measure.check(measured, settings.index)
+            found |= {**measured._asdict(), "min_recall": settings.index.min_recall}
+        tf.saved_model.save(servable, directory, signatures=servable.signatures())
+    manifest = {
+        contract.FORMAT_KEY: contract.FORMAT,
+        "model_name": model_name,
+        "fingerprint": fingerprint(towers_dir, index, settings),
+        "num_items": len(index.item_ids),
+        "num_users": len(index.user_ids),
+        "dim": int(index.embedding.shape[1]),
+        "default_k": settings.default_k,
+        "max_k": servable.max_k,
+        "context": listed,
+        "index": found,
+        "filters": {
+            **dict.fromkeys(index.attributes.categories, "category"),
+            **dict.fromkeys(index.attributes.numbers, "number"),
+        },
+    }
+    path = os.path.join(directory, contract.MANIFEST)
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    with tf.io.gfile.GFile(path, "w") as file:
+        json.dump(manifest, file, indent=2)
+    write_warmup(index, model_name, settings.default_k, bool(listed), os.path.join(directory, contract.WARMUP))
+    return manifest
+
+
+def _measured(servable: Servable, queries: Sequence[Query], settings: IndexSettings) -> measure.Measurement:
+    k = min(settings.recall_at, servable.max_k)
+    strings = [tf.TensorSpec(shape, tf.string) for shape in ([None], [None, None], [None, None])]
+
+    def asker(recommend: Any) -> measure.Ask:
+        def ask(query: Query) -> np.ndarray:
+            lists = [tf.constant([values], tf.string, [1, len(values)]) for values in (query.history, query.exclude)]
+            return recommend(tf.constant([query.user_id]), *lists, tf.constant(k))[contract.ITEM_IDS].numpy()[0]
+
+        return ask
+
+    progress(f"measuring the {settings.type} index on {len(queries):,} queries")
+    exact = tf.function(servable.recommend_exactly, [*strings, tf.TensorSpec([], tf.int32)], autograph=False)
+    return measure.measure(asker(servable.recommend), asker(exact), queries, k)
