@@ -12,7 +12,7 @@ from components.examples import reading
 
 _NONE = b"="
 """No condition. A file's line can't be empty."""
-_ESCAPES = ((b"\\", b"\\\\"), (b"\n", b"\\n"), (b"\r", b"\\r"))
+ESCAPES = ((b"\\", b"\\\\"), (b"\n", b"\\n"), (b"\r", b"\\r"))
 """A value is a line of a file, where a line break can't stand for itself."""
 
 
@@ -74,6 +74,6 @@ def read_attributes(catalogue: str, types: Mapping[str, str], kept: np.ndarray |
 
 
 def _escaped(value: bytes) -> bytes:
-    for plain, escape in _ESCAPES:
+    for plain, escape in ESCAPES:
         value = value.replace(plain, escape)
     return value

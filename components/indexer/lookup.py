@@ -5,16 +5,16 @@ from __future__ import annotations
 import tensorflow as tf
 
 
-def _line_numbers(file: str) -> tf.lookup.StaticHashTable:
-    """Text of a line to its number, -1 for any other text."""
+def line_numbers(file: str) -> tf.lookup.StaticHashTable:
+    """Returns the table from the text of a line to its number, -1 for any other text."""
     initializer = tf.lookup.TextFileInitializer(
         file, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
     )
     return tf.lookup.StaticHashTable(initializer, default_value=-1)
 
 
-def _lines(file: str) -> tf.lookup.StaticHashTable:
-    """Number of a line to its text."""
+def lines(file: str) -> tf.lookup.StaticHashTable:
+    """Returns the table from the number of a line to its text."""
     initializer = tf.lookup.TextFileInitializer(
         file, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE
     )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from components.indexer.attributes import _ESCAPES, Attributes
+from components.indexer.attributes import ESCAPES, Attributes
 from serving.contract import AS_CONFIGURED
 
 _OPERATORS = ("=", "<=", ">=")
@@ -172,7 +172,7 @@ class Rules(tf.Module):
         return tf.cond(tf.reduce_any(equal), listed, lambda: inside)
 
     def _codes_of(self, conditions: tf.Tensor) -> tf.Tensor:
-        for plain, escape in _ESCAPES:
+        for plain, escape in ESCAPES:
             pattern, rewrite = (text.replace(b"\\", b"\\\\") for text in (plain, escape))
             conditions = tf.strings.regex_replace(conditions, pattern, rewrite)
         return tf.maximum(self._codes.lookup(conditions), 0)

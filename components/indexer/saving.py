@@ -16,8 +16,8 @@ from components.indexer import measure
 from components.indexer.fingerprint import fingerprint
 from components.indexer.index import Index
 from components.indexer.measure import Query
-from components.indexer.servable import Servable
 from components.indexer.settings import IndexerSettings, IndexSettings
+from components.indexer.signatures import Servable
 from components.indexer.towers import read_manifest
 from components.indexer.warmup import write_warmup
 from components.progress import progress
@@ -47,28 +47,14 @@ def save_servable(
     """
     towers = tf.saved_model.load(towers_dir)
     noted = read_manifest(towers_dir)
-    listed = noted["context"]
+    in_context = bool(noted["context"])
+    ranking = (towers.ranking_part, noted["candidates"]) if "candidates" in noted else None
     with tempfile.TemporaryDirectory() as scratch:
-        files = {}
-        listed_ids = {"items": index.item_ids, "users": index.user_ids, "conditions": index.attributes.conditions}
-        for name, ids in listed_ids.items():
-            files[name] = os.path.join(scratch, f"{name}.txt")
-            # Bytes as they are: ids hold no line breaks, and a newline after the last one would make an empty id.
-            Path(files[name]).write_bytes(b"\n".join(ids.tolist()))
+        files = _write_lists(index, scratch)
         servable = Servable(
-            towers.query_part,
-            noted["max_history"],
-            index,
-            files,
-            settings,
-            in_context=bool(listed),
-            ranking=(towers.ranking_part, noted["candidates"]) if "candidates" in noted else None,
+            towers.query_part, noted["max_history"], index, files, settings, in_context=in_context, ranking=ranking
         )
-        found: dict[str, Any] = {"type": settings.index.type}
-        if settings.index.type != "exact" and queries:
-            measured = _measured(servable, queries, settings.index)
-            measure.check(measured, settings.index)
-            found |= {**measured._asdict(), "min_recall": settings.index.min_recall}
+        found = _measured(servable, queries, settings.index)
         tf.saved_model.save(servable, directory, signatures=servable.signatures())
     manifest = {
         contract.FORMAT_KEY: contract.FORMAT,
@@ -79,7 +65,7 @@ def save_servable(
         "dim": int(index.embedding.shape[1]),
         "default_k": settings.default_k,
         "max_k": servable.max_k,
-        "context": listed,
+        "context": noted["context"],
         "index": found,
         "filters": {
             **dict.fromkeys(index.attributes.categories, "category"),
@@ -90,11 +76,24 @@ def save_servable(
     tf.io.gfile.makedirs(os.path.dirname(path))
     with tf.io.gfile.GFile(path, "w") as file:
         json.dump(manifest, file, indent=2)
-    write_warmup(index, model_name, settings.default_k, bool(listed), os.path.join(directory, contract.WARMUP))
+    write_warmup(index, model_name, settings.default_k, in_context, os.path.join(directory, contract.WARMUP))
     return manifest
 
 
-def _measured(servable: Servable, queries: Sequence[Query], settings: IndexSettings) -> measure.Measurement:
+def _write_lists(index: Index, folder: str) -> dict[str, str]:
+    """Writes what the servable looks up, one a line, to files in `folder`; returns their paths by name."""
+    lists = {"items": index.item_ids, "users": index.user_ids, "conditions": index.attributes.conditions}
+    files = {name: os.path.join(folder, f"{name}.txt") for name in lists}
+    for name, ids in lists.items():
+        # Bytes as they are: ids hold no line breaks, and a newline after the last one would make an empty id.
+        Path(files[name]).write_bytes(b"\n".join(ids.tolist()))
+    return files
+
+
+def _measured(servable: Servable, queries: Sequence[Query], settings: IndexSettings) -> dict[str, Any]:
+    """What the manifest says of the index: its type, and of an approximate one how it did on the queries, if any."""
+    if settings.type == "exact" or not queries:
+        return {"type": settings.type}
     k = min(settings.recall_at, servable.max_k)
     strings = [tf.TensorSpec(shape, tf.string) for shape in ([None], [None, None], [None, None])]
 
@@ -107,4 +106,6 @@ def _measured(servable: Servable, queries: Sequence[Query], settings: IndexSetti
 
     progress(f"measuring the {settings.type} index on {len(queries):,} queries")
     exact = tf.function(servable.recommend_exactly, [*strings, tf.TensorSpec([], tf.int32)], autograph=False)
-    return measure.measure(asker(servable.recommend), asker(exact), queries, k)
+    measured = measure.measure(asker(servable.recommend), asker(exact), queries, k)
+    measure.check(measured, settings)
+    return {"type": settings.type, **measured._asdict(), "min_recall": settings.min_recall}

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from benchmarks.compact import make_index, write_towers
 from components.errors import InputError
+from components.indexer.approximate import among
 from components.indexer.index import Index
 from components.indexer.measure import Measurement, Query, check, measure, read_queries
 from components.indexer.saving import save_servable
 from components.indexer.settings import IndexerSettings, IndexSettings
-from components.indexer.top_k import _among
 from tests.components.conftest import write_examples
 
 ITEMS, USERS, DIM, STORED = 600, 20, 8, 5
@@ -32,12 +32,12 @@ ITEMS, USERS, DIM, STORED = 600, 20, 8, 5
     st.lists(st.lists(st.integers(-1, 9), min_size=3, max_size=3), min_size=2, max_size=2),
 )
 def test_among(rows: list[list[int]], listed: list[list[int]]) -> None:
-    found = _among(tf.constant(rows, tf.int32), tf.constant(listed, tf.int64)).numpy().tolist()
+    found = among(tf.constant(rows, tf.int32), tf.constant(listed, tf.int64)).numpy().tolist()
     assert found == [[row in others for row in line] for line, others in zip(rows, listed)]
 
 
 def test_among_nothing() -> None:
-    assert not _among(tf.constant([[0, 1]]), tf.zeros([1, 0], tf.int64)).numpy().any()
+    assert not among(tf.constant([[0, 1]]), tf.zeros([1, 0], tf.int64)).numpy().any()
 
 
 def answer(items: Sequence[str], seconds: float = 0.0) -> Any:

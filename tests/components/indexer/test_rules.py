@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from components.indexer import rules as rules_module
 from components.indexer.attributes import Attributes, read_attributes
 from components.indexer.diversity import diverse
-from components.indexer.lookup import _line_numbers
+from components.indexer.lookup import line_numbers
 from components.indexer.rules import Request, Rules
 from serving.contract import AS_CONFIGURED
 from tests.serving.wire import contract
@@ -35,7 +35,7 @@ def attributes(tmp_path_factory: pytest.TempPathFactory) -> Attributes:
 def rules_of(attributes: Attributes, folder: Path, num_rows: int) -> Rules:
     file = folder / "conditions.txt"
     file.write_bytes(b"\n".join(attributes.conditions.tolist()))
-    return Rules(attributes, _line_numbers(str(file)), num_rows)
+    return Rules(attributes, line_numbers(str(file)), num_rows)
 
 
 @pytest.fixture(scope="module", params=[0, rules_module._FREQUENT, 10**6], ids=["lists", "some columns", "columns"])

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from tensorflow.core.protobuf import saved_model_pb2
 
 from components.errors import InputError
-from components.indexer import servable as servable_module
-from components.indexer import top_k as top_k_module
+from components.indexer import blocks
 from components.indexer.fingerprint import fingerprint
 from components.indexer.index import Index, build_index
 from components.indexer.saving import save_servable
@@ -278,8 +277,8 @@ def test_a_request_without_anything_gets_the_popular_items(servable: Any) -> Non
 def test_the_best_of_blocks_are_the_best(scores: list[list[float]], count: int) -> None:
     """Also of equal scores: the earlier row comes first, as without blocks."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(top_k_module, "_BLOCK", 3)
-        found, rows = top_k_module._best(tf.constant(scores, tf.float32, [len(scores), 12]), tf.constant(count))
+        patch.setattr(blocks, "_BLOCK", 3)
+        found, rows = blocks.best_in_blocks(tf.constant(scores, tf.float32, [len(scores), 12]), tf.constant(count))
     for line, own_scores, own_rows in zip(scores, found.numpy().tolist(), rows.numpy().tolist()):
         expected = sorted(range(12), key=lambda row: (-line[row], row))[:count]
         assert own_rows == expected
@@ -289,9 +288,8 @@ def test_the_best_of_blocks_are_the_best(scores: list[list[float]], count: int) 
 def test_a_large_catalogue_is_answered_like_a_small_one(
     servable: Any, towers: str, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(servable_module, "_BLOCKS_FROM", 5)
-    for module in (servable_module, top_k_module):
-        monkeypatch.setattr(module, "_BLOCK", 3)  # the 7 items fill 3 blocks but for 2 rows
+    monkeypatch.setattr(blocks, "_BLOCKS_FROM", 5)
+    monkeypatch.setattr(blocks, "_BLOCK", 3)  # the 7 items fill 3 blocks but for 2 rows
     save_servable(towers, index, SETTINGS, "tiny", str(tmp_path / "1"))
     large = tf.saved_model.load(str(tmp_path / "1"))
     users = [*STORED, "stranger", "stranger", ""]

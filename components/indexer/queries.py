@@ -1,0 +1,105 @@
+"""From a request to a query: who asks, what they had, and what the towers make of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from components.indexer.compact import Table
+from components.indexer.index import Index
+from components.indexer.items import Items
+from components.indexer.lookup import line_numbers
+from components.indexer.ranking import Asked
+from components.indexer.settings import IndexerSettings
+
+
+class Queries(tf.Module):
+    """The U users, their stored histories and features, and the query part of the towers.
+
+    Args:
+        query_part: Of the Trainer's SavedModel, loaded.
+        max_history: The most items of a history that the query part takes.
+        index: The users, and what items are in a history.
+        file: Text file with the users' ids, one a line, in the order of `index`.
+        items: The items.
+        settings: `cold_start` and `compact`.
+    """
+
+    def __init__(
+        self, query_part: Any, max_history: int, index: Index, file: str, items: Items, settings: IndexerSettings
+    ) -> None:
+        super().__init__()
+        self._query_part = query_part
+        self._max_history = max_history
+        self._items = items
+        self._users = line_numbers(file)
+        self._num_users = len(index.user_ids)
+        self._history_items = Table(index.history_embedding, settings.compact, "history_items")
+        self._history_known = tf.Variable(index.history_known, trainable=False, name="history_known")
+        self._dim = index.embedding.shape[1]
+        self._user_embeddings = None
+        if len(index.user_embedding):
+            # The last row is of a user who is not known.
+            self._user_embeddings = Table(np.pad(index.user_embedding, [[0, 1], [0, 0]]), settings.compact, "users")
+        # A gather needs one row at least; no user has the row of an empty table.
+        self._history_values = tf.Variable(
+            index.history_values if len(index.history_values) else np.zeros(1, np.int32),
+            trainable=False,
+            name="history_values",
+        )
+        self._history_splits = tf.Variable(
+            np.append(index.history_splits, index.history_splits[-1]), trainable=False, name="history_splits"
+        )
+        # The last row is of a user who is not known.
+        contexts = [*index.user_context.tolist(), b""]
+        self._user_context = tf.Variable(contexts, trainable=False, name="user_context", dtype=tf.string)
+        self._cold_start = settings.cold_start
+
+    def ask(self, user_id: tf.Tensor, history: tf.Tensor, context: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Asked]:
+        """Sources of the answers [B], rows of what was seen [B, S], -1 for padding, and who asks.
+
+        Args:
+            user_id: [B] string.
+            history: [B, H] string, newest first.
+            context: [B] string, serialized tf.Examples or empty.
+        """
+        requested = self._items.rows(history)
+        user = self._users.lookup(user_id)
+        known = user >= 0
+        user_row = tf.where(known, user, self._num_users)
+        stored = self._stored_rows(user_row)
+        has_request = tf.reduce_any(requested >= 0, axis=1)
+        # An item that nobody knows takes its place in a history, padding doesn't.
+        listed = tf.ragged.boolean_mask(requested, history != "").to_tensor(-1)[:, : self._max_history]
+        latest = stored[:, : self._max_history]
+        width = tf.maximum(tf.shape(listed)[1], tf.shape(latest)[1])
+        chosen = tf.where(has_request[:, tf.newaxis], _widen(listed, width), _widen(latest, width))
+        rows = tf.maximum(chosen, 0)
+        items, trained = self._history_items.gather(rows), (chosen >= 0) & tf.gather(self._history_known, rows)
+        users = tf.zeros([tf.size(user), self._dim])
+        if self._user_embeddings is not None:
+            users = self._user_embeddings.gather(user_row)
+
+        # What the request says of a feature counts more than what is stored.
+        contexts = tf.stack([tf.gather(self._user_context, user_row), context], axis=1)
+        query = self._query_part.combine(items, trained, users, contexts)
+        personal = tf.ones_like(known) if self._cold_start == "model" else known | has_request
+        query = tf.where(personal[:, tf.newaxis], query, 0.0)
+        source = tf.where(known, "user", tf.where(has_request, "history", "popular"))
+        return source, tf.concat([requested, stored], axis=1), Asked(query, items, trained, personal)
+
+    def _stored_rows(self, user: tf.Tensor) -> tf.Tensor:
+        """Stored histories [B, S] int64 of user rows [B], padded with -1; the row after the last has none."""
+        start = tf.gather(self._history_splits, user)
+        length = tf.gather(self._history_splits, user + 1) - start
+        place = tf.range(tf.reduce_max(tf.concat([length, [0]], axis=0)))
+        present = place < length[:, tf.newaxis]
+        rows = tf.gather(self._history_values, tf.where(present, start[:, tf.newaxis] + place, 0))
+        return tf.where(present, tf.cast(rows, tf.int64), -1)
+
+
+def _widen(values: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """Rows [B, W] to [B, width] with -1 on the right."""
+    return tf.pad(values, [[0, 0], [0, width - tf.shape(values)[1]]], constant_values=-1)

@@ -1,0 +1,178 @@
+"""What is recommended, alike and how it scores: the parts of the servable put together, apart from its signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from components.indexer.approximate import ApproximateIndex
+from components.indexer.index import Index
+from components.indexer.items import Items
+from components.indexer.lookup import line_numbers
+from components.indexer.queries import Queries
+from components.indexer.ranking import Asked, SecondStage
+from components.indexer.rules import Request, Rules
+from components.indexer.settings import IndexerSettings
+from components.indexer.similarity import Similarity
+from components.indexer.top_k import TopK
+from serving import contract
+
+MINIMUM_MAX_K = 1_000
+"""Every servable takes a k of up to this, or of up to its number of items."""
+
+
+class Retrieval(tf.Module):
+    """Answers requests by the rules of the serving contract.
+
+    Args:
+        query_part: Of the Trainer's SavedModel, loaded; the rest of it is not exported.
+        max_history: The most items of a history that the query part takes.
+        index: What it is asked about.
+        files: Text files with the N item ids (`items`), the U users' (`users`) and the attributes' V conditions
+            (`conditions`), one a line, in the order of `index`.
+        settings: `cold_start`, diversity, `similar`, `index` and `compact`.
+        ranking: The towers' ranking part and how many candidates it ranks, where there is a second stage.
+    """
+
+    def __init__(
+        self,
+        query_part: Any,
+        max_history: int,
+        index: Index,
+        files: Mapping[str, str],
+        settings: IndexerSettings,
+        ranking: tuple[Any, int] | None,
+    ) -> None:
+        super().__init__()
+        self.items = Items(index, files["items"], settings.compact)
+        self.rules = Rules(index.attributes, line_numbers(files["conditions"]), self.items.num_rows)
+        self.max_k = max(self.items.count, MINIMUM_MAX_K)
+        self._queries = Queries(query_part, max_history, index, files["users"], self.items, settings)
+        self._second_stage = SecondStage(*ranking, self.items.table, index.bias, index.popularity) if ranking else None
+        self._similarity = Similarity(index, self.items, settings)
+        self._top_k = TopK(self.items, settings.diversity_candidates)
+        self._diversity = settings.diversity
+        self._approximate = None
+        if settings.index.type == "scann":
+            self._approximate = ApproximateIndex(index, self.items, self._second_stage, settings.index)
+        # What several signatures share is traced once, or it would be in the graph, and take its time to load, once for
+        # each. Not as attributes: all of a module's functions are traced again when it is saved.
+        shared = (
+            self._queries.ask,
+            self.items.scores,
+            self._exact,
+            self._top_k.top_k,
+            self.rules.checked,
+            self.rules.apply,
+        )
+        self._shared = SimpleNamespace(
+            **{function.__name__.strip("_"): tf.function(function, autograph=False) for function in shared}
+        )
+
+    def recommend(
+        self,
+        user_id: tf.Tensor,
+        history: tf.Tensor,
+        exclude: tf.Tensor,
+        context: tf.Tensor | None,
+        k: tf.Tensor,
+        request: Request | None = None,
+        own_k: tf.Tensor | None = None,
+        exactly: bool = False,
+    ) -> dict[str, tf.Tensor]:
+        """The k best items of each row: `item_ids` and `scores` [B, k], `source` [B].
+
+        Args:
+            user_id: [B] string.
+            history: [B, H] string, newest first.
+            exclude: [B, E] string.
+            context: [B] string, serialized tf.Examples; None for nothing known of the moment.
+            k: [] int32.
+            request: Rules, none of which is refused.
+            own_k: [B] int32, for a row that needs only its first ones.
+            exactly: Whether all items are looked at though there is an approximate index.
+        """
+        source, seen, asked = self._shared.ask(user_id, history, _given(context, user_id))
+        excluded = tf.concat([seen, self.items.rows(exclude)], axis=1)
+        diversity = tf.fill(tf.shape(user_id), self._diversity) if self._diversity else None
+        if request is not None:
+            diversity = tf.where(request.diversity == contract.AS_CONFIGURED, self._diversity, request.diversity)
+
+        def exact() -> tuple[tf.Tensor, tf.Tensor]:
+            return self._shared.exact(asked, excluded, k, request, diversity, own_k)
+
+        if self._approximate is None or exactly:
+            item_ids, scores = exact()
+        else:
+            item_ids, scores = self._approximate.top_k(asked, excluded, k, request, diversity, exact)
+        return {contract.ITEM_IDS: item_ids, contract.SCORES: scores, contract.SOURCE: source}
+
+    def similar(
+        self, item_id: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor, request: Request | None = None
+    ) -> dict[str, tf.Tensor]:
+        """The k items that are most like items [B] but for these: `item_ids` and `scores` [B, k], `known` [B]."""
+        row = self.items.rows(item_id)
+        known = row >= 0
+        scores = tf.where(known[:, tf.newaxis], self._similarity.scores(tf.maximum(row, 0)), -np.inf)
+        excluded = tf.concat([row[:, tf.newaxis], self.items.rows(exclude)], axis=1)
+        diversity = None
+        if request is not None:
+            scores = self._shared.apply(scores, request, self.items.rows(request.allow))
+            diversity = tf.maximum(request.diversity, 0.0)
+        item_ids, scores = self._shared.top_k(scores, excluded, k, diversity)
+        return {contract.ITEM_IDS: item_ids, contract.SCORES: scores, contract.KNOWN: known}
+
+    def score(
+        self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor, context: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Scores [B, C] of the candidates as `recommend` would rank them, -inf for an item that the index lacks."""
+        _, seen, asked = self._shared.ask(user_id, history, _given(context, user_id))
+        scores = self._ranked(self._shared.scores(asked), seen, asked)
+        row = self.items.rows(candidates)
+        picked = tf.gather(scores, tf.maximum(row, 0), batch_dims=1)
+        return {contract.SCORES: tf.where(row >= 0, picked, -np.inf)}
+
+    def checked(self, request: Request) -> Request:
+        """The rules, if none of them is to be refused."""
+        return self._shared.checked(request)
+
+    def checked_k(self, k: tf.Tensor) -> tf.Tensor:
+        """`k`, if it is one that the contract allows."""
+        with tf.control_dependencies(
+            [
+                tf.debugging.assert_greater_equal(k, 1, "k must be at least 1"),
+                tf.debugging.assert_less_equal(k, self.max_k, f"k must be at most {self.max_k}"),
+            ]
+        ):
+            return tf.identity(k)
+
+    def _exact(
+        self,
+        asked: Asked,
+        excluded: tf.Tensor,
+        k: tf.Tensor,
+        request: Request | None,
+        diversity: tf.Tensor | None,
+        own_k: tf.Tensor | None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Ids and scores [B, k] of the best of all items."""
+        scores = self._shared.scores(asked)
+        if request is not None:
+            scores = self._shared.apply(scores, request, self.items.rows(request.allow))
+        return self._shared.top_k(self._ranked(scores, excluded, asked), excluded, k, diversity, own_k)
+
+    def _ranked(self, scores: tf.Tensor, excluded: tf.Tensor, asked: Asked) -> tf.Tensor:
+        """Scores [B, R] as the second stage has them, if there is one; the rows `excluded` are no candidates."""
+        if self._second_stage is None:
+            return scores
+        best, rows = self._top_k.best(self._top_k.left(scores, excluded), self._second_stage.candidates)
+        return self._second_stage.apply(scores, best, rows, asked)
+
+
+def _given(context: tf.Tensor | None, user_id: tf.Tensor) -> tf.Tensor:
+    """The context, or that of as many requests without one."""
+    return tf.fill(tf.shape(user_id), "") if context is None else context

@@ -1,0 +1,236 @@
+"""The servable: every signature of the serving contract (docs/architecture.md) is a method of `Servable`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from components.indexer.index import Index
+from components.indexer.retrieval import Retrieval
+from components.indexer.rules import Request
+from components.indexer.settings import IndexerSettings
+from serving import contract
+
+
+def _strings(*shape: int | None, name: str) -> tf.TensorSpec:
+    return tf.TensorSpec(shape, tf.string, name=name)
+
+
+_K = tf.TensorSpec([], tf.int32, name=contract.K)
+_USERS = _strings(None, name=contract.USER_ID)
+_HISTORY = _strings(None, None, name=contract.HISTORY)
+_EXCLUDE = _strings(None, None, name=contract.EXCLUDE)
+_CANDIDATES = _strings(None, None, name=contract.CANDIDATES)
+_CONTEXT = _strings(None, name=contract.CONTEXT)
+_ITEMS = _strings(None, name=contract.ITEM_ID)
+_EXAMPLES = _strings(None, name=contract.EXAMPLES)
+_RULES = (
+    _strings(None, None, name=contract.ALLOW),
+    _strings(None, None, name=contract.FILTER),
+    _strings(None, None, name=contract.BOOST),
+    tf.TensorSpec([None, None], tf.float32, name=contract.BOOST_BY),
+    tf.TensorSpec([None], tf.float32, name=contract.DIVERSITY),
+)
+
+
+class Servable(tf.Module):
+    """The serving contract: exact and in native ops, unless ScaNN is asked for.
+
+    Args:
+        query_part: Of the Trainer's SavedModel, loaded; the rest of it is not exported.
+        max_history: The most items of a history that the query part takes.
+        index: What it is asked about.
+        files: See `Retrieval`.
+        settings: How it answers and is stored.
+        in_context: Whether the towers take a request's context.
+        ranking: The towers' ranking part and how many candidates it ranks, where there is a second stage.
+    """
+
+    def __init__(
+        self,
+        query_part: Any,
+        max_history: int,
+        index: Index,
+        files: Mapping[str, str],
+        settings: IndexerSettings,
+        in_context: bool,
+        ranking: tuple[Any, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self._retrieval = Retrieval(query_part, max_history, index, files, settings, ranking)
+        self._display = None
+        if not np.array_equal(index.display, index.item_ids):
+            self._display = tf.Variable(index.display.tolist(), trainable=False, name=contract.DISPLAY, dtype=tf.string)
+        self._in_context = in_context
+        self._default_k = settings.default_k
+        self._diversity = settings.diversity
+        self.max_k = self._retrieval.max_k
+
+    def signatures(self) -> dict[str, Any]:
+        """The signatures by name."""
+        names = [name for name in contract.SIGNATURES if self._in_context or name not in contract.IN_CONTEXT]
+        return {name: getattr(self, name) for name in names}
+
+    @tf.function(input_signature=[_USERS, _HISTORY, _EXCLUDE, _K], autograph=False)
+    def recommend(
+        self, user_id: tf.Tensor, history: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """The k best items for each user, best first: `item_ids`, `scores` [B, k] and `source` [B]."""
+        return self._retrieval.recommend(user_id, history, exclude, None, self._retrieval.checked_k(k))
+
+    def recommend_exactly(
+        self, user_id: tf.Tensor, history: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """`recommend` by looking at all items, also where it doesn't: what an approximate index is judged by."""
+        return self._retrieval.recommend(user_id, history, exclude, None, k, exactly=True)
+
+    @tf.function(input_signature=[_USERS, _HISTORY, _EXCLUDE, _CONTEXT, _K], autograph=False)
+    def recommend_in_context(
+        self, user_id: tf.Tensor, history: tf.Tensor, exclude: tf.Tensor, context: tf.Tensor, k: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """`recommend` with what is known of the moment: `context` [B] are serialized tf.Examples."""
+        return self._retrieval.recommend(user_id, history, exclude, context, self._retrieval.checked_k(k))
+
+    @tf.function(input_signature=[_USERS, _HISTORY, _EXCLUDE, _CONTEXT, *_RULES, _K], autograph=False)
+    def recommend_with_rules(
+        self,
+        user_id: tf.Tensor,
+        history: tf.Tensor,
+        exclude: tf.Tensor,
+        context: tf.Tensor,
+        allow: tf.Tensor,
+        filter: tf.Tensor,
+        boost: tf.Tensor,
+        boost_by: tf.Tensor,
+        diversity: tf.Tensor,
+        k: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """`recommend` among the items that the rules leave, see `components.indexer.rules`; a context may be empty."""
+        request = self._retrieval.checked(Request(allow, filter, boost, boost_by, diversity))
+        return self._retrieval.recommend(user_id, history, exclude, context, self._retrieval.checked_k(k), request)
+
+    @tf.function(input_signature=[_EXAMPLES], autograph=False)
+    def recommend_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """`recommend` for requests that share a batch: one serialized tf.Example a row, each with its own k.
+
+        They have `user_id`, `history` (newest first), `exclude`, `k` (int64), the rules `allow`, `filter`, `boost`,
+        `boost_by` (a float for each boost) and `diversity` (float), and the features of the context, all optional. The
+        answer is as wide as the largest k; what is beyond a row's own k is padding. A k or a rule that would be refused
+        elsewhere must not cost the other rows their answers: its row is padding, and its `source` is empty.
+        """
+        parsed = tf.io.parse_example(
+            examples,
+            {
+                contract.USER_ID: tf.io.FixedLenFeature([], tf.string, default_value=""),
+                contract.HISTORY: tf.io.VarLenFeature(tf.string),
+                contract.EXCLUDE: tf.io.VarLenFeature(tf.string),
+                contract.K: tf.io.FixedLenFeature([], tf.int64, default_value=self._default_k),
+                contract.ALLOW: tf.io.VarLenFeature(tf.string),
+                contract.FILTER: tf.io.VarLenFeature(tf.string),
+                contract.BOOST: tf.io.RaggedFeature(tf.string),
+                contract.BOOST_BY: tf.io.RaggedFeature(tf.float32),
+                contract.DIVERSITY: tf.io.FixedLenFeature([], tf.float32, default_value=self._diversity),
+            },
+        )
+        boost = parsed[contract.BOOST].to_tensor("")
+        request = Request(
+            tf.sparse.to_dense(parsed[contract.ALLOW], ""),
+            tf.sparse.to_dense(parsed[contract.FILTER], ""),
+            boost,
+            parsed[contract.BOOST_BY].to_tensor(0.0, shape=tf.shape(boost)),
+            parsed[contract.DIVERSITY],
+        )
+        accepted = (parsed[contract.K] >= 1) & (parsed[contract.K] <= self.max_k)
+        accepted &= tf.equal(parsed[contract.BOOST].row_lengths(), parsed[contract.BOOST_BY].row_lengths())
+        accepted &= ~self._retrieval.rules.refused(request)
+        k = tf.cast(tf.where(accepted, parsed[contract.K], 0), tf.int32)
+        answer = self._retrieval.recommend(
+            parsed[contract.USER_ID],
+            tf.sparse.to_dense(parsed[contract.HISTORY], ""),
+            tf.sparse.to_dense(parsed[contract.EXCLUDE], ""),
+            examples,
+            tf.reduce_max(tf.concat([k, [0]], axis=0)),
+            request,
+            k,
+        )
+        wanted = tf.range(tf.shape(answer[contract.SCORES])[1]) < k[:, tf.newaxis]
+        return {
+            contract.ITEM_IDS: tf.where(wanted, answer[contract.ITEM_IDS], ""),
+            contract.SCORES: tf.where(wanted, answer[contract.SCORES], -np.inf),
+            contract.SOURCE: tf.where(accepted, answer[contract.SOURCE], ""),
+        }
+
+    @tf.function(input_signature=[_ITEMS, _EXCLUDE, _K], autograph=False)
+    def similar_items(self, item_id: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The k items that come with it most (see `components.indexer.similar`) or, with `similar.method: embedding`,
+        whose embeddings point most nearly the same way (cosine); the item itself is left out."""
+        return self._retrieval.similar(item_id, exclude, self._retrieval.checked_k(k))
+
+    @tf.function(input_signature=[_ITEMS, _EXCLUDE, *_RULES, _K], autograph=False)
+    def similar_items_with_rules(
+        self,
+        item_id: tf.Tensor,
+        exclude: tf.Tensor,
+        allow: tf.Tensor,
+        filter: tf.Tensor,
+        boost: tf.Tensor,
+        boost_by: tf.Tensor,
+        diversity: tf.Tensor,
+        k: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """`similar_items` among the items that the rules leave, see `components.indexer.rules`."""
+        request = self._retrieval.checked(Request(allow, filter, boost, boost_by, diversity))
+        return self._retrieval.similar(item_id, exclude, self._retrieval.checked_k(k), request)
+
+    @tf.function(input_signature=[_USERS, _HISTORY, _CANDIDATES], autograph=False)
+    def score(self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scores [B, C] of the candidates as `recommend` would rank them, -inf for an item that the index lacks."""
+        return self._retrieval.score(user_id, history, candidates)
+
+    @tf.function(input_signature=[_USERS, _HISTORY, _CANDIDATES, _CONTEXT], autograph=False)
+    def score_in_context(
+        self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor, context: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """`score` with what is known of the moment: `context` [B] are serialized tf.Examples."""
+        return self._retrieval.score(user_id, history, candidates, context)
+
+    @tf.function(input_signature=[_USERS], autograph=False)
+    def by_user(self, user_id: tf.Tensor) -> dict[str, tf.Tensor]:
+        """`recommend` by the user's id alone, at the default k."""
+        nothing = tf.fill([tf.size(user_id), 0], "")
+        answer = self.recommend(user_id, nothing, nothing, tf.constant(self._default_k))
+        return {name: answer[name] for name in (contract.ITEM_IDS, contract.SCORES)}
+
+    @tf.function(input_signature=[_EXAMPLES], autograph=False)
+    def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """`recommend` for serialized tf.Examples, at the default k.
+
+        They have `user_id`, `history`, `seen` and the features of the context, all optional.
+        """
+        parsed = tf.io.parse_example(
+            examples,
+            {
+                contract.USER_ID: tf.io.FixedLenFeature([], tf.string, default_value=""),
+                contract.HISTORY: tf.io.VarLenFeature(tf.string),
+                "seen": tf.io.VarLenFeature(tf.string),
+            },
+        )
+        answer = self._retrieval.recommend(
+            parsed[contract.USER_ID],
+            tf.sparse.to_dense(parsed[contract.HISTORY], ""),
+            tf.sparse.to_dense(parsed["seen"], ""),
+            examples,
+            tf.constant(self._default_k),
+        )
+        return {name: answer[name] for name in (contract.ITEM_IDS, contract.SCORES)}
+
+    @tf.function(input_signature=[_ITEMS], autograph=False)
+    def describe(self, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What a person is shown of each item: `display` [B], and whether the index knows it: `known` [B]."""
+        row = self._retrieval.items.rows(item_id)
+        known = row >= 0
+        shown = item_id if self._display is None else tf.gather(self._display, tf.maximum(row, 0))
+        return {contract.DISPLAY: tf.where(known, shown, ""), contract.KNOWN: known}
