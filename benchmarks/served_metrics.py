@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.lineage import Lineage
 from components.evaluator.answers import QUERY_FEATURES
-from components.evaluator.metrics import GAINS
+from components.evaluator.metrics import METRICS
 from components.evaluator.metrics.ranks import label_ranks
 from components.evaluator.report import CANDIDATE, COUNT, OVERALL, Report, load_report
 from components.evaluator.servable import context_features
@@ -63,8 +63,8 @@ def served_metrics(ranks: np.ndarray, report: Report) -> dict[str, float]:
     metrics = {}
     for name in report.metrics[CANDIDATE][OVERALL]:
         kind, _, k = name.partition("@")
-        if kind in GAINS:
-            metrics[name] = float(GAINS[kind](ranks, min(int(k or depth), depth)).mean())
+        if kind in METRICS and METRICS[kind].of == "rank":
+            metrics[name] = float(METRICS[kind].compute(ranks, min(int(k or depth), depth)).mean())
     return metrics
 
 

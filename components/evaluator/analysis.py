@@ -30,7 +30,7 @@ from components.evaluator.extractor import (
     slice_features,
 )
 from components.evaluator.items import Items, read_items
-from components.evaluator.metrics import EXPOSURE_METRICS, GAINS, tfma_metrics
+from components.evaluator.metrics import METRICS, tfma_metrics
 from components.evaluator.report import CANDIDATE, CHAMPION, COUNT, OVERALL, Intervals, Lead, Report, Table
 from components.evaluator.servable import check_servable, context_features, served_depth
 from components.evaluator.settings import EvaluatorSettings
@@ -142,9 +142,9 @@ def eval_config(
         if settings.bootstrap_replicates:
             _add_metric(spec, "Replicates", gains=list(settings.ranking_metrics().values()))
         for name, (kind, k) in metrics.items():
-            if kind in GAINS:
+            if METRICS[kind].of == "rank":
                 metric = _add_metric(spec, "RankingMetric", kind=kind, k=k, name=name)
-            elif kind in EXPOSURE_METRICS:
+            elif METRICS[kind].of == "exposure":
                 metric = _add_metric(spec, "ExposureMetric", kind=kind, k=k, name=name)
             else:
                 metric = _add_metric(spec, "ListMean", name=name)
@@ -178,11 +178,11 @@ def _fit(
 
 
 def _measured(settings: EvaluatorSettings, has_features: bool) -> dict[str, tuple[str, int]]:
-    """The metrics that can be measured; without features of the items there is neither diversity nor overlap."""
+    """The metrics that can be measured: without features of the items those that don't need them."""
     metrics = {
         name: (kind, k)
         for name, (kind, k) in {**settings.ranking_metrics(), **settings.list_metrics()}.items()
-        if kind not in ("diversity", "history_overlap") or has_features
+        if has_features or not METRICS[kind].by_features
     }
     for name in settings.thresholds:
         if name not in metrics:

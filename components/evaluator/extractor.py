@@ -20,10 +20,8 @@ from scipy import sparse
 from components.evaluator.answers import Answers, JudgedModel, Models
 from components.evaluator.bootstrap import user_weights
 from components.evaluator.items import Items
-from components.evaluator.metrics.average_popularity import average_popularity
-from components.evaluator.metrics.diversity import diversity
-from components.evaluator.metrics.history_overlap import history_overlap
-from components.evaluator.metrics.novelty import novelty
+from components.evaluator.metrics import METRICS
+from components.evaluator.metrics.metric import Lists
 from components.evaluator.metrics.ranks import rank_counts
 from components.evaluator.metrics.tfma_metrics import RANK_COUNTS, STATISTICS_KEY, exposure
 from components.evaluator.settings import EvaluatorSettings
@@ -133,12 +131,11 @@ def statistics(answers: Answers, weights: np.ndarray, items: Items, settings: Ev
     found: dict[str, Any] = {RANK_COUNTS: rank_counts(answers.ranks, settings.depth, weights)}
     for k in settings.list_ks:
         rows = answers.rows[:, :k]
-        means = {"novelty": novelty(rows, items.events), "average_popularity": average_popularity(rows, items.events)}
-        if items.features is not None:
-            means["diversity"] = diversity(rows, items.features)
-            means["history_overlap"] = history_overlap(rows, answers.past, items.features)
-        for kind, values in means.items():
-            found[f"{kind}@{k}"] = np.array([np.nansum(values), np.count_nonzero(~np.isnan(values))])
+        lists = Lists(rows, items.events, items.features, answers.past)
+        for metric in METRICS.values():
+            if metric.of == "answer" and (items.features is not None or not metric.by_features):
+                values = metric.compute(lists)
+                found[f"{metric.name}@{k}"] = np.array([np.nansum(values), np.count_nonzero(~np.isnan(values))])
         recommended = rows[rows >= 0]
         ones = np.ones(len(recommended), np.int64)
         found[exposure(k)] = sparse.csr_array((ones, (np.zeros_like(recommended), recommended)), (1, len(items.ids)))

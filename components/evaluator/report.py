@@ -7,6 +7,8 @@ import json
 import os
 from collections.abc import Mapping
 
+from components.evaluator.metrics import METRICS
+
 CANDIDATE = "candidate"
 CHAMPION = "champion"
 OVERALL = "overall"
@@ -117,8 +119,7 @@ class Report:
 def label(metric: str) -> str:
     """Returns a metric's short name for people: "hit@10", "NDCG@10", "MRR"."""
     kind, at, k = metric.partition("@")
-    short = {"hit_rate": "hit", "map": "MAP", "ndcg": "NDCG", "mrr": "MRR", "gini": "Gini"}
-    return short.get(kind, kind.replace("_", " ")) + at + k
+    return (METRICS[kind].label if kind in METRICS else kind) + at + k
 
 
 def save_report(report: Report, uri: str) -> None:

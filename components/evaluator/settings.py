@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Union
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from components.evaluator.baselines.settings import BaselineSettings
+from components.evaluator.metrics import METRICS, Metric
 from components.settings import Settings
 
 Cutoffs = tuple[PositiveInt, ...]
@@ -96,19 +97,21 @@ class EvaluatorSettings(Settings):
 
     def ranking_metrics(self) -> dict[str, tuple[str, int]]:
         """Returns the metrics of the relevant item's rank, in the order of the report: name to kind and k."""
-        cutoffs = {
-            "hit_rate": self.ks,
-            "recall": self.recall_ks,
-            "precision": self.precision_ks,
-            "map": self.map_ks,
-            "ndcg": self.ndcg_ks,
-        }
-        return {**_named(cutoffs), "mrr": ("mrr", self.depth)}
+        return self._metrics(metric for metric in METRICS.values() if metric.of == "rank")
 
     def list_metrics(self) -> dict[str, tuple[str, int]]:
         """Returns the metrics of what is recommended, likewise."""
-        kinds = ("coverage", "diversity", "history_overlap", "novelty", "average_popularity", "gini")
-        return _named(dict.fromkeys(kinds, self.list_ks))
+        return self._metrics(metric for metric in METRICS.values() if metric.of != "rank")
+
+    def _metrics(self, kinds: Iterable[Metric]) -> dict[str, tuple[str, int]]:
+        found = {}
+        for metric in kinds:
+            if not metric.cutoffs:
+                found[metric.name] = (metric.name, self.depth)
+            else:
+                cutoffs: Cutoffs = getattr(self, metric.cutoffs)
+                found |= {f"{metric.name}@{k}": (metric.name, k) for k in sorted(set(cutoffs))}
+        return found
 
     @model_validator(mode="after")
     def _thresholds_can_be_checked(self) -> EvaluatorSettings:
@@ -116,7 +119,7 @@ class EvaluatorSettings(Settings):
         for name, threshold in self.thresholds.items():
             if name not in metrics:
                 raise ValueError(f"thresholds: {name!r} is not measured; there is {', '.join(metrics)}")
-            if metrics[name][0] in ("average_popularity", "gini", "history_overlap"):
+            if not METRICS[metrics[name][0]].more_is_better:
                 raise ValueError(f"thresholds: {name}: more of it is not better, so no threshold can be set on it")
             for columns in threshold.slices:
                 if columns not in self.slices:
@@ -129,7 +132,3 @@ class EvaluatorSettings(Settings):
                         f"baselines.names, which are {', '.join(self.baselines.names) or 'none'}"
                     )
         return self
-
-
-def _named(cutoffs: Mapping[str, Cutoffs]) -> dict[str, tuple[str, int]]:
-    return {f"{kind}@{k}": (kind, k) for kind, ks in cutoffs.items() for k in sorted(set(ks))}

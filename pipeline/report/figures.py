@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from components.evaluator.metrics import METRICS
 from components.evaluator.report import CANDIDATE, CHAMPION, COUNT, OVERALL, Report, label
 from pipeline.report import charts
 from pipeline.report.charts import Chart
@@ -22,13 +23,6 @@ _MODEL_NAMES = {
     "ials": "iALS",
 }
 _MOST_SLICES = 16
-_BY_K = {"hit_rate": "hit rate", "recall": "recall", "precision": "precision", "ndcg": "NDCG"}
-_EXPOSURE = {
-    "coverage": ("Coverage", "share of the catalogue", "What part of the catalogue is recommended to anybody."),
-    "gini": ("Gini index", "index, 0 to 1", "0: all items are recommended equally often; 1: one item always."),
-    "novelty": ("Novelty", "bits", "Mean −log₂ of the item's share of the training events: more is rarer."),
-    "average_popularity": ("Average popularity", "training events", "Mean of what the recommended items have."),
-}
 
 
 def model_name(name: str) -> str:
@@ -39,7 +33,7 @@ def model_name(name: str) -> str:
 def figure(metric: str, value: float) -> str:
     """A metric's value as it is read: with four digits behind the point, unless it is a large number."""
     kind = metric.partition("@")[0]
-    digits = {"average_popularity": 1, "novelty": 2}.get(kind, 4)
+    digits = METRICS[kind].digits if kind in METRICS else 4
     return f"{value:,.{digits}f}"
 
 
@@ -133,7 +127,10 @@ def metric_charts(report: Report) -> list[Chart]:
     note = f"Thin lines: {report.confidence_level:.0%} confidence, by a bootstrap over users." if spreads else ""
     colours = model_colours(report)
     found = [charts.bars(label(headline), label(headline), values, "{:.4f}".format, spreads, note, colours)]
-    for kind, title in _BY_K.items():
+    for kind, metric in METRICS.items():
+        if metric.of != "rank":
+            continue
+        title = "hit rate" if kind == "hit_rate" else metric.label
         series = {names[name]: by_k(report, name, kind) for name in report.metrics}
         if all(len(points) > 1 for points in series.values()):
             found.append(charts.by_k(f"{title} by k", title, series))
@@ -212,16 +209,16 @@ def exposure_charts(series: Mapping[str, tuple[Report, str]], colours: Mapping[s
     """How much of the catalogue is recommended, and how popular that is; arguments as for `slice_charts`."""
     found = []
     for metric in next(iter(series.values()))[0].metrics[CANDIDATE][OVERALL]:
-        kind, _, k = metric.partition("@")
-        if kind in _EXPOSURE:
-            title, unit, note = _EXPOSURE[kind]
+        kind = METRICS.get(metric.partition("@")[0])
+        if kind is not None and kind.unit:
             values = {
                 name: report.metrics[model][OVERALL][metric]
                 for name, (report, model) in series.items()
                 if metric in report.metrics[model][OVERALL]
             }
             shown = functools.partial(figure, metric)
-            found.append(charts.bars(f"{title} at {k}", unit, values, shown, note=note, colours=colours))
+            title = label(metric)[0].upper() + label(metric)[1:]
+            found.append(charts.bars(title, kind.unit, values, shown, note=kind.meaning, colours=colours))
     return found
 
 

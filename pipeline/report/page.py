@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from components.evaluator.metrics import GAINS
+from components.evaluator.metrics import METRICS
 from components.evaluator.report import CANDIDATE, CHAMPION, COUNT, OVERALL, Check, Report, label
 from components.tables.row_report import ROWS_OF_USERS
 from pipeline import __version__
@@ -28,20 +28,7 @@ MOST_SLICES = 50
 
 _KEPT = "\n\u200c\u200d"  # the joiners of scripts and emoji
 _LONGEST = 2_000
-_MEANINGS = {
-    "hit": "share of the queries whose item that followed is among the first k",
-    "recall": "with one item that followed a query, the hit rate",
-    "precision": "with one item that followed a query, the hit rate divided by k",
-    "MAP": "mean of 1 / rank of the item that followed, 0 beyond k",
-    "NDCG": "mean of 1 / log₂(rank + 1) of the item that followed, 0 beyond k",
-    "MRR": "mean of 1 / rank of the item that followed",
-    "coverage": "share of the catalogue that is recommended at all",
-    "diversity": "mean distance of the items of an answer by their categories, 0 to 1",
-    "history overlap": "how far the categories of an answer are those of the user's history (Jaccard index), 0 to 1",
-    "novelty": "mean −log₂ of an item's share of the training events, in bits: more is rarer",
-    "average popularity": "training events of a recommended item",
-    "Gini": "how unevenly items are recommended: 0 all alike, 1 one item always",
-}
+_MEANINGS = {metric.label: metric.meaning for metric in METRICS.values()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +178,8 @@ def metric_rows(report: Report, slice_name: str = OVERALL) -> list[Row]:
     rows = []
     for metric, values in report.rows(slice_name):
         if metric != COUNT:
-            ranked = metric.partition("@")[0] in GAINS
+            kind = METRICS.get(metric.partition("@")[0])
+            ranked = kind is not None and kind.of == "rank"
             best = max(values.values()) if ranked and len(values) > 1 else None
             cells = tuple(
                 Cell(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from components.evaluator.metrics.lists import mean_over_list
+from components.evaluator.metrics.metric import Metric
 
 
 def average_popularity(rows: np.ndarray, events: np.ndarray) -> np.ndarray:
@@ -31,3 +32,15 @@ def average_popularity(rows: np.ndarray, events: np.ndarray) -> np.ndarray:
     [20.0, 0.0]
     """
     return mean_over_list(rows, events)
+
+
+METRIC = Metric(
+    name="average_popularity",
+    of="answer",
+    compute=lambda lists: average_popularity(lists.rows, lists.events),
+    label="average popularity",
+    meaning="training events of a recommended item",
+    more_is_better=False,
+    digits=1,
+    unit="training events",
+)

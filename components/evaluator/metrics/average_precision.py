@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from components.evaluator.metrics.metric import Metric
 from components.evaluator.metrics.mrr import reciprocal_rank
 
 
@@ -31,3 +32,13 @@ def average_precision(ranks: np.ndarray, k: int) -> np.ndarray:
     [1.0, 0.25, 0.0]
     """
     return reciprocal_rank(ranks, k)
+
+
+METRIC = Metric(
+    name="map",
+    of="rank",
+    compute=average_precision,
+    label="MAP",
+    meaning="mean of 1 / rank of the item that followed, 0 beyond k",
+    cutoffs="map_ks",
+)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from components.evaluator.metrics.metric import Metric
+
 
 def coverage(exposure: np.ndarray) -> float:
     r"""Says what share of the catalogue is recommended to anybody.
@@ -30,3 +32,13 @@ def coverage(exposure: np.ndarray) -> float:
     0.5
     """
     return float(np.count_nonzero(exposure) / len(exposure))
+
+
+METRIC = Metric(
+    name="coverage",
+    of="exposure",
+    compute=coverage,
+    label="coverage",
+    meaning="share of the catalogue that is recommended at all",
+    unit="share of the catalogue",
+)

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from scipy import sparse
+
+from components.evaluator.metrics.metric import Metric
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 def diversity(rows: np.ndarray, features: sparse.csr_array) -> np.ndarray:
@@ -30,9 +36,12 @@ def diversity(rows: np.ndarray, features: sparse.csr_array) -> np.ndarray:
 
     Examples
     --------
+    >>> from scipy import sparse
     >>> diversity(np.array([[0, 1, 2]]), sparse.csr_array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])).round(3).tolist()
     [0.667]
     """
+    from scipy import sparse  # takes time that reading a config has not
+
     query, place = np.nonzero(rows >= 0)
     item = rows[query, place]
     described = np.diff(features.indptr)[item] > 0
@@ -43,3 +52,13 @@ def diversity(rows: np.ndarray, features: sparse.csr_array) -> np.ndarray:
     count = np.bincount(query, minlength=len(rows))
     pairs = count * (count - 1)
     return np.divide(pairs + count - squared_length, pairs, out=np.full(len(rows), np.nan), where=pairs > 0)
+
+
+METRIC = Metric(
+    name="diversity",
+    of="answer",
+    compute=lambda lists: diversity(lists.rows, lists.features),
+    label="diversity",
+    meaning="mean distance of the items of an answer by their categories, 0 to 1",
+    by_features=True,
+)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from components.evaluator.metrics.metric import Metric
+
 
 def gini(exposure: np.ndarray) -> float:
     r"""Says how unequally the items of the catalogue are recommended.
@@ -35,3 +37,14 @@ def gini(exposure: np.ndarray) -> float:
     count = len(exposure)
     places = 2.0 * np.arange(1, count + 1) - count - 1
     return float(places @ np.sort(exposure) / (count * total))
+
+
+METRIC = Metric(
+    name="gini",
+    of="exposure",
+    compute=gini,
+    label="Gini",
+    meaning="how unevenly items are recommended: 0 all alike, 1 one item always",
+    more_is_better=False,
+    unit="index, 0 to 1",
+)

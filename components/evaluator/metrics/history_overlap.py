@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from scipy import sparse
+
+from components.evaluator.metrics.metric import Metric
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 def categories_of(rows: np.ndarray, owner: np.ndarray, size: int, features: sparse.csr_array) -> sparse.csr_array:
@@ -15,6 +21,8 @@ def categories_of(rows: np.ndarray, owner: np.ndarray, size: int, features: spar
         size: How many lists there are.
         features: [N, F] float; an item has the categories where it is not zero.
     """
+    from scipy import sparse  # takes time that reading a config has not
+
     listed = sparse.csr_array((np.ones(len(rows), np.float32), (owner, rows)), shape=(size, features.shape[0]))
     found = sparse.csr_array(listed @ features)
     found.data[:] = 1
@@ -44,6 +52,7 @@ def history_overlap(rows: np.ndarray, past: sparse.csr_array, features: sparse.c
 
     Examples
     --------
+    >>> from scipy import sparse
     >>> features = sparse.csr_array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     >>> history_overlap(np.array([[0], [1]]), sparse.csr_array([[1.0, 0.0, 0.0]] * 2), features).tolist()
     [0.5, 0.0]
@@ -54,3 +63,14 @@ def history_overlap(rows: np.ndarray, past: sparse.csr_array, features: sparse.c
     own, others = answered.sum(axis=1), past.sum(axis=1)
     there = (own > 0) & (others > 0)
     return np.divide(both, own + others - both, out=np.full(len(rows), np.nan), where=there)
+
+
+METRIC = Metric(
+    name="history_overlap",
+    of="answer",
+    compute=lambda lists: history_overlap(lists.rows, lists.past, lists.features),
+    label="history overlap",
+    meaning="how far the categories of an answer are those of the user's history (Jaccard index), 0 to 1",
+    more_is_better=False,
+    by_features=True,
+)

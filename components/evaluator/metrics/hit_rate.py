@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from components.evaluator.metrics.metric import Metric
+
 
 def hit_rate(ranks: np.ndarray, k: int) -> np.ndarray:
     r"""Says of each query whether the relevant item is among the first k.
@@ -30,3 +32,13 @@ def hit_rate(ranks: np.ndarray, k: int) -> np.ndarray:
     [1.0, 1.0, 0.0]
     """
     return (np.asarray(ranks) < k).astype(np.float64)
+
+
+METRIC = Metric(
+    name="hit_rate",
+    of="rank",
+    compute=hit_rate,
+    label="hit",
+    meaning="share of the queries whose item that followed is among the first k",
+    cutoffs="ks",
+)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from components.evaluator.metrics.metric import Metric
+
 
 def reciprocal_rank(ranks: np.ndarray, k: int) -> np.ndarray:
     r"""Gives each query the reciprocal of its relevant item's rank, counted from 1.
@@ -28,3 +30,13 @@ def reciprocal_rank(ranks: np.ndarray, k: int) -> np.ndarray:
     """
     ranks = np.asarray(ranks)
     return np.where(ranks < k, 1.0 / (ranks + 1.0), 0.0)
+
+
+METRIC = Metric(
+    name="mrr",
+    of="rank",
+    compute=reciprocal_rank,
+    label="MRR",
+    meaning="mean of 1 / rank of the item that followed",
+    cutoffs="",
+)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from components.evaluator.metrics.metric import Metric
+
 
 def ndcg(ranks: np.ndarray, k: int) -> np.ndarray:
     r"""Gives each query the discounted gain of its one relevant item.
@@ -32,3 +34,13 @@ def ndcg(ranks: np.ndarray, k: int) -> np.ndarray:
     """
     ranks = np.asarray(ranks)
     return np.where(ranks < k, 1.0 / np.log2(ranks + 2.0), 0.0)
+
+
+METRIC = Metric(
+    name="ndcg",
+    of="rank",
+    compute=ndcg,
+    label="NDCG",
+    meaning="mean of 1 / log₂(rank + 1) of the item that followed, 0 beyond k",
+    cutoffs="ndcg_ks",
+)

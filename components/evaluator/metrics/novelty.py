@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from components.evaluator.metrics.lists import mean_over_list
+from components.evaluator.metrics.metric import Metric
 
 
 def self_information(events: np.ndarray) -> np.ndarray:
@@ -56,3 +57,14 @@ def novelty(rows: np.ndarray, events: np.ndarray) -> np.ndarray:
     [2.084962500721156]
     """
     return mean_over_list(rows, self_information(events))
+
+
+METRIC = Metric(
+    name="novelty",
+    of="answer",
+    compute=lambda lists: novelty(lists.rows, lists.events),
+    label="novelty",
+    meaning="mean −log₂ of an item's share of the training events, in bits: more is rarer",
+    digits=2,
+    unit="bits",
+)

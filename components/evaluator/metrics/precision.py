@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from components.evaluator.metrics.hit_rate import hit_rate
+from components.evaluator.metrics.metric import Metric
 
 
 def precision(ranks: np.ndarray, k: int) -> np.ndarray:
@@ -31,3 +32,13 @@ def precision(ranks: np.ndarray, k: int) -> np.ndarray:
     [0.25, 0.25, 0.0]
     """
     return hit_rate(ranks, k) / k
+
+
+METRIC = Metric(
+    name="precision",
+    of="rank",
+    compute=precision,
+    label="precision",
+    meaning="with one item that followed a query, the hit rate divided by k",
+    cutoffs="precision_ks",
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from components.evaluator.metrics.hit_rate import hit_rate
+from components.evaluator.metrics.metric import Metric
 
 
 def recall(ranks: np.ndarray, k: int) -> np.ndarray:
@@ -31,3 +32,13 @@ def recall(ranks: np.ndarray, k: int) -> np.ndarray:
     [1.0, 1.0, 0.0]
     """
     return hit_rate(ranks, k)
+
+
+METRIC = Metric(
+    name="recall",
+    of="rank",
+    compute=recall,
+    label="recall",
+    meaning="with one item that followed a query, the hit rate",
+    cutoffs="recall_ks",
+)

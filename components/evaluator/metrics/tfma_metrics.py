@@ -14,7 +14,7 @@ import apache_beam as beam
 import numpy as np
 from tensorflow_model_analysis.metrics import metric_types
 
-from components.evaluator.metrics import EXPOSURE_METRICS, GAINS
+from components.evaluator.metrics import METRICS
 
 STATISTICS_KEY = "statistics"
 """Key of an extract: model name to name of the statistic to its value."""
@@ -25,7 +25,7 @@ REPLICATES = "replicates"
 
 
 class RankingMetric(metric_types.Metric):
-    """A metric of the rank of the relevant item: a kind in `GAINS`, cut at `k`."""
+    """A metric of the rank of the relevant item: a kind in `METRICS`, cut at `k`."""
 
     def __init__(self, kind: str, k: int, name: str):
         super().__init__(_ranking_computations, kind=kind, k=k, name=name)
@@ -46,7 +46,7 @@ class ListMean(metric_types.Metric):
 
 
 class ExposureMetric(metric_types.Metric):
-    """A metric, coverage or gini, of how often each item of the catalogue is among the first `k`."""
+    """A metric, a kind in `METRICS`, of how often each item of the catalogue is among the first `k`."""
 
     def __init__(self, kind: str, k: int, name: str):
         super().__init__(_exposure_computations, kind=kind, k=k, name=name)
@@ -70,7 +70,7 @@ def mean_gain(counts: np.ndarray, kind: str, k: int) -> np.ndarray:
     k is at most the depth.
     """
     total = counts.sum(axis=1)
-    gains = counts @ GAINS[kind](np.arange(counts.shape[1]), k)
+    gains = counts @ METRICS[kind].compute(np.arange(counts.shape[1]), k)
     return np.divide(gains, total, out=np.full(len(counts), np.nan), where=total > 0)
 
 
@@ -108,7 +108,7 @@ def _exposure_computations(
     kind: str, k: int, name: str, model_names: list[str] | None = None, example_weighted: bool = False
 ) -> metric_types.MetricComputations:
     return _derived(
-        name, exposure(k), lambda times: EXPOSURE_METRICS[kind](times.toarray().ravel()), model_names, example_weighted
+        name, exposure(k), lambda times: METRICS[kind].compute(times.toarray().ravel()), model_names, example_weighted
     )
 
 

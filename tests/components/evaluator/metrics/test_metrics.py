@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from components.evaluator.metrics import GAINS
+from components.evaluator.metrics import METRICS
 from components.evaluator.metrics.average_popularity import average_popularity
 from components.evaluator.metrics.average_precision import average_precision
 from components.evaluator.metrics.coverage import coverage
@@ -86,7 +86,7 @@ def test_rank_counts_of_many_heavy_queries_do_not_overflow() -> None:
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=50), st.integers(1, 12))
 def test_the_histogram_gives_the_mean_over_queries(ranks: list[int], k: int) -> None:
     [counts] = rank_counts(np.array(ranks), 12, np.ones((len(ranks), 1), np.uint8))
-    for metric in GAINS.values():
+    for metric in (metric.compute for metric in METRICS.values() if metric.of == "rank"):
         mean = metric(np.array(ranks), k).mean()
         assert counts @ metric(np.arange(13), k) / counts.sum() == pytest.approx(mean, abs=1e-12)
 
