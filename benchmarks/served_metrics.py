@@ -16,12 +16,12 @@ import numpy as np
 
 from benchmarks.lineage import Lineage
 from components.evaluator.answers import QUERY_FEATURES
-from components.evaluator.metrics import METRICS
-from components.evaluator.metrics.ranks import label_ranks
 from components.evaluator.report import CANDIDATE, COUNT, OVERALL, Report, load_report
 from components.evaluator.servable import context_features
 from components.examples import reading
 from components.examples.context import read_contexts
+from components.metrics import METRICS
+from components.metrics.ranks import label_ranks
 from components.versions import model_dir, newest
 from pipeline.config import load_config
 from serving.client.client import Query, RecommenderClient

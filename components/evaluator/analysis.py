@@ -30,12 +30,12 @@ from components.evaluator.extractor import (
     slice_features,
 )
 from components.evaluator.items import Items, read_items
-from components.evaluator.metrics import METRICS, tfma_metrics
 from components.evaluator.report import CANDIDATE, CHAMPION, COUNT, OVERALL, Intervals, Lead, Report, Table
 from components.evaluator.servable import check_servable, context_features, served_depth
 from components.evaluator.settings import EvaluatorSettings
 from components.examples import reading
 from components.examples.sampling import read_sampled, share_of_users
+from components.metrics import METRICS, tfma_metrics
 from components.progress import progress
 
 QUERY_SPLIT = "eval"

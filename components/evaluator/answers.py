@@ -13,10 +13,10 @@ from components.evaluator import baselines
 from components.evaluator.baselines.base import Baseline, Ragged
 from components.evaluator.baselines.popularity import Popularity
 from components.evaluator.items import load_items
-from components.evaluator.metrics.history_overlap import categories_of
-from components.evaluator.metrics.ranks import label_ranks
 from components.evaluator.servable import Servable
 from components.examples import reading
+from components.metrics.history_overlap import categories_of
+from components.metrics.ranks import label_ranks
 from components.progress import progress
 
 QUERY_FEATURES: reading.Features = {"user_id": bytes, "item_id": bytes, "history": bytes, "seen": bytes}

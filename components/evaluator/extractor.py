@@ -20,12 +20,12 @@ from scipy import sparse
 from components.evaluator.answers import Answers, JudgedModel, Models
 from components.evaluator.bootstrap import user_weights
 from components.evaluator.items import Items
-from components.evaluator.metrics import METRICS
-from components.evaluator.metrics.metric import Lists
-from components.evaluator.metrics.ranks import rank_counts
-from components.evaluator.metrics.tfma_metrics import RANK_COUNTS, STATISTICS_KEY, exposure
 from components.evaluator.settings import EvaluatorSettings
 from components.examples import reading
+from components.metrics import METRICS
+from components.metrics.metric import Lists
+from components.metrics.ranks import rank_counts
+from components.metrics.tfma_metrics import RANK_COUNTS, STATISTICS_KEY, exposure
 
 HISTORY_LENGTH = "history_length"
 ITEM_POPULARITY = "item_popularity"

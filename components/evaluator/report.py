@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 
-from components.evaluator.metrics import METRICS
+from components.metrics import METRICS
 
 CANDIDATE = "candidate"
 CHAMPION = "champion"

@@ -8,7 +8,7 @@ from typing import Annotated, Union
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from components.evaluator.baselines.settings import BaselineSettings
-from components.evaluator.metrics import METRICS, Metric
+from components.metrics import METRICS, Metric
 from components.settings import Settings
 
 Cutoffs = tuple[PositiveInt, ...]

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from components.evaluator.metrics.hit_rate import hit_rate
-from components.evaluator.metrics.ndcg import ndcg
+from components.metrics.hit_rate import hit_rate
+from components.metrics.ndcg import ndcg
 from pipeline.model.inputs import TrainingData
 from pipeline.model.preprocessing import FIRST, UNKNOWN
 from pipeline.model.reading import Events, content_hash, with_other_items

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from components.evaluator.metrics import METRICS
 from components.evaluator.report import CANDIDATE, CHAMPION, COUNT, OVERALL, Report, label
+from components.metrics import METRICS
 from pipeline.report import charts
 from pipeline.report.charts import Chart
 from pipeline.report.findings import Findings, Timeline

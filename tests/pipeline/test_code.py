@@ -127,10 +127,10 @@ USES = {
     "Trainer": ("pipeline/model/losses.py", "components/indexer/rules.py"),
     "Indexer": ("components/indexer/rules.py", "pipeline/model/losses.py"),
     "Champion": ("components/champion/champion.py", "components/indexer/rules.py"),
-    "Evaluator": ("components/evaluator/metrics/ndcg.py", "components/servable_validator/checks.py"),
-    "ServableValidator": ("serving/server/app.py", "components/evaluator/metrics/ndcg.py"),
-    "Pusher": ("components/versions.py", "components/evaluator/metrics/ndcg.py"),
-    "Promoter": ("serving/promotion/promoter.py", "components/evaluator/metrics/ndcg.py"),
+    "Evaluator": ("components/metrics/ndcg.py", "components/servable_validator/checks.py"),
+    "ServableValidator": ("serving/server/app.py", "components/metrics/ndcg.py"),
+    "Pusher": ("components/versions.py", "components/indexer/rules.py"),
+    "Promoter": ("serving/promotion/promoter.py", "components/metrics/ndcg.py"),
 }
 """For each node of ours, or with a module of ours, a file that it uses and one that it doesn't."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.evaluator.metrics.metric import Metric
+from components.metrics.metric import Metric
 
 if TYPE_CHECKING:
     from scipy import sparse

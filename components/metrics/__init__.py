@@ -6,7 +6,7 @@ answer; the list metrics look at what was recommended, right or wrong.
 
 from __future__ import annotations
 
-from components.evaluator.metrics import (
+from components.metrics import (
     average_popularity,
     average_precision,
     coverage,
@@ -20,7 +20,7 @@ from components.evaluator.metrics import (
     precision,
     recall,
 )
-from components.evaluator.metrics.metric import Metric
+from components.metrics.metric import Metric
 
 METRICS: dict[str, Metric] = {
     module.METRIC.name: module.METRIC

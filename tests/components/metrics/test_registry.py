@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from components.evaluator import metrics
-from components.evaluator.metrics import METRICS, Metric
-from components.evaluator.metrics.metric import Lists
+from components import metrics
 from components.evaluator.settings import EvaluatorSettings
+from components.metrics import METRICS, Metric
+from components.metrics.metric import Lists
 
 FOLDER = Path(metrics.__file__).parent
 TESTS = Path(__file__).parent

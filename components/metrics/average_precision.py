@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.evaluator.metrics.metric import Metric
-from components.evaluator.metrics.mrr import reciprocal_rank
+from components.metrics.metric import Metric
+from components.metrics.mrr import reciprocal_rank
 
 
 def average_precision(ranks: np.ndarray, k: int) -> np.ndarray:

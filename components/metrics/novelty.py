@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.evaluator.metrics.lists import mean_over_list
-from components.evaluator.metrics.metric import Metric
+from components.metrics.lists import mean_over_list
+from components.metrics.metric import Metric
 
 
 def self_information(events: np.ndarray) -> np.ndarray:

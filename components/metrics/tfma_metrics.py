@@ -14,7 +14,7 @@ import apache_beam as beam
 import numpy as np
 from tensorflow_model_analysis.metrics import metric_types
 
-from components.evaluator.metrics import METRICS
+from components.metrics import METRICS
 
 STATISTICS_KEY = "statistics"
 """Key of an extract: model name to name of the statistic to its value."""

@@ -11,21 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from components.evaluator.metrics import METRICS
-from components.evaluator.metrics.average_popularity import average_popularity
-from components.evaluator.metrics.average_precision import average_precision
-from components.evaluator.metrics.coverage import coverage
-from components.evaluator.metrics.diversity import diversity
-from components.evaluator.metrics.gini import gini
-from components.evaluator.metrics.history_overlap import categories_of, history_overlap
-from components.evaluator.metrics.hit_rate import hit_rate
-from components.evaluator.metrics.lists import mean_over_list
-from components.evaluator.metrics.mrr import reciprocal_rank
-from components.evaluator.metrics.ndcg import ndcg
-from components.evaluator.metrics.novelty import novelty, self_information
-from components.evaluator.metrics.precision import precision
-from components.evaluator.metrics.ranks import label_ranks, rank_counts
-from components.evaluator.metrics.recall import recall
+from components.metrics import METRICS
+from components.metrics.average_popularity import average_popularity
+from components.metrics.average_precision import average_precision
+from components.metrics.coverage import coverage
+from components.metrics.diversity import diversity
+from components.metrics.gini import gini
+from components.metrics.history_overlap import categories_of, history_overlap
+from components.metrics.hit_rate import hit_rate
+from components.metrics.lists import mean_over_list
+from components.metrics.mrr import reciprocal_rank
+from components.metrics.ndcg import ndcg
+from components.metrics.novelty import novelty, self_information
+from components.metrics.precision import precision
+from components.metrics.ranks import label_ranks, rank_counts
+from components.metrics.recall import recall
 
 RANKS = np.array([0, 1, 3, 10])
 """First, second and fourth place, and missed where 10 items are asked for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.evaluator.metrics.metric import Metric
+from components.metrics.metric import Metric
 
 
 def hit_rate(ranks: np.ndarray, k: int) -> np.ndarray:

@@ -9,8 +9,8 @@ import pytest
 from scipy import sparse
 from tensorflow_model_analysis.metrics import metric_types
 
-from components.evaluator.metrics import tfma_metrics
-from components.evaluator.metrics.ranks import rank_counts
+from components.metrics import tfma_metrics
+from components.metrics.ranks import rank_counts
 
 
 def _compute(metrics: list[metric_types.Metric], models: list[str], extracts: list[dict]) -> dict:

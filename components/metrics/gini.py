@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.evaluator.metrics.metric import Metric
+from components.metrics.metric import Metric
 
 
 def gini(exposure: np.ndarray) -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.evaluator.metrics.hit_rate import hit_rate
-from components.evaluator.metrics.metric import Metric
+from components.metrics.hit_rate import hit_rate
+from components.metrics.metric import Metric
 
 
 def precision(ranks: np.ndarray, k: int) -> np.ndarray:
