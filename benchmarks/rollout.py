@@ -390,8 +390,8 @@ def _write_version(template: Path, path: Path, version: int) -> None:
     prefix = str(path / "variables" / "variables")
     reader = tf.train.load_checkpoint(prefix)
     tensors = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    (table,) = (tensor for name, tensor in tensors.items() if name.startswith("_table/"))
-    table[:, -1] = 1000 * version  # components/indexer/servable.py: the last column is the popularity
+    (table,) = (tensor for name, tensor in tensors.items() if name.startswith("_retrieval/items/table/"))
+    table[:, -1] = 1000 * version  # components/indexer/items.py: the last column is the popularity
     tf.raw_ops.SaveV2(
         prefix=prefix, tensor_names=list(tensors), shape_and_slices=[""] * len(tensors), tensors=list(tensors.values())
     )
