@@ -28,7 +28,7 @@ from typing import Any
 import yaml
 
 from components.errors import InputError
-from components.evaluator.report import CANDIDATE, COUNT, OVERALL, label, load_report
+from components.evaluation_report import CANDIDATE, COUNT, OVERALL, label, load_report
 from pipeline.config import Config, load_config
 
 CHOSEN = "chosen settings"

@@ -15,8 +15,8 @@ import time
 import numpy as np
 
 from benchmarks.lineage import Lineage
+from components.evaluation_report import CANDIDATE, COUNT, OVERALL, Report, load_report
 from components.evaluator.answers import QUERY_FEATURES
-from components.evaluator.report import CANDIDATE, COUNT, OVERALL, Report, load_report
 from components.evaluator.servable import context_features
 from components.examples import reading
 from components.examples.context import read_contexts

@@ -17,6 +17,7 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
 from components.errors import InputError
+from components.evaluation_report import CANDIDATE, CHAMPION, COUNT, OVERALL, Intervals, Lead, Report, Table
 from components.evaluator import baselines, validation
 from components.evaluator.answers import QUERY_FEATURES, JudgedModel
 from components.evaluator.baselines.reading import read_training_events
@@ -30,7 +31,6 @@ from components.evaluator.extractor import (
     slice_features,
 )
 from components.evaluator.items import Items, read_items
-from components.evaluator.report import CANDIDATE, CHAMPION, COUNT, OVERALL, Intervals, Lead, Report, Table
 from components.evaluator.servable import check_servable, context_features, served_depth
 from components.evaluator.settings import EvaluatorSettings
 from components.examples import reading

@@ -40,7 +40,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
     history, and what the user had seen, which is left out. The item that followed is the one relevant item.
 
     Outputs:
-        evaluation: TFMA's result files and `metrics.json` (`components.evaluator.report.load_report`).
+        evaluation: TFMA's result files and `metrics.json` (`components.evaluation_report.load_report`).
         blessing: as TFX's own Evaluator writes it.
     """
 

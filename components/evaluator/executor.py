@@ -13,7 +13,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
-from components.evaluator.report import CANDIDATE, CHAMPION, Report, save_report
+from components.evaluation_report import CANDIDATE, CHAMPION, Report, save_report
 from components.evaluator.settings import EvaluatorSettings
 from serving import contract
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tensorflow_model_analysis.proto import config_pb2, validation_result_pb2
 
-from components.evaluator.report import CANDIDATE, CHAMPION, OVERALL, Check, Table
+from components.evaluation_report import CANDIDATE, CHAMPION, OVERALL, Check, Table
 from components.evaluator.settings import EvaluatorSettings, Threshold
 
 Columns = tuple[str, ...]

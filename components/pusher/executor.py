@@ -13,7 +13,7 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components import object_store, versions
-from components.evaluator.report import CANDIDATE, OVERALL, load_report
+from components.evaluation_report import CANDIDATE, OVERALL, load_report
 from components.progress import progress
 from serving.promotion import prune
 

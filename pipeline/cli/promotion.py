@@ -441,7 +441,7 @@ def _show_versions(
     found: Aspired,
     share: float,
 ) -> None:
-    from components.evaluator.report import label as metric_label
+    from components.evaluation_report import label as metric_label
 
     console = _console()
     table = Table(title=f"{escape(place.model)} in {escape(str(place.base_path))}", title_justify="left")

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from components.errors import InputError
-from components.evaluator.report import CANDIDATE, save_report
+from components.evaluation_report import CANDIDATE, save_report
 from components.versions import check_writable, list_versions, model_dir
 from pipeline.beam_args import beam_args, check_job_service
 from pipeline.config import Config

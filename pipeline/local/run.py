@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from components.errors import InputError
-from components.evaluator.report import load_report
+from components.evaluation_report import load_report
 from components.versions import check_writable, model_dir
 from pipeline.config import Config
 from pipeline.data.paths import data_paths

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from components.evaluator.report import CANDIDATE, CHAMPION, COUNT, OVERALL, Report, label
+from components.evaluation_report import CANDIDATE, CHAMPION, COUNT, OVERALL, Report, label
 from pipeline.failures import DONE, NOT_BLESSED
 from pipeline.terminal import MARKS
 

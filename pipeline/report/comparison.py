@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from components.evaluation_report import CANDIDATE, COUNT, OVERALL, Report, label
 from components.evaluator.bootstrap import interval
-from components.evaluator.report import CANDIDATE, COUNT, OVERALL, Report, label
 from components.evaluator.settings import EvaluatorSettings
 from pipeline.report import charts, figures, samples
 from pipeline.report.charts import Chart

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from components.evaluator.report import CANDIDATE, CHAMPION, COUNT, OVERALL, Report, label
+from components.evaluation_report import CANDIDATE, CHAMPION, COUNT, OVERALL, Report, label
 from components.metrics import METRICS
 from pipeline.report import charts
 from pipeline.report.charts import Chart

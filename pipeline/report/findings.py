@@ -14,7 +14,7 @@ from tfx.utils import path_utils
 
 from components import versions
 from components.errors import InputError
-from components.evaluator.report import Report, load_report
+from components.evaluation_report import Report, load_report
 from components.examples import reading
 from components.indexer.settings import ExportSettings
 from components.servable_validator.executor import REPORT_FILE

@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from components.evaluator.report import CANDIDATE, CHAMPION, COUNT, OVERALL, Check, Report, label
+from components.evaluation_report import CANDIDATE, CHAMPION, COUNT, OVERALL, Check, Report, label
 from components.metrics import METRICS
 from components.tables.row_report import ROWS_OF_USERS
 from pipeline import __version__

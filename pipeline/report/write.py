@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import InputError
-from components.evaluator.report import CANDIDATE, CHAMPION
+from components.evaluation_report import CANDIDATE, CHAMPION
 from components.versions import check_writable
 from pipeline.config import Config
 from pipeline.metadata import connection_config, open_store

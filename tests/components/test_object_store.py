@@ -9,7 +9,7 @@ from tfx.types import standard_artifacts
 from components import object_store, versions
 from components.champion import executor as champion
 from components.errors import InputError
-from components.evaluator.report import Report, save_report
+from components.evaluation_report import Report, save_report
 from components.pusher import executor as pusher
 from tests.components.memory_store import Store
 from tests.components.nodes import make_model

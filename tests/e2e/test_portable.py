@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from components.evaluator.report import load_report
+from components.evaluation_report import load_report
 from tests.e2e import world as small_world
 from tests.e2e.beam_engine import Engine, engine
 from tests.e2e.conftest import Small, fingerprint

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from components.evaluator.report import load_report
+from components.evaluation_report import load_report
 from tests.e2e.conftest import Small, Watch, executions, fingerprint, store
 from tests.e2e.world import NODES, Ended, Event, end_group, run, start, versions, wait_for, write_log
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from components.evaluator.report import CANDIDATE, COUNT, OVERALL, load_report
+from components.evaluation_report import CANDIDATE, COUNT, OVERALL, load_report
 from tests.e2e.conftest import Small
 from tests.e2e.world import NAME, NASTY, Ended, World, end_group, recommender, start, versions
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.evaluator.report import CANDIDATE, OVERALL, Report, load_report
+from components.evaluation_report import CANDIDATE, OVERALL, Report, load_report
 from serving.client import RecommenderClient
 from serving.server.process import ServerProcess
 from tests.e2e.world import Ended, recommender

@@ -14,10 +14,10 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import standard_artifacts
 
 from components.errors import InputError
+from components.evaluation_report import load_report
 from components.evaluator.baselines.settings import BaselineSettings
 from components.evaluator.component import Evaluator
 from components.evaluator.executor import Executor
-from components.evaluator.report import load_report
 from components.evaluator.settings import EvaluatorSettings, Threshold
 from tests.components.conftest import ITEMS, write_examples
 

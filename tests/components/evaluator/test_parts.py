@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from components.evaluation_report import Check, Lead, Report, load_report, save_report
 from components.evaluator.baselines.base import TrainingEvents
 from components.evaluator.bootstrap import interval, user_weights
 from components.evaluator.items import Items, load_items, read_items
-from components.evaluator.report import Check, Lead, Report, load_report, save_report
 from components.evaluator.settings import EvaluatorSettings, Threshold
 from tests.components.conftest import write_examples
 
@@ -371,7 +371,7 @@ def test_a_report_survives_its_file(tmp_path: Path) -> None:
 
 def test_reading_a_report_and_the_settings_needs_no_heavy_package() -> None:
     script = (
-        "import sys, components.evaluator.report, components.evaluator.settings\n"
+        "import sys, components.evaluation_report, components.evaluator.settings\n"
         "print(*(name in sys.modules for name in ('tensorflow', 'apache_beam', 'scipy')))"
     )
     output = subprocess.run(

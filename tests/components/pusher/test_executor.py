@@ -13,7 +13,7 @@ from tfx.types import standard_artifacts
 
 from components import versions
 from components.errors import InputError
-from components.evaluator.report import Check, Report, save_report
+from components.evaluation_report import Check, Report, save_report
 from components.pusher.executor import Executor
 from serving.promotion import Promoter
 from tests.components.nodes import make_model, node_states

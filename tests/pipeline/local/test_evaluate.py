@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.errors import InputError
-from components.evaluator.report import load_report
+from components.evaluation_report import load_report
 from pipeline.config import Config
 from pipeline.local.evaluate import evaluate, find_model
 from tests.components.conftest import ITEMS, write_servable

@@ -8,7 +8,7 @@ import io
 import pytest
 from rich.console import Console
 
-from components.evaluator.report import Check, Lead, Report
+from components.evaluation_report import Check, Lead, Report
 from pipeline.local.tables import show_report
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from ml_metadata.proto import metadata_store_pb2
 
-from components.evaluator.report import Check, Lead, Report
+from components.evaluation_report import Check, Lead, Report
 from pipeline.report.findings import Ancestor, Events, Findings, Timeline
 from pipeline.report.history import Node, Run
 from pipeline.report.samples import CATALOGUE, EVENTS, MODEL, TAKEN, Item, ItemSample, Samples, UserSample

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from markupsafe import Markup
 
-from components.evaluator.report import Check
+from components.evaluation_report import Check
 from pipeline.report import charts, figures
 from pipeline.report.page import clean, drops, metric_rows, report_page, slice_groups, tiles, verdict
 from tests.pipeline.report import reports
