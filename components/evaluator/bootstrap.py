@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from components.examples.sampling import hashes
+from components.hashing import hashes
 
 # Beyond 12 a draw is as good as impossible (1 in 10^10).
 _CUMULATIVE = np.cumsum([math.exp(-1) / math.factorial(count) for count in range(13)])

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 
 from components.examples import reading
+from components.hashing import hashes
 
 _BITS = 16
-
-
-def hashes(ids: Iterable[bytes]) -> np.ndarray:
-    """Returns a hash of each of [N] bytes, uint64, the same on every machine."""
-    return np.array([int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big") for name in ids], np.uint64)
 
 
 def share_of_users(interactions: str, split: str, most: int) -> float:

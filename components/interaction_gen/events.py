@@ -1,12 +1,12 @@
 """From blocks of the log to clean, typed events: unusable rows are rejected with a reason, unwanted ones dropped."""
 
-import zlib
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from components.hashing import hash_text
 from components.interaction_gen.settings import InteractionSettings, Users
 from components.tables.columns import as_numbers, as_text, as_times
 from components.tables.reading import Block, TableFile
@@ -129,19 +129,6 @@ def by_partition(table: pa.Table, partitions: int) -> Iterator[tuple[int, pa.Tab
     for number in range(partitions):
         if bounds[number] < bounds[number + 1]:
             yield number, table.take(pa.array(by_part[bounds[number] : bounds[number + 1]]))
-
-
-def hash_text(values: pa.Array) -> np.ndarray:
-    """Returns a hash of each value, uint64 [n], the same on every machine and in every run."""
-    return mixed(np.array([zlib.crc32(value.encode()) for value in values.to_pylist()], dtype=np.uint64))
-
-
-def mixed(numbers: np.ndarray) -> np.ndarray:
-    """Returns well-mixed bits of the numbers, uint64 [n] (the finaliser of SplitMix64, Steele et al. 2014)."""
-    bits = numbers.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))
 
 
 def _weights(arrays: Mapping[str, pa.Array], settings: InteractionSettings, own: np.ndarray) -> np.ndarray:

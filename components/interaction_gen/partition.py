@@ -8,8 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from components.hashing import mixed
 from components.interaction_gen import split as splitting
-from components.interaction_gen.events import EVALUATION, mixed
+from components.interaction_gen.events import EVALUATION
 from components.interaction_gen.history import distinct, next_same, past, recent
 from components.interaction_gen.settings import InteractionSettings
 from components.tables.row_report import Report

@@ -8,7 +8,7 @@ from typing import Optional
 import numpy as np
 import pyarrow as pa
 
-from components.interaction_gen.events import hash_text, mixed
+from components.hashing import hash_text, mixed
 
 _TIME_BUCKET_BITS = 32  # 71 minutes: a decade has 75,000 of them
 _ROW_BUCKET_BITS = 16

@@ -8,8 +8,7 @@ from components.errors import InputError
 from components.evaluator.baselines.base import TrainingEvents
 from components.evaluator.baselines.settings import BaselineSettings
 from components.examples.reading import distinct, read_batches, scalars
-from components.examples.sampling import hashes
-from components.interaction_gen.events import mixed
+from components.hashing import hashes, mixed
 
 _BATCH = 131_072
 _MICROSECONDS_A_DAY = 86_400e6

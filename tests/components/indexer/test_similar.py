@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from components.examples.sampling import hashes, share_of_users
+from components.examples.sampling import share_of_users
+from components.hashing import hashes
 from components.indexer import similar
 from components.indexer.fingerprint import fingerprint
 from components.indexer.index import Index

@@ -15,9 +15,10 @@ from tfx.types import standard_artifacts
 
 from components.drivers.fingerprint import fingerprint
 from components.errors import InputError
+from components.hashing import hash_text
 from components.interaction_gen import partition, split
 from components.interaction_gen.component import RejectedRows
-from components.interaction_gen.events import by_partition, clean, hash_text
+from components.interaction_gen.events import by_partition, clean
 from components.interaction_gen.executor import Executor
 from components.interaction_gen.settings import InteractionSettings
 from components.tables import reading
