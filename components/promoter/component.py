@@ -11,8 +11,8 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.orchestration import data_types
 from tfx.types import artifact, component_spec, standard_artifacts
 
+from components.drivers.always_run import AlwaysRunDriver
 from components.promoter import executor
-from components.pusher import driver
 
 
 class Promotion(artifact.Artifact):
@@ -47,7 +47,7 @@ class Promoter(base_component.BaseComponent):
 
     SPEC_CLASS = PromoterSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
-    DRIVER_CLASS = driver.Driver
+    DRIVER_CLASS = AlwaysRunDriver
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Driver of Pusher: its result never comes from the cache."""
+"""The driver of components whose result never comes from the cache."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tfx.orchestration.portable import data_types
 from components.drivers.exec_properties import ExecPropertiesDriver
 
 
-class Driver(ExecPropertiesDriver):
+class AlwaysRunDriver(ExecPropertiesDriver):
     """Makes every run's exec properties different.
 
-    TFX can switch off the cache of a whole pipeline only. Yet whether there is something to push depends on the base
-    path, which others may have changed in any way since, for instance by deleting a version.
+    TFX can switch off the cache of a whole pipeline only. Yet whether there is something to push or to promote depends
+    on the base path, which others may have changed in any way since, for instance by deleting a version.
     """
 
     def look(self, execution_info: data_types.ExecutionInfo) -> dict[str, str]:
