@@ -29,7 +29,7 @@ from components.indexer.attributes import Attributes
 from components.indexer.index import Index
 from components.indexer.saving import save_servable
 from components.indexer.settings import Compact, IndexerSettings, IndexSettings
-from serving.server.custom_ops import import_custom_ops
+from serving.custom_ops import import_custom_ops
 
 _USERS, _STORED = 10_000, 20
 _EXCLUDED = 100

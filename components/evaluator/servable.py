@@ -11,7 +11,7 @@ from components import versions
 from components.errors import InputError
 from components.examples import context, reading
 from serving import contract
-from serving.server.custom_ops import import_custom_ops
+from serving.custom_ops import import_custom_ops
 
 
 def check_servable(path: str, name: str, exclude_seen: bool) -> None:

@@ -18,7 +18,7 @@ from components.indexer.items import Items
 from components.indexer.ranking import Asked, SecondStage
 from components.indexer.rules import Request
 from components.indexer.settings import NO_SCANN, IndexSettings
-from serving.server.custom_ops import import_scann
+from serving.custom_ops import import_scann
 
 _LEAST = 16
 """ScaNN has 16 centres for each pair of dimensions, and wants as many vectors."""

@@ -15,7 +15,7 @@ import tensorflow as tf
 from components.errors import InputError
 from pipeline.batch.answers import Answers, Items, Wish
 from serving import contract
-from serving.server.custom_ops import import_custom_ops
+from serving.custom_ops import import_custom_ops
 
 _SCORES = 1 << 25
 """Scores that a request may take at a time: 128 MiB."""

@@ -16,10 +16,10 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from serving import contract
+from serving.custom_ops import import_custom_ops
 from serving.protos.server_config_pb2 import BatchingParameters
 from serving.server import metrics, session, tensors
 from serving.server.batching import Batcher, Run
-from serving.server.custom_ops import import_custom_ops
 from serving.server.session import SessionOptions
 from serving.server.status import StatusError, code_of, invalid
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serving import contract
-from serving.server import custom_ops
+from serving import contract, custom_ops
 
 
 def servable(folder: Path, text: str) -> Path:
