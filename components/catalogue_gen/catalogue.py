@@ -10,13 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.catalogue_gen.settings import CatalogueSettings, display_columns
+from components.examples.catalogue import LISTED
 from components.tables.columns import as_text
 from components.tables.reading import Block, TableFile
 from components.tables.row_report import Report
 from components.tables.rows import ORDER, Verdicts, check_text, place, read_features, read_ids, report_malformed, row_of
-
-LISTED = "#listed"
-"""Feature of the Examples of items that the catalogue's files list: 1; the others are only in the log."""
 
 _NAMED_IDS = 5
 _EMPTY_BRACKETS = re.compile(r"\(\s*\)|\[\s*\]|\{\s*\}")

@@ -20,13 +20,12 @@ from tfx.types import artifact_utils
 from components.catalogue_gen import catalogue
 from components.catalogue_gen.settings import CatalogueSettings
 from components.errors import InputError
+from components.examples.catalogue import CATALOGUE_SPLIT
 from components.examples.writing import SHARD_NAME, serialize, write_shard
 from components.progress import progress
 from components.tables import reading
 from components.tables.arrow_bytes import add_counts, from_bytes, to_bytes
 from components.tables.row_report import Report, by_reason, counted, merged, problem
-
-SPLIT = "catalogue"
 
 _READ_RECORDS = 16_384
 
@@ -54,8 +53,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             for split in artifact_utils.decode_split_names(interactions.split_names)
             for path in fileio.glob(examples_utils.get_split_file_patterns([interactions], split)[0])
         )
-        examples.split_names = artifact_utils.encode_split_names([SPLIT])
-        folder = artifact_utils.get_split_uri([examples], SPLIT)
+        examples.split_names = artifact_utils.encode_split_names([CATALOGUE_SPLIT])
+        folder = artifact_utils.get_split_uri([examples], CATALOGUE_SPLIT)
         outcome = os.path.join(self._get_tmp_dir(), "catalogue.json")
         with self._make_beam_pipeline() as pipeline:
             log_items = (

@@ -13,8 +13,8 @@ from scipy import sparse
 
 from components.evaluator.baselines.base import TrainingEvents
 from components.examples import reading
+from components.examples.catalogue import CATALOGUE_SPLIT
 
-CATALOGUE_SPLIT = "catalogue"
 _FILE = "items.pickle"
 _HEAD, _MIDDLE = 0.1, 0.5
 _BANDS = np.array([b"head", b"mid", b"tail", b"new"], dtype=object)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from components.examples import reading
+from components.examples.catalogue import CATALOGUE_SPLIT
 
 _NONE = b"="
 """No condition. A file's line can't be empty."""
@@ -51,7 +52,7 @@ def read_attributes(catalogue: str, types: Mapping[str, str], kept: np.ndarray |
     features = {**dict.fromkeys(categories, bytes), **dict.fromkeys(numbers, float)}
     if not features:
         return Attributes()
-    table = reading.read_columns(catalogue, "catalogue", features)
+    table = reading.read_columns(catalogue, CATALOGUE_SPLIT, features)
     if kept is not None:
         table = table.filter(pa.array(kept))
     conditions, rows = [_NONE], [np.zeros(0, np.int64)]

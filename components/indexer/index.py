@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
-from components.catalogue_gen.catalogue import LISTED
 from components.errors import InputError
 from components.examples import context
+from components.examples.catalogue import CATALOGUE_SPLIT, LISTED
 from components.examples.reading import read_batches, scalars
 from components.indexer.attributes import Attributes, read_attributes
 from components.indexer.gather import gather
 from components.indexer.settings import SimilarSettings
 from components.indexer.similar import read_vectors
-from components.indexer.towers import CATALOGUE, embed_catalogue, embed_ids, read_manifest
+from components.indexer.towers import embed_catalogue, embed_ids, read_manifest
 from components.progress import progress
 
 
@@ -131,7 +131,9 @@ def items_kept(catalogue: str, item_ids: np.ndarray, only_listed: bool, trained_
     if only_listed:
         kept = listed
     elif trained_catalogue:
-        before = [scalars(batch, "item_id") for batch in read_batches(trained_catalogue, CATALOGUE, {"item_id": bytes})]
+        before = [
+            scalars(batch, "item_id") for batch in read_batches(trained_catalogue, CATALOGUE_SPLIT, {"item_id": bytes})
+        ]
         gone = set(np.concatenate(before)[_listed(trained_catalogue)].tolist())
         kept = listed | ~np.array([item in gone for item in item_ids.tolist()], bool)
     else:
@@ -144,5 +146,5 @@ def items_kept(catalogue: str, item_ids: np.ndarray, only_listed: bool, trained_
 def _listed(catalogue: str) -> np.ndarray:
     """Which of a catalogue's items [N] its files list, bool [N]."""
     return np.concatenate(
-        [scalars(batch, LISTED, 0) > 0 for batch in read_batches(catalogue, CATALOGUE, {LISTED: int})]
+        [scalars(batch, LISTED, 0) > 0 for batch in read_batches(catalogue, CATALOGUE_SPLIT, {LISTED: int})]
     )

@@ -10,11 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from components.errors import InputError
+from components.examples.catalogue import CATALOGUE_SPLIT
 from components.examples.reading import read_batches, scalars, split_files
 
 TOWERS_MANIFEST = "towers.json"
-CATALOGUE = "catalogue"
-"""The catalogue's split."""
 _BATCH = 4_096
 
 
@@ -28,7 +27,7 @@ def read_manifest(towers_dir: str) -> dict[str, Any]:
 def embed_catalogue(towers: Any, catalogue: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Ids [N], display texts [N], embeddings [N, D] and biases [N] of all items of the catalogue, by loaded towers."""
     candidate = towers.signatures["candidate"]
-    files = split_files(catalogue, CATALOGUE)
+    files = split_files(catalogue, CATALOGUE_SPLIT)
     batches = [
         {name: value.numpy() for name, value in candidate(examples=records).items()}
         for records in tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BATCH)
@@ -37,7 +36,7 @@ def embed_catalogue(towers: Any, catalogue: str) -> tuple[np.ndarray, np.ndarray
         raise InputError(f"{catalogue}: the catalogue has no items")
     columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     display = np.concatenate(
-        [scalars(batch, "display", b"") for batch in read_batches(catalogue, CATALOGUE, {"display": bytes})]
+        [scalars(batch, "display", b"") for batch in read_batches(catalogue, CATALOGUE_SPLIT, {"display": bytes})]
     )
     return columns["item_id"], display, columns["embedding"], columns["bias"]
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from components.errors import InputError
 from components.evaluator.answers import QUERY_FEATURES
-from components.evaluator.items import CATALOGUE_SPLIT
 from components.evaluator.servable import Servable, context_features, served_depth
 from components.examples import reading
+from components.examples.catalogue import CATALOGUE_SPLIT
 from components.progress import progress
 from pipeline.report.findings import Findings
 

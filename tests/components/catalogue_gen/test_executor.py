@@ -9,10 +9,11 @@ import pytest
 import tensorflow as tf
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.catalogue_gen.catalogue import LISTED, displays, tidy
+from components.catalogue_gen.catalogue import displays, tidy
 from components.catalogue_gen.executor import Executor, read
 from components.catalogue_gen.settings import CatalogueSettings
 from components.errors import InputError
+from components.examples.catalogue import LISTED
 from components.examples.writing import serialize, write_shard
 from components.tables.reading import find_files
 
