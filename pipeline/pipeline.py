@@ -16,12 +16,13 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import transform_pb2
 
 from components.catalogue_gen.component import CatalogueGen
+from components.catalogue_gen.schema import catalogue_schema
 from components.champion.component import Champion
 from components.evaluator.component import Evaluator
 from components.example_validator.component import ExampleValidator
-from components.examples.schema import catalogue_schema, interaction_schema, stats_features
 from components.indexer.component import Indexer
 from components.interaction_gen.component import InteractionGen
+from components.interaction_gen.schema import interaction_schema, stats_features
 from components.promoter.component import Promoter
 from components.pusher.component import Pusher
 from components.schema_gen.component import ImportSchemaGen

@@ -10,7 +10,7 @@ from tfx.utils import io_utils
 from components.errors import InputError
 from components.example_validator.anomalies import describe
 from components.example_validator.executor import Executor
-from components.examples.schema import interaction_schema
+from components.interaction_gen.schema import interaction_schema
 from components.interaction_gen.settings import InteractionSettings
 
 SETTINGS = InteractionSettings.model_validate(

@@ -5,8 +5,9 @@ from tensorflow_transform.tf_metadata import schema_utils
 from tfx.types import standard_artifacts
 from tfx.utils import io_utils
 
+from components.catalogue_gen.schema import catalogue_schema
 from components.catalogue_gen.settings import CatalogueSettings
-from components.examples.schema import catalogue_schema, interaction_schema, stats_features
+from components.interaction_gen.schema import interaction_schema, stats_features
 from components.interaction_gen.settings import InteractionSettings
 from components.schema_gen.component import Executor, ImportSchemaGen
 

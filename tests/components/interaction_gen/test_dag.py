@@ -49,8 +49,8 @@ def run(folder, rating_range=(1, 5)):
     from components.catalogue_gen.component import CatalogueGen
     from components.catalogue_gen.settings import CatalogueSettings
     from components.example_validator.component import ExampleValidator
-    from components.examples.schema import interaction_schema, stats_features
     from components.interaction_gen.component import InteractionGen
+    from components.interaction_gen.schema import interaction_schema, stats_features
     from components.interaction_gen.settings import InteractionSettings
     from components.schema_gen.component import ImportSchemaGen
 
