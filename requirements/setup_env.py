@@ -38,10 +38,10 @@ class Track(NamedTuple):
 
     name: str
     min_glibc: tuple[int, int]  # what its wheels were built against
-    python: str  # what it runs on, in uv's words
+    python: str  # what it runs on
 
 
-TRACKS = (Track("1.21", (2, 39), "cpython>=3.11,<3.14"), Track("1.16", (2, 28), "cpython==3.10.*"))  # newest first
+TRACKS = (Track("1.21", (2, 39), ">=3.11,<3.14"), Track("1.16", (2, 28), "==3.10.*"))  # newest first
 
 
 class SetupError(Exception):
@@ -56,8 +56,8 @@ _REASONS = {
     "index, or run `make lock`.",
     "ensurepip is not|no module named venv": "python3 has no venv module: install it (Debian, Ubuntu: apt install "
     "python3-venv).",
-    "python-build-standalone|no interpreter found": "no Python that TFX runs on is here with its C headers, and none "
-    "could be downloaded: install one (Debian, Ubuntu: apt install python3-dev for the headers).",
+    "python-build-standalone|no interpreter found": "the Python that TFX needs (see above) is not here with its C "
+    "headers and can't be downloaded: install it (Debian, Ubuntu: apt install python3-dev for the headers).",
     "error sending request|dns error|network is unreachable|name or service not known|name resolution|new connection|"
     "connection refused|connect timeout|no matching distribution found": "the package index can't be reached: check "
     "the network, and behind a proxy or mirror set HTTPS_PROXY or PIP_INDEX_URL.",
@@ -147,7 +147,7 @@ def find_python(uv: str, wanted: str, environ: Mapping[str, str]) -> Optional[st
     """
     pyenv = pathlib.Path(environ.get("PYENV_ROOT") or pathlib.Path.home() / ".pyenv")
     path = os.pathsep.join([environ.get("PATH", ""), *map(str, pyenv.glob("versions/3.*/bin"))])
-    listing = [uv, "python", "list", "--only-installed", "--output-format=json", wanted]
+    listing = [uv, "python", "list", "--only-installed", "--output-format=json", f"cpython{wanted}"]
     listed = subprocess.check_output(listing, env={**environ, "PATH": path}, stderr=subprocess.DEVNULL)
     headers = "import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path('include') + '/Python.h'))"
     for found in json.loads(listed):
@@ -196,8 +196,8 @@ def set_up(venv: pathlib.Path, environ: Mapping[str, str]) -> None:
                 shutil.rmtree(folder)
         found = find_python(uv, track.python, environ)
         if found is None:
-            _say("no Python that TFX runs on is here with its C headers (Python.h), so one is downloaded")
-        choice = ["--python", found] if found else ["--python", track.python, "--managed-python"]
+            _say(f"no Python {track.python} with C headers (Python.h) is here, so one is downloaded")
+        choice = ["--python", found] if found else ["--python", f"cpython{track.python}", "--managed-python"]
         _run([uv, "venv", "--quiet", "--allow-existing", *choice, str(venv)], environ)
     _say(f"installing the packages of {lock.name}, a few minutes the first time")
     options = ["--python", str(python)]

@@ -88,9 +88,10 @@ def test_the_first_python_that_runs_and_has_headers(tmp_path, statuses, chosen):
     pythons = [program(tmp_path / str(place), f"exit {status}") for place, status in enumerate(statuses)]
     listed = json.dumps([{"path": path} for path in pythons])
     uv = program(
-        tmp_path / "uv", f"[ \"$*\" = 'python list --only-installed --output-format=json 9.2' ] && echo '{listed}'"
+        tmp_path / "uv",
+        f"[ \"$*\" = 'python list --only-installed --output-format=json cpython==9.2.*' ] && echo '{listed}'",
     )
-    found = setup_env.find_python(uv, "9.2", {"PATH": "/usr/bin:/bin"})
+    found = setup_env.find_python(uv, "==9.2.*", {"PATH": "/usr/bin:/bin"})
     assert found == (None if chosen is None else pythons[chosen])
 
 
@@ -102,7 +103,7 @@ def test_pyenvs_pythons_are_looked_at_after_those_on_path(tmp_path):
         """printf '[{"path": "%s/python3.12"}]' "${PATH##*:}"\ncase $PATH in /first:*) ;; *) exit 1; esac""",
     )
     environ = {"PATH": "/first:/usr/bin", "PYENV_ROOT": str(tmp_path / "pyenv")}
-    assert setup_env.find_python(uv, "3.12", environ) == fitting
+    assert setup_env.find_python(uv, "==3.12.*", environ) == fitting
 
 
 REAL_UV = Path(sys.prefix) / ".uv" / "bin" / "uv"
@@ -110,14 +111,10 @@ REAL_UV = Path(sys.prefix) / ".uv" / "bin" / "uv"
 
 def test_uv_understands_what_it_is_asked_for():
     major, minor = sys.version_info[:2]
-    (track,) = [
-        track
-        for track in setup_env.TRACKS
-        if SpecifierSet(track.python.removeprefix("cpython")).contains(f"{major}.{minor}")
-    ]
+    (track,) = [track for track in setup_env.TRACKS if SpecifierSet(track.python).contains(f"{major}.{minor}")]
     found = setup_env.find_python(str(REAL_UV), track.python, dict(os.environ))
     version = subprocess.check_output([found, "-c", "import platform; print(platform.python_version())"], text=True)
-    assert SpecifierSet(track.python.removeprefix("cpython")).contains(version.strip())
+    assert SpecifierSet(track.python).contains(version.strip())
 
 
 # --- What the installers say ------------------------------------------------------------------------------------------

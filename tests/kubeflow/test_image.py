@@ -145,7 +145,7 @@ def test_the_base_image_fits_the_newer_track(name):
     match = re.fullmatch(r"PYTHON_IMAGE=python:(\d+)\.(\d+)-slim-(\w+)", argument)
     assert match
     newest = setup_env.TRACKS[0]
-    assert SpecifierSet(newest.python.removeprefix("cpython")).contains(f"{match[1]}.{match[2]}")
+    assert SpecifierSet(newest.python).contains(f"{match[1]}.{match[2]}")
     assert f"--python-version={match[1]}.{match[2]}" in compiled(name)
     assert f"--constraint=requirements/tfx-{newest.name}.txt" in compiled(name)
     assert GLIBC[match[3]] >= newest.min_glibc
@@ -210,7 +210,7 @@ def test_the_lock_has_what_the_image_needs_and_no_more(name, monkeypatch):
 
 @pytest.mark.slow
 def test_the_steps_of_the_clients_image_make_a_client(tmp_path):
-    python = setup_env.find_python(str(Path(sys.prefix) / ".uv/bin/uv"), "cpython==3.12.*", dict(os.environ))
+    python = setup_env.find_python(str(Path(sys.prefix) / ".uv/bin/uv"), "==3.12.*", dict(os.environ))
     if python is None:
         pytest.skip("no Python 3.12, which the image has")
     context, target = tmp_path / "src", tmp_path / "opt"
