@@ -41,10 +41,11 @@ test-fast: setup ## Run the tests that take no whole pipeline (under two minutes
 test-smoke: setup ## Run the part of the tests that is also run on the other TFX track.
 	$(PYTEST) -m smoke $(PYTEST_ARGS)
 
-lint: setup ## Check style and types (ruff, mypy).
+lint: setup ## Check style, types and what imports what (ruff, mypy, import-linter).
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: setup ## Rewrite the code in the project's style.
 	$(BIN)/ruff check --fix .

