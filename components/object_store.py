@@ -1,4 +1,8 @@
-"""The versions of a model in an object store, through Beam's file systems: gs://, and s3:// where boto3 is installed.
+"""The versions of a model in an object store, through fsspec: s3://, gs://, and whatever else it has a package for.
+
+Endpoint, region and credentials are found as the store's own tools find them: for s3:// in the environment
+(`AWS_ENDPOINT_URL`, `AWS_PROFILE`, …), profiles and roles; for gs:// in `GOOGLE_APPLICATION_CREDENTIALS`, gcloud's
+defaults and service accounts.
 
 An object store has no rename, so a version can't appear at once. Its `saved_model.pb` is written last: without it a
 server that looks too early can't load the version and tries again, and this module, like `components.versions`, sees
@@ -11,18 +15,20 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
-from apache_beam.io.filesystems import FileSystems
+import fsspec
 
 from components import versions
 from components.errors import InputError
+from components.progress import progress
 from components.versions import RELEASE, next_number
-from serving import contract
+from serving.contract import MANIFEST, SAVED_MODEL
+
+_LIBRARIES = ("aiobotocore", "aiohttp", "botocore", "fsspec", "gcsfs", "google", "s3fs")
+"""Their exceptions have no base class in common: what a store says may be any of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,13 +42,35 @@ class Version:
 
 
 def is_uri(base_path: str) -> bool:
-    """Whether a base path is in an object store."""
-    return "://" in base_path
+    """Whether a base path is in an object store; `file://…` is not, and refused by `components.versions`."""
+    return "://" in base_path and not base_path.startswith("file:")
 
 
 def model_dir(base_path: str, model_name: str) -> str:
     """Returns the URI of the folder that holds the model's versions."""
     return f"{base_path.rstrip('/')}/{model_name}"
+
+
+@contextlib.contextmanager
+def opened(uri: str) -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
+    """Lends the file system of a URI, and the path there.
+
+    Listings are not cached, for others write too. What the store says while it is used becomes an error that names the
+    URI.
+
+    Raises:
+        InputError: there is no such kind of store, its package is missing, or it can't be reached, read or written.
+    """
+    try:
+        yield fsspec.url_to_fs(uri, use_listings_cache=False)
+    except Exception as error:
+        library = type(error).__module__.partition(".")[0]
+        if isinstance(error, InputError) or not (
+            isinstance(error, (ImportError, OSError, ValueError)) or library in _LIBRARIES
+        ):
+            raise
+        reason = f"no such bucket or object ({error})" if isinstance(error, FileNotFoundError) else error
+        raise InputError(f"{uri}: {reason}; are the store's address and credentials right?") from error
 
 
 def newest(directory: str, other_than: str = "") -> Version | None:
@@ -55,12 +83,12 @@ def newest(directory: str, other_than: str = "") -> Version | None:
     Raises:
         InputError: the store can't be read.
     """
-    with _explained(directory):
-        for number in sorted(_numbers(directory), reverse=True):
-            path = f"{directory}/{number}"
-            version = Version(number, path, _fingerprint(path))
-            if not other_than or version.fingerprint != other_than:
-                return version
+    with opened(directory) as (store, path):
+        for number in sorted(_numbers(store, path), reverse=True):
+            if store.exists(f"{path}/{number}/{SAVED_MODEL}"):
+                version = Version(number, f"{directory}/{number}", _fingerprint(store, f"{path}/{number}"))
+                if not other_than or version.fingerprint != other_than:
+                    return version
     return None
 
 
@@ -73,28 +101,30 @@ def publish(source: str | os.PathLike[str], directory: str, about: Mapping[str, 
         about: what `components.versions.release` is to return.
 
     Raises:
-        InputError: `source` is no SavedModel, or the store can't be written; what was written is deleted again.
+        InputError: `source` is no SavedModel or describes itself wrongly, or the store can't be written; what was
+            written is deleted again.
     """
     source = Path(source)
-    if not (source / contract.SAVED_MODEL).is_file():
-        raise InputError(f"{source}: no SavedModel to publish ({contract.SAVED_MODEL} is missing)")
-    files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
-    files.sort(key=lambda path: path == Path(contract.SAVED_MODEL))
-    written: list[str] = []
-    with _explained(directory):
-        target = f"{directory}/{next_number(_numbers(directory))}"
+    if not (source / SAVED_MODEL).is_file():
+        raise InputError(f"{source}: no SavedModel to publish ({SAVED_MODEL} is missing)")
+    fingerprint = versions.fingerprint(source)
+    files = {path.relative_to(source) for path in source.rglob("*") if path.is_file()} - {RELEASE, Path(SAVED_MODEL)}
+    with opened(directory) as (store, path):
+        number = next_number(_numbers(store, path))
+        written = [f"{path}/{number}/{RELEASE.as_posix()}"]
         try:
-            written.append(f"{target}/{RELEASE.as_posix()}")
-            _write(written[-1], json.dumps(about, indent=2, ensure_ascii=False).encode())
-            for file in files:
-                written.append(f"{target}/{file.as_posix()}")
-                with open(source / file, "rb") as content, _create(written[-1]) as copy:
-                    shutil.copyfileobj(content, copy)
-        except BaseException:
-            with contextlib.suppress(BeamIOError, OSError):
-                FileSystems.delete([path for path in reversed(written) if FileSystems.exists(path)])
+            store.pipe_file(written[0], json.dumps(about, indent=2, ensure_ascii=False).encode())
+            for count, file in enumerate([*sorted(files), Path(SAVED_MODEL)], start=1):
+                progress(f"publishing {file}, {count} of {len(files) + 1} files")
+                written.append(f"{path}/{number}/{file.as_posix()}")
+                store.put_file(str(source / file), written[-1])
+        # Not for an interrupt: the upload goes on behind it, and might complete a version whose other files are gone.
+        except Exception:
+            for name in reversed(written):
+                with contextlib.suppress(Exception):
+                    store.rm_file(name)
             raise
-        return Version(int(target.rpartition("/")[2]), target, _fingerprint(target))
+    return Version(number, f"{directory}/{number}", fingerprint)
 
 
 def download(version: Version, target: str | os.PathLike[str]) -> None:
@@ -103,53 +133,31 @@ def download(version: Version, target: str | os.PathLike[str]) -> None:
     Raises:
         InputError: it can't be read, for instance because it was removed.
     """
-    with _explained(version.path):
-        found = [file.path for file in FileSystems.match([f"{version.path}/**"])[0].metadata_list]
-        if not any(path == f"{version.path}/{contract.SAVED_MODEL}" for path in found):
+    with opened(version.path) as (store, path):
+        found = [name for name in store.find(path) if not name.endswith("/")]  # what some tools write for a folder
+        if not any(name == f"{path}/{SAVED_MODEL}" for name in found):
             raise InputError(f"{version.path}: this version was removed while it was read; run again")
-        for path in found:
-            if not path.endswith("/"):  # what some tools write for a folder
-                copy = Path(target, path[len(version.path) + 1 :])
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                with _open(path) as content, open(copy, "wb") as file:
-                    shutil.copyfileobj(content, file)
+        for name in found:
+            copy = Path(target, name[len(path) + 1 :])
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            store.get_file(name, str(copy))
 
 
-def _numbers(directory: str) -> list[int]:
-    """Numbers of the folders that hold a SavedModel."""
-    found = FileSystems.match([f"{directory}/*/{contract.SAVED_MODEL}"])[0].metadata_list
-    names = [file.path.split("/")[-2] for file in found]
+def _numbers(store: fsspec.AbstractFileSystem, path: str) -> list[int]:
+    """Numbers of the folders there, whatever they hold."""
+    try:
+        found = store.ls(path, detail=False)
+    except FileNotFoundError as error:
+        if error.__cause__ is not None:  # S3 has said that there is no such bucket
+            raise
+        return []
+    names = (name.rstrip("/").rpartition("/")[2] for name in found)
     return [int(name) for name in names if name.isascii() and name.isdecimal()]
 
 
-def _fingerprint(path: str) -> str:
-    description = f"{path}/{contract.MANIFEST}"
-    if not FileSystems.exists(description):
-        return ""
-    with _open(description) as file:
-        content = file.read()
-    return str(versions.parsed(content, description).get("fingerprint", ""))
-
-
-def _open(path: str) -> Any:
-    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
-
-
-def _create(path: str) -> Any:
-    return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
-
-
-def _write(path: str, content: bytes) -> None:
-    with _create(path) as file:
-        file.write(content)
-
-
-@contextlib.contextmanager
-def _explained(place: str) -> Iterator[None]:
-    """Turns what a store that can't be reached makes Beam raise into an InputError that names it."""
+def _fingerprint(store: fsspec.AbstractFileSystem, path: str) -> str:
     try:
-        yield
-    except InputError:
-        raise
-    except (BeamIOError, OSError, ValueError) as error:
-        raise InputError(f"{place}: {error}; are the store's address and credentials right?") from error
+        description = store.cat_file(f"{path}/{MANIFEST}")
+    except FileNotFoundError:
+        return ""
+    return str(versions.parsed(description, f"{path}/{MANIFEST}").get("fingerprint", ""))
