@@ -1,13 +1,20 @@
 """What all tests need before TensorFlow is imported."""
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 import pipeline  # noqa: F401 (chooses Keras 2)
+from tests.e2e import world as small_world
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Small
 
 pytest_plugins = ["tests.serving.fixtures"]
 
@@ -26,6 +33,25 @@ def _leave_determinism_off() -> Iterator[None]:
         from tensorflow.python.framework import config
 
         config.disable_op_determinism()
+
+
+@pytest.fixture(scope="session")
+def world() -> small_world.World:
+    """The small world."""
+    return small_world.make_world()
+
+
+@pytest.fixture(scope="session")
+def first_run(world: small_world.World, tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """The first run of a world from nothing to a pushed version; tests must not change it (see e2e's `small`)."""
+    from tests.e2e.conftest import Small, Watch
+
+    folder = tmp_path_factory.mktemp("first")
+    small_world.write_world(world, folder)
+    with Watch(folder) as watch:
+        ended = small_world.run(folder, plain=True)
+    assert ended.code == 0, ended.text
+    return Small(folder, world, ended, frozenset(watch.unloadable))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -100,28 +100,11 @@ def fingerprint(version: Path) -> str:
     return read(version)
 
 
-@pytest.fixture(scope="session")
-def world() -> World:
-    """The small world."""
-    return small_world.make_world()
-
-
 @pytest.fixture
 def folder(world: World, tmp_path: Path) -> Path:
     """A folder with the world's files and config, nothing run yet."""
     small_world.write_world(world, tmp_path)
     return tmp_path
-
-
-@pytest.fixture(scope="session")
-def first_run(world: World, tmp_path_factory: pytest.TempPathFactory) -> Small:
-    """The first run of a world from nothing to a pushed version; tests must not change it (see `small`)."""
-    folder = tmp_path_factory.mktemp("first")
-    small_world.write_world(world, folder)
-    with Watch(folder) as watch:
-        ended = small_world.run(folder)
-    assert ended.code == 0, ended.text
-    return Small(folder, world, ended, frozenset(watch.unloadable))
 
 
 @pytest.fixture(scope="session")

@@ -248,7 +248,7 @@ def test_config_that_is_none(content: Optional[bytes], words: tuple[str, ...], f
     (folder / "config.yaml").unlink()
     if content is not None:
         (folder / "config.yaml").write_bytes(content)
-    ended = run(folder)
+    ended = run(folder, plain=True)
     assert_refused(ended, folder, words)
     assert ended.seconds < 10
 

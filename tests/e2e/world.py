@@ -23,8 +23,13 @@ from typing import Any, Optional
 
 import yaml
 
+from tests import forks
+
 NAME = "small"
 """Of the pipeline and of its model."""
+
+HEAVY = ("run", "batch", "compile", "evaluate", "export", "reindex", "tune")
+"""The commands that import TensorFlow, TFX and Beam."""
 
 NODES = (
     "InteractionGen",
@@ -283,27 +288,36 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-c", "from pipeline.cli import main; main()", *arguments]
 
 
-def start(folder: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-    """Starts `recommender` in a folder, in a process group of its own."""
+def start(folder: Path, *arguments: str, plain: bool = False) -> subprocess.Popen[str]:
+    """Starts `recommender` in a folder, in a process group of its own.
+
+    Args:
+        folder: The folder.
+        *arguments: What stands after `recommender`.
+        plain: Whether also a command that imports TensorFlow is started as a user starts it; else it is forked off a
+            process that has imported it.
+    """
+    options: dict[str, Any] = {
+        "cwd": folder,
+        "env": environment(),
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "encoding": "utf-8",
+        "start_new_session": True,
+    }
+    if arguments[0] in HEAVY and not plain:
+        return forks.Popen(command(*arguments), **options)
+    # As at a terminal: a shell's background job, in which these tests may run, ignores Ctrl-C and passes that on.
     return subprocess.Popen(
-        command(*arguments),
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        start_new_session=True,
-        # As at a terminal: a shell's background job, in which these tests may run, ignores Ctrl-C and passes that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        **options,
+        command(*arguments), preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options
     )
 
 
-def recommender(folder: Path, *arguments: str, timeout: float = 600) -> Ended:
-    """Runs `recommender` in a folder to its end."""
+def recommender(folder: Path, *arguments: str, timeout: float = 600, plain: bool = False) -> Ended:
+    """Runs `recommender` in a folder to its end; see `start`."""
     started = time.monotonic()
-    process = start(folder, *arguments)
+    process = start(folder, *arguments, plain=plain)
     try:
         stdout, stderr = process.communicate(timeout=timeout)
     finally:
@@ -311,9 +325,9 @@ def recommender(folder: Path, *arguments: str, timeout: float = 600) -> Ended:
     return Ended(process.returncode, stdout, stderr, time.monotonic() - started)
 
 
-def run(folder: Path, *arguments: str) -> Ended:
-    """Runs the pipeline of a folder."""
-    return recommender(folder, "run", "--config", "config.yaml", *arguments)
+def run(folder: Path, *arguments: str, plain: bool = False) -> Ended:
+    """Runs the pipeline of a folder; see `start`."""
+    return recommender(folder, "run", "--config", "config.yaml", *arguments, plain=plain)
 
 
 def end_group(process: subprocess.Popen[str]) -> None:

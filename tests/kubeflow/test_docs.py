@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typer.main import get_command
 
 from pipeline.cli.app import app
 from pipeline.config import load_config
+from tests import forks
 from tests.kubeflow.kfp_api import KfpApi
 
 ROOT = Path(__file__).parents[2]
@@ -79,9 +78,7 @@ def test_its_config_is_compiled_and_submitted(tmp_path, api: KfpApi):
 
     def submit(*more: str) -> str:
         program = "from pipeline.cli import main; main()"
-        environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        command = [sys.executable, "-c", program, *arguments, *more]
-        return subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True, text=True).stdout
+        return forks.run([sys.executable, "-c", program, *arguments, *more], cwd=ROOT, check=True).stdout
 
     assert "run movielens_100k" in submit("--param", "epochs=1")
     assert "recurring run movielens_100k at 0 3 * * * set" in submit("--schedule", "0 3 * * *")

@@ -23,6 +23,8 @@ from typing import Any, Optional
 
 import yaml
 
+from tests import forks
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 IMAGE = {
     "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
@@ -196,7 +198,7 @@ class Walker:
             "TMPDIR": str(root),
             "RECOMMENDER_ARTIFACTS_ROOT": str(root),
         }
-        process = subprocess.Popen(
+        process = forks.Popen(
             arguments, cwd=self._cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         assert process.stdout

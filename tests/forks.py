@@ -1,0 +1,275 @@
+"""Commands in processes of their own that needn't import TensorFlow, TFX and Beam first.
+
+`import` of those costs each process ten seconds. Here one process, the server, imports them once and forks for each
+command, before any thread is there that a fork would lose. What is forked off is as real a process as any: the caller
+is its parent, it has its own session, streams, folder, environment and exit code, can be killed, and ends as Python
+ends. Only what happens before and during imports is not seen: what tests that starts a plain process.
+
+    Popen(["python", "-m", "kubeflow.node", ...], stdout=subprocess.PIPE)  # as subprocess.Popen
+
+A process that was forked off forks in turn, as long as it has no thread, where it would start another Python.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import functools
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import runpy
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, Optional
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+ROOMS = ("pipeline", "components", "serving", "kubeflow")
+
+_NOT_IMPORTED = ("kubeflow.entrypoint", "kubeflow.node", "serving.server", "pipeline.model.workers.worker")
+"""Modules that are run by `python -m`, which complains about those that are imported already."""
+
+_WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""For libraries that start threads when they are imported."""
+
+_LIBRARIES_FILES: set[int] = set()
+"""Files that are open after all imports, which a forked process keeps."""
+
+_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
+_SIZE = struct.Struct("!q")
+
+
+class Popen(subprocess.Popen):
+    """A `subprocess.Popen` of `[PYTHON, "-m", MODULE, ...]` or `[PYTHON, "-c", CODE, ...]` by the fork server.
+
+    Of the options of `subprocess.Popen` it takes the streams and their text, `cwd`, `env` and `start_new_session`;
+    SIGINT is handled as at a terminal.
+    """
+
+    # Popen has no other place to say how a process is made; the arguments are the same from Python 3.10 to 3.13.
+    def _execute_child(self, args: Sequence[str], *options: Any) -> None:
+        preexec_fn, pass_fds, cwd, env = options[1], options[3], options[4], options[5]
+        streams = options[9:15]
+        assert preexec_fn is None, "no function can be handed to a forked process"
+        assert not pass_fds, "it has the three streams only"
+        p2cread, _, _, c2pwrite, _, errwrite = streams
+        fds = [stream if stream != -1 else usual for usual, stream in enumerate((p2cread, c2pwrite, errwrite))]
+        self.pid = _server().fork(list(map(str, args)), os.fspath(cwd or os.getcwd()), env, fds, bool(options[20]))
+        self._child_created = True
+        self._close_pipe_fds(*streams)
+
+
+def run(args: Sequence[str], *, check: bool = False, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end, as `subprocess.run(capture_output=True, text=True)` does."""
+    with Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options) as process:
+        stdout, stderr = process.communicate()
+    ended = subprocess.CompletedProcess(args, process.returncode, stdout, stderr)
+    if check:
+        ended.check_returncode()
+    return ended
+
+
+class _Server:
+    """The fork server, seen from the process that starts it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._socket, other = socket.socketpair()
+        environment = {**os.environ, **_WITHOUT_THREADS}
+        # What makes the frameworks quieter or faster than a user has them is read when they are imported.
+        for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS", "TF_CPP_MIN_LOG_LEVEL", "TF_USE_LEGACY_KERAS"):
+            environment.pop(name, None)
+        with other:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__, str(other.fileno())],
+                cwd=CHECKOUT,
+                env=environment,
+                pass_fds=[other.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+        atexit.register(self._end)
+        if _receive(self._socket) is None:
+            assert self._process.stderr is not None
+            raise RuntimeError(f"the fork server did not start: {self._process.stderr.read().decode()[-2000:]}")
+
+    def fork(
+        self, args: list[str], cwd: str, env: Optional[Mapping[str, str]], fds: list[int], new_session: bool
+    ) -> int:
+        """Starts a command as a child of this process; returns its process id."""
+        request = {"args": args, "cwd": cwd, "env": dict(env or os.environ), "session": new_session}
+        with self._lock, _adopting():
+            socket.send_fds(self._socket, [b"f"], fds)
+            _send(self._socket, request)
+            pid = _receive(self._socket)
+        if pid is None:
+            raise RuntimeError("the fork server is gone")
+        return int(pid)
+
+    def _end(self) -> None:
+        self._socket.close()
+        self._process.wait()
+
+
+@functools.cache
+def _server() -> _Server:
+    return _Server()
+
+
+@contextlib.contextmanager
+def _adopting() -> Any:
+    """Inside, processes whose parent ends become children of this one."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        libc.prctl(_SUBREAPER, 0, 0, 0, 0)
+
+
+def threads() -> int:
+    """The threads of this process, Python's and others."""
+    return len(os.listdir("/proc/self/task"))
+
+
+def _open_files() -> set[int]:
+    return set(map(int, os.listdir("/proc/self/fd"))) - {0, 1, 2}
+
+
+def import_all() -> None:
+    """Imports the rooms, and so all that they need."""
+    for room in ROOMS:
+        package = importlib.import_module(room)
+        for found in pkgutil.walk_packages(package.__path__, f"{room}."):
+            if not found.name.startswith(_NOT_IMPORTED) and not found.name.endswith("__main__"):
+                importlib.import_module(found.name)
+    importlib.import_module("pipeline.pipeline")
+
+
+def main() -> None:
+    """The server: answers requests until the socket is closed; a process that it forks off returns from its `serve`."""
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    import_all()
+    if threads() != 1:
+        raise SystemExit(f"an import has started threads: {threads()}")
+    _LIBRARIES_FILES.update(_open_files() - {connection.fileno()})
+    gc.collect()
+    gc.freeze()  # so that the collections of what is forked off don't copy the pages of what they all share
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _send(connection, os.getpid())
+    while True:
+        _, fds, _, _ = socket.recv_fds(connection, 1, 3)
+        if not fds:
+            os._exit(0)
+        request = _receive(connection)
+        between = os.fork()
+        if between:
+            os.waitpid(between, 0)
+            for fd in fds:
+                os.close(fd)
+        elif os.fork():
+            os._exit(0)
+        else:
+            break
+    # A grandchild, which its caller adopts when the child has ended.
+    between = os.getppid()
+    while os.getppid() == between and Path(f"/proc/{between}").exists():
+        time.sleep(0.001)
+    _send(connection, os.getpid())
+    connection.close()
+    become(request["args"], request["cwd"], request["env"], fds, request["session"])
+
+
+def become(args: list[str], cwd: str, env: Mapping[str, str], fds: Sequence[int], new_session: bool) -> NoReturn:
+    """Makes this process the one of a command line of Python, and runs that to its end."""
+    if new_session:
+        os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for usual, copy in enumerate([os.dup(fd) for fd in fds]):
+        os.dup2(copy, usual)
+    for fd in _open_files() - _LIBRARIES_FILES:
+        with contextlib.suppress(OSError):  # the one that was open to list them
+            os.close(fd)
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    tempfile.tempdir = None  # may have been asked for while importing, in another environment
+    if "PYTHONUNBUFFERED" in env:
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
+    subprocess.Popen._execute_child = _fork_or_execute  # type: ignore[attr-defined]
+    _, how, what, *rest = args
+    if how == "-c":
+        sys.argv, sys.path[0] = ["-c", *rest], ""
+        sys.modules["__main__"] = module = types.ModuleType("__main__")
+        exec(compile(what, "<string>", "exec"), module.__dict__)
+    else:
+        assert how == "-m", args
+        sys.argv, sys.path[0] = [what, *rest], cwd
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    raise SystemExit(0)
+
+
+_execute_child = subprocess.Popen._execute_child  # type: ignore[attr-defined]
+
+
+def _fork_or_execute(self: Any, args: Any, *options: Any) -> None:
+    """Forks for another Python, which needn't import again what is here; starts any other program as ever."""
+    preexec_fn, pass_fds, cwd, env = options[1], options[3], options[4], options[5]
+    python = isinstance(args, (list, tuple)) and args[0] == sys.executable and args[1] in ("-m", "-c")
+    if not python or preexec_fn or pass_fds or threads() > 1:
+        _execute_child(self, args, *options)
+        return
+    streams = options[9:15]
+    p2cread, _, _, c2pwrite, _, errwrite = streams
+    fds = [stream if stream != -1 else usual for usual, stream in enumerate((p2cread, c2pwrite, errwrite))]
+    sys.stdout.flush()
+    self.pid = os.fork()
+    if not self.pid:
+        # Nothing of the caller's may run here: what waits for the end of its blocks would take that for its own.
+        code: Any = 1
+        try:
+            become(
+                list(args), os.fspath(cwd or os.getcwd()), os.environ.copy() if env is None else env, fds, options[20]
+            )
+        except SystemExit as ended:
+            code = ended.code or 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code if isinstance(code, int) else 1)
+    self._child_created = True
+    self._close_pipe_fds(*streams)
+
+
+def _send(connection: socket.socket, message: Any) -> None:
+    content = json.dumps(message).encode("utf-8", "surrogatepass")
+    connection.sendall(_SIZE.pack(len(content)) + content)
+
+
+def _receive(connection: socket.socket) -> Any:
+    """The next message; None at the end."""
+    with connection.makefile("rb") as file:
+        size = file.read(_SIZE.size)
+        return json.loads(file.read(_SIZE.unpack(size)[0])) if len(size) == _SIZE.size else None
+
+
+if __name__ == "__main__":
+    main()
