@@ -7,26 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.errors import InputError
-from pipeline.model.fit import batches
-from pipeline.model.reading import Events, Log, content_hash, read_log, with_other_items
+from pipeline.model.reading import Events, content_hash, read_log, with_other_items
 from pipeline.model.towers import SideFeature
+from tests.pipeline.model.tiny_data import some_events, write_log
 
 HISTORY = 3
 GENRES = SideFeature("genres", False, 9)
-
-
-def some_events(users: list[int], items: list[int], histories: list[list[int]] | None = None) -> Events:
-    """Events in the order of time; the histories are two wide."""
-    count = len(users)
-    history = np.array(histories if histories is not None else [[0, 0]] * count, np.int32).reshape(count, 2)
-    return Events(
-        np.arange(count), np.array(users), np.array(items, np.int32), np.ones(count, np.float32), {"history": history}
-    )
 
 
 def test_order_of_simultaneous_events_does_not_depend_on_the_order_of_the_file() -> None:
@@ -71,31 +61,6 @@ def test_other_items_equal_the_plain_loop(events: list[tuple[int, int]], kept: l
         assert found[row] == [*others, 0, 0][:2]
 
 
-def write_log(folder: Path, count: int = 400, shuffle: int = 0) -> str:
-    """Writes transformed events, the same ones in an order of the files that `shuffle` says; returns their URI."""
-    rng = np.random.default_rng(0)
-    rows = []
-    for row in range(count):
-        user = int(rng.integers(0, 30))
-        values = {
-            "item": [int(rng.integers(2, 50))],
-            "history": rng.integers(2, 50, rng.integers(0, 5)).tolist(),
-            "timestamp": [row // 3],
-            "user_hash": [user * 7919 - 50_000],
-            "query_genres": rng.integers(1, 9, rng.integers(0, 4)).tolist(),
-        }
-        features = {name: tf.train.Feature(int64_list={"value": some}) for name, some in values.items()}
-        features["weight"] = tf.train.Feature(float_list={"value": [float(rng.integers(1, 5))]})
-        rows.append(tf.train.Example(features={"feature": features}).SerializeToString())
-    order = np.random.default_rng(shuffle).permutation(count)
-    (folder / "Split-train").mkdir(parents=True)
-    for number, some in enumerate(np.split(order, [count // 3])):
-        with tf.io.TFRecordWriter(str(folder / "Split-train" / f"part-{number}.gz"), "GZIP") as writer:
-            for row in some:
-                writer.write(rows[row])
-    return str(folder)
-
-
 def columns(events: Events) -> list[tuple[object, ...]]:
     """The events but for their places, sorted."""
     inputs = [events.inputs[name].tolist() for name in sorted(events.inputs)]
@@ -118,23 +83,6 @@ def test_a_long_log_comes_in_parts_of_whole_users(tmp_path: Path) -> None:
     of_first = np.isin(everything.user, parts[0].user)
     assert parts[0].item.tolist() == everything.item[of_first].tolist()
     assert parts[0].row.tolist() == list(range(len(parts[0])))
-
-
-def test_passes_over_parts_have_each_event_once_in_an_order_of_seed_and_epoch(tmp_path: Path) -> None:
-    logs = [
-        read_log(write_log(tmp_path / str(shuffle), shuffle=shuffle), HISTORY, (GENRES,), in_memory=100)
-        for shuffle in (1, 2)
-    ]
-
-    def items(log: Log, seed: int, epoch: int) -> list[int]:
-        return [item for batch in batches(log, 16, seed, epoch) for item in batch["item"].numpy().tolist()]
-
-    assert logs[0].steps(16) == len(list(batches(logs[0], 16, 1, 0)))
-    first = items(logs[0], 1, 0)
-    assert first == items(logs[0], 1, 0) == items(logs[1], 1, 0)
-    assert first != items(logs[0], 1, 1)
-    assert first != items(logs[0], 2, 0)
-    assert sorted(first) == sorted(itertools.chain(*(part().item.tolist() for part in logs[0].parts)))
 
 
 def test_samples_of_parts_are_evenly_spread_and_in_the_order_of_time(tmp_path: Path) -> None:

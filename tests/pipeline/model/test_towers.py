@@ -240,8 +240,3 @@ def test_training_learns_what_follows_what(training: dict[str, Any], settings: d
     embedding, bias = model.vocabulary_embeddings()
     scores = tf.matmul(model.query_tower(rows), embedding, transpose_b=True) + bias
     assert tf.argmax(scores, axis=1).numpy().tolist() == [1, 2, 0]
-
-
-def test_settings_that_leave_nothing_to_learn_from_are_refused() -> None:
-    with pytest.raises(ValueError, match="history none needs"):
-        ModelSettings(history="none")

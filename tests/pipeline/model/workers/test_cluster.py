@@ -204,11 +204,3 @@ def test_the_chief_takes_its_job_away(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(WorkerError):
         cluster.train_on_workers(make_job(tmp_path))
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"workers": 0}, {"workers": 9, "batch_size": 8}, {"workers": 2, "jit_compile": True}]
-)
-def test_wrong_settings(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="workers"):
-        TrainingSettings(**wrong)
