@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.evaluator.report import CANDIDATE, COUNT, OVERALL, load_report
+from components.evaluation_report import CANDIDATE, COUNT, OVERALL, load_report
 from components.versions import list_versions
 from tests.e2e.world import NODES, recommender
 
