@@ -1,18 +1,15 @@
-"""Files that others read meanwhile or wait for: replaced at once or not at all, and held by one process at a time.
-
-The standard library only, for all rooms.
-"""
+"""Files that others read meanwhile or wait for: replaced at once or not at all, and held by one process at a time."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Union
+
+from filelock import FileLock, Timeout
 
 _POLL_SECONDS = 0.1
 
@@ -68,37 +65,36 @@ class Held(Exception):
 
 @contextlib.contextmanager
 def holding(path: Union[str, os.PathLike[str]], about: Mapping[str, Any], wait: float = 0.0) -> Iterator[None]:
-    """Holds a lock; the system frees it when the process ends, however it ends, and the file stays.
+    """Holds a lock; the system frees it when the process ends, however it ends.
+
+    The file stays, because to remove it would let two in. On a network file system the lock holds between machines as
+    far as its `flock` does, as it does on NFS.
 
     Args:
         path: the lock's file; made if missing.
         about: what others are told who want it meanwhile, as JSON.
-        wait: seconds to wait for it.
+        wait: seconds to wait for it; as long as it takes if negative.
 
     Raises:
-        Held: somebody else has it.
-        OSError: the file can't be written.
+        Held: somebody else has it, another process or another thread of this one.
+        OSError: the file can't be written, or the file system has no locks.
     """
-    deadline = time.monotonic() + wait
-    with open(path, "a+", encoding="utf-8") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise Held(_holder(file)) from None
-                time.sleep(min(_POLL_SECONDS, wait))
-        file.truncate(0)
-        json.dump(dict(about), file)
-        file.flush()
+    said = json.dumps(dict(about)).encode()
+    # What is written on acquiring stays readable: one that waits does not truncate it.
+    lock = FileLock(path, on_acquired=lambda descriptor: os.write(descriptor, said))
+    try:
+        lock.acquire(timeout=wait, poll_interval=_POLL_SECONDS)
+    except Timeout:
+        raise Held(_holder(path)) from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
-def _holder(file: IO[str]) -> dict[str, Any]:
-    file.seek(0)
+def _holder(path: Union[str, os.PathLike[str]]) -> dict[str, Any]:
     with contextlib.suppress(ValueError):
-        found = json.load(file)
+        found = json.loads(Path(path).read_text("utf-8"))
         if isinstance(found, dict):
             return found
     return {}
