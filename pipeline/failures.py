@@ -6,11 +6,19 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from components.errors import InputError
+from components.errors import InputError, LockedError
 from pipeline.model.workers.cluster import WorkerError
 
-DONE, FAILED, WRONG_INPUT, NOT_BLESSED = 0, 1, 2, 3
-"""Exit codes."""
+DONE, FAILED, WRONG_INPUT, NOT_BLESSED, LOCKED = range(5)
+
+EXIT_CODES = {
+    DONE: "done",
+    FAILED: "it failed: a server, a full disk, an interrupt, a bug",
+    WRONG_INPUT: "what was given is wrong: an option, the config, the data; the message names what",
+    NOT_BLESSED: "the model is not blessed, or a limit is not kept",
+    LOCKED: "another process is at work there: try again later",
+}
+"""What the exit codes of all commands mean; a server that `serve` starts has its own."""
 
 _WHILE_RUNNING = re.compile(r" \[while running '[^']*'\]$")
 """What Beam appends to a message."""
@@ -39,6 +47,8 @@ def explain(error: BaseException, root: Path | None = None) -> Failure:
     while behind is not None:
         if isinstance(behind, InputError):
             return Failure(_WHILE_RUNNING.sub("", str(behind)), WRONG_INPUT, True)
+        if isinstance(behind, LockedError):
+            return Failure(str(behind), LOCKED, True)
         if isinstance(behind, WorkerError):
             return Failure(str(behind), FAILED, True)
         if isinstance(behind, KeyboardInterrupt) or str(behind).startswith("KeyboardInterrupt [while running"):

@@ -1,21 +1,31 @@
-"""What the person at the terminal sees of a run: a line a node, progress, and no framework's chatter."""
+"""What the person at the terminal sees of a run: a line a node, progress, and no framework's chatter.
+
+And what a script sees instead: plain lines where there is no terminal, or one JSON document.
+"""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import io
 import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Optional
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 _QUIET_INTERVAL = 10.0
 """Seconds between progress lines where there is no terminal that could overwrite them."""
+
+_ANY_WIDTH = 100_000
+"""Columns, where no line is to be folded."""
 
 MARKS = {"done": "[green]✓[/]", "cached": "[cyan]=[/]", "failed": "[red]✗[/]", "pruned": "[yellow]-[/]"}
 
@@ -23,6 +33,94 @@ MARKS = {"done": "[green]✓[/]", "cached": "[cyan]=[/]", "failed": "[red]✗[/]
 def shown(text: str) -> str:
     """Text of the data, such as a title, made safe to print: no markup, and no control characters."""
     return escape("".join(character if character.isprintable() else "·" for character in text))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    exit_code: int = 0
+    facts: Any = None
+    """What it found out or did, as JSON has it; None where it failed."""
+    show: Optional[Callable[[Console], None]] = None
+    """Prints the same for a person, unless that was done on the way."""
+
+
+def is_plain(console: Console) -> bool:
+    """Whether to do without boxes: nobody looks at it, or somebody has asked for plain text by NO_COLOR."""
+    return not console.is_terminal or console.no_color
+
+
+def print_table(console: Console, table: Table, least_width: int = 0) -> None:
+    """Prints a table.
+
+    Args:
+        console: Where to. Where that is to be plain, columns are aligned without boxes, each row one line however long.
+        table: The table.
+        least_width: So many columns it may take also at a terminal that has less, which then folds its lines.
+    """
+    plain = is_plain(console)
+    if plain:
+        table.box, table.pad_edge, table.title_justify = None, False, "left"
+        for column in table.columns:
+            column.header, column.no_wrap = str(column.header).replace("\n", " "), True
+    width, console.width = console.width, _ANY_WIDTH if plain else max(console.width, least_width)
+    try:
+        with console.capture() as captured:
+            console.print(table)
+    finally:
+        console.width = width
+    for line in captured.get().rstrip("\n").split("\n"):
+        console.out(line.rstrip(), highlight=False)
+
+
+def say_error(message: str) -> None:
+    """Says on the standard error what went wrong."""
+    Console(stderr=True).print(f"[red]error[/]: {escape(message)}", soft_wrap=True, highlight=False)
+
+
+def say_progress(message: str) -> None:
+    """Says on the standard error what is being done."""
+    Console(stderr=True).print(f"[dim]{escape(message)} …[/]", soft_wrap=True, highlight=False)
+
+
+def warn(message: str) -> None:
+    """Says on the standard error what should be otherwise."""
+    Console(stderr=True).print(f"[yellow]warning[/]: {escape(message)}", soft_wrap=True, highlight=False)
+
+
+@contextlib.contextmanager
+def json_alone() -> Iterator[Callable[[Any], None]]:
+    """Keeps the standard output for one JSON document: whatever else is printed meanwhile goes to the standard error.
+
+    The file descriptor is redirected too, so that this holds for what C++ libraries and child processes print.
+
+    Yields:
+        Takes what the document says; it is printed at the end.
+    """
+    from pydantic_core import to_json
+
+    document = b""
+
+    def write(facts: Any) -> None:
+        nonlocal document
+        document = to_json(facts, indent=2, inf_nan_mode="null") + b"\n"
+
+    out = sys.stdout
+    out.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield write
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+    if isinstance(out, io.TextIOWrapper):  # JSON is UTF-8, whatever the terminal's letters are
+        out.buffer.write(document)
+    else:
+        out.write(document.decode())
+    out.flush()
 
 
 class Terminal:

@@ -23,7 +23,7 @@ def arguments(example: str, folder: Path) -> list[str]:
     """What an example, laid over a config, gives to Beam."""
     path = folder / "beam.yaml"
     path.write_text(example)
-    return beam_args(load_config(CONFIG, (), path).beam.pipeline_args)
+    return beam_args(load_config(CONFIG, (), [path]).beam.pipeline_args)
 
 
 def unknown(given: list[str]) -> list[str]:

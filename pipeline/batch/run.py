@@ -35,7 +35,7 @@ from pipeline.config import Config
 from pipeline.failures import DONE, WRONG_INPUT, Failure, explain
 from pipeline.local.evaluate import find_model
 from pipeline.local.lock import lock
-from pipeline.terminal import Terminal, quiet
+from pipeline.terminal import Outcome, Terminal, quiet
 from serving import contract
 
 if TYPE_CHECKING:
@@ -62,21 +62,22 @@ class Request:
     """Features of every query by name."""
 
 
-def batch(config: Config, request: Request, model: Optional[str] = None) -> int:
+def batch(config: Config, request: Request, version: Optional[str] = None) -> Outcome:
     """Writes the best items of many users, all or nothing, and says how it went.
 
     Args:
         config: Says where versions are pushed, and how Beam runs.
         request: What is asked.
-        model: As for `recommender evaluate`.
+        version: As for `recommender evaluate`.
 
     Returns:
-        The exit code: 0, or 1 for what is neither the input's nor the disk's fault.
+        The exit code, 1 for what is neither the input's nor the disk's fault, and the facts: `out`, `users`, how many
+        of them were done before, by a run that was stopped, `version` and `seconds`.
 
     Raises:
         InputError: The users, the model, the wish or the place of the output is wrong.
     """
-    path = find_model(model_dir(config.serving.base_path, config.name), model).absolute()
+    path = find_model(model_dir(config.serving.base_path, config.name), version).absolute()
     about, k, out = describe(path), request.wish.k, request.output
     if "max_k" not in about:
         raise InputError(f"{path}: no servable of this pipeline: it lacks {contract.MANIFEST}")
@@ -89,11 +90,11 @@ def batch(config: Config, request: Request, model: Optional[str] = None) -> int:
         root.mkdir(parents=True, exist_ok=True)
         with lock(root, "another --out"):
             _tidy(root, work, out.path)
-            failure = None
+            failure, facts = None, None
             with quiet(root / _LOG) as console:
                 try:
                     with _explained(out.path):
-                        _run(config, request, path, feature_types(about["context"]), work, Terminal(console))
+                        facts = _run(config, request, path, feature_types(about["context"]), work, Terminal(console))
                 except (Exception, KeyboardInterrupt) as error:
                     logging.getLogger(__name__).exception("batch failed")
                     failure = explain(error)
@@ -103,11 +104,13 @@ def batch(config: Config, request: Request, model: Optional[str] = None) -> int:
                 shutil.rmtree(root)
     if failure is not None and failure.exit_code == WRONG_INPUT:
         raise InputError(failure.message)
-    return DONE if failure is None else failure.exit_code
+    return Outcome(DONE, facts) if failure is None else Outcome(failure.exit_code)
 
 
-def _run(config: Config, request: Request, model: Path, features: Features, work: Path, terminal: Terminal) -> None:
-    """Does what is not done yet in the folder `work`, and puts it in its place."""
+def _run(
+    config: Config, request: Request, model: Path, features: Features, work: Path, terminal: Terminal
+) -> dict[str, Any]:
+    """Does what is not done yet in the folder `work`, and puts it in its place; returns the facts."""
     started = time.monotonic()
     terminal.start("users")
     queries, parts = work / "queries", work / "parts"
@@ -144,6 +147,13 @@ def _run(config: Config, request: Request, model: Path, features: Features, work
         f"{count:,} users in {job.output.path}, version {model.name}, {(count - done) / seconds:,.0f} users a second"
     )
     terminal.end("batch", "done", seconds, summary)
+    return {
+        "out": job.output.path,
+        "users": count,
+        "done_before": done,
+        "version": model.name,
+        "seconds": seconds,
+    }
 
 
 def shard_size(k: int) -> int:

@@ -1,4 +1,4 @@
-"""The command that recommends for many users at once: `batch`."""
+"""The commands that write a version's answers, or itself, to files: `batch`, `export`."""
 
 from __future__ import annotations
 
@@ -6,26 +6,30 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+from rich.markup import escape
 
 from components.errors import InputError
-from pipeline.cli.options import DEFAULT_CONFIG, ConfigOption, SetOption
-from pipeline.cli.serving import (
-    AllowOption,
-    BoostOption,
-    ContextOption,
-    DiversityOption,
-    ExcludeOption,
-    FilterOption,
-    parse_context,
-    parse_ids,
-    parse_rules,
+from pipeline.cli.command import command
+from pipeline.cli.options import ConfigSource, ContextOption, CountOption, RuleOptions, VersionOption
+from pipeline.cli.parsing import parse_context
+from pipeline.cli.serving import PANEL
+from pipeline.terminal import Outcome
+
+
+@command(
+    "batch",
+    "recommender batch --users all -k 3 --out top3.csv",
+    panel=PANEL,
+    formerly={"--model": "--version"},
 )
-
-
 def batch(
+    source: ConfigSource,
+    rules: RuleOptions,
     out: Annotated[
         Path,
         typer.Option(
+            "--out",
+            "-o",
             metavar="FILE|DIR",
             help="A .csv, .parquet or .tfrecord file; a name without an ending is a folder of files.",
         ),
@@ -33,14 +37,13 @@ def batch(
     users: Annotated[
         str,
         typer.Option(
+            "--users",
             metavar="all|FILE",
             help="Everybody whom the model knows, a file with an id a line, or JSON lines (.jsonl) of user_id, history,"
             " exclude and context.",
         ),
     ] = "all",
-    k: Annotated[
-        Optional[int], typer.Option("-k", "--k", help="How many items; by default as the config says.")
-    ] = None,
+    k: CountOption = None,
     file_format: Annotated[
         Optional[str],
         typer.Option("--format", metavar="FORMAT", help="csv, parquet or tfrecord; by default as --out ends."),
@@ -48,45 +51,51 @@ def batch(
     layout: Annotated[
         Optional[str],
         typer.Option(
+            "--layout",
             metavar="LAYOUT",
             help="wide: user_id, top1, top2 …, as CSV has it by default; long: user_id, rank, item_id, title, score,"
             " source, version.",
         ),
     ] = None,
-    exclude: ExcludeOption = None,
     context: ContextOption = None,
-    allow: AllowOption = None,
-    filters: FilterOption = None,
-    boost: BoostOption = None,
-    diversity: DiversityOption = None,
-    model: Annotated[
-        Optional[str],
-        typer.Option(metavar="VERSION|DIR", help="A pushed version's number or a SavedModel; by default the newest."),
-    ] = None,
-    config: ConfigOption = DEFAULT_CONFIG,
-    overrides: SetOption = None,
-) -> None:
+    version: VersionOption = None,
+) -> Outcome:
     """Write the best items of many users to files, without a model server. Goes on where it was stopped."""
     from pipeline.batch.answers import Wish
     from pipeline.batch.outputs import output_of
     from pipeline.batch.run import Request
     from pipeline.batch.run import batch as write_batch
-    from pipeline.config import load_config
     from serving.client import InvalidRequest
     from serving.client.calls import checked_rules
 
-    loaded = load_config(config, tuple(overrides or ()))
+    config = source.load()
     try:
-        rules = checked_rules(**parse_rules(allow, filters, boost, diversity))
+        checked = checked_rules(**rules.rules())
     except InvalidRequest as error:
         raise InputError(str(error)) from None
     wish = Wish(
-        k=loaded.serving.default_k if k is None else k,
-        exclude=tuple(parse_ids(exclude or (), "--exclude")),
-        allow=tuple(rules.allow),
-        filters=tuple(rules.filters),
-        boosts=tuple(rules.boosts),
-        diversity=rules.diversity,
+        k=config.serving.default_k if k is None else k,
+        exclude=tuple(rules.excluded()),
+        allow=tuple(checked.allow),
+        filters=tuple(checked.filters),
+        boosts=tuple(checked.boosts),
+        diversity=checked.diversity,
     )
     request = Request(wish, output_of(out, file_format, layout), users, parse_context(context or ()))
-    raise typer.Exit(write_batch(loaded, request, model))
+    return write_batch(config, request, version)
+
+
+@command("export", "recommender export --version 20260102030405 --out model.tar.gz", panel=PANEL)
+def export(
+    source: ConfigSource,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The archive, such as model.tar.gz.")],
+    version: VersionOption = None,
+) -> Outcome:
+    """Write a version as one .tar.gz, to be unpacked into a model server's base path."""
+    from pipeline.local.archive import archive
+
+    size = archive(source.load(), out, version)
+    return Outcome(
+        facts={"out": out.absolute(), "bytes": size},
+        show=lambda console: console.print(f"{escape(str(out))}: {size / 2**20:,.1f} MiB", soft_wrap=True),
+    )

@@ -5,143 +5,174 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from components.errors import InputError
-from pipeline.cli.options import DEFAULT_CONFIG, ConfigOption, OverridesOption, SetOption
+from pipeline.cli.command import CommandError, command
+from pipeline.cli.options import ConfigSource, HostOption, ParamOption, WaitOption
+from pipeline.terminal import Outcome
 
 if TYPE_CHECKING:
     from kubeflow.submit import Kubeflow, Package, Run
 
+_PANEL = "Kubeflow Pipelines"
 _STATES = {"SUCCEEDED": "done", "SKIPPED": "pruned"}
 
-HostOption = Annotated[
-    Optional[str],
-    typer.Option(help="The API of Kubeflow Pipelines, such as http://localhost:8080; by default as the config says."),
-]
-ParamOption = Annotated[
-    Optional[list[str]],
-    typer.Option("--param", metavar="NAME=VALUE", help="A run-time parameter, such as epochs=5. Repeatable."),
-]
-WaitOption = Annotated[
-    bool, typer.Option("--wait", help="Wait for the end of the run: exit code 1 unless it succeeds.")
-]
 
-
+@command("compile", "recommender compile --config configs/movielens_100k.yaml --out pipeline.yaml", panel=_PANEL)
 def compile_config(
-    config: ConfigOption = DEFAULT_CONFIG,
+    source: ConfigSource,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="The file: .yaml for Kubeflow Pipelines, .json for Vertex AI.")
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="The file: .yaml for Kubeflow Pipelines, .json for Vertex AI."
+        ),
     ] = Path("pipeline.yaml"),
-    overrides_file: OverridesOption = None,
-    overrides: SetOption = None,
-) -> None:
+) -> Outcome:
     """Compile the pipeline for Kubeflow Pipelines. What is wrong with the config is found here, not in the cluster."""
-    from pipeline.config import load_config
-
-    loaded = load_config(config, tuple(overrides or ()), overrides_file)
+    config = source.load()
     # Seconds of imports: not before what can go wrong without them has gone right.
     from kubeflow.compiler import write_pipeline
 
-    write_pipeline(loaded, out)
-    typer.echo(f"{out}: pipeline {loaded.name}, image {loaded.kubeflow.image}")
+    write_pipeline(config, out)
+    return _told(
+        f"{out}: pipeline {config.name}, image {config.kubeflow.image}",
+        out=out.absolute(),
+        pipeline=config.name,
+        image=config.kubeflow.image,
+    )
 
 
+@command(
+    "submit",
+    "recommender submit --param epochs=5 --wait",
+    'recommender submit --schedule "0 3 * * *"',
+    panel=_PANEL,
+)
 def submit(
-    config: ConfigOption = DEFAULT_CONFIG,
-    overrides_file: OverridesOption = None,
-    overrides: SetOption = None,
+    source: ConfigSource,
     host: HostOption = None,
     param: ParamOption = None,
     run_name: Annotated[
         Optional[str],
-        typer.Option(help="Name of the run, or of the recurring run that takes the place of its namesake."),
+        typer.Option(
+            "--run-name",
+            metavar="TEXT",
+            help="Name of the run, or of the recurring run that takes the place of its namesake.",
+        ),
     ] = None,
     schedule: Annotated[
         Optional[str],
         typer.Option(
+            "--schedule",
             metavar="CRON",
             help='Set a recurring run, such as "0 3 * * *", instead of starting one; by default as the config says.',
         ),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Start a run now, also if the config has a schedule.")] = False,
     wait: WaitOption = False,
-) -> None:
+) -> Outcome:
     """Compile the pipeline, upload it to Kubeflow Pipelines, and start a run or set a recurring one.
 
     The same pipeline is not uploaded twice. Who asks is told by KF_PIPELINES_TOKEN or KF_PIPELINES_COOKIE.
     """
-    from pipeline.config import load_config
-
-    loaded = load_config(config, tuple(overrides or ()), overrides_file)
+    config = source.load()
     if once and schedule:
         raise InputError("--once and --schedule exclude each other")
-    cron = None if once else schedule or loaded.kubeflow.schedule
+    cron = None if once else schedule or config.kubeflow.schedule
     if cron and wait:
         raise InputError("--wait: a recurring run doesn't end; start a run now with --once")
     from kubeflow.submit import Kubeflow, package
 
-    compiled = package(loaded)
+    compiled = package(config)
     parameters = compiled.parameters(param or ())
     with _failing():
-        kubeflow = Kubeflow(loaded, host)
+        kubeflow = Kubeflow(config, host)
         if cron:
             url, changed = kubeflow.schedule(compiled, parameters, cron, run_name)
-            state = "set" if changed else "was set already"
-            typer.echo(f"recurring run {run_name or loaded.name} at {cron} {state}, version {compiled.version}: {url}")
-            return
+            name, state = run_name or config.name, "set" if changed else "was set already"
+            return _told(
+                f"recurring run {name} at {cron} {state}, version {compiled.version}: {url}",
+                recurring_run=name,
+                schedule=cron,
+                changed=changed,
+                version=compiled.version,
+                url=url,
+            )
         run = kubeflow.start(compiled, parameters, run_name)
-        typer.echo(f"run {run.name} started, version {compiled.version}: {run.url}")
-        if wait:
-            _wait(kubeflow, run, compiled)
+        return _started(f"run {run.name} started", kubeflow, run, compiled, wait)
 
 
+@command("trigger", "recommender trigger --config configs/movielens_100k.yaml", panel=_PANEL)
 def trigger(
-    config: ConfigOption = DEFAULT_CONFIG,
-    overrides_file: OverridesOption = None,
-    overrides: SetOption = None,
+    source: ConfigSource,
     host: HostOption = None,
     param: ParamOption = None,
     again: Annotated[
         bool, typer.Option("--again", help="Start a run also if there was one for this data, such as one that failed.")
     ] = False,
     wait: WaitOption = False,
-) -> None:
+) -> Outcome:
     """Start a run if the newest partition of the log is one that no run was started for: on new data, once.
 
     Which data a run was started for is in its name, so nothing has to be kept here.
     """
-    from pipeline.config import load_config
-
-    loaded = load_config(config, tuple(overrides or ()), overrides_file)
-    settings = loaded.kubeflow
-    pattern = settings.trigger.partitions or settings.interactions_path or loaded.data.interactions.path
+    config = source.load()
+    settings = config.kubeflow
+    pattern = settings.trigger.partitions or settings.interactions_path or config.data.interactions.path
     from kubeflow.sensor import newest_partition
     from kubeflow.submit import Kubeflow, package
 
     partition = newest_partition(pattern)
-    name = f"{loaded.name} data {partition.digest}"
+    name = f"{config.name} data {partition.digest}"
     with _failing():
-        kubeflow = Kubeflow(loaded, host)
+        kubeflow = Kubeflow(config, host)
         seen = kubeflow.newest(name)
         if seen and not again:
             hint = "; --again starts one more" if seen.state in ("FAILED", "CANCELED") else ""
             state = seen.state or "PENDING"
-            typer.echo(f"nothing new: {partition.path} was seen by run {seen.name} ({state}): {seen.url}{hint}")
-            return
-        compiled = package(loaded)
+            return _told(
+                f"nothing new: {partition.path} was seen by run {seen.name} ({state}): {seen.url}{hint}",
+                started=False,
+                partition=partition.path,
+                **_about(seen, state),
+            )
+        compiled = package(config)
         run = kubeflow.start(compiled, compiled.parameters(param or ()), name)
-        typer.echo(f"new data in {partition.path}: run {run.name} started, version {compiled.version}: {run.url}")
-        if wait:
-            _wait(kubeflow, run, compiled)
+        told = f"new data in {partition.path}: run {run.name} started"
+        return _started(told, kubeflow, run, compiled, wait, started=True, partition=partition.path)
 
 
-def _wait(kubeflow: Kubeflow, run: Run, compiled: Package) -> None:
-    """Shows the nodes of a run as they end; exits with 1 unless all is well."""
+def _started(told: str, kubeflow: Kubeflow, run: Run, compiled: Package, wait: bool, **facts: Any) -> Outcome:
+    """Says that a run was started, and if asked waits for its end."""
+    console = Console(highlight=False)
+    console.print(escape(f"{told}, version {compiled.version}: {run.url}"), soft_wrap=True)
+    state = run.state or "PENDING"
+    if wait:
+        state = _wait(kubeflow, run, compiled)
+        console.print(escape(f"run {run.name}: {state}"), soft_wrap=True)
+    return Outcome(facts={**facts, **_about(run, state), "version": compiled.version})
+
+
+def _about(run: Run, state: str) -> dict[str, str]:
+    return {"run": run.name, "state": state, "url": run.url}
+
+
+def _told(text: str, **facts: Any) -> Outcome:
+    """One line, and the facts in it."""
+    return Outcome(facts=facts, show=lambda console: console.print(escape(text), soft_wrap=True))
+
+
+def _wait(kubeflow: Kubeflow, run: Run, compiled: Package) -> str:
+    """Shows the nodes of a run as they end; returns its state.
+
+    Raises:
+        CommandError: It did not succeed.
+    """
     from pipeline.terminal import Terminal
 
     terminal = Terminal(Console())
@@ -151,8 +182,8 @@ def _wait(kubeflow: Kubeflow, run: Run, compiled: Package) -> None:
         lambda task: terminal.end(task.name, _STATES.get(task.state, "failed"), task.seconds, ""),
     )
     if last.state != "SUCCEEDED":
-        _fail(f"run {last.name}: {last.state} {last.error}".rstrip() + f": {last.url}")
-    typer.echo(f"run {last.name}: {last.state}")
+        raise CommandError(f"run {last.name}: {last.state} {last.error}".rstrip() + f": {last.url}")
+    return last.state
 
 
 @contextmanager
@@ -163,9 +194,4 @@ def _failing() -> Iterator[None]:
     try:
         yield
     except KubeflowError as error:
-        _fail(str(error))
-
-
-def _fail(message: str) -> None:
-    Console(stderr=True).print(f"[red]error[/]: {escape(message)}", soft_wrap=True, highlight=False)
-    raise typer.Exit(1)
+        raise CommandError(str(error)) from None

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import datetime
 import difflib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Optional, get_args
 
 import yaml
@@ -22,6 +24,7 @@ from components.interaction_gen.settings import InteractionSettings, Users
 from components.servable_validator.settings import ServableValidatorSettings
 from components.settings import Settings
 from components.tables.features import Feature
+from pipeline.config import environment
 from pipeline.config.kubeflow import KubeflowSettings
 from pipeline.config.metadata import MetadataSettings
 from pipeline.config.tuning import TuningSettings
@@ -234,35 +237,49 @@ class Config(Settings):
         return self
 
 
-def load_config(path: str | Path, overrides: tuple[str, ...] = (), overrides_file: str | Path | None = None) -> Config:
-    """Reads a config file.
+def load_config(
+    path: str | Path,
+    changes: Sequence[str] = (),
+    overrides: Sequence[str | Path] = (),
+    environ: Mapping[str, str] = MappingProxyType({}),
+) -> Config:
+    """Reads a config file, and what is laid over it: files, then the environment, then changes.
 
     Args:
         path: The YAML file.
-        overrides: `key.subkey=value` pairs, the values in YAML, that replace what the files say.
-        overrides_file: A YAML file with some of the config's keys, whose values replace the first file's.
+        changes: `key.subkey=value` pairs, the values in YAML, that replace what all others say.
+        overrides: YAML files with some of the config's keys, each of which replaces what the ones before it say.
+        environ: Variables that replace what the files say, see `pipeline.config.environment`; those of other programs
+            may be among them.
 
     Raises:
-        InputError: A file is missing or no YAML, or a key is unknown, missing or of a wrong value. The message names
-            the file, each key, and what is allowed.
+        InputError: A file is missing or no YAML, a variable names no key, or a key is unknown, missing or of a wrong
+            value. The message names the file, each key, and what is allowed.
     """
-    source = str(path)
     try:
         content = _read_yaml(Path(path))
     except FileNotFoundError:
         there = ", ".join(sorted(str(p) for p in Path("configs").glob("*.yaml"))) or "none in configs/"
         raise InputError(f"{path}: no such config file (there are: {there}); name one with --config") from None
-    if overrides_file is not None:
-        source += f" with {overrides_file}"
+    for file in overrides:
         try:
-            content = merged(content, _read_yaml(Path(overrides_file)))
+            content = merged(content, _read_yaml(Path(file)))
         except FileNotFoundError:
-            raise InputError(f"{overrides_file}: no such file; `recommender tune` writes one for --overrides") from None
-    for override in overrides:
-        _override(content, override)
+            raise InputError(f"{file}: no such file; `recommender tune` writes one for --overrides") from None
+    variables = environment.changes(Config, environ)
+    for key, value in variables.items():
+        _change(content, environment.variable(key), key, value)
+    for change in changes:
+        key, separator, value = change.partition("=")
+        if not separator or not key:
+            raise InputError(f"--set {change!r}: expected key=value, such as model.dim=64")
+        _change(content, f"--set {change!r}", key, value)
+    environment.check(Config, environ, _own_variables(content))
     try:
         return Config.model_validate(content)
     except ValidationError as error:
+        over = [*map(str, overrides), *map(environment.variable, variables)]
+        source = f"{path} with {', '.join(over)}" if over else str(path)
         lines = "\n".join(f"  {line}" for line in _explain(error))
         raise InputError(f"{source}: the config is wrong:\n{lines}") from None
 
@@ -290,19 +307,25 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _override(content: dict[str, Any], override: str) -> None:
-    key, separator, value = override.partition("=")
-    if not separator or not key:
-        raise InputError(f"--set {override!r}: expected key=value, such as model.dim=64")
+def _own_variables(content: dict[str, Any]) -> list[Any]:
+    """Names that a config, not yet checked, gives to variables: that of the metadata server's password."""
+    metadata = content.get("metadata")
+    return [metadata.get("password_env")] if isinstance(metadata, dict) else []
+
+
+def _change(content: dict[str, Any], source: str, key: str, value: str) -> None:
+    """Sets a dotted key to a value in YAML; `source` says in messages where it comes from."""
     *parents, last = key.split(".")
     for parent in parents:
-        content = content.setdefault(parent, {})
+        if content.get(parent) is None:
+            content[parent] = {}
+        content = content[parent]
         if not isinstance(content, dict):
-            raise InputError(f"--set {override!r}: {parent!r} has no keys")
+            raise InputError(f"{source}: {parent!r} has no keys")
     try:
         content[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise InputError(f"--set {override!r}: the value is not valid YAML: {' '.join(str(error).split())}") from None
+        raise InputError(f"{source}: the value is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def _explain(error: ValidationError) -> list[str]:

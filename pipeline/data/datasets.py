@@ -19,6 +19,8 @@ from components.errors import InputError
 from components.progress import progress
 from pipeline.data.movielens import MOVIELENS_100K
 from pipeline.data.sources import Dataset, Source
+from pipeline.variables import DATASETS as VARIABLE
+from pipeline.variables import datasets_folder
 
 # pooch and filelock are imported where they are used: `recommender doctor` looks at the cache without them too.
 
@@ -26,8 +28,8 @@ DATASETS = {"movielens-100k": MOVIELENS_100K}
 
 
 def cache_root(cache_dir: Union[str, Path, None] = None) -> Path:
-    """The cache folder: `cache_dir`, else $RECOMMENDER_CACHE, else ~/.cache/recommender."""
-    return Path(cache_dir or os.environ.get("RECOMMENDER_CACHE") or Path.home() / ".cache" / "recommender").expanduser()
+    """The cache folder: `cache_dir`, else $RECOMMENDER_DATASETS, else ~/.cache/recommender."""
+    return Path(cache_dir or datasets_folder(os.environ) or Path.home() / ".cache" / "recommender").expanduser()
 
 
 def verify(name: str, cache_dir: Union[str, Path, None] = None) -> list[str]:
@@ -81,7 +83,7 @@ def fetch(name: str, cache_dir: Union[str, Path, None] = None) -> Path:
     except OSError as error:
         raise InputError(
             f"cannot write the data set {name} to {root}: {error.strerror or error}. "
-            "Set RECOMMENDER_CACHE to a folder with space that you may write to."
+            f"Set {VARIABLE} to a folder with space that you may write to."
         ) from error
     return folder
 

@@ -13,13 +13,13 @@ from pipeline.config import Config
 from pipeline.local.evaluate import find_model
 
 
-def archive(config: Config, out: Path, model: str | None = None) -> int:
+def archive(config: Config, out: Path, version: str | None = None) -> int:
     """Writes a version to a gzip'd tar archive with the folder `<name>/<version>` in it, as in the base path.
 
     Args:
         config: Says where versions are pushed.
         out: The archive.
-        model: As for `recommender evaluate`; a SavedModel whose folder is no number becomes version 1.
+        version: As for `recommender evaluate`; a SavedModel whose folder is no number becomes version 1.
 
     Returns:
         The archive's size in bytes.
@@ -27,7 +27,7 @@ def archive(config: Config, out: Path, model: str | None = None) -> int:
     Raises:
         InputError: There is no such version, or `out` can't be written.
     """
-    path = find_model(model_dir(config.serving.base_path, config.name), model)
+    path = find_model(model_dir(config.serving.base_path, config.name), version)
     if out.is_dir():
         raise InputError(f"--out {out}: is a directory; name a file in it")
     check_writable(out.parent)

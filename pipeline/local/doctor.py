@@ -5,6 +5,7 @@ It must help when TensorFlow or TFX can't be imported, so it imports neither: a 
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import platform
@@ -14,15 +15,22 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from components.errors import InputError
 from pipeline.data import datasets
+from pipeline.failures import DONE, FAILED
+from pipeline.terminal import Outcome, print_table
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
 
 FINE, HINT, BROKEN = "fine", "hint", "broken"
 
@@ -99,23 +107,29 @@ class Finding(NamedTuple):
     fix: str = ""
 
 
-def run_doctor(console: Console, output_dir: Path = Path("output")) -> int:
-    """Examines the installation and prints a table.
+def run_doctor(load: Callable[[], Config]) -> Outcome:
+    """Examines the installation.
 
     Args:
-      console: Where to print.
-      output_dir: The folder that runs write to.
+      load: Reads the config, whose output folder is looked at.
 
     Returns:
-      The exit code: 1 if something that the pipeline needs is broken, else 0. Hints don't count.
+      The exit code, 1 if something that the pipeline needs is broken (hints don't count), and the facts: `broken`, the
+      names of what is, and `findings`.
     """
-    with console.status("looking at the machine") as status:
+    with Console().status("looking at the machine") as status:
         findings = [*_system(), *_packages(_locked_versions(_track()))]
         status.update("importing the packages, which takes a while")
         findings += _imports(failed_imports(MODULES))
         status.update("looking at bytecode, data and disk")
-        findings += [_bytecode(), *_tools(), *_room(output_dir), *_data_sets()]
+        about_config, output_dir = _config(load)
+        findings += [about_config, _bytecode(), *_tools(), *_room(output_dir), *_data_sets()]
+    broken = [finding.name for finding in findings if finding.state == BROKEN]
+    facts = {"broken": broken, "findings": [finding._asdict() for finding in findings]}
+    return Outcome(FAILED if broken else DONE, facts, functools.partial(_show, findings, broken))
 
+
+def _show(findings: list[Finding], broken: list[str], console: Console) -> None:
     table = Table(title="recommender doctor", title_justify="left", show_edge=False)
     for heading in ("what", "", "found", "what to do"):
         table.add_column(heading, overflow="fold")
@@ -123,13 +137,11 @@ def run_doctor(console: Console, output_dir: Path = Path("output")) -> int:
     for finding in findings:
         state = f"[{colours[finding.state]}]{finding.state}[/]"
         table.add_row(escape(finding.name), state, escape(finding.found), escape(finding.fix))
-    console.print(table)
-    broken = [finding.name for finding in findings if finding.state == BROKEN]
+    print_table(console, table)
     if broken:
-        console.print(f"[red]broken:[/] {escape(', '.join(broken))}")
-        return 1
-    console.print("[green]nothing that the pipeline needs is broken[/]")
-    return 0
+        console.print(f"[red]broken:[/] {escape(', '.join(broken))}", soft_wrap=True)
+    else:
+        console.print("[green]nothing that the pipeline needs is broken[/]")
 
 
 def _remake() -> str:
@@ -305,6 +317,19 @@ def _bytecode() -> Finding:
     if sys.dont_write_bytecode:
         return Finding("bytecode", HINT, f"{found}; PYTHONDONTWRITEBYTECODE is set", "unset PYTHONDONTWRITEBYTECODE")
     return Finding("bytecode", FINE, found)
+
+
+def _config(load: Callable[[], Config]) -> tuple[Finding, Path]:
+    """Whether the config can be read, and the output folder that it names."""
+    try:
+        config = load()
+    except InputError as error:
+        return Finding("config", HINT, " ".join(str(error).split()), "mend it, or name another by --config"), Path(
+            "output"
+        )
+    except ImportError as error:
+        return Finding("config", BROKEN, f"can't be read: {error}", _remake()), Path("output")
+    return Finding("config", FINE, f"{config.name}: all keys are known and valid"), config.output
 
 
 def _tools() -> list[Finding]:

@@ -15,58 +15,60 @@ from components.evaluation_report import CANDIDATE, save_report
 from components.versions import check_writable, list_versions, model_dir
 from pipeline.beam_args import beam_args, check_job_service
 from pipeline.config import Config
+from pipeline.failures import DONE
 from pipeline.local.lock import lock
 from pipeline.local.run import at_terminal, prepare
 from pipeline.local.tables import show_report
-from pipeline.terminal import Terminal, listening
+from pipeline.terminal import Outcome, Terminal, listening
 from serving import contract
 
 
-def evaluate(config: Config, model: str | None = None, out: Path | None = None) -> int:
+def evaluate(config: Config, version: str | None = None, out: Path | None = None) -> Outcome:
     """Evaluates a model as the pipeline's Evaluator would, without a champion, and says how it did.
 
     Interactions and catalogue come from the cache of the pipeline, or are made first.
 
     Args:
         config: The pipeline whose data and evaluation settings are taken.
-        model: The number of a pushed version, or the directory of a SavedModel; by default the newest version.
+        version: The number of a pushed version, or the directory of a SavedModel; by default the newest version.
         out: Where the files that the Evaluator writes are kept: `metrics.json` and TFMA's. By default nowhere.
 
     Returns:
-        The exit code: 0, 1, 2 for wrong input or 3 for a threshold that is not met.
+        The exit code, 3 for a threshold that is not met, and the facts: `name`, `model`, `blessed`, `evaluation` (the
+        report) and `out`.
     """
-    path = find_model(model_dir(config.serving.base_path, config.name), model)
+    path = find_model(model_dir(config.serving.base_path, config.name), version)
     if out is not None:
         check_writable(out)
     return at_terminal(config, lambda root, terminal: _evaluate(config, root, path, out, terminal))
 
 
-def find_model(versions: Path, model: str | None) -> Path:
-    """Returns the directory of the SavedModel that `model` names.
+def find_model(versions: Path, version: str | None) -> Path:
+    """Returns the directory of the SavedModel that `version` names.
 
     Args:
         versions: `<base path>/<name>`, which holds the pushed versions.
-        model: See `evaluate`.
+        version: See `evaluate`.
 
     Raises:
         InputError: There is no such version or SavedModel.
     """
     pushed = {str(version.number): version.path for version in list_versions(versions)}
-    if model is None and not pushed:
-        raise InputError(f"{versions}: no version; make one with `recommender run`, or name one by --model")
-    if model is None:
+    if version is None and not pushed:
+        raise InputError(f"{versions}: no version; make one with `recommender run`, or name one by --version")
+    if version is None:
         return list(pushed.values())[-1]
-    if model in pushed:
-        return pushed[model]
-    if (Path(model) / contract.SAVED_MODEL).is_file():
-        return Path(model)
+    if version in pushed:
+        return pushed[version]
+    if (Path(version) / contract.SAVED_MODEL).is_file():
+        return Path(version)
     there = ", ".join(pushed) or "none"
     raise InputError(
-        f"--model {model}: neither a version in {versions} (there are: {there}) nor the directory of a SavedModel"
+        f"--version {version}: neither a version in {versions} (there are: {there}) nor the directory of a SavedModel"
     )
 
 
-def _evaluate(config: Config, root: Path, model: Path, out: Path | None, terminal: Terminal) -> int:
+def _evaluate(config: Config, root: Path, model: Path, out: Path | None, terminal: Terminal) -> Outcome:
     with lock(root), listening(terminal):
         dag, metadata = prepare(config, root, terminal)
         from pipeline.local.runner import run_pipeline
@@ -99,4 +101,6 @@ def _evaluate(config: Config, root: Path, model: Path, out: Path | None, termina
     code = show_report(report, terminal.console)
     kept = f"; {escape(str(out))} has the figures" if out is not None else ""
     terminal.console.print(f"this model: [bold]{escape(str(model))}[/]{kept}", soft_wrap=True, highlight=False)
-    return code
+    return Outcome(
+        code, {"name": config.name, "model": model, "blessed": code == DONE, "evaluation": report, "out": out}
+    )

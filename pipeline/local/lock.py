@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.errors import InputError
+from components.errors import LockedError
 from components.locks import locked
 
 
@@ -19,11 +19,11 @@ def lock(root: Path, elsewhere: str = "--set output=DIR") -> Iterator[None]:
         elsewhere: How to run in another one, for the message.
 
     Raises:
-        InputError: Another run holds it.
+        LockedError: Another run holds it.
     """
 
     def busy(holder: str) -> None:
-        raise InputError(
+        raise LockedError(
             f"{root}: another run is at work here ({holder}); wait for it, or run elsewhere with {elsewhere}"
         )
 

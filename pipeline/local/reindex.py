@@ -12,7 +12,7 @@ from components.errors import InputError
 from pipeline.config import Config
 from pipeline.local.lock import lock
 from pipeline.local.run import at_terminal, prepare, run_nodes
-from pipeline.terminal import Terminal, listening
+from pipeline.terminal import Outcome, Terminal, listening
 
 _REUSED = ("InteractionGen", "Trainer")
 """Nodes whose last outputs count: the events that the model was trained on, and the model."""
@@ -30,19 +30,19 @@ class Trained:
     """The items' features and their types, as the model has them."""
 
 
-def reindex(config: Config) -> int:
+def reindex(config: Config) -> Outcome:
     """Reads the catalogue again, embeds its items by the last run's model, evaluates, and pushes what is blessed.
 
     Args:
         config: The pipeline's.
 
     Returns:
-        The exit code: 0, 1, 2 for wrong input or 3 for a servable that was not blessed.
+        How it ended, with the facts of `pipeline.local.run.run_nodes`.
     """
     return at_terminal(config, lambda root, terminal: _reindex(config, root, terminal))
 
 
-def _reindex(config: Config, root: Path, terminal: Terminal) -> int:
+def _reindex(config: Config, root: Path, terminal: Terminal) -> Outcome:
     if not config.data.catalogue.path:
         raise InputError("data.catalogue.path: without a catalogue there is nothing to index anew")
     with lock(root), listening(terminal):

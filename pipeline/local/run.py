@@ -23,13 +23,14 @@ from pipeline.failures import DONE, NOT_BLESSED, explain
 from pipeline.local.lock import lock
 from pipeline.local.tables import show_report
 from pipeline.model.workers.cluster import Cluster, assist, from_environment
-from pipeline.terminal import Terminal, listening, quiet
+from pipeline.nodes import check_node
+from pipeline.terminal import Outcome, Terminal, listening, quiet
 
 if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline
 
 
-def run(config: Config, first: str | None = None, only: str | None = None) -> int:
+def run(config: Config, first: str | None = None, only: str | None = None) -> Outcome:
     """Runs the pipeline and says how it went; where `TF_CONFIG` names another worker than the chief, helps it train.
 
     Args:
@@ -38,23 +39,28 @@ def run(config: Config, first: str | None = None, only: str | None = None) -> in
         only: A node to run again alone.
 
     Returns:
-        The exit code: 0, 1, 2 for wrong input or 3 for a model that was not blessed.
+        How it ended; of a run that came to its end the facts are those of `run_nodes`.
+
+    Raises:
+        InputError: There is no such node.
     """
+    check_node(first, "--from")
+    check_node(only, "--only")
     cluster = from_environment(os.environ)
     if cluster is not None and not cluster.is_chief:
         return at_terminal(config, lambda root, terminal: _assist(root, cluster, terminal))
     return at_terminal(config, lambda root, terminal: _run(config, root, first, only, terminal))
 
 
-def at_terminal(config: Config, work: Callable[[Path, Terminal], int]) -> int:
+def at_terminal(config: Config, work: Callable[[Path, Terminal], Outcome]) -> Outcome:
     """Does some work on a config's output folder: errors become one line, all other output goes to a log file.
 
     Args:
         config: The config.
-        work: Takes the folder, `<output>/<name>`, and the terminal; returns an exit code.
+        work: Takes the folder, `<output>/<name>`, and the terminal, and says how it ended.
 
     Returns:
-        That exit code, or the one of the error.
+        That, the facts with `log` and `seconds`, or the exit code of the error.
     """
     started = time.monotonic()
     root = config.output.absolute() / config.name
@@ -73,30 +79,33 @@ def at_terminal(config: Config, work: Callable[[Path, Terminal], int]) -> int:
             f"[bold]{config.name}[/]: artifacts in {escape(str(root))}, log in {escape(str(log_file))}", soft_wrap=True
         )
         try:
-            code = work(root, Terminal(console))
+            outcome = work(root, Terminal(console))
         except (Exception, KeyboardInterrupt) as error:
             logging.getLogger(__name__).exception("the run failed")
-            code = _report_error(error, console, root, log_file)
+            outcome = Outcome(_report_error(error, console, root, log_file))
+        seconds = time.monotonic() - started
         memory = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        console.print(f"{time.monotonic() - started:.0f} s, peak memory {memory / 2**20:.1f} GiB", highlight=False)
-    return code
+        console.print(f"{seconds:.0f} s, peak memory {memory / 2**20:.1f} GiB", highlight=False)
+    if outcome.facts is None:
+        return outcome
+    return Outcome(outcome.exit_code, {**outcome.facts, "log": log_file, "seconds": seconds})
 
 
-def _assist(root: Path, cluster: Cluster, terminal: Terminal) -> int:
+def _assist(root: Path, cluster: Cluster, terminal: Terminal) -> Outcome:
     with listening(terminal):
         terminal.start(f"worker {cluster.index}", silence=0)
         assist(root / "checkpoints", cluster)
     _say(terminal, f"worker {cluster.index}: the training is done; worker 0 goes on with the pipeline")
-    return DONE
+    return Outcome(DONE, {"worker": cluster.index})
 
 
-def _run(config: Config, root: Path, first: str | None, only: str | None, terminal: Terminal) -> int:
+def _run(config: Config, root: Path, first: str | None, only: str | None, terminal: Terminal) -> Outcome:
     with lock(root), listening(terminal):
         dag, metadata = prepare(config, root, terminal)
         return run_nodes(config, root, dag, metadata, terminal, first=first, only=only)
 
 
-def run_nodes(config: Config, root: Path, dag: Pipeline, metadata: Any, terminal: Terminal, **chosen: Any) -> int:
+def run_nodes(config: Config, root: Path, dag: Pipeline, metadata: Any, terminal: Terminal, **chosen: Any) -> Outcome:
     """Runs a DAG, writes the run's page, and says how it went.
 
     Args:
@@ -108,28 +117,60 @@ def run_nodes(config: Config, root: Path, dag: Pipeline, metadata: Any, terminal
         **chosen: Which nodes to run: see `pipeline.local.runner.run_pipeline`.
 
     Returns:
-        The exit code: 0, or 3 for a model that was not blessed.
+        The exit code, 0 or 3 for a model that was not blessed, and the facts: `name`, `run`, `nodes`, `blessed` and
+        `evaluation`, the Evaluator's report (both null where it was not run), `pushed`, the version that serves this
+        model and whether it is new (null where there is none), and `report`, the run's page.
     """
-    from pipeline.local.runner import new_run_id, run_pipeline
+    from pipeline.local.runner import new_run_id, run_pipeline, stock_summary
 
     run_id = new_run_id()
     try:
         results = run_pipeline(dag, metadata, terminal, run_id=run_id, **chosen)
     except Exception as error:
-        _say(terminal, _report(config, root, metadata, run_id, explain(error, root).message, terminal))
+        _say(terminal, _report(config, root, metadata, run_id, explain(error, root).message, terminal)[0])
         raise
-    page = _report(config, root, metadata, run_id, "", terminal)
-    code = DONE
+    said, page = _report(config, root, metadata, run_id, "", terminal)
+    code, evaluation = DONE, None
     if "Evaluator" in results:
-        code = show_report(load_report(results["Evaluator"].outputs["evaluation"].uri), terminal.console)
+        evaluation = load_report(results["Evaluator"].outputs["evaluation"].uri)
+        code = show_report(evaluation, terminal.console)
     if "ServableValidator" in results and not _blessed(results["ServableValidator"].outputs["blessing"]):
         summary = results["ServableValidator"].summary
         _say(terminal, f"[red]not blessed[/] by ServableValidator: {escape(summary)}")
         code = NOT_BLESSED
-    _say(terminal, page)
+    _say(terminal, said)
     if "Pusher" in results:
         _say(terminal, f"[bold]{escape(results['Pusher'].summary)}[/]")
-    return code
+    facts = {
+        "name": config.name,
+        "run": run_id,
+        "nodes": [
+            {
+                "node": node.name,
+                "state": node.state,
+                "seconds": node.seconds,
+                "summary": node.summary or stock_summary(node),
+            }
+            for node in results.values()
+        ],
+        "blessed": code == DONE if evaluation else None,
+        "evaluation": evaluation,
+        "pushed": _pushed(results["Pusher"].outputs["pushed_model"]) if "Pusher" in results else None,
+        "report": page,
+    }
+    return Outcome(code, facts)
+
+
+def _pushed(artifact: Any) -> dict[str, Any] | None:
+    """What the Pusher says of the version that serves the run's model; None if there is none."""
+    about = artifact.custom_properties
+    if "version" not in about:
+        return None
+    return {
+        "version": int(about["version"].string_value),
+        "new": bool(about["pushed"].int_value),
+        "path": about["pushed_destination"].string_value,
+    }
 
 
 def _say(terminal: Terminal, line: str) -> None:
@@ -137,8 +178,10 @@ def _say(terminal: Terminal, line: str) -> None:
         terminal.console.print(line, soft_wrap=True, highlight=False)
 
 
-def _report(config: Config, root: Path, metadata: Any, run_id: str, failure: str, terminal: Terminal) -> str:
-    """Writes the run's page; returns the line that says where it is, or why there is none. A run never fails by it."""
+def _report(
+    config: Config, root: Path, metadata: Any, run_id: str, failure: str, terminal: Terminal
+) -> tuple[str, Path | None]:
+    """Writes the run's page, by which no run fails; says where it is, or why there is none, and returns it too."""
     out = root / "report.html"
     terminal.start("report")
     try:
@@ -147,10 +190,10 @@ def _report(config: Config, root: Path, metadata: Any, run_id: str, failure: str
         written = report_of_run(config, metadata, run_id, failure, out)
     except Exception as error:
         logging.getLogger(__name__).exception("the report failed")
-        return f"[yellow]no report[/]: {escape(explain(error, root).message)}"
+        return f"[yellow]no report[/]: {escape(explain(error, root).message)}", None
     finally:
         terminal.pause()
-    return f"report: {escape(str(out))}" if written else ""
+    return (f"report: {escape(str(out))}", out) if written else ("", None)
 
 
 def prepare(config: Config, root: Path, terminal: Terminal, trained_catalogue: str = "") -> tuple[Pipeline, Any]:

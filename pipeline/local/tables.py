@@ -8,18 +8,16 @@ from rich.table import Table
 
 from components.evaluation_report import CANDIDATE, CHAMPION, COUNT, OVERALL, Report, label
 from pipeline.failures import DONE, NOT_BLESSED
-from pipeline.terminal import MARKS
+from pipeline.terminal import MARKS, print_table
 
 _TABLE_WIDTH = 160
+"""Columns that the tables may take at any terminal, because a figure that is cut off is none."""
 
 
 def show_report(report: Report, console: Console) -> int:
     """Prints what the Evaluator found; returns the exit code, 0 or 3."""
-    width = console.width
-    console.width = max(width, _TABLE_WIDTH)  # where there is no terminal it is 80, which would cut figures off
-    console.print(metric_table(report))
-    console.print(slice_table(report))
-    console.width = width
+    for table in (metric_table(report), slice_table(report)):
+        print_table(console, table, _TABLE_WIDTH)
     for lead in report.leads:
         other = "the champion" if lead.model == CHAMPION else f"{lead.model}, the best baseline"
         low, high = lead.interval

@@ -35,7 +35,7 @@ from pipeline.local.lock import lock
 from pipeline.local.run import at_terminal, prepare
 from pipeline.model.job import Transformed
 from pipeline.model.settings import ModelSettings, TrainerSettings, TrainingSettings
-from pipeline.terminal import Terminal, listening
+from pipeline.terminal import Outcome, Terminal, listening, print_table
 
 OnEpoch = Callable[[Mapping[str, float]], None]
 """Called after each epoch; what it raises ends the training."""
@@ -58,12 +58,17 @@ class _DivergedError(Exception):
     """The loss of a trial is not finite."""
 
 
-def tune(config: Config) -> int:
-    """Runs the pipeline as far as Transform, searches, and says what is best; returns the exit code."""
+def tune(config: Config) -> Outcome:
+    """Runs the pipeline as far as Transform, searches, and says what is best.
+
+    Returns:
+        The exit code, and the facts: `name`, `metric`, `best` (its value of the metric, and the values by key),
+        `overrides`, a file for `recommender run --overrides`, and `trials`, the best first.
+    """
     return at_terminal(config, lambda root, terminal: _tune(config, root, terminal))
 
 
-def _tune(config: Config, root: Path, terminal: Terminal) -> int:
+def _tune(config: Config, root: Path, terminal: Terminal) -> Outcome:
     folder = root / "tuning"
     folder.mkdir(exist_ok=True)
     with lock(root), listening(terminal):
@@ -93,14 +98,21 @@ def _tune(config: Config, root: Path, terminal: Terminal) -> int:
         with remembered_interrupts() as interrupts:
             search(config, study, train, terminal, interrupts)
     write_best(folder / BEST, study, config)
-    terminal.console.print(trial_table(study, config))
+    print_table(terminal.console, trial_table(study, config))
     terminal.console.print(
         f"[bold]{_LABELS[config.training.stop_on]} {study.best_value:.4f}[/] on the validation events. Take it with "
         f"[bold]recommender run --overrides {escape(str(folder / BEST))}[/]",
         soft_wrap=True,
         highlight=False,
     )
-    return DONE
+    facts = {
+        "name": config.name,
+        "metric": config.training.stop_on,
+        "best": {"value": study.best_value, "values": _values(study.best_trial, config)},
+        "overrides": folder / BEST,
+        "trials": [_facts(number, trial, config) for number, trial in _ranked(study, config)],
+    }
+    return Outcome(DONE, facts)
 
 
 def _trainer(inputs: Transformed, settings: TrainerSettings) -> Train:
@@ -286,10 +298,7 @@ def trial_table(study: optuna.Study, config: Config) -> Table:
         table.add_column(name, justify="right")
     table.add_column("values", overflow="fold")
 
-    def rank(row: tuple[int, FrozenTrial]) -> tuple[bool, float]:
-        return row[1].state == TrialState.PRUNED, -row[1].user_attrs.get(_BEST_EPOCH, {}).get(metric, 0.0)
-
-    for number, trial in sorted(enumerate(finished(study), start=1), key=rank):
+    for number, trial in _ranked(study, config):
         best = trial.user_attrs.get(_BEST_EPOCH)
         notes = " (as configured)" * (_CONFIGURED in trial.user_attrs) + " (pruned)" * (
             trial.state == TrialState.PRUNED
@@ -302,6 +311,28 @@ def trial_table(study: optuna.Study, config: Config) -> Table:
             escape(_shown(_values(trial, config))),
         )
     return table
+
+
+def _ranked(study: optuna.Study, config: Config) -> list[tuple[int, FrozenTrial]]:
+    """The trials that came to an end with their numbers: the best first, pruned ones last."""
+
+    def rank(row: tuple[int, FrozenTrial]) -> tuple[bool, float]:
+        best = row[1].user_attrs.get(_BEST_EPOCH, {})
+        return row[1].state == TrialState.PRUNED, -best.get(config.training.stop_on, 0.0)
+
+    return sorted(enumerate(finished(study), start=1), key=rank)
+
+
+def _facts(number: int, trial: FrozenTrial, config: Config) -> dict[str, Any]:
+    """What is known of a trial; `best_epoch` is null if it has none."""
+    return {
+        "trial": number,
+        "values": _values(trial, config),
+        "pruned": trial.state == TrialState.PRUNED,
+        "configured": _CONFIGURED in trial.user_attrs,
+        "best_epoch": trial.user_attrs.get(_BEST_EPOCH),
+        "seconds": trial.duration.total_seconds() if trial.duration else None,
+    }
 
 
 def write_best(path: Path, study: optuna.Study, config: Config) -> None:

@@ -1,7 +1,7 @@
 """Promotion: labels move between versions on all replicas or on none, survive any kill, and leave an audit trail."""
 
 from serving.promotion.comparison import Comparison, Limits, compare
-from serving.promotion.errors import PromotionError, PromotionFailed, WrongPromotion
+from serving.promotion.errors import PromotionError, PromotionFailed, PromotionLocked, WrongPromotion
 from serving.promotion.files import AuditEntry, prune, read_audit
 from serving.promotion.promoter import Promoter
 from serving.promotion.replica import Replica, every_replica
@@ -13,6 +13,7 @@ __all__ = [
     "Promoter",
     "PromotionError",
     "PromotionFailed",
+    "PromotionLocked",
     "Replica",
     "WrongPromotion",
     "compare",

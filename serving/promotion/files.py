@@ -30,7 +30,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from serving import contract
 from serving.contract import CANARY, STABLE
 from serving.files import Held, flush_folder, holding, write_atomically
-from serving.promotion.errors import WrongPromotion
+from serving.promotion.errors import PromotionLocked, WrongPromotion
 
 AUDIT_FILE = "promotions.jsonl"
 _JOURNAL_FILE = ".promotion.journal"
@@ -342,7 +342,8 @@ def lock(base_path: Path, action: str, wait: float = 0.0) -> Iterator[None]:
         wait: seconds to wait for the lock.
 
     Raises:
-        WrongPromotion: another promoter holds it, or the base path can't be written.
+        PromotionLocked: another promoter holds it.
+        WrongPromotion: the base path can't be written.
     """
     since = datetime.datetime.now(datetime.timezone.utc).isoformat(" ", "seconds")
     about = {"pid": os.getpid(), "host": socket.gethostname(), "user": _user(), "since": since, "action": action}
@@ -350,7 +351,7 @@ def lock(base_path: Path, action: str, wait: float = 0.0) -> Iterator[None]:
         try:
             stack.enter_context(holding(base_path / _LOCK_FILE, about, wait))
         except Held as error:
-            raise WrongPromotion(_busy(base_path, error.holder)) from None
+            raise PromotionLocked(_busy(base_path, error.holder)) from None
         except OSError as error:
             raise WrongPromotion(f"{base_path}: can't be written: {error.strerror}") from None
         yield
@@ -360,7 +361,7 @@ def _busy(base_path: Path, holder: Mapping[str, Any]) -> str:
     who = "it has just begun"
     if holder:
         who = f"{holder['action']!r} by {holder['user']}@{holder['host']}, process {holder['pid']}, {holder['since']}"
-    return f"{base_path}: another promotion is under way ({who}); wait for it, or let --wait SECONDS do so"
+    return f"{base_path}: another promotion is under way ({who}); wait for it, or let --lock-timeout SECONDS do so"
 
 
 def _entry(content: dict[str, Any]) -> AuditEntry:

@@ -153,7 +153,7 @@ def test_from_scratch_gives_the_same_model_and_a_second_run_is_kept_out(small: S
         stdout, stderr = first.communicate(timeout=600)
     finally:
         end_group(first)
-    assert second.code == 2
+    assert second.code == 4
     assert "another run is at work here" in second.stdout
     assert f"process {first.pid}" in second.stdout
     assert second.lines == []

@@ -67,7 +67,7 @@ def test_the_page_shows_all_that_there_is():
 
 
 def test_its_config_is_one(tmp_path):
-    kubeflow = load_config(CONFIG, (), cluster_yaml(tmp_path)).kubeflow
+    kubeflow = load_config(CONFIG, (), [cluster_yaml(tmp_path)]).kubeflow
     (secret,) = kubeflow.secrets
     assert kubeflow.env["GOOGLE_APPLICATION_CREDENTIALS"].startswith(f"{secret.mount_path}/")
 

@@ -237,7 +237,7 @@ def test_the_steps_of_the_clients_image_make_a_client(tmp_path):
         "import sys, serving.client; print([m for m in sys.modules if m.startswith(('tensorflow', 'tfx', 'numpy'))])"
     )
     assert run(f"{target}/bin/python", "-c", heavy).stdout == "[]\n"
-    asked = run(f"{target}/bin/recommender", "query", "--target", "127.0.0.1:1", "--model", "shop", "--user", "42")
+    asked = run(f"{target}/bin/recommender", "query", "--target", "127.0.0.1:1", "--name", "shop", "--user", "42")
     assert asked.returncode == 1
     assert "no model server at 127.0.0.1:1" in asked.stderr
     assert run(f"{target}/bin/recommender", "--help").returncode == 0

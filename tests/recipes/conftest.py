@@ -62,7 +62,7 @@ class Recipe:
 
     def ask(self, server: ServerProcess, *arguments: str) -> Ended:
         """Asks the served model by the command line."""
-        options = ("--target", server.grpc_target, "--model", self.name)
+        options = ("--target", server.grpc_target, "--name", self.name)
         return recommender(self.folder, *arguments, *options)
 
 

@@ -60,7 +60,7 @@ def test_what_comes_next_is_learned(recipe: Recipe) -> None:
 
 def test_top_3_of_every_user_as_csv(recipe: Recipe, log: dict[str, set[str]]) -> None:
     arguments = ("batch", "--users", "all", "--k", "3", "--out", "out/top3.csv", "--config", recipe.config)
-    ended = recommender(recipe.folder, *arguments, "--model", str(recipe.version))
+    ended = recommender(recipe.folder, *arguments, "--version", str(recipe.version))
     assert ended.code == 0, ended.text
     with open(recipe.folder / "out" / "top3.csv", encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
@@ -112,7 +112,7 @@ def test_batch_mistakes_are_answered_with_one_line(recipe: Recipe, tmp_path: Pat
         "-k 100000": ("-k", "100000"),
     }
     for words, arguments in wrong.items():
-        options = ("--out", str(tmp_path / "out.csv"), "--config", recipe.config, "--model", model)
+        options = ("--out", str(tmp_path / "out.csv"), "--config", recipe.config, "--version", model)
         ended = recommender(recipe.folder, "batch", *arguments, *options)
         assert (ended.code, words in ended.stderr, "Traceback" in ended.text) == (2, True, False), ended.text
     assert not list(tmp_path.iterdir())

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from components.errors import InputError
+from components.errors import InputError, LockedError
 from pipeline.batch import run
 from pipeline.batch.answers import Wish
 from pipeline.batch.asking import Recommender
@@ -31,6 +31,7 @@ from pipeline.batch.run import Request, batch
 from pipeline.cli.app import app
 from pipeline.config import Config
 from pipeline.local.lock import lock
+from pipeline.terminal import Outcome
 from serving.client import RecommenderClient
 from serving.server.process import ServerProcess
 from tests.components.indexer.test_servable import SETTINGS, make_index, write_towers
@@ -79,7 +80,7 @@ def best(user: str, k: int, history: list[str] = [], exclude: list[str] = []) ->
 
 def test_everybody_whom_the_model_knows(config: Config, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new folder" / "top.csv"
-    assert batch(config, request(out)) == 0
+    assert batch(config, request(out)).exit_code == 0
     assert read(out) == [["user_id", "top1", "top2", "top3"], *([user, *best(user, 3)] for user in contract.USERS)]
     assert list(out.parent.iterdir()) == [out]
     said = capfd.readouterr().out
@@ -88,7 +89,7 @@ def test_everybody_whom_the_model_knows(config: Config, tmp_path: Path, capfd: p
 
 def test_titles_scores_and_the_version(config: Config, tmp_path: Path) -> None:
     out = tmp_path / "top.parquet"
-    assert batch(config, request(out, k=50)) == 0
+    assert batch(config, request(out, k=50)).exit_code == 0
     rows = pq.read_table(str(out)).to_pylist()
     for user in contract.USERS:
         items, scores, source = WORLD.recommend(user, [], [])
@@ -104,7 +105,7 @@ def test_a_folder_of_files(config: Config, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(run, "shard_size", lambda k: 2)
     out = tmp_path / "top"
     for k in (3, 2):  # the second time something is there
-        assert batch(config, Request(Wish(k), output_of(out, "csv"))) == 0
+        assert batch(config, Request(Wish(k), output_of(out, "csv"))).exit_code == 0
         assert sorted(path.name for path in out.iterdir()) == [f"part-{part:05}-of-00003.csv" for part in range(3)]
         assert read(out / "part-00001-of-00003.csv")[1:] == [[user, *best(user, k)] for user in contract.USERS[2:4]]
         assert list(tmp_path.iterdir()) == [out]
@@ -118,9 +119,9 @@ def test_nothing_is_answered_twice(config: Config, tmp_path: Path, monkeypatch: 
 
     with monkeypatch.context() as patched:
         patched.setattr(run, "put_together", killed)
-        assert batch(config, request(tmp_path / "top.csv")) == 1
+        assert batch(config, request(tmp_path / "top.csv")).exit_code == 1
     monkeypatch.setattr("pipeline.batch.shards.answer_shards", killed)
-    assert batch(config, request(tmp_path / "top.csv")) == 0
+    assert batch(config, request(tmp_path / "top.csv")).exit_code == 0
     assert [row[0] for row in read(tmp_path / "top.csv")[1:]] == contract.USERS
     assert [path.name for path in tmp_path.iterdir()] == ["top.csv"]
 
@@ -129,7 +130,7 @@ def test_a_folder_survives_a_kill_while_it_is_replaced(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "top"
-    assert batch(config, Request(Wish(3), output_of(out, "csv"))) == 0
+    assert batch(config, Request(Wish(3), output_of(out, "csv"))).exit_code == 0
     rename = Path.rename
 
     def killed(self: Path, target: Path) -> Path:
@@ -138,7 +139,7 @@ def test_a_folder_survives_a_kill_while_it_is_replaced(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", killed)
-    assert batch(config, Request(Wish(2), output_of(out, "csv"))) == 1
+    assert batch(config, Request(Wish(2), output_of(out, "csv"))).exit_code == 1
     assert not out.exists()
     monkeypatch.undo()
     with pytest.raises(InputError, match="the model refuses"):  # another wish, which comes to nothing
@@ -158,7 +159,7 @@ def test_rows_of_their_own(config: Config, tmp_path: Path) -> None:
     ]
     users.write_text("\n".join(map(json.dumps, rows)))
     out = tmp_path / "top.csv"
-    assert batch(config, request(out, users=str(users), exclude=("item 7",))) == 0
+    assert batch(config, request(out, users=str(users), exclude=("item 7",))).exit_code == 0
     assert read(out)[1:] == [
         [row["user_id"], *best(row["user_id"], 3, row.get("history", []), [*row.get("exclude", []), "item 7"])]
         for row in rows
@@ -224,7 +225,7 @@ def test_a_context_counts(tmp_path: Path) -> None:
     users.write_text("\n".join(map(json.dumps, rows)))
     out = tmp_path / "top.parquet"
     config = config_of(tmp_path / "models")
-    assert batch(config, Request(Wish(1), output_of(out), str(users), {"shift": 3})) == 0
+    assert batch(config, Request(Wish(1), output_of(out), str(users), {"shift": 3})).exit_code == 0
     found = pq.read_table(str(out)).to_pylist()
     signature = tf.saved_model.load(str(path)).signatures["recommend_in_context"]
     for row, user, history, shift in zip(found, ["ann", "ann", "stranger"], [[], [], ["f"]], [3.0, 7.0, 3.0]):
@@ -364,7 +365,7 @@ def test_a_full_disk(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(list(tmp_path.glob(".top.csv.batch/*/parts/*"))) == 1
     calls.clear()
     monkeypatch.setattr(os, "fsync", lambda descriptor: calls.append(descriptor))
-    assert batch(config, request(out)) == 0
+    assert batch(config, request(out)).exit_code == 0
     assert len(calls) == 3  # two parts that were missing, and the whole
     assert [row[0] for row in read(out)[1:]] == contract.USERS
 
@@ -377,9 +378,9 @@ def test_nothing_is_left_of_a_refused_wish(config: Config, tmp_path: Path) -> No
 
 def test_another_run_at_the_same_output(config: Config, tmp_path: Path) -> None:
     (tmp_path / ".top.csv.batch").mkdir()
-    with lock(tmp_path / ".top.csv.batch"), pytest.raises(InputError, match=r"another run .* with another --out"):
+    with lock(tmp_path / ".top.csv.batch"), pytest.raises(LockedError, match=r"another run .* with another --out"):
         batch(config, request(tmp_path / "top.csv"))
-    assert batch(config, request(tmp_path / "top.csv")) == 0
+    assert batch(config, request(tmp_path / "top.csv")).exit_code == 0
 
 
 @pytest.mark.parametrize("k", [0, 1_001])
@@ -445,9 +446,9 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Request, str | None]
     """What the command asks for."""
     made: list[tuple[Request, str | None]] = []
 
-    def note(config: Config, request: Request, model: str | None) -> int:
-        made.append((request, model))
-        return 0
+    def note(config: Config, request: Request, version: str | None) -> Outcome:
+        made.append((request, version))
+        return Outcome()
 
     monkeypatch.setattr(run, "batch", note)
     return made
@@ -456,7 +457,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Request, str | None]
 def test_the_options(folder: Path, requests: list[tuple[Request, str | None]]) -> None:
     arguments = ["batch", "--config", str(folder / "config.yaml"), "--out", str(folder / "top.csv")]
     rules = ["--filter", "brand=x", "--filter", "price<=20", "--boost", "brand=x:0.5", "--diversity", "0.3"]
-    rest = ["--allow", '"a,b",c', "--exclude", "d,e", "--context", "age=30", "--users", "who.txt", "--model", "7"]
+    rest = ["--allow", '"a,b",c', "--exclude", "d,e", "--context", "age=30", "--users", "who.txt", "--version", "7"]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert CliRunner().invoke(app, [*arguments, *rules, *rest, "-k", "5", "--layout", "long"]).exit_code == 0
     assert requests == [

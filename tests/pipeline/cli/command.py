@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -49,9 +50,8 @@ def in_own_process(*arguments: str, path: Path | str = "") -> subprocess.Complet
 
 
 def rows(output: str) -> list[list[str]]:
-    """Cells of the printed table."""
-    lines = [line for line in output.splitlines() if line.startswith("│")]
-    return [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
+    """Cells of the rows of the printed table, which two spaces at least keep apart, and which begin with the rank."""
+    return [re.split("  +", line.strip()) for line in output.splitlines() if re.match(r" *\d", line)]
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from serving.client import ModelNotFound, RecommenderClient
 from serving.promotion import files
 from serving.server.ports import free_port
 from serving.server.process import EMBEDDED, ServerProcess
-from tests.pipeline.cli.command import recommender, rows
+from tests.pipeline.cli.command import recommender
 from tests.serving import tiny_servable
 from tests.serving.fixtures import MODEL, tiny
 
@@ -43,7 +43,7 @@ class World:
     def run(self, *arguments: str, code: int = 0, target: str = "") -> str:
         """Runs a command; returns what it printed, on standard error too where it failed."""
         ended = recommender(
-            *arguments, "--base-path", str(self.base), "--model", MODEL, *self._target(arguments, target)
+            *arguments, "--base-path", str(self.base), "--name", MODEL, *self._target(arguments, target)
         )
         assert ended.returncode == code, ended.stderr
         return ended.stderr if code in (1, 2) else ended.stdout
@@ -52,6 +52,18 @@ class World:
         if arguments[0] == "history" or arguments[:2] == ("canary", "share"):
             return ()
         return "--target", target or self.server.grpc_target
+
+    def listed(self) -> list[list[str]]:
+        """Of each version: number, labels, state on the replica, and whether it is blessed."""
+        return [
+            [
+                str(row["version"]),
+                ",".join(row["labels"]),
+                *(state or "" for state in row["states"].values()),
+                "yes" if row["release"] and row["release"]["blessed"] else "unknown",
+            ]
+            for row in json.loads(self.run("versions", "--json"))["versions"]
+        ]
 
     def answering(self, label: str) -> int:
         """The version that answers by a label, as its scores say."""
@@ -70,7 +82,7 @@ def world(
 
 def test_a_week_of_promotions(world: World) -> None:
     pushed = str(world.pushed)
-    assert [row[:4] for row in rows(world.run("versions"))] == [
+    assert world.listed() == [
         ["1", "", "", "unknown"],
         ["2", "", "", "unknown"],
         [pushed, "", "AVAILABLE", "yes"],
@@ -83,10 +95,10 @@ def test_a_week_of_promotions(world: World) -> None:
 
     world.run("canary", "start", pushed, "--share", "0.05")
     assert (world.answering("stable"), world.answering("canary")) == (2, 3)
-    asked = recommender("query", "--target", world.server.grpc_target, "--model", MODEL, "--label", "stable")
+    asked = recommender("query", "--target", world.server.grpc_target, "--name", MODEL, "--label", "stable")
     assert f"{MODEL} version 2" in asked.stdout
     assert "share 0.2 of the users goes to version" in world.run("canary", "share", "0.2")
-    assert [row[:4] for row in rows(world.run("versions"))] == [
+    assert world.listed() == [
         ["1", "", "AVAILABLE", "unknown"],
         ["2", "stable", "AVAILABLE", "unknown"],
         [pushed, "canary", "AVAILABLE", "yes"],
@@ -108,7 +120,7 @@ def test_a_week_of_promotions(world: World) -> None:
     assert "before: " + pushed in world.run("rollback", "--why", "complaints")
     assert world.answering("stable") == world.answering("canary") == 2
     world.run("retire", pushed)
-    assert [row[0] for row in rows(world.run("versions"))] == ["1", "2"]
+    assert [row[0] for row in world.listed()] == ["1", "2"]
 
     entries = json.loads(world.run("history", "--json"))
     assert [(e["action"], e["label"], e["from_version"], e["to_version"]) for e in entries] == [

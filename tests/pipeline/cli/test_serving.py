@@ -11,7 +11,7 @@ from datetime import datetime
 import pytest
 
 from components.errors import InputError
-from pipeline.cli.serving import parse_context, parse_ids
+from pipeline.cli.parsing import parse_context, parse_ids
 from serving.promotion import Promoter
 from serving.server.ports import free_port
 from serving.server.process import environment
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 def ask(server, command: str, *arguments: str, transport: str = "grpc", cwd=None) -> subprocess.CompletedProcess[str]:
     target = server.grpc_target if transport == "grpc" else server.rest_target
-    options = ("--target", target, "--transport", transport, "--model", MODEL)
+    options = ("--target", target, "--transport", transport, "--name", MODEL)
     return recommender(command, *arguments, *options, cwd=cwd)
 
 
@@ -89,7 +89,7 @@ def test_similar(server, transport):
     ],
 )
 def test_wrong_input_exits_with_2(server, arguments, text):
-    defaults = ("--target", server.grpc_target, "--model", MODEL)
+    defaults = ("--target", server.grpc_target, "--name", MODEL)
     ended = recommender(arguments[0], *defaults, *arguments[1:])
     assert ended.returncode == 2
     assert text in ended.stderr
@@ -99,20 +99,20 @@ def test_wrong_input_exits_with_2(server, arguments, text):
 def test_no_server_exits_with_1():
     target = f"127.0.0.1:{free_port()}"
     for transport in ("grpc", "rest"):
-        ended = recommender("query", "--target", target, "--model", MODEL, "--transport", transport)
+        ended = recommender("query", "--target", target, "--name", MODEL, "--transport", transport)
         assert ended.returncode == 1
         assert ended.stderr.strip() == f"error: no model server at {target}: start one with `recommender serve`"
 
 
 def test_unknown_model_exits_with_1(server):
-    ended = recommender("query", "--target", server.grpc_target, "--model", "nope")
+    ended = recommender("query", "--target", server.grpc_target, "--name", "nope")
     assert ended.returncode == 1
     assert "model 'nope' isn't served" in ended.stderr
 
 
 def test_query_imports_neither_tensorflow_nor_the_config():
     program = (
-        "import sys; sys.argv = ['recommender', 'query', '--target', '127.0.0.1:1', '--model', 'm']\n"
+        "import sys; sys.argv = ['recommender', 'query', '--target', '127.0.0.1:1', '--name', 'm']\n"
         "from pipeline.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
@@ -179,7 +179,7 @@ def test_serve_until_ctrl_c(servable, tmp_path):
     port = free_port()
     process = subprocess.Popen(
         [
-            *(*COMMAND, "serve", "--model", MODEL),
+            *(*COMMAND, "serve", "--name", MODEL),
             *("--base-path", str(tmp_path), "--port", str(port), "--rest-port", "0"),
         ],
         env=environment(),
@@ -193,7 +193,7 @@ def test_serve_until_ctrl_c(servable, tmp_path):
             lines.append(process.stdout.readline())
             assert lines[-1], lines
         assert lines[0].startswith(f"serving {MODEL} version 4 from {tmp_path}")
-        ended = recommender("query", "--user", "ann", "--target", f"127.0.0.1:{port}", "--model", MODEL)
+        ended = recommender("query", "--user", "ann", "--target", f"127.0.0.1:{port}", "--name", MODEL)
         assert ended.returncode == 0
         assert "version 4" in ended.stdout
         process.send_signal(signal.SIGINT)
@@ -211,7 +211,7 @@ def test_serve_what_was_promoted(servable, tmp_path):
     script.write_text('#!/bin/sh\necho "started with $@"\n')
     script.chmod(0o755)
     models = str(tmp_path / "models")
-    arguments = ("serve", "--base-path", models, "--model", MODEL, "--port", "8700", "--rest-port", "8701")
+    arguments = ("serve", "--base-path", models, "--name", MODEL, "--port", "8700", "--rest-port", "8701")
     ended = in_own_process(*arguments, "--", "--enable_batching=true", path=tmp_path)
     assert ended.stdout.splitlines()[1].startswith(f"serving {MODEL} stable version 4 from {models}")
     started = ended.stdout.splitlines()[-1]
@@ -222,7 +222,7 @@ def test_serve_what_was_promoted(servable, tmp_path):
 
 
 def test_serve_without_a_version(tmp_path):
-    ended = recommender("serve", "--base-path", str(tmp_path), "--model", MODEL)
+    ended = recommender("serve", "--base-path", str(tmp_path), "--name", MODEL)
     assert ended.returncode == 2
     assert f"{tmp_path / MODEL}: no version of tiny to serve; make one with `recommender run`" in ended.stderr
 
@@ -237,7 +237,7 @@ def test_serve_prefers_tensorflow_model_server(tmp_path):
         "serve",
         "--base-path",
         str(tmp_path / "models"),
-        "--model",
+        "--name",
         MODEL,
         "--port",
         "8700",

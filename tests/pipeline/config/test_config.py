@@ -83,7 +83,7 @@ def test_a_file_of_overrides_goes_between_the_config_and_set(tmp_path: Path) -> 
     path = config_file(tmp_path, MINIMAL + "model: {dim: 8, dropout: 0.3}\nseed: 1\n")
     other = tmp_path / "best.yaml"
     other.write_text("model: {dim: 16, query_layers: [4, 2]}\ntraining: {epochs: 3}\nseed: 2\n")
-    config = load_config(path, ("seed=3",), other)
+    config = load_config(path, ("seed=3",), (other,))
     assert (config.model.dim, config.model.dropout, config.model.query_layers) == (16, 0.3, (4, 2))
     assert (config.training.epochs, config.seed, config.data.interactions.path) == (3, 3, "log.csv")
 
@@ -102,7 +102,7 @@ def test_a_wrong_file_of_overrides_is_named(tmp_path: Path, text: str | None, wo
     if text is not None:
         (tmp_path / "best.yaml").write_text(text)
     with pytest.raises(InputError, match=words):
-        load_config(config_file(tmp_path, MINIMAL), (), tmp_path / "best.yaml")
+        load_config(config_file(tmp_path, MINIMAL), (), [tmp_path / "best.yaml"])
 
 
 def test_a_missing_file_is_named_with_those_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -235,7 +235,7 @@ def test_two_at_once_both_get_it_and_one_fetches(tiny, site, tmp_path):
 
 def test_an_unwritable_cache_is_the_users_to_mend(tiny, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"cannot write the data set tiny .* Set RECOMMENDER_CACHE"):
+    with pytest.raises(InputError, match=r"cannot write the data set tiny .* Set RECOMMENDER_DATASETS"):
         datasets.fetch("tiny", tmp_path / "file" / "cache")
 
 
@@ -245,9 +245,12 @@ def test_an_unknown_name_lists_the_known():
 
 
 def test_the_cache_folder_follows_the_environment_at_call_time(monkeypatch, tmp_path):
-    monkeypatch.setenv("RECOMMENDER_CACHE", str(tmp_path))
+    monkeypatch.setenv("RECOMMENDER_DATASETS", str(tmp_path))
     assert datasets.cache_root() == tmp_path
     assert datasets.cache_root("/elsewhere") == Path("/elsewhere")
-    monkeypatch.delenv("RECOMMENDER_CACHE")
+    monkeypatch.delenv("RECOMMENDER_DATASETS")
+    monkeypatch.setenv("RECOMMENDER_CACHE", "/formerly")
+    assert datasets.cache_root() == Path("/formerly")
+    monkeypatch.setenv("RECOMMENDER_CACHE", "false")  # the config's key of that name
     monkeypatch.setenv("HOME", "/home/somebody")
     assert datasets.cache_root() == Path("/home/somebody/.cache/recommender")

@@ -33,7 +33,7 @@ def test_movielens_is_really_fetched(tmp_path):
         "import json, sys; from pipeline.data import datasets;"
         "print(json.dumps([str(datasets.fetch('movielens-100k')), datasets.verify('movielens-100k')]))"
     )
-    environ = {**os.environ, "RECOMMENDER_CACHE": str(tmp_path)}
+    environ = {**os.environ, "RECOMMENDER_DATASETS": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environ, stdout=subprocess.PIPE, check=True, text=True, timeout=300
     )

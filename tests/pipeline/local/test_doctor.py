@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from components.errors import InputError
+from pipeline.config import Config
 from pipeline.data import datasets
 from pipeline.local import doctor
 
@@ -38,18 +41,22 @@ def healthy(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "_bytecode", lambda: doctor.Finding("bytecode", doctor.FINE, "all"))
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 50e9}))
-    monkeypatch.setenv("RECOMMENDER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("RECOMMENDER_DATASETS", str(tmp_path / "cache"))
     return installed
 
 
 def examine(tmp_path):
+    config = Config.model_validate(
+        {"name": "shop", "output": tmp_path / "output", "data": {"interactions": {"path": "log.csv"}}}
+    )
+    outcome = doctor.run_doctor(lambda: config)
     text = io.StringIO()
-    code = doctor.run_doctor(Console(file=text, width=250), tmp_path / "output")
-    return code, text.getvalue()
+    outcome.show(Console(file=text, width=80))
+    return outcome.exit_code, text.getvalue()
 
 
 def row(report, name):
-    return next(line for line in report.splitlines() if line.split("│")[0].strip() == name)
+    return next(line for line in report.splitlines() if re.split("  +", line)[0] == name)
 
 
 def test_a_healthy_installation(healthy, tmp_path):
@@ -60,6 +67,23 @@ def test_a_healthy_installation(healthy, tmp_path):
     assert "all 2 modules" in row(report, "imports")
     assert "1 installed, all as locked" in row(report, "other packages")
     assert not (tmp_path / "output").exists()  # looking writes nothing
+
+
+def test_facts_are_the_findings(healthy):
+    outcome = doctor.run_doctor(wrong_config)
+    assert (outcome.exit_code, outcome.facts["broken"]) == (0, [])
+    assert outcome.facts["findings"][0]["name"] == "Python"
+    found = {finding["name"]: finding for finding in outcome.facts["findings"]}
+    assert found["config"] == {
+        "name": "config",
+        "state": "hint",
+        "found": "shop.yaml: the config is wrong: seed: missing",
+        "fix": "mend it, or name another by --config",
+    }
+
+
+def wrong_config():
+    raise InputError("shop.yaml: the config is wrong:\n  seed: missing")
 
 
 def test_a_missing_package_is_broken(healthy, tmp_path):

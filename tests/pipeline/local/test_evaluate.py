@@ -33,9 +33,9 @@ def test_the_newest_version_is_taken_unless_another_is_named(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (None, r"no version; make one with `recommender run`, or name one by --model"),
-        ("11", r"--model 11: neither a version in .* \(there are: none\) nor the directory of a SavedModel"),
-        ("/no/such/place", "--model /no/such/place: neither a version"),
+        (None, r"no version; make one with `recommender run`, or name one by --version"),
+        ("11", r"--version 11: neither a version in .* \(there are: none\) nor the directory of a SavedModel"),
+        ("/no/such/place", "--version /no/such/place: neither a version"),
     ],
 )
 def test_a_model_that_is_not_there(tmp_path: Path, model: str | None, message: str) -> None:
@@ -64,7 +64,7 @@ class World:
             "data": {"interactions": {"path": str(self.root / "log.csv")}},
             "evaluation": {"min_slice_size": 1, "bootstrap_replicates": 10, **evaluation},
         }
-        return evaluate(Config.model_validate(config), model, out)
+        return evaluate(Config.model_validate(config), model, out).exit_code
 
     def nodes(self, said: str) -> dict[str, str]:
         return {line.split()[1]: line.split()[2] for line in said.splitlines() if line[:2] in ("✓ ", "= ")}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import InputError
+from components.errors import LockedError
 from pipeline.local.lock import lock
 
 
@@ -41,7 +41,7 @@ def test_a_killed_run_leaves_no_lock(tmp_path: Path) -> None:
 def test_the_message_says_how_to_run_elsewhere(tmp_path: Path) -> None:
     with (
         lock(tmp_path),
-        pytest.raises(InputError, match=r"since 20.*\); wait for it, or run elsewhere with --out FILE$"),
+        pytest.raises(LockedError, match=r"since 20.*\); wait for it, or run elsewhere with --out FILE$"),
         lock(tmp_path, "--out FILE"),
     ):
         pass

@@ -311,13 +311,13 @@ def test_the_best_file_overrides_the_config(searching: Search, tmp_path: Path) -
     write_best(tmp_path / "best.yaml", study, config)
     path = tmp_path / "shop.yaml"
     path.write_text("name: shop\nmodel: {dim: 8, dropout: 0.3}\ndata: {interactions: {path: log.csv}}\n")
-    loaded = load_config(path, overrides_file=tmp_path / "best.yaml")
+    loaded = load_config(path, overrides=[tmp_path / "best.yaml"])
     values = study.best_trial.params
     assert loaded.model.dim == values["model.dim"]
     assert list(loaded.model.query_layers) == []
     assert loaded.training.learning_rate == values["training.learning_rate"]
     assert loaded.model.dropout == 0.3
-    assert load_config(path, ("model.dim=4",), tmp_path / "best.yaml").model.dim == 4
+    assert load_config(path, ("model.dim=4",), [tmp_path / "best.yaml"]).model.dim == 4
     assert sorted(each.name for each in tmp_path.iterdir()) == ["best.yaml", "shop.yaml"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.promotion import Promoter, WrongPromotion, files, read_audit
+from serving.promotion import Promoter, PromotionLocked, WrongPromotion, files, read_audit
 from tests.serving.fake_replica import publish
 from tests.serving.promotion.world import M, World
 
@@ -41,7 +41,7 @@ def test_a_second_promoter_waits_or_hears_who_is_at_work(world: World) -> None:
     thread = threading.Thread(target=lambda: world.promoter(say=say).promote(1, "stable"))
     thread.start()
     begun.wait(10)
-    with pytest.raises(WrongPromotion, match=rf"'promote m' by .*process {os.getpid()}, 20.*--wait SECONDS"):
+    with pytest.raises(PromotionLocked, match=rf"'promote m' by .*process {os.getpid()}, 20.*--lock-timeout SECONDS"):
         world.promoter().promote(2, "stable")
     go.set()
     world.promoter(wait=10).promote(2, "stable")

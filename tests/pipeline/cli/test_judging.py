@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from components.errors import InputError
-from pipeline.cli.evaluation import _labelled
+from pipeline.cli.judging import labelled
 from serving.promotion import Promoter
 from tests.serving.fake_replica import publish
 
@@ -18,8 +18,8 @@ def test_evaluate_by_label(tmp_path: Path) -> None:
     publish(tmp_path, "m", 1)
     config: Any = SimpleNamespace(name="m", serving=SimpleNamespace(base_path=tmp_path))
     with pytest.raises(InputError, match=r"--label stable: no version has it \(there are: none\)"):
-        _labelled(config, "stable")
+        labelled(config, "stable")
     Promoter(tmp_path, "m", []).promote(1, "stable")
-    assert _labelled(config, "stable") == 1
+    assert labelled(config, "stable") == 1
     with pytest.raises(InputError, match=r"--label beta: .*there are: stable\)"):
-        _labelled(config, "beta")
+        labelled(config, "beta")

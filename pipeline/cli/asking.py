@@ -1,0 +1,241 @@
+"""The commands that ask a model server: `query`, `similar`.
+
+With --target and --name they need neither a config nor anything that the client doesn't.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from components.errors import InputError
+from pipeline.cli.command import NAME_FORMERLY, CommandError, command
+from pipeline.cli.options import ConfigSource, ContextOption, CountOption, RuleOptions, ServerOptions
+from pipeline.cli.parsing import parse_context, parse_ids
+from pipeline.cli.serving import PANEL
+from pipeline.terminal import Outcome, print_table, shown, warn
+from serving.client import (
+    InvalidRequest,
+    Recommendation,
+    RecommendationList,
+    RecommenderClient,
+    RecommenderError,
+    ServerUnavailable,
+)
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+
+_DEFAULT_K = 10
+_EVERY = "dns:///"
+
+
+@dataclass(frozen=True)
+class _Endpoint:
+    """Which model to ask where, and for how many items unless told."""
+
+    targets: Sequence[str]
+    name: str
+    version: Optional[int]
+    label: Optional[str]
+    transport: str
+    default_k: int
+    config: Optional[Config]
+    """None where nothing had to be read from it."""
+
+
+@command(
+    "query",
+    "recommender query --user 42 -k 5",
+    'recommender query --history "50,181,1" --context device=ios',
+    panel=PANEL,
+    formerly=NAME_FORMERLY,
+)
+def query(
+    source: ConfigSource,
+    server: ServerOptions,
+    rules: RuleOptions,
+    user: Annotated[
+        Optional[str],
+        typer.Option("--user", metavar="ID", help="Whom to recommend for; nobody in particular if left out."),
+    ] = None,
+    history: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            "--history",
+            metavar="IDS",
+            help='What they had to do with, newest first, "id1,id2"; an id with a comma in double quotes. Repeatable.',
+        ),
+    ] = None,
+    context: ContextOption = None,
+    k: CountOption = None,
+) -> Outcome:
+    """Ask a running model server for recommendations."""
+    endpoint = _endpoint(source, server)
+    seen, excluded, kept = parse_ids(history or (), "--history"), rules.excluded(), rules.rules()
+    features = parse_context(context or ())
+    _check_context(features, endpoint)
+    with _client(endpoint) as client:
+        answer = client.recommend(user, seen, excluded, endpoint.default_k if k is None else k, features, **kept)
+        facts = {"source": answer.source, **_facts(client, answer.items, answer.version, endpoint)}
+    return Outcome(
+        facts=facts,
+        show=functools.partial(
+            _show, facts, explained=_explain(answer, user, seen, bool(rules.allow or rules.filters))
+        ),
+    )
+
+
+@command(
+    "similar",
+    "recommender similar --item 50 -k 5",
+    panel=PANEL,
+    formerly=NAME_FORMERLY,
+)
+def similar(
+    source: ConfigSource,
+    server: ServerOptions,
+    rules: RuleOptions,
+    item: Annotated[str, typer.Option("--item", metavar="ID", help="The item.")],
+    k: CountOption = None,
+) -> Outcome:
+    """Ask a running model server for items similar to one."""
+    endpoint = _endpoint(source, server)
+    excluded, kept = rules.excluded(), rules.rules()
+    with _client(endpoint) as client:
+        answer = client.similar_items(item, excluded, endpoint.default_k if k is None else k, **kept)
+        if not answer.known:
+            raise InputError(f"item {item!r}: the model {endpoint.name!r} doesn't know it (ids are matched exactly)")
+        (asked,) = client.describe([item])
+        facts = {
+            "item": {"id": item, "title": asked.display},
+            **_facts(client, answer.items, answer.version, endpoint),
+        }
+    explained = f"similar to {item} {asked.display}".rstrip()
+    if not answer.items:
+        explained = "nothing is left: every other item is excluded or ruled out"
+    return Outcome(facts=facts, show=functools.partial(_show, facts, explained=explained))
+
+
+def _endpoint(source: ConfigSource, server: ServerOptions) -> _Endpoint:
+    version, label, transport = server.version, server.label, server.transport
+    if transport not in ("grpc", "rest"):
+        raise InputError(f"--transport {transport}: it is grpc or rest")
+    if version is not None and label is not None:
+        raise InputError("--version and --label exclude each other")
+    # The client asks all addresses that a name stands for, written either way.
+    targets = [target[len(_EVERY) :] if target.startswith(_EVERY) else target for target in server.targets or ()]
+    if targets and source.name and not source.is_given:
+        return _Endpoint(targets, source.name, version, label, transport, _DEFAULT_K, None)
+    config = source.load()
+    serving = config.serving
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(serving.host, serving.host)
+    port = serving.port if transport == "grpc" else serving.rest_port
+    return _Endpoint(targets or [f"{host}:{port}"], config.name, version, label, transport, serving.default_k, config)
+
+
+def _check_context(context: Mapping[str, Any], endpoint: _Endpoint) -> None:
+    """Refuses features that the model doesn't take; a server would ignore them, as a client's newer than the model."""
+    if not context:
+        return
+    if endpoint.config is None:
+        warn("--context: whether the model takes these features can't be told without its config (--config FILE)")
+        return
+    known = _context_features(endpoint.config, endpoint.version, endpoint.label)
+    for name in context:
+        if name not in known:
+            raise InputError(
+                f"--context {name}: the model takes no such feature (it takes: {', '.join(known) or 'none'})"
+            )
+
+
+def _context_features(config: Config, version: Optional[int], label: Optional[str]) -> list[str]:
+    """The features that a model takes: as its version on this machine says, else as the config does."""
+    from components.versions import describe, list_versions, model_dir
+    from pipeline.cli.judging import labelled
+
+    there = {found.number: found.path for found in list_versions(model_dir(config.serving.base_path, config.name))}
+    number = labelled(config, label) if label and there else version or max(there, default=0)
+    if number in there and "context" in (about := describe(there[number])):
+        return sorted(feature["name"] for feature in about["context"])
+    return sorted([*config.query_features(), *(["timestamp"] if config.model.time_features else [])])
+
+
+@contextmanager
+def _client(endpoint: _Endpoint) -> Iterator[RecommenderClient]:
+    """A client whose errors end the command with one line and the right exit code."""
+    try:
+        with RecommenderClient(
+            endpoint.targets,
+            model=endpoint.name,
+            version=endpoint.version,
+            label=endpoint.label,
+            transport=endpoint.transport,
+        ) as client:
+            yield client
+    except InvalidRequest as error:
+        raise InputError(_one_line(str(error))) from None
+    except ServerUnavailable:
+        raise CommandError(
+            f"no model server at {', '.join(endpoint.targets)}: start one with `recommender serve`"
+        ) from None
+    except RecommenderError as error:
+        raise CommandError(_one_line(str(error))) from None
+
+
+def _one_line(message: str) -> str:
+    """What a server says without TensorFlow's own words around it: nodes of the graph, and what an assertion is."""
+    line = message.partition("\n")[0]
+    return re.sub(r"\] \[", " ", re.sub(r"assertion failed: \[(.*?)\]?$", r"\1", line))
+
+
+def _facts(
+    client: RecommenderClient, items: Sequence[Recommendation], version: Optional[int], endpoint: _Endpoint
+) -> dict[str, Any]:
+    """An answer as facts; `version` is the one that answered, or, over REST, which doesn't tell, that would now."""
+    described = client.describe([item.item_id for item in items])
+    return {
+        "name": endpoint.name,
+        "version": client.metadata().version if version is None else version,
+        "items": [
+            {"rank": rank, "id": item.item_id, "title": description.display, "score": item.score}
+            for rank, (item, description) in enumerate(zip(items, described), 1)
+        ],
+    }
+
+
+def _show(facts: Mapping[str, Any], console: Console, explained: str) -> None:
+    if facts["items"]:
+        table = Table(title=f"{escape(facts['name'])} version {facts['version']}", title_justify="left")
+        table.add_column("rank", justify="right")
+        table.add_column("id", overflow="fold")
+        table.add_column("title", overflow="fold")
+        table.add_column("score", justify="right")
+        for item in facts["items"]:
+            table.add_row(str(item["rank"]), shown(item["id"]), shown(item["title"]), f"{item['score']:.4f}")
+        print_table(console, table)
+    console.print(shown(explained), soft_wrap=True)
+
+
+def _explain(answer: RecommendationList, user: Optional[str], history: Sequence[str], ruled: bool) -> str:
+    """Says what the list was made from."""
+    if not answer.items:
+        rest = " or ruled out" if ruled else ""
+        return f"nothing is left to recommend: every item was seen or is excluded{rest}"
+    unknown = f"user {user} is unknown to the model; " if user else ""
+    if answer.source == "user":
+        return f"source: user ({user} is known{', served from the history given' if history else ''})"
+    if answer.source == "history":
+        return f"source: history ({unknown}served from the history given)"
+    if history:
+        unknown += "none of the history's items is known; "
+    return f"source: {answer.source} ({unknown}these are the popular items)"
