@@ -9,23 +9,22 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 import pydantic
-from tensorflow_metadata.proto.v0 import schema_pb2
-from tfx import types
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
 from tfx.dsl.io import fileio
-from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
+from components.artifacts import Artifacts, describe_examples
 from components.catalogue_gen import catalogue
 from components.catalogue_gen.settings import CatalogueSettings
 from components.errors import InputError
 from components.examples.catalogue import CATALOGUE_SPLIT
+from components.examples.reading import read_file
 from components.examples.writing import SHARD_NAME, serialize, write_shard
 from components.progress import progress
 from components.tables import reading
 from components.tables.arrow_bytes import add_counts, from_bytes, to_bytes
-from components.tables.row_report import Report, by_reason, counted, merged, problem
+from components.tables.row_report import Report, by_reason, counted, merged, problem, unreadable
 
 _READ_RECORDS = 16_384
 
@@ -33,12 +32,7 @@ _READ_RECORDS = 16_384
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Executes CatalogueGen."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Reads the catalogue and writes one example an item.
 
         Raises:
@@ -69,10 +63,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             result = json.loads(source.read())
         if result["problem"]:
             raise InputError(result["problem"])
-        payload = example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE  # type: ignore[attr-defined]
-        examples_utils.set_payload_format(examples, payload)
-        examples_utils.set_file_format(examples, "tfrecords_gzip")
-        examples.set_string_custom_property("summary", result["summary"])
+        describe_examples(examples, result["summary"])
 
 
 def inspect(settings_json: str, input_path: str) -> tuple[CatalogueSettings, list[reading.TableFile]]:
@@ -97,15 +88,9 @@ def inspect(settings_json: str, input_path: str) -> tuple[CatalogueSettings, lis
 
 def count_items(path: str) -> bytes:
     """Returns item_id and events of a shard of interactions, as bytes."""
-    import tensorflow as tf
-    from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
-
-    # Only one feature is decoded: the histories are most of the bytes.
-    schema = schema_pb2.Schema(feature=[schema_pb2.Feature(name="item_id", type=schema_pb2.BYTES)])
-    decoder = ExamplesToRecordBatchDecoder(schema.SerializeToString())
     counts = [add_counts([])]
-    for records in tf.data.TFRecordDataset(path, "GZIP").batch(_READ_RECORDS).as_numpy_iterator():
-        items = pc.list_flatten(decoder.DecodeBatch(list(records)).column(0)).cast(pa.large_string()).cast(pa.string())
+    for batch in read_file(path, {"item_id": bytes}, _READ_RECORDS):
+        items = pc.list_flatten(batch.column(0)).cast(pa.large_string()).cast(pa.string())
         distinct = pc.value_counts(items)
         counts.append(to_bytes(pa.table({"item_id": distinct.field(0), "events": distinct.field(1)})))
     return add_counts(counts)
@@ -123,8 +108,7 @@ def read(files: list[reading.TableFile], settings: CatalogueSettings) -> tuple[p
                     rows.append(catalogue.first_values(table) if settings.repeated_ids == "first" else table)
                     reports.append(report)
         except InputError as error:
-            message = str(error) if file.path in str(error) else f"{file.path}: {error}"
-            reports.append(Report(problems=[message]))
+            reports.append(unreadable(file.path, error))
     table = catalogue.joined(rows)
     return catalogue.first_values(table) if settings.repeated_ids == "first" else table, merged(reports)
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from components import object_store, versions
+from components.artifacts import Artifacts
 from components.champion.champion import Version, copy_champion, find_champion
-
-_Artifacts = dict[str, list[types.Artifact]]
 
 
 class Executor(base_executor.BaseExecutor):
     """Copies the champion, if there is one, into the output artifact."""
 
-    def Do(self, input_dict: _Artifacts, output_dict: _Artifacts, exec_properties: dict[str, Any]) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Copies the champion; see `components.champion.component.Champion` for inputs and outputs."""
         candidate = artifact_utils.get_single_instance(input_dict["model"])
         output = artifact_utils.get_single_instance(output_dict["champion"])

@@ -75,17 +75,17 @@ def evaluate(
     _check_queries(interactions, settings)
 
     models = {name: JudgedModel(path, served_depth(path, settings.depth)) for name, path in servables.items()}
-    features = {**dict.fromkeys(_read_slice_features(settings), bytes), **QUERY_FEATURES}
-    for path in servables.values():
-        features.update(context_features(path))
+    features = _query_features(servables, settings)
     # Beam's workers read what is fitted here: beside the output, which they share, unless that is in an object store.
     with tempfile.TemporaryDirectory(dir=output if os.path.isdir(output) else None) as fitted:
         items = _fit(interactions, catalogue, item_features, settings, fitted)
         metrics = _measured(settings, has_features=items.features is not None)
         config = eval_config(settings, metrics, has_champion=CHAMPION in models)
-        share = 1.0
-        if settings.max_queries:
-            share = share_of_users(interactions, QUERY_SPLIT, settings.max_queries)
+        extractors = [
+            answer_extractor(models, fitted, settings),
+            tfma.extractors.SliceKeyExtractor(eval_config=config, materialize=False),
+        ]
+        share = share_of_users(interactions, QUERY_SPLIT, settings.max_queries) if settings.max_queries else 1.0
         progress(f"asking {', '.join([*models, *settings.baselines.names])}")
         with make_pipeline() as pipeline:
             _ = (
@@ -96,17 +96,20 @@ def evaluate(
                 # What tfma.ExtractEvaluateAndWriteResults is made of; that one would want the models to load itself.
                 | "Evaluate"
                 >> tfma.ExtractAndEvaluate(
-                    extractors=[
-                        answer_extractor(models, fitted, settings),
-                        tfma.extractors.SliceKeyExtractor(eval_config=config, materialize=False),
-                    ],
+                    extractors=extractors,
                     evaluators=[tfma.evaluators.MetricsPlotsAndValidationsEvaluator(eval_config=config)],
                 )
                 | "Write" >> tfma.WriteResults(writers=_writers(config, output, interactions, servables))
             )
         release_models()
+    return _report(output, list(metrics), models, settings)
 
-    found = _read_results(output, list(metrics), settings)
+
+def _report(
+    output: str, metrics: Sequence[str], models: Mapping[str, JudgedModel], settings: EvaluatorSettings
+) -> Report:
+    """Makes the report from what TFMA wrote."""
+    found = _read_results(output, metrics, settings)
     failures = validation.tfma_failures(tfma.load_validation_result(output))
     checks = validation.check_thresholds(found.table, found.columns, failures, settings)
     return Report(
@@ -191,6 +194,14 @@ def _measured(settings: EvaluatorSettings, has_features: bool) -> dict[str, tupl
                 "category or categories; remove the threshold, or configure such a feature"
             )
     return metrics
+
+
+def _query_features(servables: Mapping[str, str], settings: EvaluatorSettings) -> reading.Features:
+    """What is read of a query: what slices, statistics and servables need."""
+    features = {**dict.fromkeys(_read_slice_features(settings), bytes), **QUERY_FEATURES}
+    for path in servables.values():
+        features.update(context_features(path))
+    return features
 
 
 def _read_slice_features(settings: EvaluatorSettings) -> list[str]:

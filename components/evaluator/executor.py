@@ -13,17 +13,16 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from components.artifacts import Artifacts
 from components.evaluation_report import CANDIDATE, CHAMPION, Report, save_report
 from components.evaluator.settings import EvaluatorSettings
 from serving import contract
-
-_Artifacts = dict[str, list[types.Artifact]]
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Judges the candidate, and writes the evaluation and the blessing as TFX's own Evaluator does."""
 
-    def Do(self, input_dict: _Artifacts, output_dict: _Artifacts, exec_properties: dict[str, Any]) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Runs the evaluation; see `components.evaluator.component.Evaluator` for inputs and outputs."""
         from components.evaluator import analysis  # TFMA takes seconds to import
 

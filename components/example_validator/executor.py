@@ -3,12 +3,12 @@
 from typing import Any
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
-from tfx import types
 from tfx.components.example_validator import executor
 from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils
 
+from components.artifacts import Artifacts
 from components.errors import InputError
 from components.example_validator.anomalies import describe
 
@@ -16,12 +16,7 @@ from components.example_validator.anomalies import describe
 class Executor(executor.Executor):
     """Executes ExampleValidator."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> Any:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> Any:
         """Writes the anomalies and returns the stock executor's ExecutorOutput.
 
         Raises:

@@ -162,15 +162,28 @@ def padded(table: Columns, name: str, width: int | None = None) -> np.ndarray:
         [N, width] array of bytes, dtype object.
     """
     values, offsets = ragged(table, name)
+    return matrix(values, offsets, int(np.diff(offsets).max(initial=0)) if width is None else width, b"")
+
+
+def matrix(values: np.ndarray, offsets: np.ndarray, width: int, padding: bytes | np.generic) -> np.ndarray:
+    """Returns ragged rows, as `ragged` gives them, side by side, filled up with a value of their own.
+
+    Args:
+        values: [V].
+        offsets: [N + 1] int64.
+        width: columns; a longer row loses its last values.
+        padding: what fills a shorter row.
+
+    Returns:
+        [N, width], of the padding's dtype; object for bytes.
+    """
     lengths = np.diff(offsets)
-    if width is None:
-        width = int(lengths.max(initial=0))
     rows = np.repeat(np.arange(lengths.size), lengths)
     positions = np.arange(values.size) - np.repeat(offsets[:-1], lengths)
     kept = positions < width
-    matrix = np.full((lengths.size, width), b"", dtype=object)
-    matrix[rows[kept], positions[kept]] = values[kept]
-    return matrix
+    filled = np.full((lengths.size, width), padding, dtype=object if isinstance(padding, bytes) else padding.dtype)
+    filled[rows[kept], positions[kept]] = values[kept]
+    return filled
 
 
 def distinct(ids: np.ndarray) -> tuple[list[bytes], np.ndarray]:

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from components.artifacts import Artifacts
 from components.indexer.index import build_index
 from components.indexer.measure import read_queries
 from components.indexer.saving import save_servable
@@ -20,12 +20,7 @@ from components.indexer.settings import IndexerSettings
 class Executor(base_executor.BaseExecutor):
     """Writes the servable."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Embeds the catalogue, gathers histories and popularity, and saves the lot."""
         settings = IndexerSettings.model_validate_json(exec_properties["settings"])
         towers_dir = path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["towers"]))

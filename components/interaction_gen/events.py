@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from components.hashing import hash_text
 from components.interaction_gen.settings import InteractionSettings, Users
-from components.tables.columns import as_numbers, as_text, as_times
+from components.tables.columns import as_numbers, as_text, as_times, mask
 from components.tables.reading import Block, TableFile
 from components.tables.row_report import ROWS_OF_USERS, Report
 from components.tables.rows import (
@@ -52,35 +52,19 @@ def clean(
     check_text(block, verdicts)
     order = place(file, block)
     arrays: dict[str, pa.Array] = {}
-    own = np.ones(size)
+    # Of several reasons against a row the first one counts.
     if columns.event is not None:
-        arrays["event"] = as_text(block.columns[columns.event], columns.event)
-        verdicts.reject(_mask(pc.is_null(arrays["event"])), f"{columns.event} is missing")
-        if settings.event_weights:
-            listed = pc.is_in(arrays["event"], value_set=pa.array(list(settings.event_weights), pa.string()))
-            verdicts.drop(~_mask(listed), "of a type not in event_weights")
+        arrays["event"] = _read_types(block, columns.event, settings, verdicts)
     user = read_ids(block, columns.user_id, verdicts)
     item = read_ids(block, columns.item_id, verdicts)
-    if columns.timestamp is None:
+    if columns.timestamp is not None:
+        time = _read_times(block, columns.timestamp, unit, verdicts)
+    else:
         # The rows of an evaluation file are queries of one moment, after training: none is in another's history.
         time = np.full(size, file_start(file)) if evaluation else order
-    else:
-        time, missing, bad = as_times(block.columns[columns.timestamp], unit, columns.timestamp)
-        verdicts.reject(missing, f"{columns.timestamp} is missing")
-        verdicts.reject(bad, f"{columns.timestamp} is not a time between 1900 and 2200 ({_UNITS[unit]})")
     if columns.rating is not None:
-        rating, missing, bad = as_numbers(block.columns[columns.rating], columns.rating)
-        (verdicts.drop if settings.drop_unrated else verdicts.reject)(missing, f"{columns.rating} is missing")
-        verdicts.reject(bad, f"{columns.rating} is not a number")
-        arrays["rating"] = pa.array(rating.astype(np.float32))
-        if settings.min_rating is not None:
-            verdicts.drop(rating < settings.min_rating, f"rated below min_rating {settings.min_rating:g}")
-    if columns.weight is not None:
-        value, missing, bad = as_numbers(block.columns[columns.weight], columns.weight)
-        verdicts.reject(missing, f"{columns.weight} is missing")
-        verdicts.reject(bad, f"{columns.weight} is not a number")
-        verdicts.drop(value <= 0, f"with a {columns.weight} of 0 or less")
-        own = np.maximum(np.nan_to_num(value), 0)
+        arrays["rating"] = _read_ratings(block, columns.rating, settings, verdicts)
+    own = np.ones(size) if columns.weight is None else _read_weights(block, columns.weight, verdicts)
     arrays = {
         "user_id": user,
         "item_id": item,
@@ -131,6 +115,43 @@ def by_partition(table: pa.Table, partitions: int) -> Iterator[tuple[int, pa.Tab
             yield number, table.take(pa.array(by_part[bounds[number] : bounds[number + 1]]))
 
 
+def _read_types(block: Block, column: str, settings: InteractionSettings, verdicts: Verdicts) -> pa.StringArray:
+    """Returns the types of the events; rows without one are rejected, those of unlisted types dropped."""
+    types = as_text(block.columns[column], column)
+    verdicts.reject(mask(pc.is_null(types)), f"{column} is missing")
+    if settings.event_weights:
+        listed = pc.is_in(types, value_set=pa.array(list(settings.event_weights), pa.string()))
+        verdicts.drop(~mask(listed), "of a type not in event_weights")
+    return types
+
+
+def _read_times(block: Block, column: str, unit: str, verdicts: Verdicts) -> np.ndarray:
+    """Returns int64 [n] microseconds; rows without a time are rejected."""
+    time, missing, bad = as_times(block.columns[column], unit, column)
+    verdicts.reject(missing, f"{column} is missing")
+    verdicts.reject(bad, f"{column} is not a time between 1900 and 2200 ({_UNITS[unit]})")
+    return time
+
+
+def _read_ratings(block: Block, column: str, settings: InteractionSettings, verdicts: Verdicts) -> pa.Array:
+    """Returns the ratings; rows without one are rejected or dropped, those below the least wanted dropped."""
+    rating, missing, bad = as_numbers(block.columns[column], column)
+    (verdicts.drop if settings.drop_unrated else verdicts.reject)(missing, f"{column} is missing")
+    verdicts.reject(bad, f"{column} is not a number")
+    if settings.min_rating is not None:
+        verdicts.drop(rating < settings.min_rating, f"rated below min_rating {settings.min_rating:g}")
+    return pa.array(rating.astype(np.float32))
+
+
+def _read_weights(block: Block, column: str, verdicts: Verdicts) -> np.ndarray:
+    """Returns float64 [n], what the log says of the events' own weights; rows without one are rejected."""
+    value, missing, bad = as_numbers(block.columns[column], column)
+    verdicts.reject(missing, f"{column} is missing")
+    verdicts.reject(bad, f"{column} is not a number")
+    verdicts.drop(value <= 0, f"with a {column} of 0 or less")
+    return np.maximum(np.nan_to_num(value), 0)
+
+
 def _weights(arrays: Mapping[str, pa.Array], settings: InteractionSettings, own: np.ndarray) -> np.ndarray:
     """Returns float32 [n]: the event's `own` weight times that of its type and of the listed rating nearest to its."""
     weight = (np.log1p(own) if settings.weight_transform == "log" else own).astype(np.float32)
@@ -144,10 +165,6 @@ def _weights(arrays: Mapping[str, pa.Array], settings: InteractionSettings, own:
         nearest = np.searchsorted((ratings[1:] + ratings[:-1]) / 2, arrays["rating"].to_numpy(), side="left")
         weight *= weights[nearest]
     return weight
-
-
-def _mask(array: pa.Array) -> np.ndarray:
-    return array.to_numpy(zero_copy_only=False).astype(bool)
 
 
 _UNITS = {

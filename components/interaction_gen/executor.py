@@ -5,13 +5,11 @@ import json
 import os
 from typing import Any
 
-from tfx import types
-from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
 from tfx.dsl.io import fileio
-from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
+from components.artifacts import Artifacts, describe_examples
 from components.errors import InputError
 from components.examples.writing import SHARD_NAME, write_shard
 from components.interaction_gen.log import Log, inspect, parse_settings
@@ -23,12 +21,7 @@ from components.tables.row_report import counted
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Executes InteractionGen."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Reads the log and writes the examples.
 
         Raises:
@@ -54,10 +47,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         check(report, log)
         for folder in folders.values():
             _fill_up(folder, log.partitions, self._get_tmp_dir())
-        payload = example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE  # type: ignore[attr-defined]
-        examples_utils.set_payload_format(examples, payload)
-        examples_utils.set_file_format(examples, "tfrecords_gzip")
-        examples.set_string_custom_property("summary", summary(report))
+        describe_examples(examples, summary(report))
 
 
 def check(report: dict[str, Any], log: Log) -> None:

@@ -13,6 +13,7 @@ from components.interaction_gen import split as splitting
 from components.interaction_gen.events import EVALUATION
 from components.interaction_gen.history import distinct, next_same, past, recent
 from components.interaction_gen.settings import InteractionSettings
+from components.tables.columns import mask
 from components.tables.row_report import Report
 from components.tables.rows import ORDER, row_of
 
@@ -141,14 +142,8 @@ def examples(
         common_items: Items with enough events, or None where every item has.
         report: Where events are counted.
     """
-    table, user, rare = marked.table, marked.user, marked.rare
-    if rare.any():
-        report.dropped[f"of users below min_user_events {settings.min_user_events}"] += int(rare.sum())
-    if common_items is not None:
-        uncommon = marked.counted & ~_mask(pc.is_in(table["item_id"].combine_chunks(), value_set=common_items))
-        report.dropped[f"of items below min_item_events {settings.min_item_events}"] += int(uncommon.sum())
-        rare = rare | uncommon
-    evaluation = marked.evaluation
+    table, user, evaluation = marked.table, marked.user, marked.evaluation
+    rare = _rare(marked, settings, common_items, report)
     if settings.split.method in splitting.WHOLE_LOG:
         table, rare = table.filter(pa.array(~rare)).combine_chunks(), np.zeros(int((~rare).sum()), dtype=bool)
         user = _user_numbers(table)
@@ -184,6 +179,21 @@ def examples(
     return {"train": slices(train_rows, False), "eval": slices(eval_rows, True)}
 
 
+def _rare(
+    marked: Marked, settings: InteractionSettings, common_items: Optional[pa.Array], report: Report
+) -> np.ndarray:
+    """Returns which events the minimum counts leave out, bool [n], and counts them."""
+    rare = marked.rare
+    if rare.any():
+        report.dropped[f"of users below min_user_events {settings.min_user_events}"] += int(rare.sum())
+    if common_items is None:
+        return rare
+    common = mask(pc.is_in(marked.table["item_id"].combine_chunks(), value_set=common_items))
+    uncommon = marked.counted & ~common
+    report.dropped[f"of items below min_item_events {settings.min_item_events}"] += int(uncommon.sum())
+    return rare | uncommon
+
+
 def _evaluation(
     table: pa.Table, user: np.ndarray, settings: InteractionSettings, cut: Optional[splitting.Cut]
 ) -> np.ndarray:
@@ -203,12 +213,8 @@ def _user_numbers(table: pa.Table) -> np.ndarray:
     ids = table["user_id"].combine_chunks()
     if not len(ids):
         return np.empty(0, dtype=np.int64)
-    return np.concatenate([[0], np.cumsum(_mask(pc.not_equal(ids[1:], ids[:-1])))]).astype(np.int64)
+    return np.concatenate([[0], np.cumsum(mask(pc.not_equal(ids[1:], ids[:-1])))]).astype(np.int64)
 
 
 def _numpy(table: pa.Table, name: str) -> np.ndarray:
     return table[name].to_numpy()
-
-
-def _mask(array: pa.Array) -> np.ndarray:
-    return array.to_numpy(zero_copy_only=False).astype(bool)

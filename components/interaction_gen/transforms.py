@@ -24,7 +24,7 @@ from components.interaction_gen.log import Log, user_columns, users_of
 from components.progress import progress
 from components.tables import reading
 from components.tables.arrow_bytes import add_counts, from_bytes, to_bytes
-from components.tables.row_report import Report, as_csv, as_dict, merged, problem
+from components.tables.row_report import Report, as_csv, as_dict, merged, problem, unreadable
 from components.tables.rows import ORDER
 
 SPLITS = ("train", "eval")
@@ -119,8 +119,7 @@ class _Read(beam.DoFn):
                 if len(block.rows):
                     progress(f"{os.path.basename(file.path)}: row {int(block.rows[-1]):,}")
         except InputError as error:
-            message = str(error) if file.path in str(error) else f"{file.path}: {error}"
-            reports.append(Report(problems=[message]))
+            reports.append(unreadable(file.path, error))
         yield beam.pvalue.TaggedOutput("report", merged(reports))
 
 

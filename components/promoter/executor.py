@@ -6,22 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from components import versions
+from components.artifacts import Artifacts
 from components.errors import InputError
 from components.progress import progress
 from serving.promotion import Promoter, WrongPromotion, every_replica, files
-
-_Artifacts = dict[str, list[types.Artifact]]
 
 
 class Executor(base_executor.BaseExecutor):
     """Promotes the pushed version if that is approved."""
 
-    def Do(self, input_dict: _Artifacts, output_dict: _Artifacts, exec_properties: dict[str, Any]) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Promotes; see `components.promoter.component.Promoter` for inputs and outputs.
 
         Raises:

@@ -6,24 +6,22 @@ import datetime
 import json
 from typing import Any
 
-from tfx import types
 from tfx.components.util import model_utils
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components import object_store, versions
+from components.artifacts import Artifacts
 from components.evaluation_report import CANDIDATE, OVERALL, load_report
 from components.progress import progress
 from serving.promotion import prune
-
-_Artifacts = dict[str, list[types.Artifact]]
 
 
 class Executor(base_executor.BaseExecutor):
     """Publishes the model if it is blessed and new."""
 
-    def Do(self, input_dict: _Artifacts, output_dict: _Artifacts, exec_properties: dict[str, Any]) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Publishes; see `components.pusher.component.Pusher` for inputs and outputs."""
         model = artifact_utils.get_single_instance(input_dict["model"])
         pushed_model = artifact_utils.get_single_instance(output_dict["pushed_model"])
@@ -58,7 +56,7 @@ class Executor(base_executor.BaseExecutor):
             pushed_model.set_string_custom_property("version", str(version.number))
             pushed_model.set_string_custom_property("pushed_destination", str(version.path))
 
-    def _about(self, input_dict: _Artifacts, exec_properties: dict[str, Any], fingerprint: str) -> dict[str, Any]:
+    def _about(self, input_dict: Artifacts, exec_properties: dict[str, Any], fingerprint: str) -> dict[str, Any]:
         """What the version says of itself, see `components.versions.release`."""
         artifacts = {name: artifact_utils.get_single_instance(found) for name, found in input_dict.items()}
         report = load_report(artifacts["evaluation"].uri)
@@ -80,7 +78,7 @@ class Executor(base_executor.BaseExecutor):
         }
 
 
-def _refusal(input_dict: _Artifacts) -> str:
+def _refusal(input_dict: Artifacts) -> str:
     """Returns which blessings are missing; empty if none is."""
     refused = []
     if not model_utils.is_model_blessed(artifact_utils.get_single_instance(input_dict["model_blessing"])):

@@ -15,6 +15,8 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import io_utils
 
+from components.artifacts import Artifacts
+
 _FILE_NAME = "schema.pbtxt"
 
 
@@ -29,12 +31,7 @@ class ImportSchemaGenSpec(component_spec.ComponentSpec):
 class Executor(base_executor.BaseExecutor):
     """Writes the schema; its parameter `content` is the schema as text."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Writes the schema as text, where TFX's components look for it."""
         artifact = artifact_utils.get_single_instance(output_dict["schema"])
         schema = text_format.Parse(exec_properties["content"], schema_pb2.Schema())

@@ -14,6 +14,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from components.artifacts import Artifacts
 from components.errors import InputError
 from components.progress import progress
 from components.servable_validator import checks
@@ -61,12 +62,7 @@ class Report:
 class Executor(base_executor.BaseExecutor):
     """Validates the servable, and writes the blessing."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """See `ServableValidator`. A model that fails is not blessed; only a broken environment raises."""
         settings = ServableValidatorSettings.model_validate_json(exec_properties["settings"])
         servable = path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"]))

@@ -66,12 +66,12 @@ def as_numbers(array: pa.Array, name: str) -> tuple[np.ndarray, np.ndarray, np.n
         array = array.cast(pa.string()) if pa.types.is_decimal(array.type) else array.cast(pa.int8())
     if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
         text = array.cast(pa.string())
-        missing = _mask(pc.is_null(text)) | _mask(pc.is_in(pc.utf8_lower(text), value_set=_MISSING_NUMBERS))
+        missing = mask(pc.is_null(text)) | mask(pc.is_in(pc.utf8_lower(text), value_set=_MISSING_NUMBERS))
         numbers, bad = _parsed(text, ~missing, pa.float64(), _NUMBER)
         values = numbers.to_numpy(zero_copy_only=False)
     else:
         values = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        missing = _mask(pc.is_null(array)) | np.isnan(values)
+        missing = mask(pc.is_null(array)) | np.isnan(values)
         bad = np.zeros(len(values), dtype=bool)
     infinite = np.isinf(values)
     return np.where(infinite, np.nan, values), missing, bad | infinite
@@ -95,12 +95,12 @@ def as_times(array: pa.Array, unit: str, name: str) -> tuple[np.ndarray, np.ndar
     if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):
         zone = getattr(array.type, "tz", None)
         times = array.cast(pa.timestamp("us", zone), safe=False).cast(pa.int64())
-        missing = _mask(pc.is_null(times))
+        missing = mask(pc.is_null(times))
         bad = np.zeros(len(array), dtype=bool)
         micros = pc.fill_null(times, 0).to_numpy(zero_copy_only=False)
     elif unit == "iso":
         text = as_text(array, name)
-        missing = _mask(pc.is_null(text))
+        missing = mask(pc.is_null(text))
         micros, bad = _parsed_iso(text, ~missing)
     else:
         micros, missing, bad = _numeric_times(array, unit, name)
@@ -139,7 +139,7 @@ def as_lists(array: pa.Array, separator: str, name: str) -> pa.ListArray:
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False).astype(np.int64)
     values = as_text(pc.list_flatten(lists), name)
     values = pc.utf8_trim_whitespace(values)
-    kept = _mask(pc.fill_null(pc.greater(pc.binary_length(values), 0), False))
+    kept = mask(pc.greater(pc.binary_length(values), 0))
     row = np.repeat(np.arange(len(lengths)), lengths)[kept]
     offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(lengths)))]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), values.filter(pa.array(kept)))
@@ -156,19 +156,20 @@ def _literal_list(text: str, separator: str) -> list[str]:
     return text.split(separator)
 
 
+def mask(array: pa.BooleanArray) -> np.ndarray:
+    """Returns the values, bool [n]; null counts as False."""
+    return pc.fill_null(array, False).to_numpy(zero_copy_only=False)
+
+
 def not_utf8(array: pa.Array) -> np.ndarray:
     """Returns where a value of `array` (or one in a list of it) had bytes that are not UTF-8; bool [n]."""
     if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        return _mask(pc.fill_null(pc.match_substring(array, NOT_UTF8), False))
+        return mask(pc.match_substring(array, NOT_UTF8))
     if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
         bad = np.zeros(len(array), dtype=bool)
         bad[pc.list_parent_indices(array).to_numpy(zero_copy_only=False)[not_utf8(pc.list_flatten(array))]] = True
         return bad
     return np.zeros(len(array), dtype=bool)
-
-
-def _mask(array: pa.Array) -> np.ndarray:
-    return array.to_numpy(zero_copy_only=False).astype(bool)
 
 
 def _scalars(array: pa.Array, name: str) -> pa.Array:
@@ -205,10 +206,10 @@ def _parsed(text: pa.Array, wanted: np.ndarray, kind: pa.DataType, pattern: str)
     except pa.ArrowInvalid:
         pass
     usable = pc.utf8_trim_whitespace(usable)
-    good = _mask(pc.fill_null(pc.match_substring_regex(usable, pattern), False))
+    good = mask(pc.match_substring_regex(usable, pattern))
     usable = pc.if_else(pa.array(good), pc.utf8_ltrim(usable, "+"), pa.scalar(None, pa.string()))
     parsed = _cast_each(usable, kind)
-    return parsed, wanted & _mask(pc.is_null(parsed))
+    return parsed, wanted & mask(pc.is_null(parsed))
 
 
 def _cast_each(text: pa.Array, kind: pa.DataType) -> pa.Array:
@@ -224,7 +225,7 @@ def _cast_each(text: pa.Array, kind: pa.DataType) -> pa.Array:
 
 def _parsed_iso(text: pa.Array, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     text = pc.replace_substring_regex(pc.utf8_trim_whitespace(text), r"(\.\d{6})\d+", r"\1")
-    zoned = wanted & _mask(pc.fill_null(pc.match_substring_regex(text, _ZONED), False))
+    zoned = wanted & mask(pc.match_substring_regex(text, _ZONED))
     here, bad_here = _parsed(text, wanted & ~zoned, pa.timestamp("us"), _ISO)
     there, bad_there = _parsed(text, zoned, pa.timestamp("us", "UTC"), _ISO)
     micros = pc.coalesce(here.cast(pa.int64()), there.cast(pa.int64()), pa.scalar(0, pa.int64()))
@@ -235,7 +236,7 @@ def _numeric_times(array: pa.Array, unit: str, name: str) -> tuple[np.ndarray, n
     try:
         # Integers first: nanoseconds don't fit into a float.
         whole = pc.fill_null(array.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
-        missing = _mask(pc.is_null(array))
+        missing = mask(pc.is_null(array))
         values, bad = whole, np.zeros(len(array), dtype=bool)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         values, missing, bad = as_numbers(array, name)

@@ -59,6 +59,11 @@ class Report:
         return sum(self.rejected.values()) / rows if rows else 0.0
 
 
+def unreadable(path: str, error: Exception) -> Report:
+    """Returns the report on a file that can't be read; its message names the file."""
+    return Report(problems=[str(error) if path in str(error) else f"{path}: {error}"])
+
+
 def merged(reports: Iterable[Report]) -> Report:
     """Adds up reports; the order doesn't matter."""
     total = Report()

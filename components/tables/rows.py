@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.tables.columns import as_lists, as_numbers, as_text, not_utf8
+from components.tables.columns import as_lists, as_numbers, as_text, mask, not_utf8
 from components.tables.features import Feature, column_of
 from components.tables.reading import Block, TableFile
 from components.tables.row_report import Report
@@ -83,9 +83,9 @@ def check_text(block: Block, verdicts: Verdicts) -> None:
 def read_ids(block: Block, column: str, verdicts: Verdicts) -> pa.StringArray:
     """Returns a column of ids; rows without one, or with a line break in it, are rejected."""
     ids = as_text(block.columns[column], column)
-    verdicts.reject(_mask(pc.is_null(ids)), f"{column} is missing")
+    verdicts.reject(mask(pc.is_null(ids)), f"{column} is missing")
     broken = pc.or_(pc.match_substring(ids, "\n"), pc.match_substring(ids, "\r"))
-    verdicts.reject(_mask(pc.fill_null(broken, False)), f"{column} has a line break")
+    verdicts.reject(mask(broken), f"{column} has a line break")
     return ids
 
 
@@ -108,7 +108,3 @@ def file_start(file: TableFile) -> np.int64:
 def row_of(order: int) -> int:
     """Returns the row number in an #order."""
     return order & ((1 << _FILE_BITS) - 1)
-
-
-def _mask(array: pa.Array) -> np.ndarray:
-    return array.to_numpy(zero_copy_only=False).astype(bool)

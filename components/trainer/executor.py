@@ -6,11 +6,11 @@ import json
 import os
 from typing import Any
 
-from tfx import types
 from tfx.components.trainer import fn_args_utils
 from tfx.components.trainer.executor import GenericExecutor
 from tfx.types import artifact_utils, standard_component_specs
 
+from components.artifacts import Artifacts
 from components.errors import InputError
 from components.trainer.report import TRAINING_REPORT
 
@@ -19,10 +19,7 @@ class Executor(GenericExecutor):
     """Calls `run_fn` with `FnArgs` that also have `examples`, `catalogue` and `catalogue_graph`, URIs all three."""
 
     def _GetFnArgs(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> fn_args_utils.FnArgs:
         fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)
         for name in ("examples", "catalogue", "catalogue_graph"):
@@ -34,12 +31,7 @@ class Executor(GenericExecutor):
             fn_args.custom_config["training"]["epochs"] = epochs
         return fn_args
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Trains, and notes the report's summary on the model."""
         super().Do(input_dict, output_dict, exec_properties)
         run = artifact_utils.get_single_uri(output_dict[standard_component_specs.MODEL_RUN_KEY])

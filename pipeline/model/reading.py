@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from components.errors import InputError
-from components.examples.reading import Columns, ragged, read_batches, scalars
+from components.examples.reading import Columns, matrix, ragged, read_batches, scalars
 from components.progress import progress
 from pipeline.model.preprocessing import PADDING, QUERY_PREFIX
 from pipeline.model.towers import SideFeature
@@ -312,11 +312,4 @@ def with_other_items(events: Events, known: Events) -> Events:
 
 def pad(values: np.ndarray, offsets: np.ndarray, width: int | None = None) -> np.ndarray:
     """Ragged int rows to [N, width] int32, padded with 0; by default as wide as the longest row, at least 1."""
-    lengths = np.diff(offsets)
-    width = width or max(1, int(lengths.max(initial=0)))
-    matrix = np.full((len(lengths), width), PADDING, np.int32)
-    row = np.repeat(np.arange(len(lengths)), lengths)
-    place = np.arange(len(values)) - np.repeat(offsets[:-1], lengths)
-    kept = place < width
-    matrix[row[kept], place[kept]] = values[kept]
-    return matrix
+    return matrix(values, offsets, width or max(1, int(np.diff(offsets).max(initial=0))), np.int32(PADDING))
