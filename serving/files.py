@@ -79,9 +79,12 @@ def holding(path: Union[str, os.PathLike[str]], about: Mapping[str, Any], wait: 
         Held: somebody else has it, another process or another thread of this one.
         OSError: the file can't be written, or the file system has no locks.
     """
-    said = json.dumps(dict(about)).encode()
+
+    def sign(descriptor: int) -> None:
+        os.write(descriptor, json.dumps(dict(about)).encode())
+
     # What is written on acquiring stays readable: one that waits does not truncate it.
-    lock = FileLock(path, on_acquired=lambda descriptor: os.write(descriptor, said))
+    lock = FileLock(path, on_acquired=sign)
     try:
         lock.acquire(timeout=wait, poll_interval=_POLL_SECONDS)
     except Timeout:
