@@ -14,13 +14,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from components.errors import InputError
-from pipeline.config import load_config
+from pipeline.config import Config, load_config
 
 _K = 10
 _BATCH = 512
@@ -40,17 +40,22 @@ class Queries(NamedTuple):
     """[Q] float; those of one event add up to 1."""
 
 
-def main() -> None:
-    """Prints the table in Markdown."""
+def read_config() -> Config:
+    """The config that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", help="the recipe")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, as in the run")
     arguments = parser.parse_args()
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     try:
-        config = load_config(arguments.config, tuple(arguments.set))
+        return load_config(arguments.config, tuple(arguments.set))
     except InputError as error:
         sys.exit(f"error: {error}")
+
+
+def main() -> None:
+    """Prints the table in Markdown."""
+    config = read_config()
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf
     from tfx.utils import path_utils
 
@@ -103,13 +108,18 @@ def main() -> None:
         return lists
 
     print(f"{queries.weight.sum():,.0f} events, {len(item_ids):,} items\n")
-    print("| | hit@10 | NDCG@10 | average popularity | coverage |\n| --- | ---: | ---: | ---: | ---: |")
     sides = {
         f"`similar_items` ({config.serving.similar.method})": served,
         "cosine of embeddings": cosine,
         "item-kNN": baseline("item_knn"),
         "popularity": baseline("popularity"),
     }
+    print_table(sides, queries, counts)
+
+
+def print_table(sides: Mapping[str, Lists], queries: Queries, counts: np.ndarray) -> None:
+    """Prints a row for each way to answer; counts [N] are the items' training events."""
+    print("| | hit@10 | NDCG@10 | average popularity | coverage |\n| --- | ---: | ---: | ---: | ---: |")
     for name, lists in sides.items():
         hit, ndcg, popularity, coverage = measure(lists, queries, counts)
         print(f"| {name} | {hit:.4f} | {ndcg:.4f} | {popularity:.0f} | {coverage:.3f} |", flush=True)

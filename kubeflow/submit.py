@@ -32,6 +32,7 @@ from kfp import client as kfp_client
 from kfp.client import set_volume_credentials
 
 from components.errors import InputError
+from kubeflow.kfp_private import health
 from pipeline.config import Config
 
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
@@ -304,12 +305,10 @@ class _Client(kfp_client.Client):
 
     def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
         """Asks whether the API has users; kfp itself would ask for half a minute and then hide the reason."""
-        api = self._healthz_api
-        # Newer releases of kfp-server-api name it after its service.
-        health = (getattr(api, "healthz_service_get_healthz", None) or api.get_healthz)()
-        if health.multi_user:
+        found = health(self)
+        if found.multi_user:
             raise InputError("kubeflow.namespace: missing; this Kubeflow Pipelines has users: name your namespace")
-        return health
+        return found
 
 
 def _service_account() -> Optional[set_volume_credentials.ServiceAccountTokenVolumeCredentials]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 import tf_keras as keras
 
+from pipeline.model.keras_private import moments
 from pipeline.model.settings import TrainingSettings
 
 
@@ -22,8 +23,7 @@ class LazyAdam(keras.optimizers.Adam):
             return
         rows, values = gradient.indices, gradient.values
         step = tf.cast(self.iterations + 1, variable.dtype)
-        position = self._index_dict[self._var_key(variable)]
-        mean, square = self._momentums[position], self._velocities[position]
+        mean, square = moments(self, variable)
         new_mean = self.beta_1 * tf.gather(mean, rows) + (1 - self.beta_1) * values
         new_square = self.beta_2 * tf.gather(square, rows) + (1 - self.beta_2) * values**2
         mean.scatter_update(tf.IndexedSlices(new_mean, rows))

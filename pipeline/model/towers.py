@@ -18,6 +18,7 @@ import tensorflow_recommenders as tfrs
 import tf_keras as keras
 
 from pipeline.model import losses
+from pipeline.model.keras_private import forget
 from pipeline.model.preprocessing import FIRST, QUERY_PREFIX, UNKNOWN
 from pipeline.model.settings import ModelSettings, TrainingSettings
 from pipeline.model.workers.distributed import Share, add_up, without_repeats
@@ -299,8 +300,7 @@ class QueryTower(keras.layers.Layer):
         items = self.history_table().numpy()
         users = None if self._users is None else self._users.embeddings.numpy()
         for name in ("_items", "_users"):
-            setattr(self, name, None)
-            self._delete_tracking(name)  # Keras goes on tracking what was set, and it would be saved
+            forget(self, name)
         return items, users
 
     def _pool(self, items: tf.Tensor | None, known: tf.Tensor, noise: Noise | None) -> tf.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +124,7 @@ def ask(findings: Findings, models: Sequence[Path]) -> Samples | None:
     similar = [servable.similar_items(np.array(asked, object))[:, :SIMILAR] for servable in servables]
 
     histories = reading.padded(shown, "history")
-    followed, kinds = reading.scalars(shown, "item_id"), reading.scalars(shown, "user_type", b"")
-    wanted = {*histories[:, :SHOWN].ravel(), *followed, *asked}
+    wanted = {*histories[:, :SHOWN].ravel(), *reading.scalars(shown, "item_id"), *asked}
     for part in (*(answer["item_ids"] for answer in answers), *similar):
         wanted.update(part.ravel())
     items = read_items(catalogue, wanted - {b""}, _feature_types(findings))
@@ -133,7 +132,32 @@ def ask(findings: Findings, models: Sequence[Path]) -> Samples | None:
     def listed(ids: Iterable[bytes]) -> tuple[Item, ...]:
         return tuple(items.get(item) or Item(_text(item), "") for item in ids if item)
 
-    users = tuple(
+    some = queries.take(np.linspace(0, queries.num_rows - 1, min(QUERIES, queries.num_rows)).astype(int))
+    recommended = []
+    for servable in servables:
+        requests = (some.slice(start, _REQUEST) for start in range(0, some.num_rows, _REQUEST))
+        recommended.append(np.concatenate([servable.answer(batch) for batch in requests]))
+    return Samples(
+        _user_samples(shown, histories, answers, listed),
+        tuple(
+            ItemSample(listed([item])[0], counts[item], tuple(listed(part[row]) for part in similar))
+            for row, item in enumerate(asked)
+        ),
+        some.num_rows,
+        _shares(findings, reading.scalars(some, "item_id"), recommended),
+        overlap_of(*recommended[:2]) if len(recommended) > 1 else None,
+    )
+
+
+def _user_samples(
+    shown: reading.Columns,
+    histories: np.ndarray,
+    answers: Sequence[Mapping[str, np.ndarray]],
+    listed: Callable[[Iterable[bytes]], tuple[Item, ...]],
+) -> tuple[UserSample, ...]:
+    """What the users of some queries had, took next and are recommended; `listed` knows what ids are called."""
+    followed, kinds = reading.scalars(shown, "item_id"), reading.scalars(shown, "user_type", b"")
+    return tuple(
         UserSample(
             id=_text(user),
             known=kinds[row] == b"known",
@@ -145,28 +169,17 @@ def ask(findings: Findings, models: Sequence[Path]) -> Samples | None:
         )
         for row, user in enumerate(reading.scalars(shown, "user_id"))
     )
-    some = queries.take(np.linspace(0, queries.num_rows - 1, min(QUERIES, queries.num_rows)).astype(int))
+
+
+def _shares(findings: Findings, followed: np.ndarray, recommended: Sequence[np.ndarray]) -> dict[str, Sequence[float]]:
+    """`Samples.bands`, from the items [Q] that followed and what each model recommended, [Q, K]."""
     bands = Bands(findings.item_ids)
-    shares: dict[str, Sequence[float]] = {
+    return {
         CATALOGUE: bands.catalogue(int(findings.manifest["num_items"])),
         EVENTS: bands.shares(findings.item_ids, findings.item_counts),
-        TAKEN: bands.shares(reading.scalars(some, "item_id")),
+        TAKEN: bands.shares(followed),
+        **{f"{MODEL}{number}": bands.shares(answers.ravel()) for number, answers in enumerate(recommended)},
     }
-    recommended = []
-    for number, servable in enumerate(servables):
-        requests = (some.slice(start, _REQUEST) for start in range(0, some.num_rows, _REQUEST))
-        recommended.append(np.concatenate([servable.answer(batch) for batch in requests]))
-        shares[f"{MODEL}{number}"] = bands.shares(recommended[-1].ravel())
-    return Samples(
-        users,
-        tuple(
-            ItemSample(listed([item])[0], counts[item], tuple(listed(part[row]) for part in similar))
-            for row, item in enumerate(asked)
-        ),
-        some.num_rows,
-        shares,
-        overlap_of(*recommended[:2]) if len(recommended) > 1 else None,
-    )
 
 
 def overlap_of(first: np.ndarray, second: np.ndarray) -> float:

@@ -147,7 +147,6 @@ def _import_servers() -> None:
     with _stderr_held_back():
         import tensorflow as tf
 
-        import serving.server.grpc_service
         import serving.server.rest  # noqa: F401
 
     tf.get_logger().setLevel(logging.ERROR)
