@@ -20,6 +20,7 @@ from components.errors import InputError
 from kubeflow.artifacts import Json, local_path, path_of, single, to_kfp, to_tfx
 from kubeflow.entrypoint import log, parse
 from pipeline.failures import DONE, FAILED, WRONG_INPUT, explain
+from serving.files import write_atomically
 
 if TYPE_CHECKING:
     from tfx.types import Artifact
@@ -139,9 +140,7 @@ def main(arguments: list[str]) -> int:
         output = run(component, executor_input, options.beam_args, options.node)
         path = local_path(executor_input["outputs"]["outputFile"])
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(f"{path}.part", "w", encoding="utf-8") as file:
-            json.dump(output, file, sort_keys=True)
-        os.replace(f"{path}.part", path)
+        write_atomically(path, json.dumps(output, sort_keys=True))
     except BaseException as error:
         failure = explain(error)
         logging.log(logging.ERROR, "%s", failure.message, exc_info=None if failure.expected else error)

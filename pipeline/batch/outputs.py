@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, Optional, get_args
+from typing import IO, Literal, Optional, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from components.errors import InputError
 from components.examples import writing
 from pipeline.batch.answers import Answers, Items
+from serving.files import replacing
 
 Format = Literal["csv", "parquet", "tfrecord"]
 Layout = Literal["wide", "long"]
@@ -155,21 +156,14 @@ def examples(answers: Answers, items: Items, version: str) -> list[bytes]:
 
 def write_part(path: Path, output: Output, answers: Answers, items: Items, version: str) -> None:
     """Writes a shard's answers to a file that appears whole or not at all, and is on the disk by then."""
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    wide = output.layout == "wide"
+    with replacing(path, "wb") as file:
         if output.format == "tfrecord":
-            _write_records(new, examples(answers, items, version))
+            _write_records(file.name, examples(answers, items, version))
         elif output.format == "parquet":
-            wide = output.layout == "wide"
-            pq.write_table(wide_table(answers, items) if wide else long_table(answers, items, version), str(new))
+            pq.write_table(wide_table(answers, items) if wide else long_table(answers, items, version), file)
         else:
-            with open(new, "wb") as file:
-                lines = wide_lines(answers, items) if output.layout == "wide" else long_lines(answers, items, version)
-                write_lines(file, lines)
-        _flush(new)
-        os.replace(new, path)
-    finally:
-        new.unlink(missing_ok=True)
+            write_lines(file, wide_lines(answers, items) if wide else long_lines(answers, items, version))
 
 
 def put_together(parts: Sequence[Path], output: Output, path: Path) -> None:
@@ -209,7 +203,7 @@ def long_lines(answers: Answers, items: Items, version: str) -> Iterator[pa.Arra
     yield pc.binary_join_element_wise(*(_texts(column.combine_chunks()) for column in table.columns), _text(","))
 
 
-def write_lines(file: BinaryIO, lines: Iterable[pa.Array]) -> None:
+def write_lines(file: IO[bytes], lines: Iterable[pa.Array]) -> None:
     """Writes arrays of lines (large_string, without null), a line feed after each."""
     for some in lines:
         ended = pc.binary_join_element_wise(some, _text(""), _text("\n"))
@@ -239,11 +233,11 @@ def _text(text: str) -> pa.Scalar:
     return pa.scalar(text, pa.large_string())
 
 
-def _write_records(path: Path, serialized: list[bytes]) -> None:
+def _write_records(path: str, serialized: list[bytes]) -> None:
     import tensorflow as tf  # seconds; the rest is used without it
 
     try:
-        with tf.io.TFRecordWriter(str(path)) as writer:
+        with tf.io.TFRecordWriter(path) as writer:
             for record in serialized:
                 writer.write(record)
     except tf.errors.OpError as error:

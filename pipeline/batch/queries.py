@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -21,6 +20,7 @@ from components.errors import InputError
 from components.examples import context as request_context
 from components.examples.reading import Features
 from serving import contract
+from serving.files import replacing
 
 ALL = "all"
 """As the users: everybody whom the model knows."""
@@ -82,16 +82,11 @@ def write_queries(users: str, model: Path, features: Features, context: Mapping[
     common = serialized_context(context, features, "--context")
     read = _rows if file.suffix.lower() in _JSON_LINES else _ids
     batches = (_batch(rows) for rows in _chunks(read(file, features, common)))
-    new = path.with_name(f"{path.name}.{os.getpid()}")
     count = 0
-    try:
-        with open(new, "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
-                count += batch.num_rows
-        os.replace(new, path)
-    finally:
-        new.unlink(missing_ok=True)
+    with replacing(path, "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            count += batch.num_rows
     if not count:
         path.unlink()
         if users == ALL:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import tarfile
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from components.errors import InputError
 from components.versions import check_writable, describe, model_dir
 from pipeline.config import Config
 from pipeline.local.evaluate import find_model
+from serving.files import replacing
 
 
 def archive(config: Config, out: Path, version: str | None = None) -> int:
@@ -45,18 +45,13 @@ def pack(directory: Path, name: str, out: Path) -> None:
 
     The same files give the same bytes on any machine: no times, owners or file modes of here are in it.
     """
-    new = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        with (
-            open(new, "wb") as file,
-            gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as zipped,
-            tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
-        ):
-            for source in sorted(found for found in directory.rglob("*") if found.is_file()):
-                entry = tarfile.TarInfo(f"{name}/{source.relative_to(directory).as_posix()}")
-                entry.size = source.stat().st_size
-                with open(source, "rb") as content:
-                    tar.addfile(entry, content)
-        os.replace(new, out)
-    finally:
-        new.unlink(missing_ok=True)
+    with (
+        replacing(out, "wb") as file,
+        gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for source in sorted(found for found in directory.rglob("*") if found.is_file()):
+            entry = tarfile.TarInfo(f"{name}/{source.relative_to(directory).as_posix()}")
+            entry.size = source.stat().st_size
+            with open(source, "rb") as content:
+                tar.addfile(entry, content)

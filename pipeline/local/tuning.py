@@ -36,6 +36,7 @@ from pipeline.local.run import at_terminal, prepare
 from pipeline.model.job import Transformed
 from pipeline.model.settings import ModelSettings, TrainerSettings, TrainingSettings
 from pipeline.terminal import Outcome, Terminal, listening, print_table
+from serving.files import write_atomically
 
 OnEpoch = Callable[[Mapping[str, float]], None]
 """Called after each epoch; what it raises ends the training."""
@@ -342,9 +343,7 @@ def write_best(path: Path, study: optuna.Study, config: Config) -> None:
         f"{_LABELS[config.training.stop_on]} {study.best_value:.4f} on the validation events.\n"
         "# For recommender run --overrides.\n"
     )
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(head + yaml.safe_dump(_nested(_values(study.best_trial, config))), encoding="utf-8")
-    partial.replace(path)
+    write_atomically(path, head + yaml.safe_dump(_nested(_values(study.best_trial, config))))
 
 
 def _as_configured(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:

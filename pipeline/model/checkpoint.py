@@ -12,6 +12,7 @@ import numpy as np
 import tf_keras as keras
 
 from components.progress import progress
+from serving.files import replacing
 
 State = tuple[list[np.ndarray], list[np.ndarray]]
 """A model's weights and its optimizer's variables."""
@@ -78,10 +79,8 @@ class Checkpoint:
         for name, values in {"weight": weights, "optimizer": variables, **others}.items():
             arrays |= {f"{name}_{number:04d}": value for number, value in enumerate(values)}
         os.makedirs(self._directory, exist_ok=True)
-        temporary = os.path.join(self._directory, f"{_FILE}.{os.getpid()}")
-        with open(temporary, "wb") as file:
+        with replacing(os.path.join(self._directory, _FILE), "wb") as file:
             np.savez(file, **arrays)
-        os.replace(temporary, os.path.join(self._directory, _FILE))
 
     def remove(self) -> None:
         """Removes the directory: the training is done."""

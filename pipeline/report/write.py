@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from pipeline.report.figures import model_name
 from pipeline.report.findings import Findings, collect
 from pipeline.report.history import History, Run
 from pipeline.report.page import report_page
+from serving.files import write_atomically
 
 
 def report_of_run(config: Config, connection: Any, run_id: str, failure: str, out: Path) -> bool:
@@ -109,12 +109,8 @@ def _page(findings: Findings) -> str:
 
 
 def _write(page: str, out: Path) -> None:
-    new = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(page, encoding="utf-8")
-        os.replace(new, out)
+        write_atomically(out, page)
     except OSError as error:
         raise InputError(f"{out}: can't be written: {error.strerror}") from None
-    finally:
-        new.unlink(missing_ok=True)

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from components.errors import InputError
+from serving.files import replacing
 
 HEADER = ("course_id", "title", "author_handle", "level", "tags")
 SEPARATOR = "|"
@@ -48,7 +48,6 @@ def convert(views: Path, tags: Path, out: Path) -> int:
     Raises:
         InputError: A file can't be read or written, or lacks a column.
     """
-    new = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         with (
             open(views, encoding="utf-8-sig", newline="") as view_file,
@@ -56,17 +55,14 @@ def convert(views: Path, tags: Path, out: Path) -> int:
         ):
             found = list(courses(csv.DictReader(view_file), csv.DictReader(tag_file)))
         out.parent.mkdir(parents=True, exist_ok=True)
-        with open(new, "w", encoding="utf-8", newline="") as file:
+        with replacing(out) as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(HEADER)
             writer.writerows(found)
-        os.replace(new, out)
     except KeyError as error:
         raise InputError(f"{views} or {tags}: there is no column {error}") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{views}, {tags} to {out}: {error}") from None
-    finally:
-        new.unlink(missing_ok=True)
     return len(found)
 
 

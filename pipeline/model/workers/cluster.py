@@ -28,6 +28,7 @@ from typing import Any
 from components.errors import InputError
 from components.progress import progress
 from pipeline.model.job import Job
+from serving.files import write_atomically
 
 TF_CONFIG = "TF_CONFIG"
 
@@ -262,9 +263,7 @@ def _train_here(file: Path, count: int) -> None:
 def write_job(file: Path, job: Job) -> None:
     """Writes what `watch` takes, by rename."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f"{file.name}.{os.getpid()}")
-    temporary.write_text(job.model_dump_json(), encoding="utf-8")
-    temporary.replace(file)
+    write_atomically(file, job.model_dump_json())
 
 
 def _start(file: Path, environment: dict[str, str]) -> subprocess.Popen[str]:

@@ -352,11 +352,16 @@ def test_a_full_disk(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyP
     out.write_text("old")
     flush, calls = os.fsync, []
 
+    def watched(descriptor: int) -> None:
+        name = os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if name.startswith((".part-", "whole")):  # a part on its way; all together
+            calls.append(name)
+        flush(descriptor)
+
     def full(descriptor: int) -> None:
-        calls.append(descriptor)
+        watched(descriptor)
         if len(calls) == 2:
             raise OSError(errno.ENOSPC, "No space left on device")
-        flush(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match=rf"{out}: can't be written: No space left on device; make room"):
@@ -364,7 +369,7 @@ def test_a_full_disk(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert out.read_text() == "old"
     assert len(list(tmp_path.glob(".top.csv.batch/*/parts/*"))) == 1
     calls.clear()
-    monkeypatch.setattr(os, "fsync", lambda descriptor: calls.append(descriptor))
+    monkeypatch.setattr(os, "fsync", watched)
     assert batch(config, request(out)).exit_code == 0
     assert len(calls) == 3  # two parts that were missing, and the whole
     assert [row[0] for row in read(out)[1:]] == contract.USERS
