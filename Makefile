@@ -12,8 +12,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
-# Most tests wait or use one core. A file's tests stay together, for they share what is dear to make.
-TWO_WORKERS := --numprocesses=2 --dist=loadfile
+# A file's tests stay together, for they share what is dear to make; which files come first is said in tests/conftest.py.
+TWO_WORKERS := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 # Writes a lock file; pyproject.toml has more settings. The images have what the newer track has.
 COMPILE := $(PYTHON) requirements/setup_env.py --venv $(VENV) pip compile --quiet --no-python-downloads \
@@ -35,11 +35,11 @@ run: setup ## Set up, fetch MovieLens-100K, run the whole pipeline, serve the mo
 test: setup ## Set up and run all tests.
 	$(PYTEST) $(TWO_WORKERS) $(PYTEST_ARGS)
 
-test-fast: setup ## Run the tests that take no whole pipeline (under two minutes).
-	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+test-fast: setup ## Run the tests that take no whole pipeline (about a minute).
+	$(PYTEST) $(TWO_WORKERS) -m "not slow" $(PYTEST_ARGS)
 
 test-smoke: setup ## Run the part of the tests that is also run on the other TFX track.
-	$(PYTEST) -m smoke $(PYTEST_ARGS)
+	$(PYTEST) $(TWO_WORKERS) -m smoke $(PYTEST_ARGS)
 
 lint: setup ## Check style, types and what imports what (ruff, mypy, import-linter).
 	$(BIN)/ruff check .

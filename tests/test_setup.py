@@ -601,10 +601,11 @@ exit {make_status}
 """
     )
     fake.chmod(0o755)
-    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "OTHER_TRACK": "0"}
     done = subprocess.run([str(ROOT / ".ci" / "run")], env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == expected, done.stderr
     assert (tmp_path / "calls").read_text() == "make lint\nmake test\n"
+    assert ("ci: not tested on the other TFX track: OTHER_TRACK=0" in done.stdout) == (expected == 0)
 
 
 def test_the_other_tracks_script_never_touches_a_folder_that_is_not_its_own(tmp_path):

@@ -18,9 +18,10 @@ packages=python3,python3-venv,python3-dev,make,g++,ca-certificates
 marker=.recommender-other-track
 needed_gb=8
 
+# Exit code 3: such a root can't be made on this machine.
 fail() {
     echo "other track: $1" >&2
-    exit 2
+    exit "${2:-2}"
 }
 
 # The first Debian mirror in this machine's sources, in the one-line or the deb822 form; nothing where it has none.
@@ -34,18 +35,18 @@ make_root() {
         echo "other track: installing debootstrap" >&2
         { apt-get install -y --no-install-recommends debootstrap ||
             { apt-get update && apt-get install -y --no-install-recommends debootstrap; }; } >&2 ||
-            fail "debootstrap is missing and could not be installed."
+            fail "debootstrap is missing and could not be installed." 3
     fi
     local free_gb
     free_gb=$(df --output=avail -BG "$(dirname "$root")" | tail -n 1 | tr -dc 0-9)
-    [ "$free_gb" -ge "$needed_gb" ] || fail "$free_gb GB are free at $(dirname "$root"), $needed_gb are needed."
+    [ "$free_gb" -ge "$needed_gb" ] || fail "$free_gb GB are free at $(dirname "$root"), $needed_gb are needed." 3
     echo "other track: making a Debian trixie root in $root" >&2
     rm -rf "$root.partial"
     # shellcheck disable=SC2046  # no mirror, no argument
     debootstrap --variant=minbase --include="$packages" trixie "$root.partial" $(host_mirror) > "$root.log" 2>&1 || {
         tail -n 5 "$root.log" >&2
         rm -rf "$root.partial"
-        fail "debootstrap failed, see $root.log."
+        fail "debootstrap failed, see $root.log." 3
     }
     rm -rf "$root.partial"/var/cache/apt/archives/*.deb "$root.log"
     echo "$packages" > "$root.partial/$marker"
@@ -119,7 +120,8 @@ names = [\"tfx\", \"tensorflow\", \"tensorflow-recommenders\", \"protobuf\", \"n
 print(\", Python\", platform.python_version(), *(f\", {name} {version(name)}\" for name in names), end=\"\")
 " 2>/dev/null' | sed 's/ ,/,/g' || true)
 
-tail -n 15 "$root/srv/log.txt"
+grep "^SKIPPED" "$root/srv/log.txt" || true
+tail -n 15 "$root/srv/log.txt" | grep -v "^SKIPPED" || true
 revision=$(git -C "$checkout" describe --always --dirty 2>/dev/null || echo "no commit")
 echo "other track: $(date -u +%F), $revision, $versions"
 if [ "$status" = 0 ]; then
