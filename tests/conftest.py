@@ -24,7 +24,7 @@ SHARING = (
     ("e2e/test_run", "e2e/test_report", "e2e/test_reindex", "e2e/test_tune", "e2e/test_serving", "e2e/test_bad_input"),
     ("kubeflow/test_walk", "e2e/test_workers", "e2e/test_kill", "e2e/test_portable", "e2e/test_leakage"),
 )
-"""Files whose tests go on from the first run, in two parts: with xdist each part has one worker, which makes it once."""
+"""Files whose tests go on from the first run, in two parts: with xdist each has a worker, which makes it once."""
 
 LONGEST = ("recipes/", "e2e/", "pipeline/model/", "pipeline/batch/")
 """What takes longest of the others."""
