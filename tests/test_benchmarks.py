@@ -11,7 +11,9 @@ import pytest
 from benchmarks import quality, serving, serving_load, training
 from benchmarks.quality import Variant
 from components.errors import InputError
+from components.evaluation_report import Report
 from pipeline.config import Config
+from tests.components.conftest import write_examples
 
 RECIPE = "configs/movielens_100k.yaml"
 TEST = {"candidate": {"count": 20.0, "hit_rate@10": 0.2, "ndcg@10": 0.1}, "ease": {"count": 20.0, "hit_rate@10": 0.15}}
@@ -184,3 +186,40 @@ def test_serving_queries():
     assert all(user and not history for user, history in known)
     assert all(not user and len(history) == serving_load.HISTORY for user, history in strangers)
     assert {item for _, history in strangers for item in history} <= {serving_load.item_id(row) for row in range(100)}
+
+
+class FakeClient:
+    """Answers with the item after the newest of the history, or `skip` places later, and the one after that."""
+
+    def recommend_batch(self, queries, k: int):
+        from serving.client.results import Recommendation, RecommendationList
+
+        answers = []
+        for query in queries:
+            first = int(query.history[0][1:]) + 1 if query.history else 0
+            first += int(query.context.get("skip", [0])[0])
+            ids = [item for item in (f"i{first:02}", f"i{first + 1:02}") if item not in query.exclude]
+            answers.append(RecommendationList(tuple(Recommendation(item, 0.0) for item in ids[:k]), "history"))
+        return answers
+
+
+def test_served_metrics(tmp_path: Path) -> None:
+    from benchmarks.served_metrics import served_metrics, served_ranks
+
+    queries = [
+        {"user_id": "a", "item_id": "i01", "history": ["i00"], "seen": ["i00"]},  # rank 0
+        {"user_id": "b", "item_id": "i02", "history": ["i00"], "seen": []},  # rank 1
+        {"user_id": "c", "item_id": "i02", "history": ["i00"], "seen": ["i01"]},  # rank 0: i01 is excluded
+        {"user_id": "d", "item_id": "i09", "history": [], "seen": []},  # missed
+        {"user_id": "e", "item_id": "i05", "history": ["i00"], "seen": [], "skip": 3.0},  # rank 1
+    ]
+    write_examples(tmp_path, "eval", queries)
+    figures = {"count": 4, "hit_rate@1": 0.5, "ndcg@2": 0.6, "mrr": 0.625, "gini@1": 0.9}
+    report = Report({"candidate": {"overall": figures}}, (), True, "mrr", {"candidate": 2}, True, 3, 50)
+    ranks = served_ranks(FakeClient(), str(tmp_path), report, {"skip": float})
+    assert ranks.tolist() == [0, 1, 0, 2, 1]
+    assert served_metrics(ranks, report) == {
+        "hit_rate@1": 2 / 5,
+        "ndcg@2": pytest.approx((1 + 1 / np.log2(3) + 1 + 1 / np.log2(3)) / 5),
+        "mrr": (1 + 1 / 2 + 1 + 1 / 2) / 5,
+    }

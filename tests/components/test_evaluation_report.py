@@ -1,0 +1,50 @@
+"""The Evaluator's report and its file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from components.evaluation_report import Check, Lead, Report, load_report, save_report
+
+
+def make_report(blessed: bool, champion: bool) -> Report:
+    metrics = {"candidate": {"overall": {"count": 9, "hit_rate@10": 0.203, "mrr": 0.1}}}
+    if champion:
+        metrics["champion"] = {"overall": {"count": 9, "hit_rate@10": 0.201, "mrr": 0.1}}
+    metrics["popularity"] = {"overall": {"count": 9, "hit_rate@10": 0.074, "mrr": 0.02}}
+    metrics["item_knn"] = {"overall": {"count": 9, "hit_rate@10": 0.149, "mrr": 0.05}}
+    checks = (Check("hit_rate@10", "overall", 0.203, 0.074, "popularity", True),)
+    if not blessed:
+        checks += (Check("mrr", "overall", 0.1, 0.5, "min", False),)
+    intervals = {"candidate": {"overall": {"hit_rate@10": (0.19, 0.21)}}}
+    leads = (Lead("item_knn", 0.054, (0.05, 0.06)),)
+    return Report(metrics, checks, blessed, "hit_rate@10", {"candidate": 100}, True, 256, 50, intervals, 0.9, leads)
+
+
+def test_summaries() -> None:
+    others = "(champion 0.201, popularity 0.074, item_knn 0.149)"
+    assert make_report(True, True).summary() == f"hit@10 0.203 {others} · blessed"
+    assert (
+        make_report(False, False).summary()
+        == "hit@10 0.203 (popularity 0.074, item_knn 0.149) · not blessed: MRR 0.1000 is below 0.5000"
+    )
+    assert make_report(False, True).baselines == ("popularity", "item_knn")
+
+
+def test_a_report_survives_its_file(tmp_path: Path) -> None:
+    report = make_report(False, True)
+    save_report(report, str(tmp_path))
+    assert load_report(str(tmp_path)) == report
+
+
+def test_reading_a_report_and_the_settings_needs_no_heavy_package() -> None:
+    script = (
+        "import sys, components.evaluation_report, components.evaluator.settings\n"
+        "print(*(name in sys.modules for name in ('tensorflow', 'apache_beam', 'scipy')))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
+    )
+    assert output.stdout.split() == ["False"] * 3
