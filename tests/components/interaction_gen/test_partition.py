@@ -3,12 +3,15 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from components.interaction_gen import partition
+from components.interaction_gen import partition, split
 from components.interaction_gen.settings import InteractionSettings
 from components.interaction_gen.split import Cut
 from components.tables.row_report import Report
 from components.tables.rows import ORDER
+from tests.components.interaction_gen.core import LOG, TIES, brief, core
 
 
 @pytest.mark.parametrize("ties", ["exclude", "log_order"])
@@ -32,3 +35,99 @@ def test_training_events_of_one_moment_stay_together_in_the_order_of_the_log(tie
     assert written["item_id"].tolist() != ordered["item_id"].to_pylist()  # shuffled
     by_time = written.sort_values(["user_id", "timestamp"], kind="stable")
     assert by_time["item_id"].tolist() == ordered["item_id"].to_pylist()
+
+
+@settings(deadline=None, max_examples=60)
+@given(LOG, st.integers(1, 4), st.integers(1, 4), st.booleans(), TIES)
+def test_training_examples_of_the_full_log_are_those_of_the_log_truncated_at_the_cut(rows, users, items, dedup, ties):
+    options = {"min_user_events": users, "min_item_events": items, "deduplicate": dedup, "history": {"ties": ties}}
+    full, _, cut = core(rows, **options)
+    if cut is None:
+        return
+    before = [row for k, row in enumerate(rows) if (row[2], k + 2) < (cut.time, cut.order)]
+    truncated, _, _ = core(before, cut, **options)
+    assert sorted(brief(full["train"])) == sorted(brief(truncated["train"]))
+
+
+@settings(deadline=None, max_examples=60)
+@given(LOG, st.sampled_from(["time", "leave_last_n", "hash"]), TIES)
+def test_no_history_holds_an_event_at_or_after_its_own_place_in_time(rows, method, ties):
+    named = [(user, f"{item}{k}", time) for k, (user, item, time) in enumerate(rows)]  # every event its own item
+    # Strictly earlier in time, or in the order of time and place in the log.
+    when = {row[1]: (row[0], (row[2], k if ties == "log_order" else 0)) for k, row in enumerate(named)}
+    newest_first = sorted(named, key=lambda row: (row[2], named.index(row)), reverse=True)
+    found, _, _ = core(named, split={"method": method, "eval_fraction": 0.3}, history={"ties": ties})
+    for example in found["train"] + found["eval"]:
+        user, place = when[example["item_id"]]
+        earlier = [item for _, item, _ in newest_first if when[item][0] == user and when[item][1] < place]
+        assert example["history"] == earlier
+        assert example.get("seen", earlier) == earlier
+    known = {example["user_id"] for example in found["train"]}
+    assert all(example["user_type"] == ("known" if example["user_id"] in known else "new") for example in found["eval"])
+    assert all("seen" not in example and "user_type" not in example for example in found["train"])
+
+
+def test_minimum_counts_over_the_training_part_only():
+    # Cut at time 5: u has 3 training events, v one; w comes later with an item that training hardly knows.
+    rows = [("u", "a", 1), ("u", "b", 2), ("u", "a", 3), ("v", "a", 4), ("w", "b", 5), ("v", "c", 6)]
+    found, report, _ = core(rows, split.Cut(5), min_user_events=2, min_item_events=2)
+    # v's only training event goes first, then b has one training event left.
+    assert sorted(brief(found["train"])) == [("u", "a", 1, ()), ("u", "a", 3, ("b", "a"))]
+    assert brief(found["eval"]) == [("w", "b", 5, ()), ("v", "c", 6, ("a",))]
+    assert [example["user_type"] for example in found["eval"]] == ["new", "new"]
+    assert report.dropped == {"of users below min_user_events 2": 1, "of items below min_item_events 2": 1}
+
+
+def test_minimum_counts_over_the_whole_log_leave_no_trace_in_histories():
+    rows = [("u", "a", 1), ("u", "b", 2), ("u", "a", 3), ("v", "b", 4)]
+    found, _, _ = core(rows, split={"method": "leave_last_n"}, min_user_events=2, min_item_events=2)
+    assert brief(found["train"]) == [("u", "a", 1, ())]
+    assert brief(found["eval"]) == [("u", "a", 3, ("a",))]
+
+
+def test_ties_in_the_order_of_the_log():
+    # b, c and a share their time, and the file has another user's row between them.
+    rows = [("u", "a", 1), ("u", "b", 2), ("v", "z", 2), ("u", "c", 2), ("u", "a", 2), ("u", "d", 3)]
+    options = {"split": {"method": "leave_last_n", "n": 2}}
+    found, _, _ = core(rows, **options)
+    assert brief(found["eval"]) == [("u", "a", 2, ("a",)), ("u", "d", 3, ("a", "c", "b", "a"))]
+    found, _, _ = core(rows, **options, history={"ties": "log_order"})
+    assert sorted(brief(found["train"])) == [
+        ("u", "a", 1, ()),
+        ("u", "b", 2, ("a",)),
+        ("u", "c", 2, ("b", "a")),
+        ("v", "z", 2, ()),
+    ]
+    assert brief(found["eval"]) == [("u", "a", 2, ("c", "b", "a")), ("u", "d", 3, ("a", "c", "b", "a"))]
+    assert [example["seen"] for example in found["eval"]] == [["c", "b", "a"], ["a", "c", "b"]]
+
+
+def test_duplicates_keep_the_first_and_need_the_same_time():
+    rows = [("u", "a", 1), ("u", "a", 1), ("u", "a", 2), ("v", "a", 1)]
+    found, report, _ = core(rows, split.Cut(9))
+    assert len(found["train"]) == 3
+    assert report.dropped == {"duplicates": 1}
+
+
+def test_duplicates_of_user_and_item_keep_the_first_in_time():
+    rows = [("u", "a", 5), ("u", "b", 3), ("u", "a", 1), ("v", "a", 9), ("u", "b", 3)]
+    found, report, _ = core(rows, split.Cut(99), deduplicate="user_item")
+    assert sorted(brief(found["train"])) == [("u", "a", 1, ()), ("u", "b", 3, ("a",)), ("v", "a", 9, ())]
+    assert report.dropped == {"duplicates": 2}
+
+
+@settings(deadline=None, max_examples=60)
+@given(LOG, st.integers(1, 3))
+def test_the_busiest_users_are_found_part_by_part(rows, limit):
+    users = [user for user, _, _ in rows]
+    counts = pa.table({"user_id": sorted(set(users)), "events": [users.count(user) for user in sorted(set(users))]})
+    halves = [partition.busiest_users(counts.slice(start, 2), limit) for start in range(0, len(counts), 2)]
+    expected = sorted(set(users), key=lambda user: (-users.count(user), user))[:limit]
+    assert partition.busiest_users(pa.concat_tables(halves), limit)["user_id"].to_pylist() == expected
+
+
+def test_without_times_the_rows_are_the_time():
+    rows = [("u", "a", 0), ("u", "b", 0), ("u", "c", 0), ("v", "a", 0)]
+    found, _, _ = core(rows, columns={"timestamp": None}, split={"eval_fraction": 0.25})
+    assert sorted(brief(found["train"])) == [("u", "a", 2, ()), ("u", "b", 3, ("a",)), ("u", "c", 4, ("b", "a"))]
+    assert brief(found["eval"]) == [("v", "a", 5, ())]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from tfx.types import standard_artifacts
 
 from components import versions
 from components.errors import InputError
-from components.promoter.component import Promoter, Promotion
+from components.promoter.component import Promotion
 from components.promoter.executor import Executor
 from serving.promotion import files
 from tests.components.nodes import make_model
@@ -78,10 +77,3 @@ def test_wrong_parameters(
 ) -> None:
     with pytest.raises(InputError, match=message):
         run(base or tmp_path / "base", version, approved, label)
-
-
-def test_the_component_takes_the_replicas_of_the_config(tmp_path: Path) -> None:
-    from tfx.types import Channel
-
-    node = Promoter(Channel(standard_artifacts.PushedModel), "/models", "m", "stable", "false", ("a:8500", "b:8500"))
-    assert json.loads(node.exec_properties["replicas"]) == ["a:8500", "b:8500"]

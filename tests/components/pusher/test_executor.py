@@ -1,9 +1,8 @@
-"""Pusher: blessings, versions and what they say of themselves, nothing twice, never from the cache."""
+"""Pusher: blessings, versions and what they say of themselves, nothing twice."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,28 +12,9 @@ from tfx.types import standard_artifacts
 
 from components import versions
 from components.errors import InputError
-from components.evaluation_report import Check, Report, save_report
 from components.pusher.executor import Executor
 from serving.promotion import Promoter
-from tests.components.nodes import make_model, node_states
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return make_model(tmp_path / "model", "new")
-
-
-@pytest.fixture(scope="module")
-def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Evaluator's artifact."""
-    path = tmp_path_factory.mktemp("evaluation")
-    metrics = {
-        "candidate": {"overall": {"hit_rate@10": 0.25, "count": 4.0}, "a=x": {"hit_rate@10": 0.5}},
-        "popularity": {"overall": {"hit_rate@10": 0.125, "count": 4.0}},
-    }
-    checks = (Check("hit_rate@10", "overall", 0.25, 0.125, "popularity", True),)
-    save_report(Report(metrics, checks, True, "hit_rate@10", {}, True, 1, 1), str(path))
-    return path
+from tests.components.nodes import make_model
 
 
 @pytest.fixture
@@ -160,36 +140,3 @@ def test_old_versions_go_but_none_that_is_promoted(push: Any, tmp_path: Path) ->
     assert pushed.get_string_custom_property("reason").endswith(" is published; 1 old removed")
     push(make_model(tmp_path / "e", "e"), base, retain=1)
     assert [version.fingerprint for version in versions.list_versions(base / "m")] == ["b", "e"]
-
-
-def test_the_pusher_looks_at_the_base_path_on_every_run(model: Path, evaluation: Path, tmp_path: Path) -> None:
-    from components.pusher.component import Pusher
-
-    base = tmp_path / "base"
-    inputs = {
-        "model": (model, standard_artifacts.Model),
-        "model_blessing": (tmp_path, standard_artifacts.ModelBlessing, {"blessed": 1}),
-        "infra_blessing": (tmp_path, standard_artifacts.InfraBlessing, {"blessed": 1}),
-        "evaluation": (evaluation, standard_artifacts.ModelEvaluation),
-        "champion": (tmp_path / "none", standard_artifacts.Model),
-        "examples": (tmp_path / "examples", standard_artifacts.Examples),
-    }
-
-    def run() -> tuple[str, int]:
-        states = node_states(
-            tmp_path / "pipeline",
-            inputs,
-            lambda **channels: Pusher(**channels, base_path=str(base), model_name="m", origin={}),
-        )
-        return states["state"], states["artifact"].get_int_custom_property("pushed")
-
-    assert run() == ("COMPLETE", 1)
-    (version,) = versions.list_versions(base / "m")
-    lineage = versions.release(version.path)["lineage"]
-    assert (lineage["pipeline"], lineage["parent"]) == ("test", "")
-    assert lineage["run"]
-    assert all(lineage["artifacts"].values())
-    assert run() == ("COMPLETE", 0)
-    shutil.rmtree(base)
-    assert run() == ("COMPLETE", 1), "somebody deleted the version"
-    assert len(versions.list_versions(base / "m")) == 1

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
-from pathlib import Path
 
 import pytest
-import tensorflow as tf
-from pydantic import ValidationError
 from tfx.types import standard_artifacts
 
 from components.errors import InputError
-from components.servable_validator import checks, executor, sample
+from components.servable_validator import checks, executor
 from components.servable_validator.checks import Latency
 from components.servable_validator.executor import Executor, Report, validate, write_blessing
 from components.servable_validator.sample import Sample
 from components.servable_validator.settings import ServableValidatorSettings
-from serving.client import Recommendation, RecommendationList, SimilarItems
 from serving.server import process
 from tests.serving import tiny_servable
 from tests.serving.fixtures import tiny
@@ -29,107 +24,6 @@ SAMPLE = Sample(
     items=["1", "a,b", "🎬"],
 )
 SETTINGS = ServableValidatorSettings(num_requests=20)
-
-
-def feature(*values: str | int) -> tf.train.Feature:
-    if values and isinstance(values[0], int):
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[str(value).encode() for value in values]))
-
-
-def write_examples(uri: Path, split: str, rows: list[dict]) -> None:
-    folder = uri / f"Split-{split}"
-    folder.mkdir(parents=True)
-    with tf.io.TFRecordWriter(str(folder / "data-00000-of-00001.gz"), "GZIP") as writer:
-        for row in rows:
-            features = tf.train.Features(feature={name: feature(*values) for name, values in row.items()})
-            writer.write(tf.train.Example(features=features).SerializeToString())
-
-
-def event(user: str, item: str, time: int, *history: str) -> dict:
-    return {"user_id": [user], "item_id": [item], "timestamp": [time], "history": history}
-
-
-@pytest.fixture
-def interactions(tmp_path: Path) -> Path:
-    uri = tmp_path / "interactions"
-    train = [event("ann", "2", 5), event("bob, jr", "🎬", 6), event("ann", "1", 7, "2"), event("ann", "2", 6, "2")]
-    write_examples(uri, "train", train)
-    write_examples(uri, "eval", [event("new", "3", 9), event("new", "4", 10, "3"), event("ann", "5", 11, "1", "2")])
-    return uri
-
-
-def test_sample_is_drawn_from_the_interactions(interactions):
-    drawn = sample.draw(str(interactions))
-    assert drawn.users == {"ann": ["1", "2"], "bob, jr": ["🎬"]}
-    assert drawn.histories == [["3"], ["1", "2"]]
-    assert drawn.items == ["1", "2", "🎬"]
-
-
-def test_of_equal_times_the_later_row_is_newer(tmp_path):
-    write_examples(tmp_path, "train", [event("u", item, 5) for item in ("a", "b", "a", "c")])
-    write_examples(tmp_path, "eval", [])
-    drawn = sample.draw(str(tmp_path))
-    assert drawn.users == {"u": ["c", "a", "b"]}
-    assert drawn.histories == []
-
-
-def test_sample_without_events(tmp_path):
-    write_examples(tmp_path, "train", [])
-    with pytest.raises(InputError, match="no training events"):
-        sample.draw(str(tmp_path))
-
-
-def answer(*scored: tuple[str, float], source: str = "user") -> RecommendationList:
-    return RecommendationList(tuple(Recommendation(*pair) for pair in scored), source)
-
-
-@pytest.mark.parametrize(
-    ("items", "options", "faults"),
-    [
-        (answer(("a", 2.0), ("b", 2.0), ("c", 1.0)), {"k": 3, "source": "user"}, []),
-        (answer(), {"k": 3, "forbidden": ["a"]}, []),
-        (answer(("a", 2.0), ("b", 1.0)), {"k": 1}, ["2 items where k was 1"]),
-        (answer(("a", 2.0), ("b", 1.5), ("a", 1.0)), {"k": 3}, ["item 'a' twice"]),
-        (answer(("a", 2.0), ("b", 1.0)), {"k": 3, "forbidden": ["b"]}, ["item 'b', which was seen or excluded"]),
-        (answer(("a", 1.0), ("b", 2.0)), {"k": 3}, ["scores that are not sorted"]),
-        (answer(("a", math.nan)), {"k": 3}, ["an item whose score is not a number"]),
-        (answer(("a", 1.0), ("b", -math.inf)), {"k": 3}, ["an item whose score is not a number"]),
-        (answer(("a", 1.0), source="popular"), {"k": 3, "source": "user"}, ["source 'popular', not 'user'"]),
-        (SimilarItems((Recommendation("a", 1.0),), True), {"k": 1, "source": "user"}, []),
-    ],
-)
-def test_faults_of_a_list(items, options, faults):
-    assert checks.list_faults(items, **options) == faults
-
-
-class Batching:
-    """A client whose model answers b instead of c, as the last of ten, in batches."""
-
-    def recommend_batch(self, queries, k):
-        return [self._answer("b", 0.5) for _ in queries]
-
-    def recommend(self, user_id, history, exclude, k):
-        return self._answer("c", 0.7)
-
-    def _answer(self, *last):
-        return answer(*((f"i{place}", 1.0) for place in range(9)), last)
-
-
-@pytest.mark.parametrize(
-    ("alike", "failures"),
-    [
-        (1.0, ["in a batch: not the answer that it gets alone"]),
-        (0.9, []),
-        (0.95, ["of 10 items in a batch's answers only 9 are in those that its queries get alone"]),
-    ],
-)
-def test_batches_of_an_approximate_index_may_differ_within_its_bounds(alike, failures, monkeypatch):
-    monkeypatch.setattr(checks, "_queries", lambda sample: [])
-    sample = Sample({}, [], ["x", "y"])
-    found = list(checks._batches(Batching(), sample, checks.Limits(20, 10, 20, alike)))
-    assert len(found) == len(failures)
-    assert all(line.endswith(failure) for line, failure in zip(found, failures))
 
 
 @pytest.mark.parametrize(("index", "alike"), [({"type": "exact"}, 1.0), ({"type": "scann", "min_recall": 0.95}, 0.9)])
@@ -236,11 +130,3 @@ def test_what_a_refusal_leaves(tmp_path):
         "not blessed: reason 0; reason 1; reason 2; and 2 more, see servable_validation.json"
     )
     assert json.loads((tmp_path / "servable_validation.json").read_text())["failures"][0] == "reason 0"
-
-
-def test_settings_are_strict():
-    with pytest.raises(ValidationError):
-        ServableValidatorSettings(num_request=3)
-    with pytest.raises(ValidationError):
-        ServableValidatorSettings(max_latency_ms=0)
-    assert ServableValidatorSettings(max_latency_ms=None).max_latency_ms is None

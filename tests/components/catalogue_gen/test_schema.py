@@ -1,0 +1,17 @@
+"""What the schema asks of a catalogue, and that stock Transform parses it."""
+
+import tensorflow as tf
+from tensorflow_transform.tf_metadata import schema_utils
+
+from components.catalogue_gen.schema import catalogue_schema
+from components.catalogue_gen.settings import CatalogueSettings
+
+
+def test_the_feature_spec_of_a_catalogue():
+    settings = CatalogueSettings.model_validate({"features": {"year": {"type": "number"}, "t": {"type": "text"}}})
+    assert schema_utils.schema_as_feature_spec(catalogue_schema(settings)).feature_spec == {
+        "item_id": tf.io.FixedLenFeature([1], tf.string),
+        "display": tf.io.FixedLenFeature([1], tf.string),
+        "year": tf.io.VarLenFeature(tf.float32),
+        "t": tf.io.VarLenFeature(tf.string),
+    }

@@ -1,0 +1,86 @@
+"""From rows of the log to clean events."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from components.hashing import hash_text
+from components.interaction_gen.events import by_partition, clean
+from components.interaction_gen.settings import InteractionSettings
+from components.tables import reading
+
+
+def test_weights_by_rating_are_those_of_the_nearest_listed_and_multiply_those_of_the_type():
+    ratings = [1, 2, 2.9, 3, 3.1, 5, 9]  # 3 is as near to 1 as to 5
+    columns = {
+        "user_id": pa.array(["u"] * 7),
+        "item_id": pa.array(list("abcdefg")),
+        "timestamp": pa.array(range(7), pa.int64()),
+        "kind": pa.array(["buy", "view"] * 3 + ["buy"]),
+        "stars": pa.array(ratings, pa.float64()),
+    }
+    options = {
+        "columns": {"event": "kind", "rating": "stars"},
+        "event_weights": {"view": 1, "buy": 10},
+        "rating_weights": {"5": 2, 1: 0.25},
+    }
+    config = InteractionSettings.model_validate(options)
+    assert InteractionSettings.model_validate_json(config.model_dump_json(exclude_defaults=True)) == config
+    events, _ = clean(
+        reading.Block(np.arange(2, 9), columns), reading.TableFile("log.csv", "csv", 1, 0), config, "us", 0
+    )
+    assert events["weight"].to_pylist() == [2.5, 0.25, 2.5, 0.25, 20, 2, 20]
+
+
+@pytest.mark.parametrize(
+    ("transform", "expected"), [("none", [1.0, 0.5, 10.0]), ("log", [np.log(2), np.log(1.5), 5 * np.log(3)])]
+)
+def test_weights_of_a_column_multiply_those_of_the_type(transform, expected):
+    block = reading.Block(
+        np.arange(2, 8),
+        {
+            "user_id": pa.array(["u"] * 6),
+            "item_id": pa.array(list("abcdef")),
+            "timestamp": pa.array(range(6)),
+            "seconds": pa.array(["1", "0.5", "2", "0", "", "long"]),
+            "kind": pa.array(["view", "view", "buy", "view", "view", "view"]),
+        },
+    )
+    options = {
+        "columns": {"event": "kind", "weight": "seconds"},
+        "weight_transform": transform,
+        "event_weights": {"view": 1, "buy": 5},
+    }
+    config = InteractionSettings.model_validate(options)
+    events, report = clean(block, reading.TableFile("log.csv", "csv", 1, 0), config, "us", False)
+    assert events["weight"].to_pylist() == pytest.approx(expected)
+    assert report.dropped == {"with a seconds of 0 or less": 1}
+    assert sorted(reason for _, reason in report.rejected) == ["seconds is missing", "seconds is not a number"]
+
+
+def test_partitions_are_stable_and_complete():
+    assert hash_text(pa.array(["a", "é"])).tolist() == [
+        3187963305867457774,
+        1136047645494374104,
+    ]  # SplitMix64 of their CRC-32
+    table = pa.table({"user_id": [f"u{k % 20}" for k in range(100)], "row": list(range(100))})
+    parts = dict(by_partition(table, 4))
+    assert sorted(row for part in parts.values() for row in part["row"].to_pylist()) == list(range(100))
+    homes = {user: number for number, part in parts.items() for user in part["user_id"].to_pylist()}
+    assert all(homes[user] == number for number, part in parts.items() for user in part["user_id"].to_pylist())
+    assert len(parts) == 4
+
+
+@pytest.mark.parametrize("drop_unrated", [False, True])
+def test_unrated_events_are_a_rule_or_a_fault(drop_unrated):
+    columns = {"user_id": pa.array(["u"] * 5), "item_id": pa.array([*"abcde"]), "stars": pa.array([*"543", "", "x"])}
+    config = InteractionSettings(
+        columns={"timestamp": None, "rating": "stars"}, min_rating=3.1, drop_unrated=drop_unrated
+    )
+    block = reading.Block(np.arange(2, 7), columns)
+    events, report = clean(block, reading.TableFile("log.csv", "csv", 1, 0), config, "us", False)
+    assert events["item_id"].to_pylist() == ["a", "b"]
+    missing = {"stars is missing": 1}
+    assert report.dropped == {"rated below min_rating 3.1": 1, **(missing if drop_unrated else {})}
+    faults = {reason: count for (_, reason), count in report.rejected.items()}
+    assert faults == {"stars is not a number": 1, **({} if drop_unrated else missing)}
