@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +17,9 @@ from benchmarks.compact import make_index, write_towers
 from components.errors import InputError
 from components.indexer.approximate import among
 from components.indexer.index import Index
-from components.indexer.measure import Measurement, Query, check, measure, read_queries
+from components.indexer.measure import Query
 from components.indexer.saving import save_servable
 from components.indexer.settings import IndexerSettings, IndexSettings
-from tests.components.conftest import write_examples
 
 ITEMS, USERS, DIM, STORED = 600, 20, 8, 5
 
@@ -38,64 +35,6 @@ def test_among(rows: list[list[int]], listed: list[list[int]]) -> None:
 
 def test_among_nothing() -> None:
     assert not among(tf.constant([[0, 1]]), tf.zeros([1, 0], tf.int64)).numpy().any()
-
-
-def answer(items: Sequence[str], seconds: float = 0.0) -> Any:
-    def ask(query: Query) -> np.ndarray:
-        time.sleep(seconds)
-        return np.array([f"{query.user_id.decode()}{item}".encode() if item else b"" for item in items], object)
-
-    return ask
-
-
-def test_recall_and_latency_by_hand() -> None:
-    queries = [Query(b"u", [], []), Query(b"v", [b"i"], [b"i"])]
-    measured = measure(answer(["1", "2", "x"]), answer(["1", "2", "3", ""], 0.02), queries, 4)
-    assert measured.recall == pytest.approx(2 / 3)
-    assert (measured.k, measured.queries) == (4, 2)
-    assert measured.latency_ms < 20 <= measured.exact_latency_ms
-
-
-def test_queries_without_any_item_left_say_nothing() -> None:
-    assert measure(answer([""]), answer([""]), [Query(b"u", [], [])], 1).recall == 1
-
-
-MEASURED = Measurement(recall=0.9, k=10, queries=50, latency_ms=3.0, exact_latency_ms=20.0)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({}, r"recall@10 is 0\.9000, below serving\.index\.min_recall 0\.95; more recall comes from"),
-        (
-            {"min_recall": 0.9, "max_latency_ms": 2},
-            r"on 50 queries.*3\.0 ms, more than serving\.index\.max_latency_ms 2",
-        ),
-        ({"max_latency_ms": 2.5}, r"min_recall 0\.95 and a query takes 3\.0 ms"),
-        ({"min_recall": 0.9, "max_latency_ms": 3}, None),
-        ({"min_recall": 0.9}, None),
-    ],
-)
-def test_bounds(settings: dict[str, float], message: str | None) -> None:
-    chosen = IndexSettings(type="scann", **settings)
-    if message is None:
-        check(MEASURED, chosen)
-    else:
-        with pytest.raises(InputError, match=message):
-            check(MEASURED, chosen)
-
-
-def test_queries_are_the_evaluations(tmp_path: Path) -> None:
-    row = {"user_id": "u", "history": ["b", "a"], "seen": ["b", "a", "c"]}
-    write_examples(tmp_path, "train", [{"user_id": "t"}])
-    write_examples(tmp_path, "eval", [row, {"user_id": "v"}, row])
-    assert read_queries(str(tmp_path), 2) == [Query(b"u", [b"b", b"a"], [b"b", b"a", b"c"]), Query(b"v", [], [])]
-
-
-def test_queries_of_training_where_there_is_no_evaluation(tmp_path: Path) -> None:
-    write_examples(tmp_path, "train", [{"user_id": "t", "history": ["a"]}])
-    write_examples(tmp_path, "eval", [])
-    assert read_queries(str(tmp_path), 2) == [Query(b"t", [b"a"], [])]
 
 
 @pytest.fixture(scope="module")

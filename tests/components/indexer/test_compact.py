@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,15 @@ from hypothesis.extra import numpy as arrays
 
 from components.indexer import compact as compact_module
 from components.indexer.compact import Table, quantised
+from components.indexer.fingerprint import fingerprint
+from components.indexer.index import Index
+from components.indexer.saving import save_servable
 from components.indexer.settings import Compact
+from tests.components.indexer.tiny import (
+    ITEMS,
+    SETTINGS,
+    strings,
+)
 
 KINDS: list[Compact] = ["float32", "float16", "int8"]
 VECTORS = np.array([[1.0, -2.0, 0.5], [0.0, 0.0, 0.0], [0.001, 0.0, -0.0005], [100.0, 50.0, 0.0]], np.float32)
@@ -79,3 +88,18 @@ def test_what_is_stored_has_the_size_of_its_kind(kind: Compact, bytes_each: int,
     loaded = tf.saved_model.load(str(tmp_path))
     asked = loaded.asked(tf.constant(vectors[:2])).numpy()
     assert asked == pytest.approx(vectors[:2] @ vectors.T, abs=0.3 if kind == "int8" else 0.02)
+
+
+@pytest.mark.parametrize(("compact", "tolerance"), [("float16", 0.01), ("int8", 0.1)])
+def test_less_precision_changes_scores_a_little_and_counts_not_at_all(
+    compact: Any, tolerance: float, towers: str, index: Index, servable: Any, tmp_path: Path
+) -> None:
+    manifest = save_servable(towers, index, SETTINGS.model_copy(update={"compact": compact}), "tiny", str(tmp_path))
+    assert manifest["fingerprint"] != fingerprint(towers, index, SETTINGS)
+    smaller = tf.saved_model.load(str(tmp_path))
+    users, histories, candidates = ["ann", "nobody"], [["b", "f"], [""]], [ITEMS] * 2
+    asked = {"user_id": tf.constant(users), "history": strings(histories), "candidates": strings(candidates)}
+    found, exact = (model.signatures["score"](**asked)["scores"].numpy() for model in (smaller, servable))
+    assert found[0] == pytest.approx(exact[0], abs=tolerance)
+    assert not np.array_equal(found[0], exact[0])
+    assert np.array_equal(found[1], exact[1])  # the popular items

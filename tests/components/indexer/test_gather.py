@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from components.indexer import gather as module
 from components.indexer.gather import gather, newest_distinct
-from tests.components.indexer.test_servable import write_examples
+from tests.components.indexer.tiny import write_examples
 
 Log = list[tuple[int, int, int]]
 """Numbers of users and items, and times."""

@@ -13,7 +13,7 @@ from components.indexer.fingerprint import fingerprint
 from components.indexer.index import Index
 from components.indexer.ranking import ranked
 from components.indexer.saving import save_servable
-from tests.components.indexer.test_servable import (
+from tests.components.indexer.tiny import (
     DIM,
     ITEMS,
     SETTINGS,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -15,26 +14,12 @@ from scipy import sparse
 from components.examples.sampling import share_of_users
 from components.hashing import hashes
 from components.indexer import similar
-from components.indexer.fingerprint import fingerprint
-from components.indexer.index import Index
-from components.indexer.saving import save_servable
-from components.indexer.settings import IndexerSettings, SimilarSettings
+from components.indexer.settings import SimilarSettings
 from components.indexer.similar import cooccurrence, orthonormal, read_vectors, vectors
 from tests.components.conftest import write_examples
-from tests.components.indexer.test_servable import ITEMS, make_index, strings, write_towers
 
 FULL = SimilarSettings(dim=64, popularity_exponent=0.5)
 """More directions than the items here have, so that nothing is smoothed."""
-
-
-@pytest.fixture(scope="module")
-def towers(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_towers(tmp_path_factory.mktemp("towers"), [], [])
-
-
-@pytest.fixture(scope="module")
-def index(towers: str, tmp_path_factory: pytest.TempPathFactory) -> Index:
-    return make_index(towers, tmp_path_factory.mktemp("data"))
 
 
 def test_pairs_count_by_distance_in_either_order() -> None:
@@ -122,42 +107,6 @@ def test_long_logs_are_added_up_in_batches_and_counted_by_some_users(
     expected = read(chosen, 1_000)
     assert read(whole, 50, max_events=100) == pytest.approx(expected, abs=1e-4)
     assert not np.allclose(expected, at_once, atol=1e-2)
-
-
-@pytest.mark.parametrize("compact", ["float32", "int8"])
-def test_similar_items_come_together_and_new_ones_are_found_by_their_embedding(
-    towers: str,
-    index: Index,
-    tmp_path: Path,
-    compact: str,
-) -> None:
-    own = np.zeros((len(ITEMS), 2), np.float32)
-    own[:3] = [[1, 0], [0, 1], [2, 0]]  # a and c come together; b with neither; the others are new
-    settings = IndexerSettings(compact=compact, similar=SimilarSettings(embedding_weight=0.25))
-    save_servable(towers, dataclasses.replace(index, cooccurrence=own), settings, "tiny", str(tmp_path / "1"))
-    similar = tf.saved_model.load(str(tmp_path / "1")).signatures["similar_items"]
-    answer = similar(item_id=tf.constant(["a", "g", "no"]), exclude=strings([["b"], [], []]), k=tf.constant(8))
-    direction = index.embedding / np.linalg.norm(index.embedding, axis=1, keepdims=True)
-    for row, (item, excluded) in enumerate([("a", {"a", "b"}), ("g", {"g"})]):
-        place = ITEMS.index(item)
-        scores = own @ own[place] + 0.25 * direction @ direction[place]
-        best = sorted((r for r in range(len(ITEMS)) if ITEMS[r] not in excluded), key=lambda r: -scores[r])
-        ids = [found.decode() for found in answer["item_ids"][row].numpy()]
-        assert ids == [ITEMS[r] for r in best] + [""] * (8 - len(best))
-        assert answer["scores"][row].numpy()[: len(best)] == pytest.approx(scores[best], abs=0.02)
-    assert answer["item_ids"].numpy()[0, 0].decode() == ITEMS[2]
-    assert answer["known"].numpy().tolist() == [True, True, False]
-
-
-def test_the_fingerprint_covers_the_vectors(towers: str, index: Index) -> None:
-    prints = {
-        fingerprint(
-            towers, dataclasses.replace(index, cooccurrence=np.full((len(ITEMS), 1), value, np.float32)), settings
-        )
-        for value in (0.0, 1.0)
-        for settings in (IndexerSettings(), IndexerSettings(similar=SimilarSettings(embedding_weight=1.0)))
-    }
-    assert len(prints) == 4
 
 
 @pytest.mark.parametrize("rank", [6, 2, 0], ids=["independent", "dependent", "zeros"])

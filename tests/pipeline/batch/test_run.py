@@ -34,7 +34,7 @@ from pipeline.local.lock import lock
 from pipeline.terminal import Outcome
 from serving.client import RecommenderClient
 from serving.server.process import ServerProcess
-from tests.components.indexer.test_servable import SETTINGS, make_index, write_towers
+from tests.components.indexer.tiny import SETTINGS, make_index, write_towers
 from tests.e2e.world import end_group, recommender, start, wait_for
 from tests.serving.wire import contract
 

@@ -1,0 +1,200 @@
+"""Every signature against a reference in plain Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.components.indexer.tiny import (
+    DEFAULT_K,
+    ITEMS,
+    STORED,
+    any_query,
+    recommend,
+    reference,
+    shift_of,
+    strings,
+    vectors,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(queries=st.lists(any_query, min_size=1, max_size=4), k=st.integers(1, 12))
+def test_recommend_equals_the_reference(servable: Any, queries: list[tuple[str, list[str], list[str]]], k: int) -> None:
+    users, histories, excludes = (list(column) for column in zip(*queries))
+    ids, scores, sources = recommend(servable, users, histories, excludes, k)
+    for row, (user, history, exclude) in enumerate(queries):
+        expected_ids, expected_scores, source = reference(user, history, exclude, k)
+        assert ids[row] == expected_ids
+        assert scores[row] == pytest.approx(expected_scores, rel=1e-5, abs=1e-6)
+        assert sources[row] == source
+
+
+def example_of(query: tuple[str, list[str], list[str]], k: int | None) -> bytes:
+    user, history, exclude = query
+    example = tf.train.Example()
+    for name, values in (("user_id", [user]), ("history", history), ("exclude", exclude)):
+        example.features.feature[name].bytes_list.value.extend(value.encode() for value in values)
+    if k is not None:
+        example.features.feature["k"].int64_list.value.append(k)
+    return example.SerializeToString()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.lists(st.tuples(any_query, st.none() | st.integers(-2, 12) | st.just(1_000) | st.just(1_001)), max_size=5)
+)
+def test_recommend_examples_gives_each_row_its_own_k(
+    servable: Any, rows: list[tuple[tuple[str, list[str], list[str]], int | None]]
+) -> None:
+    examples = tf.constant([example_of(*row) for row in rows], tf.string)
+    answer = servable.signatures["recommend_examples"](examples=examples)
+    counts = [DEFAULT_K if k is None else k if 1 <= k <= 1_000 else 0 for _, k in rows]
+    width = max(counts, default=0)
+    assert answer["item_ids"].shape == answer["scores"].shape == (len(rows), width)
+    for row, ((query, _), count) in enumerate(zip(rows, counts)):
+        expected_ids, expected_scores, source = reference(*query, count)
+        padding = width - count
+        assert [item.decode() for item in answer["item_ids"][row].numpy()] == expected_ids + [""] * padding
+        assert answer["scores"][row].numpy() == pytest.approx(expected_scores + [-np.inf] * padding, rel=1e-5, abs=1e-6)
+        assert answer["source"][row].numpy().decode() == (source if count else "")
+
+
+def test_a_request_without_anything_gets_the_popular_items(servable: Any) -> None:
+    answer = servable.signatures["recommend_examples"](examples=tf.constant([b""]))
+    expected_ids, _, source = reference("", [], [], DEFAULT_K)
+    assert [item.decode() for item in answer["item_ids"][0].numpy()] == expected_ids
+    assert answer["source"].numpy() == [source.encode()]
+
+
+def test_no_k_below_one_or_above_the_limit(servable: Any) -> None:
+    for k, message in ((0, "at least 1"), (-1, "at least 1"), (1001, "at most 1000")):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            recommend(servable, ["ann"], [[]], [[]], k)
+
+
+def test_everything_excluded_leaves_padding(servable: Any) -> None:
+    ids, scores, _ = recommend(servable, ["ann", "stranger"], [[], []], [ITEMS, ITEMS], 3)
+    assert ids == [["", "", ""]] * 2
+    assert np.isneginf(scores).all()
+
+
+def test_no_requests_at_all(servable: Any) -> None:
+    answer = servable.signatures["recommend"](
+        user_id=tf.constant([], tf.string),
+        history=tf.zeros([0, 0], tf.string),
+        exclude=tf.zeros([0, 0], tf.string),
+        k=tf.constant(2),
+    )
+    assert answer["item_ids"].shape == [0, 2]
+
+
+def test_similar_items_is_the_cosine_without_the_item_itself(servable: Any) -> None:
+    answer = servable.signatures["similar_items"](
+        item_id=tf.constant(["a", "unknown"]), exclude=strings([["b"], []]), k=tf.constant(7)
+    )
+    embedding, _ = vectors()
+    direction = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
+    cosine = direction @ direction[0]
+    expected = sorted((r for r in range(len(ITEMS)) if ITEMS[r] not in ("a", "b")), key=lambda r: -cosine[r])
+    ids = [[item.decode() for item in row] for row in answer["item_ids"].numpy()]
+    assert ids[0] == [ITEMS[row] for row in expected] + ["", ""]
+    assert answer["scores"].numpy()[0, :5] == pytest.approx(cosine[expected], rel=1e-5)
+    assert answer["known"].numpy().tolist() == [True, False]
+    assert ids[1] == [""] * 7
+
+
+def test_score_ranks_as_recommend_does(servable: Any) -> None:
+    answer = servable.signatures["score"](
+        user_id=tf.constant(["ann", "stranger"]),
+        history=strings([[], []]),
+        candidates=strings([["f", "a", "unknown"], ["a", "g", ""]]),
+    )["scores"].numpy()
+    embedding, bias = vectors()
+    query = (embedding[0] + embedding[1]) / 2
+    assert answer[0] == pytest.approx(
+        [embedding[5] @ query + bias[5], embedding[0] @ query + bias[0], -np.inf], rel=1e-5
+    )
+    assert answer[1].tolist() == [3, 0, -np.inf]
+
+
+def test_context_of_the_request_counts_more_than_what_is_stored(in_context: Any) -> None:
+    users = ["ann", "ann", "cleo", "bob, jr", "stranger", "stranger"]
+    answer = in_context.signatures["recommend_in_context"](
+        user_id=tf.constant(users),
+        history=strings([["f"]] * 6),
+        exclude=strings([[]] * 6),
+        context=tf.constant([shift_of(value) for value in (None, 7.0, None, None, 0.5, None)]),
+        k=tf.constant(1),
+    )
+    embedding, bias = vectors()
+    for row, shift in enumerate([2, 7, -1, 0, 0.5, 0]):
+        scores = embedding @ (embedding[5] + shift) + bias
+        left_out = {"f", *STORED.get(users[row], [])}
+        assert answer["scores"].numpy()[row, 0] == pytest.approx(
+            max(score for item, score in zip(ITEMS, scores) if item not in left_out), rel=1e-5
+        )
+
+
+def test_other_signatures_use_the_stored_context(in_context: Any) -> None:
+    embedding, bias = vectors()
+    expected = embedding[4] @ ((embedding[0] + embedding[1]) / 2 + 2) + bias[4]
+    score = in_context.signatures["score"](
+        user_id=tf.constant(["ann"]), history=strings([[]]), candidates=strings([["e🙂"]])
+    )["scores"].numpy()
+    assert score[0, 0] == pytest.approx(expected, rel=1e-5)
+    other = in_context.signatures["score_in_context"](
+        user_id=tf.constant(["ann"]),
+        history=strings([[]]),
+        candidates=strings([["e🙂"]]),
+        context=tf.constant([shift_of(4.0)]),
+    )["scores"].numpy()
+    assert other[0, 0] - score[0, 0] == pytest.approx(2 * embedding[4].sum(), rel=1e-4)
+    [ids], [scores], _ = recommend(in_context, ["ann"], [[]], [[]], 7)
+    assert scores[ids.index("e🙂")] == pytest.approx(expected, rel=1e-5)
+    example = tf.train.Example.FromString(shift_of(3.0))
+    example.features.feature["user_id"].bytes_list.value.append(b"ann")
+    answer = in_context.signatures["serving_default"](examples=tf.constant([example.SerializeToString()]))
+    asked = in_context.signatures["recommend_in_context"](
+        user_id=tf.constant(["ann"]),
+        history=strings([[]]),
+        exclude=strings([[]]),
+        context=tf.constant([shift_of(3.0)]),
+        k=tf.constant(DEFAULT_K),
+    )
+    assert answer["scores"].numpy() == pytest.approx(asked["scores"].numpy())
+    batched = in_context.signatures["recommend_examples"](examples=tf.constant([example.SerializeToString()] * 2))
+    assert batched["scores"].numpy() == pytest.approx(np.repeat(asked["scores"].numpy(), 2, axis=0))
+
+
+def test_towers_without_context_have_no_such_signature(servable: Any) -> None:
+    assert not [name for name in servable.signatures if "context" in name]
+
+
+def test_by_user_and_serving_default_equal_recommend(servable: Any) -> None:
+    users = ["ann", "stranger"]
+    expected, _, _ = recommend(servable, users, [[], []], [[], []], DEFAULT_K)
+    by_user = servable.signatures["by_user"](user_id=tf.constant(users))["item_ids"].numpy()
+    assert [[item.decode() for item in row] for row in by_user] == expected
+
+    example = tf.train.Example()
+    example.features.feature["user_id"].bytes_list.value.append(b"stranger")
+    example.features.feature["history"].bytes_list.value.extend([b"f", b"a"])
+    example.features.feature["seen"].bytes_list.value.extend([b"b"])
+    empty = tf.train.Example()
+    answer = servable.signatures["serving_default"](
+        examples=tf.constant([example.SerializeToString(), empty.SerializeToString()])
+    )["item_ids"].numpy()
+    expected, _, _ = recommend(servable, ["stranger", ""], [["f", "a"], []], [["b"], []], DEFAULT_K)
+    assert [[item.decode() for item in row] for row in answer] == expected
+
+
+def test_describe(servable: Any) -> None:
+    answer = servable.signatures["describe"](item_id=tf.constant(["e🙂", "unknown", ""]))
+    assert [text.decode() for text in answer["display"].numpy()] == ["Title e🙂", "", ""]
+    assert answer["known"].numpy().tolist() == [True, False, False]
