@@ -58,7 +58,7 @@ class _Generator(GenerateJsonSchema):
         return super().default_schema(schema)
 
 
-def page() -> str:
+def reference() -> str:
     """The reference, in Markdown: of every key what it may be, its default, and what it means."""
     schema = Config.model_json_schema(schema_generator=_Generator)
     return "\n".join([_HEAD, *_section("", schema, schema["$defs"])]) + "\n"
@@ -104,14 +104,14 @@ def _section(prefix: str, model: Mapping[str, Any], parts: Mapping[str, Any]) ->
 
 
 def _part(node: Any) -> tuple[str, str] | None:
-    """Where a key holds another model: what stands between its keys and the key (`.NAME` for names, `[]` for a list),
-    and the model's name."""
+    """Where a key holds another model: what stands between the key and its keys (`.NAME` where names do), and what the
+    model is called."""
     if not isinstance(node, Mapping):
         return None
     if "$ref" in node:
         return "", node["$ref"].rpartition("/")[2]
     inside = [("", part) for part in node.get("anyOf", ())]
-    inside += [(".NAME", node.get("additionalProperties")), ("[]", node.get("items"))]
+    inside += [(".NAME", node.get("additionalProperties")), ("", node.get("items"))]
     for below, part in inside:
         if found := _part(part):
             return below + found[0], found[1]
@@ -207,7 +207,7 @@ def _number(value: float) -> str:
 def _default(node: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
     value = node.get("default")
     below, part = _part(node) or ("", "")
-    if value is None or value == "" or (part and not below):
+    if value is None or value == "" or (part and isinstance(value, dict) and not below):
         return ""
     if below == ".NAME":  # of each only what is not its own default
         own = {name: inner.get("default") for name, inner in parts[part]["properties"].items()}
@@ -224,5 +224,5 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    PAGE.write_text(reference(), encoding="utf-8")
     SCHEMA.write_text(schema(), encoding="utf-8")

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from components.progress import progress
-from pipeline.terminal import Terminal, listening, quiet, shown
+from pipeline.terminal import Terminal, json_alone, listening, print_table, quiet, shown
 
 
 def test_quiet_keeps_even_c_level_noise_off_the_terminal(tmp_path: Path) -> None:
@@ -60,3 +61,64 @@ def test_terminal_says_what_a_node_did_and_how_far_it_is() -> None:
 
 def test_control_characters_of_titles_do_not_reach_the_terminal() -> None:
     assert shown("[bold]\x1b[31mred\u2028end é🙂") == r"\[bold]·[31mred·end é🙂"
+
+
+def table() -> Table:
+    made = Table(title="figures")
+    made.add_column("name")
+    made.add_column("recent\nvalue", justify="right")
+    made.add_column("why", overflow="fold")
+    made.add_row("a", "[bold]1.5[/]", "short")
+    made.add_row("🎬 b", "10.25", f"long {'x' * 100} end")
+    return made
+
+
+def printed(width: int, terminal: bool, least_width: int = 0) -> list[str]:
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=terminal, color_system=None)
+    print_table(console, table(), least_width)
+    assert console.width == width
+    return out.getvalue().splitlines()
+
+
+def test_a_table_without_a_terminal_is_aligned_text_with_a_line_for_each_row() -> None:
+    assert printed(20, terminal=False) == [
+        "figures",
+        "name  recent value  why",
+        "a              1.5  short",
+        f"🎬 b         10.25  long {'x' * 100} end",
+    ]
+
+
+def test_a_table_at_a_terminal_has_boxes_and_its_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {len(line) for line in printed(40, terminal=True)[1:]} <= {39, 40}
+    assert max(map(len, printed(40, terminal=True, least_width=200))) > 120
+    assert "┃ name" in "".join(printed(40, terminal=True))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert printed(40, terminal=True) == printed(40, terminal=False)
+
+
+def test_a_json_document_is_alone_on_the_standard_output() -> None:
+    program = (
+        "import math, os, subprocess, sys; from pathlib import Path; from pipeline.terminal import json_alone\n"
+        "with json_alone() as write:\n"
+        "    print('from print'); os.write(1, b'from C\\n'); subprocess.run(['echo', 'from a child'])\n"
+        "    write({'path': Path('a/b'), 'text': 'ä🎬', 'none': math.nan, 'pair': (1, 2.5)})\n"
+        "print('after')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, encoding="utf-8")
+    document = '{\n  "path": "a/b",\n  "text": "ä🎬",\n  "none": null,\n  "pair": [\n    1,\n    2.5\n  ]\n}\n'
+    assert done.stdout == document + "after\n"
+    assert sorted(done.stderr.splitlines()) == ["from C", "from a child", "from print"]
+
+
+def test_an_error_leaves_no_document(capfd: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        with json_alone() as write:
+            write({"half": "done"})
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    print("after")
+    assert capfd.readouterr().out == "after\n"

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from pipeline.config.reference import PAGE, SCHEMA, kind, page, schema
+from pipeline.config.reference import PAGE, SCHEMA, kind, reference, schema
 
 ROOT = Path(__file__).parents[3]
 ANEW = "run: python -m pipeline.config.reference"
@@ -18,14 +18,14 @@ ANEW = "run: python -m pipeline.config.reference"
 
 def rows() -> dict[str, list[str]]:
     """Of each key what it may be, its default and its meaning."""
-    lines = [line for line in page().splitlines() if line.startswith("| `")]
+    lines = [line for line in reference().splitlines() if line.startswith("| `")]
     cells = [line.replace("\\|", "\0").strip("| ").split(" | ") for line in lines]
     return {key.strip("`"): [cell.strip().replace("\0", "|") for cell in rest] for key, *rest in cells}
 
 
 def test_both_are_up_to_date() -> None:
     assert PAGE == ROOT / "docs" / "config.md"
-    assert PAGE.read_text(encoding="utf-8") == page(), ANEW
+    assert PAGE.read_text(encoding="utf-8") == reference(), ANEW
     assert SCHEMA.read_text(encoding="utf-8") == schema(), ANEW
 
 
@@ -59,10 +59,10 @@ def test_every_key_is_explained_with_what_it_may_be() -> None:
         ("tuning.space.NAME.choices", "list of anything (at least 1) or `null`", ""),
         ("serving.tls", "keys or `null`", ""),
         ("kubeflow.volumes", "list of groups of keys", "`[]`"),
-        ("kubeflow.volumes[].claim", "text (at most 253 characters, matching `^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)",
+        ("kubeflow.volumes.claim", "text (at most 253 characters, matching `^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)",
          "*required*"),
         ("kubeflow.defaults.cpu.request", "text, number or `null`", ""),
-        ("kubeflow.secrets[].env", "names, each with a text", "`{}`"),
+        ("kubeflow.secrets.env", "names, each with a text", "`{}`"),
     ],
 )  # fmt: skip
 def test_what_a_key_may_be(key: str, may_be: str, default: str) -> None:
