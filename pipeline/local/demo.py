@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def demo(config: Config, user: str | None) -> Outcome:
         server.stop()
     console.print(
         "the server is stopped. To go on: [bold]recommender serve[/], and then "
-        f"[bold]recommender query --user {escape(user)}[/]",
+        f"[bold]recommender query --user {escape(shlex.quote(user))}[/]",
         soft_wrap=True,
         highlight=False,
     )

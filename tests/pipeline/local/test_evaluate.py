@@ -43,6 +43,18 @@ def test_a_model_that_is_not_there(tmp_path: Path, model: str | None, message: s
         find_model(tmp_path / "shop", model)
 
 
+def make_config(root: Path, **evaluation: object) -> Config:
+    return Config.model_validate(
+        {
+            "name": "shop",
+            "output": root / "output",
+            "serving": {"base_path": root / "models"},
+            "data": {"interactions": {"path": str(root / "log.csv")}},
+            "evaluation": {"min_slice_size": 1, "bootstrap_replicates": 10, **evaluation},
+        }
+    )
+
+
 class World:
     """A shop whose users go through the items one after the other, and a model that knows it."""
 
@@ -57,14 +69,7 @@ class World:
         self.model = write_servable(root / "model")
 
     def __call__(self, model: str | None, out: Path | None = None, **evaluation: object) -> int:
-        config = {
-            "name": "shop",
-            "output": self.root / "output",
-            "serving": {"base_path": self.root / "models"},
-            "data": {"interactions": {"path": str(self.root / "log.csv")}},
-            "evaluation": {"min_slice_size": 1, "bootstrap_replicates": 10, **evaluation},
-        }
-        return evaluate(Config.model_validate(config), model, out).exit_code
+        return evaluate(make_config(self.root, **evaluation), model, out).exit_code
 
     def nodes(self, said: str) -> dict[str, str]:
         return {line.split()[1]: line.split()[2] for line in said.splitlines() if line[:2] in ("✓ ", "= ")}
@@ -120,12 +125,15 @@ def test_a_saved_model_of_another_kind(world: World, tmp_path: Path, say: Callab
     assert "is no SavedModel" in say()
 
 
-def test_an_out_that_is_a_file(world: World) -> None:
-    with pytest.raises(InputError, match=r"log\.csv: can't be written: Not a directory"):
-        world(str(world.model), world.root / "log.csv")
+def test_an_out_that_is_a_file(tmp_path: Path) -> None:
+    make_version(tmp_path / "models" / "shop", 7)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file: can't be written: Not a directory"):
+        evaluate(make_config(tmp_path), None, tmp_path / "file")
+    assert not (tmp_path / "output").exists()
 
 
 def test_nothing_is_run_for_a_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="neither a version"):
-        World.__call__(World(tmp_path), "20200101000000")
+        evaluate(make_config(tmp_path), "20200101000000")
     assert not (tmp_path / "output").exists()

@@ -1,10 +1,15 @@
 """The runner on a tiny DAG of function components: what runs, what comes from the cache, what a failure says."""
 
+import contextlib
 import io
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from ml_metadata.metadata_store import metadata_store
 from rich.console import Console
+from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.orchestration import metadata
@@ -12,7 +17,8 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import standard_artifacts
 
 from components.errors import InputError
-from pipeline.local.runner import run_pipeline
+from pipeline.local import runner
+from pipeline.local.runner import NodeResult, remembered_interrupts, run_pipeline, stock_summary
 from pipeline.terminal import Terminal
 
 
@@ -22,6 +28,9 @@ def First(out: OutputArtifact[standard_artifacts.String], text: Parameter[str]) 
         raise InputError("first.csv: row 3 is wrong; mend it")
     if text == "bug":
         raise KeyError("a bug")
+    if text == "swallowed":  # as a callback of Beam's does
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
     Path(out.uri).write_text(text)
     out.set_string_custom_property("summary", f"text {text}")
 
@@ -99,3 +108,65 @@ def test_a_failing_node_stops_the_run_and_a_mended_one_goes_on(runs: Runs, text:
     assert "✗ First" in runs.text
     assert "Second" not in runs.text
     assert runs() == {"First": "done", "Second": "done", "Third": "done"}
+
+
+def test_reused_outputs_stand_in_for_nodes_that_are_not_run(runs: Runs) -> None:
+    runs("a")
+    store = metadata_store.MetadataStore(runs.connection)
+    [second] = store.get_executions_by_type(f"{__name__}.Second")
+    assert runs("b", only="Third", reused={"Second": second.id}) == {"Third": "done"}
+    taken = {e.artifact_id for e in store.get_events_by_execution_ids([second.id]) if e.type == e.OUTPUT}
+    third = max(execution.id for execution in store.get_executions_by_type(f"{__name__}.Third"))
+    assert {e.artifact_id for e in store.get_events_by_execution_ids([third]) if e.type == e.INPUT} == taken
+    [made] = [e.artifact_id for e in store.get_events_by_execution_ids([third]) if e.type == e.OUTPUT]
+    assert Path(store.get_artifacts_by_id([made])[0].uri).read_text() == "aaaa"
+
+
+def test_an_interrupt_that_a_node_swallowed_stops_the_run_after_it(runs: Runs) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        runs("swallowed")
+    assert "First" in runs.text
+    assert "Second" not in runs.text
+    assert runs("a") == {"First": "done", "Second": "done", "Third": "done"}
+
+
+def test_interrupts_are_remembered_while_nobody_else_listens() -> None:
+    def interrupted() -> list[int]:
+        with remembered_interrupts() as interrupts, contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return interrupts
+
+    assert interrupted() == [signal.SIGINT]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what runs in the background
+    try:
+        assert interrupted() == []
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def result(key: str, artifact: object) -> NodeResult:
+    return NodeResult("TFX's", "done", 1.0, {key: artifact})
+
+
+def test_what_statistics_and_transforms_are_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split, count, features in (("train", 12_345, 2), ("eval", 67, 1)):
+        statistics = statistics_pb2.DatasetFeatureStatisticsList()
+        dataset = statistics.datasets.add(num_examples=count)
+        for _ in range(features):
+            dataset.features.add()
+        (tmp_path / f"Split-{split}").mkdir()
+        (tmp_path / f"Split-{split}" / "FeatureStats.pb").write_bytes(statistics.SerializeToString())
+    splits = {"split_names": SimpleNamespace(string_value='["train", "eval"]')}
+    made = SimpleNamespace(uri=str(tmp_path), properties=splits)
+    assert stock_summary(result("statistics", made)) == "train 12,345 x 2 features, eval 67 x 1 features"
+
+    graph = SimpleNamespace(transform_savedmodel_dir=str(tmp_path), vocabulary_size_by_name=len)
+    monkeypatch.setattr(runner.tft, "TFTransformOutput", lambda uri: graph)
+    assert stock_summary(result("transform_graph", made)) == "no vocabularies"
+    (tmp_path / "assets").mkdir()
+    for name in ("item_id", "colour", runner.ITEM_COUNTS):
+        (tmp_path / "assets" / name).touch()
+    assert stock_summary(result("transform_graph", made)) == "vocabularies: colour 6, item_id 7"
+    assert stock_summary(result("model", made)) == ""

@@ -197,9 +197,10 @@ def test_a_stopped_search_goes_on_with_the_trial_that_it_was_at(searching: Searc
 
 def test_a_search_goes_on_from_its_file_beside_others(tmp_path: Path) -> None:
     path = tmp_path / "studies.sqlite"
-    Search(open_storage(path))(make_config(trials=1), Training(), "another")
+    first = Search(open_storage(path))
+    first(make_config(trials=1), Training(), "another")
     with pytest.raises(KeyboardInterrupt):
-        Search(open_storage(path))(make_config(trials=3), Training(3, KeyboardInterrupt()))
+        first(make_config(trials=3), Training(3, KeyboardInterrupt()))
     train = Training()
     study = Search(open_storage(path))(make_config(trials=3), train)
     assert len(train.made) == 1
