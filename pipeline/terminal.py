@@ -172,6 +172,14 @@ class _ProgressHandler(logging.Handler):
         self._terminal.progress(record.getMessage())
 
 
+class _LogHandler(logging.StreamHandler):
+    """Writes to the log; what its disk has no room for is left out, for a full disk is told at the terminal."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 @contextlib.contextmanager
 def listening(terminal: Terminal) -> Iterator[None]:
     """Brings what components say of their progress to the terminal."""
@@ -195,12 +203,14 @@ def quiet(log_file: Path) -> Iterator[Console]:
     File descriptors are redirected, not `sys.stderr`, because most of the noise comes from C++.
     """
     log_file.parent.mkdir(parents=True, exist_ok=True)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+    for noise in (sys.stdout, sys.stderr):
+        noise.flush()
     saved = [os.dup(1), os.dup(2)]
     log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     terminal = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace", buffering=1)
-    handler = logging.StreamHandler(os.fdopen(os.dup(log), "w", encoding="utf-8", errors="replace"))
+    # Without a buffer, which could still be full when the stream is closed.
+    stream = io.TextIOWrapper(os.fdopen(os.dup(log), "wb", buffering=0), "utf-8", "replace", write_through=True)
+    handler = _LogHandler(stream)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
@@ -214,10 +224,16 @@ def quiet(log_file: Path) -> Iterator[Console]:
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError):  # the log's disk may be full
-                stream.flush()
+        for number, noise in enumerate((sys.stdout, sys.stderr), start=1):
+            try:
+                noise.flush()
+            except OSError:  # the log's disk is full; what is still in the buffer must not come to the terminal
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+                noise.flush()
         handler.close()
+        stream.close()
         for number, descriptor in enumerate(saved, start=1):
             os.dup2(descriptor, number)
             os.close(descriptor)

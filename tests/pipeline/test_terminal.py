@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,22 @@ def test_quiet_keeps_even_c_level_noise_off_the_terminal(tmp_path: Path) -> None
     text = log.read_text()
     for noise in ("noise from C", "noise from print", "noise from logging"):
         assert noise in text
+
+
+def test_a_full_disk_under_the_log_brings_no_noise_to_the_terminal() -> None:
+    program = (
+        "import contextlib, logging, sys; from pathlib import Path; from pipeline.terminal import quiet\n"
+        "with quiet(Path('/dev/full')) as console:\n"
+        "    for stream in (sys.stdout, sys.stderr):\n"
+        "        with contextlib.suppress(OSError):\n"
+        "            print('noise from print', file=stream)\n"
+        "    logging.warning('noise from logging')\n"
+        "    console.print('what matters')\n"
+        "print('after')"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ("what matters\nafter\n", "", 0)
 
 
 def test_quiet_restores_logging_after_an_error(tmp_path: Path) -> None:
