@@ -45,7 +45,7 @@ class Checkpoint:
             state = json.loads(str(arrays["state"]))
         except FileNotFoundError:
             return
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             progress(f"the checkpoint in {directory} can't be read ({error}): training from the start")
             return
         self._arrays = arrays
