@@ -112,8 +112,9 @@ def _kind(error: BaseException) -> str:
         return INPUT
     if isinstance(error, _PortTakenError):
         return PORT
-    import tensorflow as tf
-
+    tf = sys.modules.get("tensorflow")
+    if tf is None:  # so it is none of its errors, and it takes seconds to import
+        return OTHER
     gone = (
         tf.errors.UnavailableError,
         tf.errors.AbortedError,
