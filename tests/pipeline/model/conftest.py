@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
 
-from pipeline.model import preprocessing, trainer
-from tests.pipeline.model.small_log import (
-    EVENT_SPEC,
-    FEATURES,
-    ITEM_SPEC,
-    QUERY_FEATURES,
-    events,
-    fn_args,
-    items,
-    transform,
-)
+from pipeline.model.job import Transformed
+from pipeline.model.preprocessing import preprocess_catalogue, preprocess_interactions
+from tests.pipeline.model import small_log
+from tests.shared import made_once
 
 
 @pytest.fixture(scope="session")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What Transform leaves of both tables."""
-    root = tmp_path_factory.mktemp("workspace")
+def transformed(tmp_path_factory: pytest.TempPathFactory) -> Transformed:
+    """What Transform leaves of the small log."""
+    root = made_once(tmp_path_factory, "transformed", _transform)
+    return Transformed(
+        examples=str(root / "events" / "examples"),
+        transform_graph=str(root / "events" / "graph"),
+        catalogue=str(root / "items" / "examples"),
+        catalogue_graph=str(root / "items" / "graph"),
+    )
+
+
+def _transform(root: Path) -> None:
     sizes = {"categories": 100, "text_tokens": 100}
-    config = {"features": QUERY_FEATURES, "time_features": ["hour", "weekday"], "user_id": True, **sizes}
-    transform(events(), EVENT_SPEC, preprocessing.preprocess_interactions, config, root / "events", "train")
-    config = {"features": FEATURES, **sizes}
-    transform(items(), ITEM_SPEC, preprocessing.preprocess_catalogue, config, root / "items", "catalogue")
-    return root
-
-
-@pytest.fixture(scope="session")
-def trained(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("trained")
-    trainer.run_fn(fn_args(workspace, output))
-    return output
+    event_config = {
+        "features": small_log.QUERY_FEATURES,
+        "time_features": ["hour", "weekday"],
+        "user_id": True,
+        **sizes,
+    }
+    item_config = {"features": small_log.FEATURES, **sizes}
+    of_events = functools.partial(preprocess_interactions, custom_config=event_config)
+    of_items = functools.partial(preprocess_catalogue, custom_config=item_config)
+    with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        small_log.transform(pipeline, small_log.events(), small_log.EVENT_SPEC, of_events, root / "events", "train")
+        small_log.transform(pipeline, small_log.items(), small_log.ITEM_SPEC, of_items, root / "items", "catalogue")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import apache_beam as beam
@@ -14,13 +13,16 @@ import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
-from pipeline.model.settings import ModelSettings, TrainingSettings
+from pipeline.model.settings import ModelSettings, TrainerSettings, TrainingSettings
 
 ITEMS = [f"item {n}, é" for n in range(6)]
 NEW = "never bought"
 HOUR = 3_600_000_000
 FEATURES = {"genres": "categories", "title": "text", "year": "number"}
 QUERY_FEATURES = {"device": "category", "age": "number"}
+IN_CONTEXT = {"query_features": ("device", "age"), "time_features": ("hour", "weekday"), "user_id": True}
+"""Settings of a model that takes all of a context."""
+Rows = list[dict[str, Any]]
 STRING = tf.io.FixedLenFeature([1], tf.string)
 EVENT_SPEC = {
     "user_id": STRING,
@@ -39,7 +41,7 @@ ITEM_SPEC = {
 }
 
 
-def events() -> list[dict[str, Any]]:
+def events() -> Rows:
     """Item n is followed by item n + 1; item 0 is the most frequent."""
     rows = []
     for time in range(240):
@@ -54,7 +56,8 @@ def events() -> list[dict[str, Any]]:
     return rows
 
 
-def items() -> list[dict[str, Any]]:
+def items() -> Rows:
+    """The items' features, and an item that nobody had."""
     rows = [
         {
             "item_id": [item],
@@ -68,49 +71,40 @@ def items() -> list[dict[str, Any]]:
 
 
 def transform(
-    rows: Any, spec: Any, function: Any, config: Any, root: Path, split: str, batch_size: int | None = None
+    pipeline: beam.Pipeline,
+    rows: Rows,
+    spec: dict[str, Any],
+    preprocessing_fn: Callable[[dict[str, Any]], dict[str, Any]],
+    root: Path,
+    split: str,
+    batch_size: int | None = None,
 ) -> None:
+    """Has `rows` transformed as TFX's Transform does it, to `examples` and `graph` under `root`."""
     metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
-    context = tft_beam.Context(temp_dir=tempfile.mkdtemp(), desired_batch_size=batch_size)
-    with beam.Pipeline(runner="FnApiRunner") as pipeline, context:
-        data = (pipeline | beam.Create(rows), metadata)
-        transformed, graph = data | tft_beam.AnalyzeAndTransformDataset(lambda inputs: function(inputs, config))
-        graph | tft_beam.WriteTransformFn(str(root / "graph"))
-        metadata | tft_beam.WriteMetadata(str(root / "graph" / "metadata"), pipeline)
-        values, values_metadata = transformed
-        coder = tft.coders.ExampleProtoCoder(values_metadata.schema)
-        (
-            values
-            | beam.Map(coder.encode)
-            | beam.io.WriteToTFRecord(
-                str(root / "examples" / f"Split-{split}" / "data"), file_name_suffix=".gz", num_shards=1
-            )
-        )
+    with tft_beam.Context(temp_dir=str(root / "temporary"), desired_batch_size=batch_size):
+        data = (pipeline | f"{root} rows" >> beam.Create(rows), metadata)
+        analyze_and_transform = tft_beam.AnalyzeAndTransformDataset(preprocessing_fn)
+        (values, values_metadata), graph = data | f"{root} transform" >> analyze_and_transform
+        graph | f"{root} graph" >> tft_beam.WriteTransformFn(str(root / "graph"))
+        metadata | f"{root} metadata" >> tft_beam.WriteMetadata(str(root / "graph" / "metadata"), pipeline)
+        encode = tft.coders.ExampleProtoCoder(values_metadata.schema).encode
+        files = str(root / "examples" / f"Split-{split}" / "data")
+        write = beam.io.WriteToTFRecord(files, file_name_suffix=".gz", num_shards=1)
+        values | f"{root} encode" >> beam.Map(encode) | f"{root} write" >> write
 
 
-def fn_args(
-    workspace: Path, output: Path, model: dict[str, Any] | None = None, **training_settings: Any
-) -> SimpleNamespace:
-    settings = {"epochs": 12, "patience": 12, "batch_size": 8, "learning_rate": 0.05, **training_settings}
-    model_settings = ModelSettings(**{"dim": 8, "dropout": 0.0, "history_dropout": 0.0, **(model or {})})
-    return SimpleNamespace(
-        custom_config={
-            "seed": 1,
-            "features": FEATURES,
-            "query_features": {name: QUERY_FEATURES[name] for name in model_settings.query_features},
-            "user_features": [name for name in model_settings.query_features if name == "age"],
-            "max_history": 5,
-            "hold_out": "latest",
-            "checkpoints": str(output / "checkpoints"),
-            "model": model_settings.model_dump(mode="json"),
-            "training": TrainingSettings(**settings).model_dump(mode="json"),
-        },
-        transform_graph_path=str(workspace / "events" / "graph"),
-        catalogue_graph=str(workspace / "items" / "graph"),
-        examples=str(workspace / "events" / "examples"),
-        catalogue=str(workspace / "items" / "examples"),
-        model_run_dir=str(output / "run"),
-        serving_model_dir=str(output / "model"),
+def make_settings(model: dict[str, Any] | None = None, **training: Any) -> TrainerSettings:
+    """Settings of a training that learns the log by heart."""
+    settings = ModelSettings(**{"dim": 8, "dropout": 0.0, "history_dropout": 0.0, **(model or {})})
+    return TrainerSettings(
+        seed=1,
+        features=FEATURES,
+        query_features={name: QUERY_FEATURES[name] for name in settings.query_features},
+        user_features=tuple(name for name in settings.query_features if name == "age"),
+        max_history=5,
+        hold_out="latest",
+        model=settings,
+        training=TrainingSettings(**{"epochs": 6, "patience": 6, "batch_size": 16, "learning_rate": 0.05, **training}),
     )
 
 
@@ -126,6 +120,7 @@ def ask(
 
 
 def example(row: dict[str, Any]) -> bytes:
+    """A row of `items` as a serialized Example."""
     result = tf.train.Example()
     for name, values in row.items():
         feature = result.features.feature[name]
@@ -137,19 +132,9 @@ def example(row: dict[str, Any]) -> bytes:
 
 
 def rank(towers: Any, histories: list[list[str]]) -> tuple[list[str], np.ndarray]:
+    """Ids [N] of the items and their scores [B, N] for histories."""
     answer = towers.signatures["candidate"](examples=tf.constant([example(row) for row in items()]))
     width = max(len(history) for history in histories)
     padded = [history + [""] * (width - len(history)) for history in histories]
     scores = ask(towers.signatures["query"], padded) @ answer["embedding"].numpy().T + answer["bias"].numpy()
     return [item.decode() for item in answer["item_id"].numpy()], scores
-
-
-def context(device: str | None = None, age: float | None = None, timestamp: int | None = None) -> bytes:
-    result = tf.train.Example()
-    if device is not None:
-        result.features.feature["device"].bytes_list.value.append(device.encode())
-    if age is not None:
-        result.features.feature["age"].float_list.value.append(age)
-    if timestamp is not None:
-        result.features.feature["timestamp"].int64_list.value.append(timestamp)
-    return result.SerializeToString()

@@ -9,15 +9,49 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_transform as tft
 
-from pipeline.model import trainer
-from tests.pipeline.model.small_log import HOUR, ITEMS, NEW, ask, context, example, fn_args, items
+from pipeline.model.export import export_towers
+from pipeline.model.inputs import read_data
+from pipeline.model.job import Transformed
+from pipeline.model.towers import TwoTowerModel
+from tests.pipeline.model.small_log import (
+    HOUR,
+    IN_CONTEXT,
+    ITEMS,
+    NEW,
+    QUERY_FEATURES,
+    ask,
+    example,
+    items,
+    make_settings,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]
 
 
-def test_towers_ignore_padding_unknown_items_and_what_is_too_old(trained: Path) -> None:
-    query = tf.saved_model.load(str(trained / "model")).signatures["query"]
+def export(transformed: Transformed, folder: Path, context: dict[str, str], **model: Any) -> Any:
+    """Exports towers whose weights are drawn, so that all of them matter, and loads them."""
+    settings = make_settings(model)
+    data = read_data(transformed, settings)
+    towers = TwoTowerModel(settings.model, settings.training, data.vocabulary, seed=1)
+    towers.compute_loss(data.events.first.columns())
+    chance = np.random.default_rng(1)
+    for weight in towers.trainable_weights:
+        weight.assign(chance.normal(size=weight.shape))
+    graphs = (tft.TFTransformOutput(graph) for graph in (transformed.transform_graph, transformed.catalogue_graph))
+    export_towers(towers, *graphs, data.vocabulary, context, list(settings.user_features), str(folder))
+    return tf.saved_model.load(str(folder))
+
+
+@pytest.fixture(scope="module")
+def plain(transformed: Transformed, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Towers of histories alone."""
+    return export(transformed, tmp_path_factory.mktemp("plain"), {})
+
+
+def test_towers_ignore_padding_unknown_items_and_what_is_too_old(plain: Any) -> None:
+    query = plain.signatures["query"]
     same = [
         [ITEMS[1], ITEMS[2], "", "", "", "", ""],
         ["", ITEMS[1], "", ITEMS[2], "", "", ""],
@@ -32,8 +66,8 @@ def test_towers_ignore_padding_unknown_items_and_what_is_too_old(trained: Path) 
     assert embedding[0] == pytest.approx(embedding[1])
 
 
-def test_an_item_without_events_is_described_by_its_features(trained: Path) -> None:
-    candidate = tf.saved_model.load(str(trained / "model")).signatures["candidate"]
+def test_an_item_without_events_is_described_by_its_features(plain: Any) -> None:
+    candidate = plain.signatures["candidate"]
     item = tf.train.Example()
     item.features.feature["item_id"].bytes_list.value.append(NEW.encode())
     bare = item.SerializeToString()
@@ -47,15 +81,12 @@ def test_an_item_without_events_is_described_by_its_features(trained: Path) -> N
     assert answer["bias"].numpy()[0] == biases[:-1].min()
 
 
-IN_CONTEXT = {"query_features": ("device", "age"), "time_features": ("hour", "weekday"), "user_id": True}
-
-
 @pytest.fixture(scope="module")
-def in_context(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def in_context(transformed: Transformed, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The signature `query` of towers that take a context."""
-    output = tmp_path_factory.mktemp("in_context")
-    trainer.run_fn(fn_args(workspace, output, IN_CONTEXT, epochs=2))
-    manifest = json.loads((output / "model" / "assets.extra" / "towers.json").read_text())
+    folder = tmp_path_factory.mktemp("in_context")
+    towers = export(transformed, folder, {**QUERY_FEATURES, "timestamp": "timestamp"}, **IN_CONTEXT)
+    manifest = json.loads((folder / "assets.extra" / "towers.json").read_text())
     assert manifest == {
         "context": [
             {"name": "device", "type": "category"},
@@ -65,7 +96,6 @@ def in_context(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Any
         "user_features": ["age"],
         "max_history": 5,
     }
-    towers = tf.saved_model.load(str(output / "model"))
     return lambda contexts, users=None: ask(
         towers.signatures["query"], [[ITEMS[1]]] * len(contexts), users=users, contexts=contexts
     )
@@ -99,3 +129,14 @@ def test_time_is_hour_and_weekday_in_utc(in_context: Any) -> None:
 def test_unknown_values_are_like_none(in_context: Any) -> None:
     [bare, unknown] = in_context([[b"", b""], [b"", context(device="fridge")]])
     assert unknown == pytest.approx(bare)
+
+
+def context(device: str | None = None, age: float | None = None, timestamp: int | None = None) -> bytes:
+    result = tf.train.Example()
+    if device is not None:
+        result.features.feature["device"].bytes_list.value.append(device.encode())
+    if age is not None:
+        result.features.feature["age"].float_list.value.append(age)
+    if timestamp is not None:
+        result.features.feature["timestamp"].int64_list.value.append(timestamp)
+    return result.SerializeToString()

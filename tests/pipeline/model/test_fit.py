@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,19 +13,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.model import fit, inputs, trainer, validation
+from pipeline.model import fit
 from pipeline.model.checkpoint import Checkpoint
-from pipeline.model.job import Job
+from pipeline.model.inputs import TrainingData
 from pipeline.model.preprocessing import FIRST
 from pipeline.model.reading import Log, read_log
-from pipeline.model.settings import ModelSettings, TrainingSettings
+from pipeline.model.settings import ModelSettings, RankingSettings, TrainingSettings
 from pipeline.model.towers import ItemFeatures, SideFeature, Vocabulary
-from tests.pipeline.model.small_log import ITEMS, fn_args, rank
-from tests.pipeline.model.tiny_data import some_events, write_log
+from pipeline.model.validation import exact_ranks, held_back, ranking_metrics
+from tests.pipeline.model.tiny_data import followers, some_events, write_log
 
 HISTORY = 3
 GENRES = SideFeature("genres", False, 9)
-pytestmark = [pytest.mark.slow, pytest.mark.smoke]
 
 
 def test_batches_are_a_function_of_seed_and_epoch() -> None:
@@ -57,52 +57,6 @@ def test_passes_over_parts_have_each_event_once_in_an_order_of_seed_and_epoch(tm
 
 
 @pytest.mark.parametrize(
-    ("refit", "stop_after", "ranking"), [(True, 2, False), (True, 5, False), (False, 2, False), (True, 5, True)]
-)
-def test_a_stopped_training_goes_on_to_the_same_weights(
-    workspace: Path, tmp_path: Path, refit: bool, stop_after: int, ranking: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    noise = {"history_dropout": 0.3, "dropout": 0.3}
-    args = fn_args(workspace, tmp_path, {**noise, "ranking": {"enabled": ranking}}, epochs=4, patience=9, refit=refit)
-    job = Job.of(args)
-    data = inputs.read_data(job.inputs, job.settings)
-
-    def weights(checkpoint: Checkpoint | None) -> list[np.ndarray]:
-        trained = fit.train(
-            data,
-            job.settings.model,
-            job.settings.training,
-            1,
-            str(tmp_path / "logs"),
-            checkpoint,
-        )
-        assert len(trained.history) == 4
-        return trained.model.get_weights() + (trained.ranker.get_weights() if trained.ranker else [])
-
-    undisturbed = weights(None)
-    save, saved = Checkpoint.save, []
-
-    def killed(self: Checkpoint, *args: Any, **kwargs: Any) -> None:
-        save(self, *args, **kwargs)
-        saved.append(1)
-        if len(saved) == stop_after:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Checkpoint, "save", killed)
-    with pytest.raises(KeyboardInterrupt):
-        weights(Checkpoint(str(tmp_path / "state")))
-    monkeypatch.setattr(
-        Checkpoint, "save", lambda self, *args, **kwargs: saved.append(1) or save(self, *args, **kwargs)
-    )
-    resumed = weights(Checkpoint(str(tmp_path / "state")))
-    # As many passes as the undisturbed training, the stopped one among them.
-    best = fit.best_epoch(Checkpoint(str(tmp_path / "state")).history, TrainingSettings())["epoch"]
-    assert len(saved) == 4 + (best if refit else 0)
-    for one, other in zip(undisturbed, resumed):
-        assert np.array_equal(one, other)
-
-
-@pytest.mark.parametrize(
     ("passes", "expected"), [(1, 10.0), (2, (0.5 * 10 + 20) / 1.5), (3, (0.25 * 10 + 0.5 * 20 + 60) / 1.75)]
 )
 def test_the_average_is_exponential_and_unbiased(passes: int, expected: float) -> None:
@@ -115,55 +69,134 @@ def test_the_average_is_exponential_and_unbiased(passes: int, expected: float) -
     assert float(weight) == pytest.approx(expected)
 
 
-def test_validation_calls_back_and_can_be_stopped(workspace: Path, tmp_path: Path) -> None:
-    args = fn_args(workspace, tmp_path)
-    job = Job.of(args)
-    data = inputs.read_data(job.inputs, job.settings)
-    model, settings = ModelSettings(dim=4), TrainingSettings(epochs=3, patience=3, batch_size=32)
+# ---------------------------------------------------------------- whole trainings
+
+NOISY = {"dim": 8, "history_dropout": 0.3, "dropout": 0.3}
+
+
+def settings_of(**changes: Any) -> TrainingSettings:
+    return TrainingSettings(**{"epochs": 4, "patience": 9, "batch_size": 32, "learning_rate": 0.05, **changes})
+
+
+def trains(test: Any) -> Any:
+    """Marks a test that trains, for which TensorFlow makes a graph in a second or two."""
+    return pytest.mark.slow(pytest.mark.smoke(test))
+
+
+Weights = Callable[..., list[np.ndarray]]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
+    """Trains the towers, and a ranker if asked for, and returns all weights that come of it."""
+
+    def train(refit: bool = True, ranking: bool = False, checkpoint: Checkpoint | None = None) -> list[np.ndarray]:
+        trained = fit.train(
+            followers(),
+            ModelSettings(**NOISY, ranking=RankingSettings(enabled=ranking)),
+            settings_of(refit=refit, learning_rate=0.01),
+            1,
+            str(tmp_path_factory.mktemp("logs")),
+            checkpoint,
+        )
+        assert len(trained.history) == 4
+        return trained.model.get_weights() + (trained.ranker.get_weights() if trained.ranker else [])
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def undisturbed(weights: Weights) -> Weights:
+    """What a training that is not stopped comes to; each is done once."""
+    return functools.cache(weights)
+
+
+@trains
+def test_training_is_repeatable(weights: Weights, undisturbed: Weights) -> None:
+    for one, other in zip(undisturbed(True, False), weights(True, False)):
+        assert np.array_equal(one, other)
+
+
+@trains
+@pytest.mark.parametrize(
+    ("refit", "stop_after", "ranking"), [(True, 2, False), (True, 5, False), (False, 2, False), (True, 5, True)]
+)
+def test_a_stopped_training_goes_on_to_the_same_weights(
+    weights: Weights,
+    undisturbed: Weights,
+    tmp_path: Path,
+    refit: bool,
+    stop_after: int,
+    ranking: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = undisturbed(refit, ranking)
+    save, saved = Checkpoint.save, []
+
+    def killed(self: Checkpoint, *args: Any, **kwargs: Any) -> None:
+        save(self, *args, **kwargs)
+        saved.append(1)
+        if len(saved) == stop_after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        weights(refit, ranking, Checkpoint(str(tmp_path)))
+    monkeypatch.setattr(
+        Checkpoint, "save", lambda self, *args, **kwargs: saved.append(1) or save(self, *args, **kwargs)
+    )
+    resumed = weights(refit, ranking, Checkpoint(str(tmp_path)))
+    # As many passes as the undisturbed training, the stopped one among them.
+    best = fit.best_epoch(Checkpoint(str(tmp_path)).history, TrainingSettings())["epoch"]
+    assert best == 3
+    assert len(saved) == 4 + (best if refit else 0)
+    for one, other in zip(expected, resumed):
+        assert np.array_equal(one, other)
+
+
+@trains
+def test_validation_calls_back_and_can_be_stopped() -> None:
     seen: list[fit.Epoch] = []
-    assert fit.validate(data, model, settings, 1, seen.append) == seen
-    assert len(seen) == 3
+    model, settings = ModelSettings(dim=4), settings_of(epochs=3)
+    assert fit.validate(followers(), model, settings, 1, seen.append) == seen
+    assert [epoch["epoch"] for epoch in seen] == [1, 2, 3]
 
     def stop(epoch: fit.Epoch) -> None:
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        fit.validate(data, model, settings, 1, stop)
+        fit.validate(followers(), model, settings, 1, stop)
 
 
-def test_training_is_repeatable(workspace: Path, trained: Path, tmp_path: Path) -> None:
-    trainer.run_fn(fn_args(workspace, tmp_path))
-    first, second = (tf.saved_model.load(str(root / "model")) for root in (trained, tmp_path))
-    _, a = rank(first, [[ITEMS[0]], []])
-    _, b = rank(second, [[ITEMS[0]], []])
-    assert np.array_equal(a, b)
+@trains
+def test_a_log_in_parts_trains_alike_each_time(tmp_path: Path) -> None:
+    model, settings = ModelSettings(dim=8, dropout=0, history_dropout=0), settings_of(batch_size=8)
+    one, other = (fit.train(followers(parts=3), model, settings, 1, str(tmp_path)) for _ in range(2))
+    assert [epoch["loss"] for epoch in one.history] == [epoch["loss"] for epoch in other.history]
+    for first, second in zip(one.model.get_weights(), other.model.get_weights()):
+        assert np.array_equal(first, second)
+    # Half of the events held back have a history, which tells their item; who guesses has 0.58.
+    assert one.history[-1]["ndcg@10"] > 0.75
 
 
-def test_a_log_in_parts_trains_alike_each_time(workspace: Path, tmp_path: Path) -> None:
-    reports = []
-    for name in ("one", "other"):
-        trainer.run_fn(fn_args(workspace, tmp_path / name, epochs=2, events_in_memory=100))
-        reports.append(json.loads((tmp_path / name / "run" / "training.json").read_text()))
-    metrics = [[(epoch["loss"], epoch["ndcg@10"]) for epoch in report["epochs"]] for report in reports]
-    assert reports[0]["summary"].startswith("248 events, 6 items")
-    assert metrics[0] == metrics[1]
-    # Histories tell these items; who guesses has 0.49 with six of them.
-    assert reports[0]["epochs"][-1]["ndcg@10"] > 0.6
-
-
-def test_training_stops_early_and_keeps_the_best_epoch(workspace: Path, tmp_path: Path) -> None:
+@trains
+def test_training_stops_early_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     # So large a step ruins the model, so that a later epoch is not better for long.
-    trainer.run_fn(fn_args(workspace, tmp_path, epochs=50, patience=1, learning_rate=3.0))
-    report = json.loads((tmp_path / "run" / "training.json").read_text())
-    assert len(report["epochs"]) < 50
+    settings = settings_of(epochs=50, patience=2, learning_rate=3.0, refit=False)
+    data = followers()
+    trained = fit.train(data, ModelSettings(dim=8), settings, 1, str(tmp_path))
+    best = fit.best_epoch(trained.history, settings)
+    assert len(trained.history) == best["epoch"] + 2 < 50
+    found = ranking_metrics(exact_ranks(trained.model, held_back(data, settings, 100)))
+    assert found == {name: best[name] for name in found}
 
 
+@trains
 @pytest.mark.parametrize("events_left", [1, 2])
-@pytest.mark.parametrize("hold_out", ["latest", "last_of_user", "any"])
-def test_so_few_events_still_train(events_left: int, hold_out: str, tmp_path: Path) -> None:
+def test_so_few_events_still_train(events_left: int, tmp_path: Path) -> None:
     few = some_events([1] * events_left, [FIRST] * events_left)
     vocabulary = Vocabulary(np.array([1]), ItemFeatures({}), (), (), num_users=0, max_history=2)
-    data = inputs.TrainingData(Log.of(few), vocabulary, hold_out)
+    data = TrainingData(Log.of(few), vocabulary, "latest")
     trained = fit.train(data, ModelSettings(dim=2), TrainingSettings(epochs=1), 1, str(tmp_path))
-    assert validation.exact_ranks(trained.model, few).tolist() == [0] * events_left
+    assert exact_ranks(trained.model, few).tolist() == [0] * events_left
     assert len(trained.history) == 1

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
+import apache_beam as beam
 import numpy as np
 import pytest
 import tensorflow_transform as tft
 
 from components.examples.reading import read_columns, scalars
-from pipeline.model import inputs, preprocessing
-from pipeline.model.preprocessing import FIRST
+from pipeline.model.inputs import read_vocabulary
+from pipeline.model.job import Transformed
+from pipeline.model.preprocessing import FIRST, preprocess_catalogue
 from pipeline.model.reading import read_log
 from tests.pipeline.model.small_log import ITEM_SPEC, NEW, events, transform
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]
 
 
-def test_events_become_indices_in_the_order_of_time(workspace: Path) -> None:
-    vocabulary, _ = inputs.read_vocabulary(tft.TFTransformOutput(str(workspace / "events" / "graph")))
-    read = read_log(str(workspace / "events" / "examples"), max_history=1).parts[0]()
+def test_events_become_indices_in_the_order_of_time(transformed: Transformed) -> None:
+    vocabulary, _ = read_vocabulary(tft.TFTransformOutput(transformed.transform_graph))
+    read = read_log(transformed.examples, max_history=1).parts[0]()
     index = {item.decode(): FIRST + n for n, item in enumerate(vocabulary)}
     expected = events()
     assert read.item.tolist() == [index[row["item_id"][0]] for row in expected]
@@ -30,26 +33,24 @@ def test_events_become_indices_in_the_order_of_time(workspace: Path) -> None:
 
 def test_z_scores_do_not_depend_on_the_batches_that_beam_makes(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    rows = [
-        {"item_id": [f"{row}"], "year": [1900 + 100 * rng.random()], "genres": [], "title": []} for row in range(900)
-    ]
-    config = {"features": {"year": "number"}, "categories": 9, "text_tokens": 9}
+    rows = [{"item_id": [f"{row}"], "year": [1900 + 100 * rng.random()]} for row in range(100)]
+    spec = {name: ITEM_SPEC[name] for name in ("item_id", "year")}
+    preprocessing_fn = functools.partial(preprocess_catalogue, custom_config={"features": {"year": "number"}})
+    batches = {1: rows, 7: rows[::-1], 100: rows}
+    with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        for size, order in batches.items():
+            transform(pipeline, order, spec, preprocessing_fn, tmp_path / f"{size}", "catalogue", size)
     found = []
-    for batch_size, order in ((1, rows), (7, rows[::-1]), (900, rows)):
-        root = tmp_path / f"{batch_size}"
-        transform(order, ITEM_SPEC, preprocessing.preprocess_catalogue, config, root, "catalogue", batch_size)
-        table = read_columns(str(root / "examples"), "catalogue", {"item_id": bytes, "year": float})
+    for size in batches:
+        table = read_columns(str(tmp_path / f"{size}" / "examples"), "catalogue", {"item_id": bytes, "year": float})
         found.append(dict(zip(scalars(table, "item_id").tolist(), scalars(table, "year").tolist())))
-    assert len(found[0]) == 900
+    assert len(found[0]) == 100
     assert found[0] == found[1] == found[2]
 
 
-def test_side_features_are_tokens_categories_and_z_scores(workspace: Path) -> None:
-    table = read_columns(
-        str(workspace / "items" / "examples"),
-        "catalogue",
-        {"title": int, "genres": int, "year": float, "item_id": bytes},
-    ).to_pydict()
+def test_side_features_are_tokens_categories_and_z_scores(transformed: Transformed) -> None:
+    types = {"title": int, "genres": int, "year": float, "item_id": bytes}
+    table = read_columns(transformed.catalogue, "catalogue", types).to_pydict()
     last = table["item_id"].index([NEW.encode()])
     assert len(table["title"][0]) == 3  # the, thing, 0
     assert table["title"][0][:2] == table["title"][1][:2]

@@ -233,6 +233,7 @@ def test_training_learns_what_follows_what(training: dict[str, Any], settings: d
     chosen = TrainingSettings(learning_rate=0.05, **training)
     model = two_towers(chosen, dropout=0.0, history_dropout=0.0, **settings)
     model.compile(optimizer=make_optimizer(chosen))
+    model.optimizer.build(model.trainable_variables)  # or TensorFlow traces the step once more, after it has made them
     # After item 2 comes 3, after 3 comes 4, after 4 comes 2.
     rows = requests([[2, 0, 0], [3, 0, 0], [4, 0, 0]])
     batch = {**rows, "item": tf.constant([3, 4, 2]), "weight": tf.ones([3])}

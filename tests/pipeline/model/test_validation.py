@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from pipeline.model import validation
-from pipeline.model.settings import ModelSettings, TrainingSettings
+from pipeline.model.settings import HoldOut, ModelSettings, TrainingSettings
 from pipeline.model.towers import ItemFeatures, TwoTowerModel, Vocabulary
 from tests.pipeline.model.tiny_data import some_events
+
+
+def model_of_biases(biases: list[float]) -> TwoTowerModel:
+    """Towers whose scores are the items' biases, whatever the history."""
+    count = len(biases)
+    vocabulary = Vocabulary(np.ones(count), ItemFeatures({}), (), (), num_users=0, max_history=2)
+    model = TwoTowerModel(ModelSettings(dim=2), TrainingSettings(), vocabulary, seed=1)
+    model.compute_loss(some_events([1], [2]).columns())
+    for weight in model.trainable_weights:
+        weight.assign(tf.zeros_like(weight))
+    model.candidate_tower._bias.assign([0.0, 0.0, *biases])
+    return model
 
 
 @pytest.mark.parametrize(
@@ -37,12 +50,39 @@ def test_any_held_out_events_are_the_same_wherever_they_stand() -> None:
     assert set(one.row.tolist()) == set(other.row.tolist())
 
 
+@pytest.mark.parametrize("hold_out", ["latest", "last_of_user", "any"])
+@pytest.mark.parametrize(("count", "kept"), [(1, 1), (2, 1)])
+def test_of_few_events_one_is_held_back_and_one_is_left(hold_out: HoldOut, count: int, kept: int) -> None:
+    events, queries = validation.split(some_events([1] * count, [2] * count), hold_out, TrainingSettings())
+    assert (len(events), len(queries)) == (kept, 1)
+
+
+def test_others_see_only_what_is_trained_on() -> None:
+    # The user's last two events are held back, each with the other three as its history, newest first.
+    some = some_events([1] * 5, [2, 3, 4, 5, 6])
+    settings = TrainingSettings(histories="others", validation_fraction=0.4)
+    events, queries = validation.split(some, "latest", settings)
+    assert events.inputs["history"].tolist() == [[4, 3], [4, 2], [3, 2]]
+    assert queries.inputs["history"].tolist() == [[4, 3], [4, 3]]
+
+
+def test_ranks_are_among_the_items_that_are_not_in_the_history() -> None:
+    model = model_of_biases([3.0, 2.0, 2.0, 0.0])
+    # Item 2 is the best, 3 and 4 are alike, 5 is the last; the item of the last event was in its history.
+    some = some_events([1] * 5, [2, 5, 5, 3, 5], [[0, 0], [0, 0], [2, 3], [2, 0], [5, 2]])
+    assert validation.exact_ranks(model, some).tolist() == [0, 3, 1, 0, 2]
+    items = model.vocabulary_embeddings()
+    batches = list(validation.score_items(model, items, some, batch_size=2))
+    assert [(len(batch), len(query), len(scores)) for batch, query, scores in batches] == [(2,) * 3, (2,) * 3, (1,) * 3]
+    assert batches[2][2].tolist() == [[-np.inf, 2.0, 2.0, 0.0]]
+
+
+def test_the_metrics_of_ranks() -> None:
+    found = validation.ranking_metrics(np.array([0, 2, 9, 10]))
+    assert found == pytest.approx({"hit@10": 3 / 4, "ndcg@10": (1 + 1 / 2 + 1 / np.log2(11)) / 4})
+
+
 def test_scores_that_are_no_numbers_are_the_worst_ranks() -> None:
     few = some_events([1, 1, 1], [2, 3, 4])
-    vocabulary = Vocabulary(np.array([1, 1, 1]), ItemFeatures({}), (), (), num_users=0, max_history=2)
-    model = TwoTowerModel(ModelSettings(dim=2), TrainingSettings(), vocabulary, seed=1)
-    model.vocabulary_embeddings()
-    model.candidate_tower._bias.assign([0.0, 0.0, np.nan, 2.0, 1.0])
-    model.query_tower({"history": few.inputs["history"]})
-    model.query_tower._nothing.assign([0.0, 0.0])
+    model = model_of_biases([np.nan, 2.0, 1.0])
     assert validation.exact_ranks(model, few).tolist() == [3, 1, 2]

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from pipeline.model.reading import Events
+from pipeline.model.inputs import TrainingData
+from pipeline.model.preprocessing import FIRST, PADDING
+from pipeline.model.reading import Events, Log
+from pipeline.model.towers import ItemFeatures, SideFeature, Vocabulary
+
+ITEMS = 6
 
 
 def some_events(users: list[int], items: list[int], histories: list[list[int]] | None = None) -> Events:
@@ -17,6 +24,34 @@ def some_events(users: list[int], items: list[int], histories: list[list[int]] |
     return Events(
         np.arange(count), np.array(users), np.array(items, np.int32), np.ones(count, np.float32), {"history": history}
     )
+
+
+def followers(parts: int = 1) -> TrainingData:
+    """240 events of 7 users and 6 items, each of which follows the one before it; histories have two items at most."""
+    place = np.arange(240)
+    item = FIRST + place % ITEMS
+    before = FIRST + (place[:, np.newaxis] - [1, 2]) % ITEMS
+    history = np.where(np.arange(2) < (place // ITEMS % 3)[:, np.newaxis], before, PADDING)
+    events = some_events((place % 7).tolist(), item.tolist(), history.tolist())
+    log = Log.of(events)
+    if parts > 1:
+        of_users = [events.take(events.user % parts == number) for number in range(parts)]
+        pieces = [dataclasses.replace(part, row=np.arange(len(part))) for part in of_users]
+        log = Log([functools.partial(Events.take, part, slice(None)) for part in pieces], len(events), log.first)
+    vocabulary = Vocabulary(
+        counts=np.full(ITEMS, len(events) // ITEMS),
+        item_features=ItemFeatures(
+            {
+                "genres": (FIRST + np.arange(ITEMS) % 2)[:, np.newaxis].astype(np.int32),
+                "year": np.linspace(-1, 1, ITEMS).astype(np.float32),
+            }
+        ),
+        candidate_features=(SideFeature("genres", False, 2), SideFeature("year", True)),
+        query_features=(),
+        num_users=0,
+        max_history=2,
+    )
+    return TrainingData(log, vocabulary, "latest")
 
 
 def write_log(folder: Path, count: int = 400, shuffle: int = 0) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,49 +15,37 @@ from hypothesis import strategies as st
 
 from pipeline.model.towers import Noise
 from pipeline.model.workers.distributed import Share, is_chief, meet, share, shared, without_repeats
+from tests import forks
 from tests.pipeline.model.workers.two_replicas import CASES
 
-ROOT = Path(__file__).parents[4]
 
-TWO_DEVICES = """
-import json
-import tensorflow as tf
-from pipeline.model.workers.distributed import add_up
-[cpu] = tf.config.list_physical_devices("CPU")
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-
-def replica():
-    first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
-    values = tf.where(first, [1.0, 2.0], [3.0, 0.0])[: tf.where(first, 2, 1)]
-    with tf.GradientTape() as tape:
-        tape.watch(values)
-        gathered = add_up(values, tf.where(first, 0, 2), tf.constant(3))
-        loss = tf.where(first, tf.reduce_sum(gathered**2), tf.reduce_sum(2 * gathered))
-    return gathered, tape.gradient(loss, values)
-
-for result in tf.function(lambda: strategy.run(replica))():
-    print(json.dumps([value.numpy().tolist() for value in strategy.experimental_local_results(result)]))
-"""
-
-
-def run(*arguments: str, timeout: float = 800) -> list[Any]:
-    """Runs Python in the checkout, and returns the lines of JSON that it prints."""
-    environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    command = [sys.executable, "-W", "ignore", *arguments]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout, check=False
-    )
+def two_replicas(*cases: str) -> list[Any]:
+    """What the module of this name prints."""
+    command = [sys.executable, "-m", "tests.pipeline.model.workers.two_replicas", *cases]
+    done = forks.run(command, cwd=forks.CHECKOUT, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_gradients_reach_the_replica_that_a_row_comes_from() -> None:
-    gathered, gradients = run("-c", TWO_DEVICES)
+    [(gathered, gradients)] = two_replicas()
     assert gathered == [[1, 2, 3]] * 2
     # One replica's loss is the sum of the squares, the other's twice the sum: together 2 g + 2.
     assert gradients == [[4, 6], [8]]
+
+
+@pytest.mark.slow
+def test_two_replicas_train_as_one_does() -> None:
+    _, *found = two_replicas(*CASES)
+    assert [result.pop("case") for result in found] == list(CASES)
+    for case, result in zip(CASES, found):
+        # Attention has gradients near nothing, whose rounding Adam blows up.
+        weights = 1e-4 if case == "attention" else 1e-5
+        assert result.pop("weights") < weights, case
+        assert result.pop("steps") == 0, case
+        assert max(result.values()) < 2e-6, case
 
 
 @settings(max_examples=30, deadline=None)
@@ -113,15 +99,3 @@ def test_a_whole_batch_is_no_share() -> None:
     assert shared(batches, strategy) == {"x": batches}
     assert is_chief(strategy)
     assert meet(strategy, "any word")
-
-
-@pytest.mark.slow
-def test_two_replicas_train_as_one_does() -> None:
-    found = run("-m", "tests.pipeline.model.workers.two_replicas", *CASES)
-    assert [result.pop("case") for result in found] == list(CASES)
-    for case, result in zip(CASES, found):
-        # Attention has gradients near nothing, whose rounding Adam blows up.
-        weights = 1e-4 if case == "attention" else 1e-5
-        assert result.pop("weights") < weights, case
-        assert result.pop("steps") == 0, case
-        assert max(result.values()) < 2e-6, case

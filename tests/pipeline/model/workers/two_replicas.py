@@ -1,6 +1,7 @@
 """Compares two replicas on two logical CPUs with one: run as a script, since devices are made once in a process.
 
-Prints a line of JSON for each case: the largest differences of losses, gradients and weights.
+Prints lines of JSON: what `add_up` gives each replica and the gradients there; for each case that the arguments name,
+the largest differences of losses, gradients and weights.
 """
 
 from __future__ import annotations
@@ -94,28 +95,46 @@ def compare(case: str, strategy: tf.distribute.Strategy) -> dict[str, float]:
         weight.assign(value)
 
     def of_replica(batch: Any) -> Any:
-        context = tf.distribute.get_replica_context()
-        own = distributed.share(batch, context.replica_id_in_sync_group, 2)
-        return context.all_reduce("SUM", gradients(two, own))
+        index = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return gradients(two, distributed.share(batch, index, 2))
 
-    expect = tf.function(lambda batch: gradients(one, batch), reduce_retracing=True)
-    find = tf.function(lambda batch: strategy.run(of_replica, args=(batch,)), reduce_retracing=True)
+    columns = data.events.parts[0]().columns()
+    signature = [{name: tf.TensorSpec([None, *column.shape[1:]], column.dtype) for name, column in columns.items()}]
+    expect = tf.function(lambda batch: gradients(one, batch), signature, autograph=False)
+    find = tf.function(lambda batch: strategy.run(of_replica, args=(batch,)), signature, autograph=False)
     for size in (8, 1):
-        columns = data.events.parts[0]().columns()
         batch = {name: tf.constant(column[:size]) for name, column in columns.items()}
         loss, expected = expect(batch)
-        shared_loss, found = tf.nest.map_structure(lambda v: strategy.experimental_local_results(v)[0], find(batch))
-        differences[f"loss of {size}"] = abs(float(loss) - float(shared_loss))
-        differences[f"gradients of {size}"] = difference(expected, found)
+        added = tf.nest.map_structure(lambda v: sum(strategy.experimental_local_results(v)), find(batch))
+        differences[f"loss of {size}"] = abs(float(loss) - float(added[0]))
+        differences[f"gradients of {size}"] = difference(expected, added[1])
     return differences
 
 
+def adding_up(strategy: tf.distribute.Strategy) -> list[list[Any]]:
+    """The rows 1, 2 of one replica and 3 of the other, added up; and the gradients of one's sum of their squares and
+    the other's twice the sum."""
+
+    def of_replica() -> tuple[tf.Tensor, tf.Tensor]:
+        first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
+        values = tf.where(first, [1.0, 2.0], [3.0, 0.0])[: tf.where(first, 2, 1)]
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            gathered = distributed.add_up(values, tf.where(first, 0, 2), tf.constant(3))
+            loss = tf.where(first, tf.reduce_sum(gathered**2), tf.reduce_sum(2 * gathered))
+        return gathered, tape.gradient(loss, values)
+
+    results = tf.function(lambda: strategy.run(of_replica), autograph=False)()
+    return [[value.numpy().tolist() for value in strategy.experimental_local_results(result)] for result in results]
+
+
 def main() -> None:
-    """Compares the cases that the arguments name."""
+    """Prints it all."""
     logging.disable()  # how many all-reduces there are
     [cpu] = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    print(json.dumps(adding_up(strategy)), flush=True)
     for case in sys.argv[1:]:
         print(json.dumps({"case": case, **compare(case, strategy)}), flush=True)
 
