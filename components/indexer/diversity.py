@@ -44,4 +44,8 @@ def diverse(
 
     places = tf.TensorArray(tf.int32, size=count, element_shape=scores.shape[:1])
     *_, places = tf.while_loop(lambda step, *_: step < count, choose, (0, value, closest, places))
-    return tf.reshape(tf.transpose(places.stack()), [tf.shape(scores)[0], count])
+    # An array of nothing can't be stacked where the number of requests is unknown as the graph is made.
+    chosen = tf.cond(
+        count > 0, lambda: tf.transpose(places.stack()), lambda: tf.zeros([tf.shape(scores)[0], 0], tf.int32)
+    )
+    return tf.reshape(chosen, [tf.shape(scores)[0], count])

@@ -45,15 +45,10 @@ def save_servable(
     Raises:
         InputError: An approximate index can't be had, or is outside of the settings' bounds.
     """
-    towers = tf.saved_model.load(towers_dir)
     noted = read_manifest(towers_dir)
     in_context = bool(noted["context"])
-    ranking = (towers.ranking_part, noted["candidates"]) if "candidates" in noted else None
     with tempfile.TemporaryDirectory() as scratch:
-        files = _write_lists(index, scratch)
-        servable = Servable(
-            towers.query_part, noted["max_history"], index, files, settings, in_context=in_context, ranking=ranking
-        )
+        servable = make_servable(towers_dir, index, settings, scratch)
         found = _measured(servable, queries, settings.index)
         tf.saved_model.save(servable, directory, signatures=servable.signatures())
     manifest = {
@@ -78,6 +73,25 @@ def save_servable(
         json.dump(manifest, file, indent=2)
     write_warmup(index, model_name, settings.default_k, in_context, os.path.join(directory, contract.WARMUP))
     return manifest
+
+
+def make_servable(towers_dir: str, index: Index, settings: IndexerSettings, folder: str) -> Servable:
+    """Puts the servable together; what it looks up is in files in `folder`, which must stay until it is saved.
+
+    Raises:
+        InputError: An approximate index can't be had.
+    """
+    towers = tf.saved_model.load(towers_dir)
+    noted = read_manifest(towers_dir)
+    return Servable(
+        towers.query_part,
+        noted["max_history"],
+        index,
+        _write_lists(index, folder),
+        settings,
+        in_context=bool(noted["context"]),
+        ranking=(towers.ranking_part, noted["candidates"]) if "candidates" in noted else None,
+    )
 
 
 def _write_lists(index: Index, folder: str) -> dict[str, str]:

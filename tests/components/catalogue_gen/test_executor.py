@@ -135,8 +135,9 @@ def test_first_values_over_blocks_are_those_of_the_file(tmp_path, monkeypatch):
     assert report.rows == 20
 
 
-def test_large_catalogues_are_written_in_slices(tmp_path):
-    size = 20_000
+def test_large_catalogues_are_written_in_slices(tmp_path, monkeypatch):
+    monkeypatch.setattr("components.catalogue_gen.executor._READ_RECORDS", 150)
+    size = 400
     content = "item_id,tags\n" + "".join(f"i{k},t{k}|u\n" for k in range(size))
     rows, _ = generate(tmp_path, ["i3", "new"], content, {"features": {"tags": {"type": "categories"}}})
     assert len(rows) == size + 1

@@ -10,41 +10,37 @@ import tensorflow as tf
 
 from components.indexer.index import Index
 from components.indexer.saving import save_servable
-from tests.components.indexer.tiny import (
-    SETTINGS,
-    make_index,
-    write_towers,
-)
+from components.indexer.signatures import Servable
+from tests.components.indexer.tiny import SETTINGS, in_memory, make_index, write_towers
+from tests.shared import made_once
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def towers(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_towers(tmp_path_factory.mktemp("towers"), [], [])
+    return str(made_once(tmp_path_factory, "towers-of-seven", lambda path: write_towers(path, [], [])))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def index(towers: str, tmp_path_factory: pytest.TempPathFactory) -> Index:
     return make_index(towers, tmp_path_factory.mktemp("data"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def servable_dir(towers: str, index: Index, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("servable") / "1"
-    save_servable(towers, index, SETTINGS, "tiny", str(directory))
-    return directory
+    """The saved servable; tests must not change it."""
+    return made_once(
+        tmp_path_factory, "seven-items", lambda path: save_servable(towers, index, SETTINGS, "tiny", str(path))
+    )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def servable(servable_dir: Path) -> Any:
     return tf.saved_model.load(str(servable_dir))
 
 
-@pytest.fixture(scope="module")
-def in_context(tmp_path_factory: pytest.TempPathFactory) -> Any:
+@pytest.fixture(scope="session")
+def in_context(tmp_path_factory: pytest.TempPathFactory) -> Servable:
     """A servable whose towers take the context `shift`, stored of ann (2) and cleo (-1)."""
     root = tmp_path_factory.mktemp("in_context")
     towers = write_towers(root / "towers", [{"name": "shift", "type": "number"}], ["shift"])
-    directory = root / "servable" / "1"
-    manifest = save_servable(towers, make_index(towers, root), SETTINGS, "tiny", str(directory))
-    assert manifest["context"] == [{"name": "shift", "type": "number"}]
-    return tf.saved_model.load(str(directory))
+    return in_memory(towers, make_index(towers, root), SETTINGS)

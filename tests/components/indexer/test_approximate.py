@@ -20,6 +20,7 @@ from components.indexer.index import Index
 from components.indexer.measure import Query
 from components.indexer.saving import save_servable
 from components.indexer.settings import IndexerSettings, IndexSettings
+from tests.components.indexer.tiny import ask, in_memory
 
 ITEMS, USERS, DIM, STORED = 600, 20, 8, 5
 
@@ -65,25 +66,25 @@ def saved(towers: str, index: Index, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="module")
-def exact(towers: str, index: Index, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    path = tmp_path_factory.mktemp("exact") / "1"
-    save_servable(towers, index, IndexerSettings(), "exact", str(path))
-    return tf.saved_model.load(str(path))
+def near(saved: Path) -> Any:
+    return tf.saved_model.load(str(saved))
 
 
-def ask(servable: Any, users: list[str], exclude: list[list[str]], k: int) -> tuple[list[list[bytes]], np.ndarray]:
+@pytest.fixture(scope="module")
+def exact(towers: str, index: Index) -> Any:
+    return in_memory(towers, index, IndexerSettings())
+
+
+def asked(servable: Any, users: list[str], exclude: list[list[str]], k: int) -> tuple[list[list[bytes]], np.ndarray]:
     inputs = {"user_id": tf.constant(users), "history": tf.fill([len(users), 0], ""), "k": tf.constant(k)}
-    found = servable.signatures["recommend"](
-        **inputs, exclude=tf.constant(exclude, tf.string, [len(users), len(exclude[0])])
-    )
-    return found["item_ids"].numpy().tolist(), found["scores"].numpy()
+    found = ask(servable, "recommend", **inputs, exclude=tf.constant(exclude, tf.string, [len(users), len(exclude[0])]))
+    return found["item_ids"].tolist(), found["scores"]
 
 
-def test_nearly_the_same_answers(saved: Path, exact: Any, index: Index) -> None:
-    loaded = tf.saved_model.load(str(saved))
+def test_nearly_the_same_answers(near: Any, exact: Any, index: Index) -> None:
     users = [str(user) for user in range(USERS)]
-    ids, scores = ask(loaded, [*users, "stranger"], [[]] * (USERS + 1), 10)
-    wanted, best = ask(exact, [*users, "stranger"], [[]] * (USERS + 1), 10)
+    ids, scores = asked(near, [*users, "stranger"], [[]] * (USERS + 1), 10)
+    wanted, best = asked(exact, [*users, "stranger"], [[]] * (USERS + 1), 10)
     shared = [len({*found} & {*right}) / 10 for found, right in zip(ids, wanted)]
     assert np.mean(shared) > 0.9
     assert shared[-1] == 1  # popular items are not searched for
@@ -97,19 +98,18 @@ def test_nearly_the_same_answers(saved: Path, exact: Any, index: Index) -> None:
         assert all(exact_score.get(item, value) == pytest.approx(value, abs=1e-5) for item, value in zip(found, score))
 
 
-def test_excluded_items_are_made_up_for(saved: Path, exact: Any) -> None:
-    loaded = tf.saved_model.load(str(saved))
-    [most], _ = ask(exact, ["3"], [[]], 40)
-    [found], _ = ask(loaded, ["3"], [most], 10)
-    [wanted], _ = ask(exact, ["3"], [most], 10)
+def test_excluded_items_are_made_up_for(near: Any, exact: Any) -> None:
+    [most], _ = asked(exact, ["3"], [[]], 40)
+    [found], _ = asked(near, ["3"], [most], 10)
+    [wanted], _ = asked(exact, ["3"], [most], 10)
     assert not {*found} & {*most}
     assert len({*found} & {*wanted}) >= 8
 
 
 @pytest.mark.parametrize("k", [200, ITEMS])
-def test_a_great_part_of_the_catalogue_is_exact(saved: Path, exact: Any, k: int) -> None:
-    ids, scores = ask(tf.saved_model.load(str(saved)), ["3", "stranger"], [[], []], k)
-    wanted, best = ask(exact, ["3", "stranger"], [[], []], k)
+def test_a_great_part_of_the_catalogue_is_exact(near: Any, exact: Any, k: int) -> None:
+    ids, scores = asked(near, ["3", "stranger"], [[], []], k)
+    wanted, best = asked(exact, ["3", "stranger"], [[], []], k)
     assert ids == wanted
     assert scores == pytest.approx(best)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,12 @@ from hypothesis import strategies as st
 
 from components.indexer import blocks
 from components.indexer.index import Index
-from components.indexer.saving import save_servable
 from tests.components.indexer.tiny import (
     ITEMS,
     SETTINGS,
     STORED,
+    ask,
+    in_memory,
     recommend,
     strings,
 )
@@ -40,12 +40,11 @@ def test_the_best_of_blocks_are_the_best(scores: list[list[float]], count: int) 
 
 
 def test_a_large_catalogue_is_answered_like_a_small_one(
-    servable: Any, towers: str, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    servable: Any, towers: str, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocks, "_BLOCKS_FROM", 5)
     monkeypatch.setattr(blocks, "_BLOCK", 3)  # the 7 items fill 3 blocks but for 2 rows
-    save_servable(towers, index, SETTINGS, "tiny", str(tmp_path / "1"))
-    large = tf.saved_model.load(str(tmp_path / "1"))
+    large = in_memory(towers, index, SETTINGS)
     users = [*STORED, "stranger", "stranger", ""]
     histories, excludes = [[], ["f"], [], ["d e", "a"], [], []], [["g"], [], ITEMS, ["b"], ["a"], []]
     for k in (1, 3, 7, 9):
@@ -54,7 +53,7 @@ def test_a_large_catalogue_is_answered_like_a_small_one(
         assert (other_ids, other_sources) == (ids, sources)
         assert other_scores == pytest.approx(scores, rel=1e-6)
         inputs = {"item_id": tf.constant(["a", "g", "no"]), "exclude": strings([["b"], [], []]), "k": tf.constant(k)}
-        similar, other = (model.signatures["similar_items"](**inputs) for model in (servable, large))
+        similar, other = (ask(model, "similar_items", **inputs) for model in (servable, large))
         for name in ("item_ids", "known"):
-            assert other[name].numpy().tolist() == similar[name].numpy().tolist()
-        assert other["scores"].numpy() == pytest.approx(similar["scores"].numpy(), rel=1e-6)
+            assert other[name].tolist() == similar[name].tolist()
+        assert other["scores"] == pytest.approx(similar["scores"], rel=1e-6)

@@ -20,6 +20,19 @@ def test_diversity_by_hand() -> None:
     assert places.numpy().tolist() == [[0, 1, 2], [0, 1, 2], [0, 2, 1]]
 
 
+traced = tf.function(
+    diverse,
+    [
+        tf.TensorSpec([None, 8]),
+        tf.TensorSpec([None, 8, 3]),
+        tf.TensorSpec([None]),
+        tf.TensorSpec([None], tf.int32),
+        tf.TensorSpec([], tf.int32),
+    ],
+    autograph=False,
+)
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     rows=st.lists(
@@ -36,7 +49,7 @@ def test_diversity_equals_the_plain_loop(rows: list[tuple[int, int, float]], see
     scores = np.full((len(rows), 8), -np.inf, np.float32)
     for row, (present, _, _) in enumerate(rows):
         scores[row, :present] = -np.sort(-rng.normal(size=present))
-    places = diverse(
+    places = traced(
         tf.constant(scores),
         tf.constant(np.tile(directions, (len(rows), 1, 1))),
         tf.constant([diversity for *_, diversity in rows], tf.float32),

@@ -10,12 +10,13 @@ import pytest
 import tensorflow as tf
 
 from components.indexer.index import Index
-from components.indexer.saving import save_servable
 from components.indexer.settings import IndexerSettings
 from tests.components.indexer.tiny import (
     DEFAULT_K,
     ITEMS,
     SETTINGS,
+    ask,
+    in_memory,
     make_index,
     recommend,
     reference,
@@ -25,10 +26,9 @@ from tests.components.indexer.tiny import (
 )
 
 
-def test_a_cold_start_by_the_model(towers: str, index: Index, tmp_path: Path) -> None:
+def test_a_cold_start_by_the_model(towers: str, index: Index) -> None:
     settings = IndexerSettings(default_k=DEFAULT_K, cold_start="model")
-    save_servable(towers, index, settings, "tiny", str(tmp_path / "1"))
-    servable = tf.saved_model.load(str(tmp_path / "1"))
+    servable = in_memory(towers, index, settings)
     users, histories = ["stranger", "", "ann"], [[], ["unknown"], []]
     ids, scores, sources = recommend(servable, users, histories, [["a"], [], []], 7)
     assert sources == ["popular", "popular", "user"]
@@ -48,11 +48,10 @@ def test_what_the_users_ids_add(compact: Any, index: Index, servable: Any, tmp_p
     own = make_index(towers, tmp_path / "data")
     assert len(index.user_embedding) == 0
     assert own.user_embedding.tolist() == [[0, 0, 0], [0, 0, 0], [0.5, 0, -1]]
-    save_servable(towers, own, SETTINGS.model_copy(update={"compact": compact}), "tiny", str(tmp_path / "1"))
-    with_ids = tf.saved_model.load(str(tmp_path / "1"))
+    with_ids = in_memory(towers, own, SETTINGS.model_copy(update={"compact": compact}))
     users = ["ann", "cleo", "nobody"]
     asked = {"user_id": tf.constant(users), "history": strings([["a"]] * 3), "candidates": strings([ITEMS] * 3)}
-    found, without = (model.signatures["score"](**asked)["scores"].numpy() for model in (with_ids, servable))
+    found, without = (ask(model, "score", **asked)["scores"] for model in (with_ids, servable))
     embedding, _ = vectors()
     expected = without + np.array([[0, 0, 0], [0.5, 0, -1], [0, 0, 0]]) @ embedding.T
     assert found == pytest.approx(expected, abs={"float32": 1e-5, "float16": 0.01, "int8": 0.1}[compact])

@@ -12,12 +12,13 @@ import tensorflow as tf
 from components.indexer.fingerprint import fingerprint
 from components.indexer.index import Index
 from components.indexer.ranking import ranked
-from components.indexer.saving import save_servable
 from tests.components.indexer.tiny import (
     DIM,
     ITEMS,
     SETTINGS,
     TinyTowers,
+    ask,
+    in_memory,
     make_index,
     recommend,
     strings,
@@ -88,9 +89,8 @@ def index(towers: str, tmp_path_factory: pytest.TempPathFactory) -> Index:
 def both(towers: str, index: Index, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     """The servable without and with the second stage."""
     root = tmp_path_factory.mktemp("servables")
-    save_servable(write_towers(root / "plain", [], []), index, SETTINGS, "tiny", str(root / "1"))
-    save_servable(towers, index, SETTINGS, "tiny", str(root / "2"))
-    return tf.saved_model.load(str(root / "1")), tf.saved_model.load(str(root / "2"))
+    plain = write_towers(root / "plain", [], [])
+    return in_memory(plain, index, SETTINGS), in_memory(towers, index, SETTINGS)
 
 
 WHO = [
@@ -142,13 +142,8 @@ def test_popular_items_are_not_ranked(both: tuple[Any, Any]) -> None:
 
 def test_score_is_what_recommend_ranks_by(both: tuple[Any, Any]) -> None:
     ids, scores, _ = recommend(both[1], ["ann"], [[]], [[]], 4)
-    scored = (
-        both[1]
-        .signatures["score"](user_id=tf.constant(["ann"]), history=strings([[]]), candidates=strings([ids[0]]))[
-            "scores"
-        ]
-        .numpy()
-    )
+    asked = {"user_id": tf.constant(["ann"]), "history": strings([[]]), "candidates": strings([ids[0]])}
+    scored = ask(both[1], "score", **asked)["scores"]
     np.testing.assert_allclose(scored[0], scores[0], rtol=1e-5)
 
 

@@ -46,6 +46,19 @@ def rules(
         yield rules_of(attributes, tmp_path_factory.mktemp("rules"), len(contract.ITEMS) + SPARE)
 
 
+@pytest.fixture(scope="module")
+def asked_for(rules: Rules) -> Any:
+    """Which requests are refused, and scores after the rules of the others; traced once."""
+
+    def ask(scores: tf.Tensor, asked: Request, allowed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return rules.refused(asked), rules.apply(scores, rules.checked(asked), allowed)
+
+    texts, numbers = tf.TensorSpec([None, None], tf.string), tf.TensorSpec([None, None], tf.float32)
+    asked = Request(texts, texts, texts, numbers, tf.TensorSpec([None], tf.float32))
+    rows = tf.TensorSpec([None, len(contract.ITEMS) + SPARE])
+    return tf.function(ask, [rows, asked, tf.TensorSpec([None, None], tf.int64)], autograph=False)
+
+
 def padded(rows: list[Any], padding: Any, dtype: tf.DType) -> tf.Tensor:
     width = max((len(row) for row in rows), default=0)
     flat = [value for row in rows for value in [*row, *[padding] * (width - len(row))]]
@@ -64,14 +77,13 @@ def request(rows: list[contract.Rules]) -> Request:
 
 @settings(max_examples=60, deadline=None)
 @given(rows=st.lists(contract.any_rules(), min_size=1, max_size=4), seed=st.integers(0, 9))
-def test_what_passes_and_what_is_added(rules: Rules, rows: list[contract.Rules], seed: int) -> None:
+def test_what_passes_and_what_is_added(asked_for: Any, rows: list[contract.Rules], seed: int) -> None:
     scores = np.random.default_rng(seed).normal(size=(len(rows), len(contract.ITEMS) + SPARE)).astype(np.float32)
-    asked = request(rows)
     row_of = {item: row for row, item in enumerate(contract.ITEMS)}
     allowed = padded([[row_of.get(item, -1) for item in row.allow] for row in rows], -1, tf.int64)
-    # What nothing is wrong with is left as it is.
-    assert not rules.refused(asked).numpy().any()
-    found = rules.apply(tf.constant(scores), rules.checked(asked), allowed).numpy()[:, :-SPARE]
+    refused, found = asked_for(tf.constant(scores), request(rows), allowed)
+    assert not refused.numpy().any()
+    found = found.numpy()[:, :-SPARE]
     for row, own in enumerate(rows):
         items, expected = WORLD.ranked(scores[row, :-SPARE], set(), own)
         assert {contract.ITEMS[place] for place in np.flatnonzero(~np.isneginf(found[row]))} == set(items)
@@ -160,11 +172,11 @@ def test_filters_by_hand(tmp_path: Path) -> None:
         (contract.Rules(diversity=np.nan), "diversity is from 0 to 1"),
     ],
 )
-def test_a_wrong_rule_is_named(rules: Rules, wrong: contract.Rules, message: str) -> None:
+def test_a_wrong_rule_is_named(rules: Rules, asked_for: Any, wrong: contract.Rules, message: str) -> None:
     asked = request([contract.Rules(filter=["brand=acme"], diversity=AS_CONFIGURED), wrong])
     assert rules.refused(asked).numpy().tolist() == [False, True]
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-        tf.function(rules.checked)(asked)
+        asked_for(tf.zeros([2, len(contract.ITEMS) + SPARE]), asked, tf.zeros([2, 0], tf.int64))
 
 
 def test_boosts_without_their_numbers_are_refused(rules: Rules) -> None:

@@ -9,15 +9,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from components.indexer.index import Index
-from components.indexer.saving import save_servable
 from tests.components.indexer.tiny import (
     DEFAULT_K,
     DIM,
     SETTINGS,
+    ask,
+    in_memory,
 )
 
 
@@ -38,6 +40,8 @@ def test_manifest_and_warmup(servable_dir: Path, servable: Any) -> None:
     assert asked == set(servable.signatures)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_loads_with_plain_tensorflow_and_native_ops(servable_dir: Path) -> None:
     program = f"""
 import sys, tensorflow as tf
@@ -80,13 +84,12 @@ def test_no_table_is_copied_at_each_request(servable_dir: Path) -> None:
     assert not [name for name, ops in used.items() if {"ReadVariableOp", "ResourceGather"} <= ops], used
 
 
-def test_ids_are_stored_once(servable_dir: Path, towers: str, index: Index, tmp_path: Path) -> None:
-    plain = dataclasses.replace(index, display=index.item_ids)
-    save_servable(towers, plain, SETTINGS, "tiny", str(tmp_path))
-    for folder, names in ((servable_dir, ["display"]), (tmp_path, [])):
-        stored = tf.train.load_checkpoint(str(folder / "variables" / "variables")).get_variable_to_dtype_map()
-        texts = [name for name, kind in stored.items() if kind == tf.string and "CHECKPOINTABLE" not in name]
-        assert [name.split("/")[0].lstrip("_") for name in texts if "user_context" not in name] == names
-    answer = tf.saved_model.load(str(tmp_path)).signatures["describe"](item_id=tf.constant(["e🙂", "unknown"]))
-    assert [text.decode() for text in answer["display"].numpy()] == ["e🙂", ""]
-    assert answer["known"].numpy().tolist() == [True, False]
+def test_ids_are_stored_once(servable_dir: Path, towers: str, index: Index) -> None:
+    stored = tf.train.load_checkpoint(str(servable_dir / "variables" / "variables")).get_variable_to_dtype_map()
+    texts = [name for name, kind in stored.items() if kind == tf.string and "CHECKPOINTABLE" not in name]
+    assert [name.split("/")[0].lstrip("_") for name in texts if "user_context" not in name] == ["display"]
+    plain = in_memory(towers, dataclasses.replace(index, display=index.item_ids), SETTINGS)
+    assert [variable.name for variable in plain.variables if variable.dtype == tf.string] == ["user_context:0"]
+    answer = ask(plain, "describe", item_id=tf.constant(["e🙂", "unknown"]))
+    assert [text.decode() for text in answer["display"]] == ["e🙂", ""]
+    assert answer["known"].tolist() == [True, False]

@@ -10,11 +10,13 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.indexer.signatures import Servable
 from tests.components.indexer.tiny import (
     DEFAULT_K,
     ITEMS,
     STORED,
     any_query,
+    ask,
     recommend,
     reference,
     shift_of,
@@ -72,6 +74,16 @@ def test_a_request_without_anything_gets_the_popular_items(servable: Any) -> Non
     assert answer["source"].numpy() == [source.encode()]
 
 
+def test_a_batch_that_is_refused_as_a_whole_is_padding(servable: Any) -> None:
+    """Also where it wants diversity, for which there is nothing to choose from."""
+    example = tf.train.Example()
+    example.features.feature["k"].int64_list.value.append(0)
+    example.features.feature["diversity"].float_list.value.append(0.5)
+    answer = ask(servable, "recommend_examples", examples=tf.constant([example.SerializeToString()] * 2))
+    assert answer["item_ids"].shape == answer["scores"].shape == (2, 0)
+    assert answer["source"].tolist() == [b"", b""]
+
+
 def test_no_k_below_one_or_above_the_limit(servable: Any) -> None:
     for k, message in ((0, "at least 1"), (-1, "at least 1"), (1001, "at most 1000")):
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
@@ -123,9 +135,11 @@ def test_score_ranks_as_recommend_does(servable: Any) -> None:
     assert answer[1].tolist() == [3, 0, -np.inf]
 
 
-def test_context_of_the_request_counts_more_than_what_is_stored(in_context: Any) -> None:
+def test_context_of_the_request_counts_more_than_what_is_stored(in_context: Servable) -> None:
     users = ["ann", "ann", "cleo", "bob, jr", "stranger", "stranger"]
-    answer = in_context.signatures["recommend_in_context"](
+    answer = ask(
+        in_context,
+        "recommend_in_context",
         user_id=tf.constant(users),
         history=strings([["f"]] * 6),
         exclude=strings([[]] * 6),
@@ -136,40 +150,44 @@ def test_context_of_the_request_counts_more_than_what_is_stored(in_context: Any)
     for row, shift in enumerate([2, 7, -1, 0, 0.5, 0]):
         scores = embedding @ (embedding[5] + shift) + bias
         left_out = {"f", *STORED.get(users[row], [])}
-        assert answer["scores"].numpy()[row, 0] == pytest.approx(
+        assert answer["scores"][row, 0] == pytest.approx(
             max(score for item, score in zip(ITEMS, scores) if item not in left_out), rel=1e-5
         )
 
 
-def test_other_signatures_use_the_stored_context(in_context: Any) -> None:
+def test_other_signatures_use_the_stored_context(in_context: Servable) -> None:
     embedding, bias = vectors()
     expected = embedding[4] @ ((embedding[0] + embedding[1]) / 2 + 2) + bias[4]
-    score = in_context.signatures["score"](
-        user_id=tf.constant(["ann"]), history=strings([[]]), candidates=strings([["e🙂"]])
-    )["scores"].numpy()
+    score = ask(
+        in_context, "score", user_id=tf.constant(["ann"]), history=strings([[]]), candidates=strings([["e🙂"]])
+    )["scores"]
     assert score[0, 0] == pytest.approx(expected, rel=1e-5)
-    other = in_context.signatures["score_in_context"](
+    other = ask(
+        in_context,
+        "score_in_context",
         user_id=tf.constant(["ann"]),
         history=strings([[]]),
         candidates=strings([["e🙂"]]),
         context=tf.constant([shift_of(4.0)]),
-    )["scores"].numpy()
+    )["scores"]
     assert other[0, 0] - score[0, 0] == pytest.approx(2 * embedding[4].sum(), rel=1e-4)
     [ids], [scores], _ = recommend(in_context, ["ann"], [[]], [[]], 7)
     assert scores[ids.index("e🙂")] == pytest.approx(expected, rel=1e-5)
     example = tf.train.Example.FromString(shift_of(3.0))
     example.features.feature["user_id"].bytes_list.value.append(b"ann")
-    answer = in_context.signatures["serving_default"](examples=tf.constant([example.SerializeToString()]))
-    asked = in_context.signatures["recommend_in_context"](
+    answer = ask(in_context, "serving_default", examples=tf.constant([example.SerializeToString()]))
+    asked = ask(
+        in_context,
+        "recommend_in_context",
         user_id=tf.constant(["ann"]),
         history=strings([[]]),
         exclude=strings([[]]),
         context=tf.constant([shift_of(3.0)]),
         k=tf.constant(DEFAULT_K),
     )
-    assert answer["scores"].numpy() == pytest.approx(asked["scores"].numpy())
-    batched = in_context.signatures["recommend_examples"](examples=tf.constant([example.SerializeToString()] * 2))
-    assert batched["scores"].numpy() == pytest.approx(np.repeat(asked["scores"].numpy(), 2, axis=0))
+    assert answer["scores"] == pytest.approx(asked["scores"])
+    batched = ask(in_context, "recommend_examples", examples=tf.constant([example.SerializeToString()] * 2))
+    assert batched["scores"] == pytest.approx(np.repeat(asked["scores"], 2, axis=0))
 
 
 def test_towers_without_context_have_no_such_signature(servable: Any) -> None:

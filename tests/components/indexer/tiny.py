@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import tensorflow as tf
 from hypothesis import strategies as st
 
 from components.indexer.index import Index, build_index
+from components.indexer.saving import make_servable
 from components.indexer.settings import IndexerSettings, SimilarSettings
+from components.indexer.signatures import Servable
 
 DIM = 3
 MAX_HISTORY = 100
@@ -140,6 +143,18 @@ def make_index(towers: str, data: Path) -> Index:
     return build_index(towers, catalogue, log, stored_history=100, similar=EMBEDDING)
 
 
+def in_memory(towers: str, index: Index, settings: IndexerSettings) -> Servable:
+    """A servable that is not saved: asked one signature, it costs no more than to trace that one."""
+    with tempfile.TemporaryDirectory() as folder:
+        return make_servable(towers, index, settings, folder)
+
+
+def ask(servable: Any, signature: str, **inputs: Any) -> dict[str, np.ndarray]:
+    """Asks a servable in memory or a loaded one."""
+    signatures = servable.signatures() if callable(servable.signatures) else servable.signatures
+    return {name: value.numpy() for name, value in signatures[signature](**inputs).items()}
+
+
 def strings(rows: list[list[str]]) -> tf.Tensor:
     width = max((len(row) for row in rows), default=0)
     matrix = np.full((len(rows), width), "", object)
@@ -151,11 +166,16 @@ def strings(rows: list[list[str]]) -> tf.Tensor:
 def recommend(
     servable: Any, users: list[str], histories: list[list[str]], excludes: list[list[str]], k: int
 ) -> tuple[list[list[str]], np.ndarray, list[str]]:
-    answer = servable.signatures["recommend"](
-        user_id=tf.constant(users), history=strings(histories), exclude=strings(excludes), k=tf.constant(k)
+    answer = ask(
+        servable,
+        "recommend",
+        user_id=tf.constant(users),
+        history=strings(histories),
+        exclude=strings(excludes),
+        k=tf.constant(k),
     )
-    ids = [[item.decode() for item in row] for row in answer["item_ids"].numpy()]
-    return ids, answer["scores"].numpy(), [source.decode() for source in answer["source"].numpy()]
+    ids = [[item.decode() for item in row] for row in answer["item_ids"]]
+    return ids, answer["scores"], [source.decode() for source in answer["source"]]
 
 
 STORED = {"ann": ["a", "b"], "bob, jr": ["a", "d e"], "cleo": ['c, "quoted"', "f", "e🙂"]}

@@ -46,7 +46,7 @@ def test_csv_with_bom_crlf_quotes_empty_lines_and_malformed_rows(tmp_path):
 
 @settings(deadline=None, max_examples=40)
 @given(
-    st.lists(st.booleans(), min_size=1, max_size=60),
+    st.lists(st.booleans(), min_size=1, max_size=25),
     st.sampled_from([24, 64, 1 << 20]),
 )
 def test_row_numbers_are_exact_around_malformed_rows_and_blocks(tmp_path_factory, good, block):
