@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,11 +72,9 @@ def transport(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def rows(output: str) -> list[list[str]]:
-    """Cells of the printed table: rank, id, title, score."""
-    lines = [line for line in output.split("\n") if line.startswith("│")]
-    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
-    return [row for row in cells if row[0]]  # an id with a line separator is folded
+def items(ended: Ended) -> list[dict[str, Any]]:
+    """The items of an answer with `--json`."""
+    return json.loads(ended.stdout)["items"]
 
 
 def quoted(*ids: str) -> str:
@@ -92,37 +92,41 @@ def test_serve_says_what_and_where(server: Server, first_run: Small) -> None:
 
 @pytest.mark.smoke
 def test_query_by_user(server: Server, world: World, transport: str) -> None:
-    ended = server.ask("query", "--user", 'usay "hi"', "-k", "3", transport=transport)
+    ended = server.ask("query", "--user", 'usay "hi"', "-k", "3", "--json", transport=transport)
     assert ended.code == 0, ended.text
-    found = rows(ended.stdout)
-    assert [row[0] for row in found] == ["1", "2", "3"]
+    found = items(ended)
+    assert [item["rank"] for item in found] == [1, 2, 3]
     seen = {event.item for event in world.events if event.user == 'usay "hi"'}
-    assert not seen & {row[1] for row in found}
-    assert all(row[2] == row[1] or row[2].startswith("Title of ") for row in found)
-    assert 'source: user (usay "hi" is known)' in ended.stdout
+    assert not seen & {item["id"] for item in found}
+    assert all(item["title"] == item["id"] or item["title"].startswith("Title of ") for item in found)
+    told = server.ask("query", "--user", 'usay "hi"', "-k", "3", transport=transport)
+    *shown, explained = told.stdout.splitlines()
+    assert explained == 'source: user (usay "hi" is known)'
+    assert [line.split()[0] for line in shown[1:]] == ["rank", "1", "2", "3"]
+    assert [line.split()[-1] for line in shown[2:]] == [f"{item['score']:.4f}" for item in found]
 
 
 def test_query_by_history_of_hard_ids(server: Server, transport: str) -> None:
-    ended = server.ask("query", "--history", quoted(*HARD), "-k", "62", transport=transport)
+    ended = server.ask("query", "--history", quoted(*HARD), "-k", "62", "--json", transport=transport)
     assert ended.code == 0, ended.text
-    found = rows(ended.stdout)
-    assert "source: history" in ended.stdout
+    found = items(ended)
+    assert json.loads(ended.stdout)["source"] == "history"
     assert len(found) == 62 - len(HARD)
-    assert not {name.strip() for name in HARD} & {row[1] for row in found}
+    assert not set(HARD) & {item["id"] for item in found}
 
 
 @pytest.mark.parametrize("item", HARD)
 def test_similar_to_hard_ids(server: Server, item: str) -> None:
-    ended = server.ask("similar", "--item", item, "-k", "2")
+    ended = server.ask("similar", "--item", item, "-k", "2", "--json")
     assert ended.code == 0, ended.text
-    assert len(rows(ended.stdout)) == 2
-    assert f"similar to {item} " in ended.stdout
+    assert len(items(ended)) == 2
+    assert json.loads(ended.stdout)["item"]["id"] == item
 
 
 def test_unknown_user_gets_the_popular_items(server: Server, transport: str) -> None:
     ended = server.ask("query", "--user", "nobody, really", "-k", "2", transport=transport)
     assert ended.code == 0, ended.text
-    assert len(rows(ended.stdout)) == 2
+    assert len(ended.stdout.splitlines()) == 5, "title, head, two items and why"
     assert "nobody, really is unknown to the model; these are the popular items" in ended.stdout
 
 
@@ -145,12 +149,28 @@ def test_k_of_0_is_refused(server: Server, transport: str) -> None:
 
 
 def test_k_beyond_the_catalogue_gives_what_there_is(server: Server, transport: str) -> None:
-    ended = server.ask("query", "--user", "nobody", "-k", "500", transport=transport)
+    ended = server.ask("query", "--user", "nobody", "-k", "500", "--json", transport=transport)
     assert ended.code == 0, ended.text
-    assert [row[0] for row in rows(ended.stdout)] == [str(rank) for rank in range(1, 63)]
+    assert [item["rank"] for item in items(ended)] == list(range(1, 63))
     too_many = server.ask("query", "--user", "nobody", "-k", "1001", transport=transport)
     assert too_many.code == 2
-    assert "k must be at most 1000" in too_many.stderr
+    assert re.fullmatch(r"error: \S+ refused the request: k must be at most 1000\n", too_many.stderr), too_many.stderr
+
+
+def test_a_wrong_filter_is_one_line(server: Server, transport: str) -> None:
+    ended = server.ask("query", "--user", "user 1", "--filter", "colour=red", transport=transport)
+    assert ended.code == 2
+    assert re.fullmatch(
+        r"error: \S+ refused the request: filter is NAME=VALUE with NAME one of: none; or NAME=NUMBER, NAME<=NUMBER or"
+        r" NAME>=NUMBER with one of: none \(serving.filters in the config\); not colour=red\n",
+        ended.stderr,
+    ), ended.stderr
+
+
+def test_an_unknown_feature_of_a_context_is_refused_with_what_there_is(server: Server) -> None:
+    ended = server.ask("query", "--user", "user 1", "--context", "device=ios")
+    assert ended.code == 2
+    assert ended.stderr == "error: --context device: the model takes no such feature (it takes: none)\n"
 
 
 def test_everything_excluded(server: Server, world: World, transport: str) -> None:

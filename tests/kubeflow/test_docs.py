@@ -39,10 +39,10 @@ def cluster_yaml(folder: Path) -> Path:
 
 def commands() -> list[list[str]]:
     """The calls of `recommender` in the shell blocks, variables of the page put in."""
-    text = "\n".join(blocks("")).replace("\\\n", " ")
+    text = "\n".join(blocks("sh")).replace("\\\n", " ")
     (options,) = re.findall(r'^options="(.*)"$', text, re.MULTILINE)
-    text = text.replace("$options", options).replace("$inside ", ".venv/bin/recommender ")
-    found = re.findall(r"^\.venv/bin/recommender (.*)$|kubectl run .* -- (query.*)$", text, re.MULTILINE)
+    text = text.replace("$options", options).replace("$inside ", "recommender ")
+    found = re.findall(r"^recommender (.*)$|kubectl run .* -- (query.*)$", text, re.MULTILINE)
     return [shlex.split(whole or asked, comments=True) for whole, asked in found]
 
 
