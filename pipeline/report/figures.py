@@ -209,7 +209,8 @@ def exposure_charts(series: Mapping[str, tuple[Report, str]], colours: Mapping[s
     """How much of the catalogue is recommended, and how popular that is; arguments as for `slice_charts`."""
     found = []
     for metric in next(iter(series.values()))[0].metrics[CANDIDATE][OVERALL]:
-        kind = METRICS.get(metric.partition("@")[0])
+        name, _, k = metric.partition("@")
+        kind = METRICS.get(name)
         if kind is not None and kind.unit:
             values = {
                 name: report.metrics[model][OVERALL][metric]
@@ -217,9 +218,13 @@ def exposure_charts(series: Mapping[str, tuple[Report, str]], colours: Mapping[s
                 if metric in report.metrics[model][OVERALL]
             }
             shown = functools.partial(figure, metric)
-            title = label(metric)[0].upper() + label(metric)[1:]
-            found.append(charts.bars(title, kind.unit, values, shown, note=kind.meaning, colours=colours))
+            title, note = f"{_sentence(kind.label)} at {k}", f"{_sentence(kind.meaning)}."
+            found.append(charts.bars(title, kind.unit, values, shown, note=note, colours=colours))
     return found
+
+
+def _sentence(words: str) -> str:
+    return words[0].upper() + words[1:]
 
 
 def band_chart(samples: Samples, names: Sequence[str]) -> Chart:
