@@ -84,7 +84,7 @@ def test_two_runs_beside_each_other(small: Small, cli: Callable[..., Ended], tmp
 
     for arguments, words in (
         (("report", "--version", "20990101000000"), "no run here pushed it"),
-        (("report", "--version", "newest"), "a version is a number"),
+        (("report", "--version", "newest"), "Invalid value for '--version'"),
         (("report", "--run", "2026", "--version", version.name), "exclude each other"),
         (("report", "--out", "data"), "is a directory"),
         (("compare", version.name, version.name), "are the same run"),
