@@ -144,8 +144,8 @@ class Retrieval(tf.Module):
         """`k`, if it is one that the contract allows."""
         with tf.control_dependencies(
             [
-                tf.debugging.assert_greater_equal(k, 1, "k must be at least 1"),
-                tf.debugging.assert_less_equal(k, self.max_k, f"k must be at most {self.max_k}"),
+                tf.debugging.Assert(k >= 1, ["k must be at least 1"]),
+                tf.debugging.Assert(k <= self.max_k, [f"k must be at most {self.max_k}"]),
             ]
         ):
             return tf.identity(k)

@@ -198,7 +198,10 @@ def test_the_shell_completes_commands_options_and_nodes(shell: str) -> None:
 
 def at_terminal(*arguments: str, cwd: Path, **environ: str) -> str:
     """What the program shows at a terminal."""
-    parent, child = pty.openpty()
+    try:
+        parent, child = pty.openpty()
+    except OSError as error:  # a root folder without /dev/pts
+        pytest.skip(f"no terminal can be made here: {error}")
     process = subprocess.Popen(
         [*COMMAND, *arguments],
         cwd=cwd,
