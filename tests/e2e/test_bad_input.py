@@ -198,7 +198,7 @@ def test_few_bad_rows_are_counted_and_the_run_goes_on(folder: Path, cli: Callabl
 def test_unknown_node_names_the_nodes(folder: Path, cli: Callable[..., Ended]) -> None:
     for option in ("--only", "--from"):
         ended = cli(folder, "run", "--config", "config.yaml", option, "Traner")
-        assert_refused(ended, folder, ("'Traner'", "InteractionGen, ", "Trainer", "Pusher"))
+        assert_refused(ended, folder, (f"{option} Traner", "did you mean Trainer?", "InteractionGen, ", "Pusher"))
     both = cli(folder, "run", "--config", "config.yaml", "--only", "Trainer", "--from", "Trainer")
     assert_refused(both, folder, ("--from and --only exclude each other",))
 
