@@ -7,7 +7,7 @@ ends. Only what happens before and during imports is not seen: what tests that s
 
     Popen(["python", "-m", "kubeflow.node", ...], stdout=subprocess.PIPE)  # as subprocess.Popen
 
-A process that was forked off forks in turn, as long as it has no thread, where it would start another Python.
+A process that was forked off forks in turn, as long as it has no thread, where it would start a container's node.
 """
 
 from __future__ import annotations
@@ -229,10 +229,14 @@ _execute_child = subprocess.Popen._execute_child  # type: ignore[attr-defined]
 
 
 def _fork_or_execute(self: Any, args: Any, *options: Any) -> None:
-    """Forks for another Python, which needn't import again what is here; starts any other program as ever."""
+    """Forks for a container's node or for code, which needn't import again what is here; starts the rest as ever.
+
+    Such as pip, or the workers of a training, which are looked for by their command line.
+    """
     preexec_fn, pass_fds, cwd, env = options[1], options[3], options[4], options[5]
-    python = isinstance(args, (list, tuple)) and args[0] == sys.executable and args[1] in ("-m", "-c")
-    if not python or preexec_fn or pass_fds or threads() > 1:
+    begins = list(args)[:3] if isinstance(args, (list, tuple)) else []
+    forked = begins == [sys.executable, "-m", "kubeflow.node"] or begins[:2] == [sys.executable, "-c"]
+    if not forked or preexec_fn or pass_fds or threads() > 1:
         _execute_child(self, args, *options)
         return
     streams = options[9:15]
