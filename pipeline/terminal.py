@@ -61,7 +61,9 @@ def print_table(console: Console, table: Table, least_width: int = 0) -> None:
     """
     plain = is_plain(console)
     if plain:
-        table.box, table.pad_edge, table.title_justify = None, False, "left"
+        if table.title:
+            console.print(table.title, soft_wrap=True, highlight=False)
+        table.box, table.pad_edge, table.title = None, False, None
         for column in table.columns:
             column.header, column.no_wrap = str(column.header).replace("\n", " "), True
     width, console.width = console.width, _ANY_WIDTH if plain else max(console.width, least_width)

@@ -6,30 +6,25 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from typer.main import get_command
 
-from pipeline.cli.app import app
 from pipeline.config import load_config
 from tests import forks
+from tests.docs.pages import blocks, read
 from tests.kubeflow.kfp_api import KfpApi
+from tests.pipeline.cli.command import check_command_line
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "docs" / "kubeflow.md").read_text()
+PAGE = "docs/kubeflow.md"
+TEXT = read(PAGE)
 CONFIG = ROOT / "configs" / "movielens_100k.yaml"
-
-
-def blocks(language: str) -> list[str]:
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-    return [content for found, content in fenced if found == language]
 
 
 def cluster_yaml(folder: Path) -> Path:
     """The config that is laid over another, with the secrets that are shown after it."""
-    main, secrets = blocks("yaml")
+    main, secrets = (block.text for block in blocks(PAGE, "yaml"))
     content = yaml.safe_load(main)
     content["kubeflow"].update(yaml.safe_load(secrets))
     path = folder / "cluster.yaml"
@@ -39,7 +34,7 @@ def cluster_yaml(folder: Path) -> Path:
 
 def commands() -> list[list[str]]:
     """The calls of `recommender` in the shell blocks, variables of the page put in."""
-    text = "\n".join(blocks("sh")).replace("\\\n", " ")
+    text = "\n".join(block.text for block in blocks(PAGE, "sh")).replace("\\\n", " ")
     (options,) = re.findall(r'^options="(.*)"$', text, re.MULTILINE)
     text = text.replace("$options", options).replace("$inside ", "recommender ")
     found = re.findall(r"^recommender (.*)$|kubectl run .* -- (query.*)$", text, re.MULTILINE)
@@ -48,12 +43,7 @@ def commands() -> list[list[str]]:
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
 def test_the_commands_have_the_options_that_are_shown(command):
-    known: Any = get_command(app)
-    rest = list(command)
-    while hasattr(known, "commands"):
-        known = known.commands[rest.pop(0)]
-    options = {name for parameter in known.params for name in parameter.opts}
-    assert {word for word in rest if word.startswith("-")} <= options
+    check_command_line(command)
 
 
 def test_the_page_shows_all_that_there_is():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import InputError
+from components.errors import InputError, LockedError
 from pipeline.failures import explain
 
 
@@ -14,6 +14,12 @@ def test_the_input_error_behind_a_wrapped_one_is_found() -> None:
     wrapped = RuntimeError("while running")
     wrapped.__cause__ = InputError("items.csv: no column 'x'")
     assert explain(wrapped) == ("items.csv: no column 'x'", 2, True)
+
+
+def test_a_lock_that_is_held_is_nobodys_fault() -> None:
+    wrapped = RuntimeError("while running")
+    wrapped.__cause__ = LockedError("output/shop: another run is at work here")
+    assert explain(wrapped) == ("output/shop: another run is at work here", 4, True)
 
 
 def test_an_input_error_in_a_worker_of_beams_is_found() -> None:

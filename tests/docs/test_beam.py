@@ -13,7 +13,7 @@ from apache_beam.transforms.environments import Environment
 from pipeline.beam_args import WORKERS_CODE, beam_args
 from pipeline.config import load_config
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "beam.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```yaml (\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 CONFIG = ROOT / "configs" / "movielens_100k.yaml"

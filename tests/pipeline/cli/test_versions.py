@@ -1,0 +1,77 @@
+"""`recommender versions`, `history` and what changes versions: as text, as JSON, and while another one is at work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from serving.promotion import files
+from serving.server.ports import free_port
+from tests.pipeline.cli.command import recommender
+from tests.serving.fake_replica import publish
+
+CONFIG = "name: m\ndata: {interactions: {path: log.csv}}\nserving: {base_path: models, port: PORT}\n"
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """Two versions, and no server."""
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "movielens_100k.yaml").write_text(CONFIG.replace("PORT", str(free_port())))
+    for version in (1, 2):
+        publish(tmp_path / "models", "m", version)
+    return tmp_path
+
+
+def test_the_versions_as_text_and_as_json(shop: Path) -> None:
+    recommender("promote", "1", "--label", "stable", "--offline", cwd=shop)
+    told = recommender("versions", cwd=shop)
+    assert (told.returncode, told.stderr) == (0, "")
+    title, head, *rows = told.stdout.splitlines()
+    assert title == f"m in {shop / 'models'}"
+    assert head == "version  labels  loaded  blessed  hit@10  NDCG@10  parent  data  code"
+    assert [row.split() for row in rows[:2]] == [["1", "stable", "unknown"], ["2", "unknown"]]
+    assert rows[2].endswith(" doesn't answer")
+    facts = json.loads(recommender("versions", "--json", cwd=shop).stdout)
+    assert list(facts) == ["model", "base_path", "labels", "canary_share", "interrupted", "down", "versions"]
+    assert (facts["model"], facts["labels"], facts["canary_share"], facts["interrupted"]) == (
+        "m",
+        {"stable": 1},
+        0,
+        False,
+    )
+    assert len(facts["down"]) == 1
+    assert facts["versions"][1] == {"version": 2, "labels": [], "states": {}, "fingerprint": "", "release": None}
+
+
+def test_what_was_done_as_text_and_as_json(shop: Path) -> None:
+    given = ("--offline", "--as", "ann", "--why", "a start")
+    told = recommender("promote", "1", "--label", "stable", *given, cwd=shop)
+    assert (told.returncode, told.stdout) == (0, "✓ m: stable is version 1\n")
+    asked = recommender("promote", "2", "--label", "stable", *given, "--json", cwd=shop)
+    [entry] = json.loads(asked.stdout)
+    assert asked.returncode == 0
+    wanted = {"action": "promote", "model": "m", "label": "stable", "from_version": 1, "to_version": 2, "who": "ann"}
+    assert {key: entry[key] for key in wanted} == wanted
+    assert (entry["result"], entry["why"]) == ("done", "a start")
+    trail = json.loads(recommender("history", "--json", cwd=shop).stdout)
+    assert trail[-1] == entry
+    assert [line.split()[2:7] for line in recommender("history", cwd=shop).stdout.splitlines()[2:]] == [
+        ["ann", "promote", "stable", "1", "done"],
+        ["ann", "promote", "stable", "1", "2"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("promote", "1", "--label", "stable", "--offline"), ("retire", "1", "--offline"), ("canary", "share", "1")],
+)
+def test_while_another_promotion_is_at_work_the_exit_code_is_its_own(shop: Path, arguments: tuple[str, ...]) -> None:
+    with files.lock(shop / "models", "promote m"):
+        ended = recommender(*arguments, cwd=shop)
+    assert ended.returncode == 4
+    assert ended.stdout == ""
+    assert "another promotion is under way ('promote m' by " in ended.stderr
+    assert ended.stderr.endswith("; wait for it, or let --lock-timeout SECONDS do so\n")
