@@ -26,7 +26,7 @@ SHARING = (
 )
 """Files whose tests go on from the first run, in two parts: with xdist each has a worker, which makes it once."""
 
-LONGEST = ("recipes/", "e2e/", "pipeline/model/", "pipeline/batch/")
+LONGEST = ("recipes/", "docs/test_commands", "e2e/", "pipeline/model/", "pipeline/batch/")
 """What takes longest of the others."""
 
 # How long an example takes says more about the machine than about the code.

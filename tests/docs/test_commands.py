@@ -19,23 +19,23 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipeline.cli import main
 from pipeline.nodes import NODES
-from serving.promotion import files
+from serving.promotion import files, read_audit
 from serving.server import flags as server_flags
 from serving.server.ports import free_port
+from serving.server.process import environment
+from tests import forks
 from tests.docs.pages import PAGES, ROOT, Block, blocks, commands
 from tests.kubeflow.conftest import api as api
 from tests.kubeflow.conftest import no_credentials as no_credentials
 from tests.kubeflow.kfp_api import KfpApi
-from tests.pipeline.cli.command import COMMAND
+from tests.pipeline.cli.command import COMMAND, recommender
 from tests.serving.fake_replica import FakeReplica, publish
 
 RUN = ("README.md", "docs/batch.md", "docs/commands.md", "docs/serving.md", "docs/your_data.md")
@@ -45,6 +45,7 @@ _RECIPES = "tests/recipes runs the recipe on a small sample of its data; here th
 _CLUSTER = "needs a cluster; tests/kubeflow/test_docs.py submits the page's config to a stand-in of its API"
 
 NOT_RUN = {
+    "CONTRIBUTING.md: make format": "is what CI does on every change",
     "docs/beam.md: python -m apache_beam.runners.portability.local_job_service_main --port 8099 &": (
         "tests/e2e/test_portable.py runs the whole DAG by that service"
     ),
@@ -146,46 +147,55 @@ def test_what_is_not_run_is_looked_up(tmp_path: Path) -> None:
             assert server_flags.parse(arguments[2:]).model_name == "movielens_100k"
 
 
+PROGRAM = """
+import os
+
+import components.versions
+import kubeflow.submit
+import pipeline.local.doctor
+import serving.promotion.comparison
+from pipeline.cli import main
+
+components.versions._now = lambda: int(os.environ["NOW"])  # the numbers of versions that the pages show
+pipeline.local.doctor.MODULES = ("json",)
+kubeflow.submit._POLL_SECONDS = 0.0
+serving.promotion.comparison._NOISE_MS = 60_000.0  # the machine may be busy, and this is not about latency
+main()
+"""
+"""The program, but for what the machine's clock, packages and load would change."""
+
+
 class Shell:
-    """Runs commands in a folder: the program's own in this process, where TensorFlow is imported once.
+    """Runs commands in a folder.
 
     Args:
         folder: Where, a checkout as far as the pages need one.
         environ: More of the environment.
-        monkeypatch: pytest's.
-        capfd: pytest's.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        environ: Mapping[str, str],
-        monkeypatch: pytest.MonkeyPatch,
-        capfd: pytest.CaptureFixture[str],
-    ):
+    def __init__(self, folder: Path, environ: Mapping[str, str]):
         (folder / ".venv").symlink_to(sys.prefix)
         (folder / "configs").mkdir()
-        self.environ: dict[str, dict[str, str]] = {}
+        self.folder = folder
+        self.single: dict[str, dict[str, str]] = {}
         """What single commands have in their environment."""
-        self._monkeypatch, self._capfd = monkeypatch, capfd
         self._ports = {"8500": free_port(), "8501": free_port()}
         self._servers: list[subprocess.Popen[str]] = []
-        own = {
+        self._environ = {
+            **environment(),
+            **TINY,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-            "PYTHONPATH": str(ROOT),
+            "COLUMNS": "80",
+            "NOW": "20261101000000",
             "RECOMMENDER_SERVING__PORT": str(self._ports["8500"]),
             "RECOMMENDER_SERVING__REST_PORT": str(self._ports["8501"]),
+            **environ,
         }
-        monkeypatch.chdir(folder)
-        for name, value in {**TINY, **own, **environ}.items():
-            monkeypatch.setenv(name, value)
 
     def run(self, block: Block) -> dict[str, str]:
         """Runs a block of shell or Python; returns what each command printed."""
         if block.language == "python":
-            self._capfd.readouterr()
-            exec(self._here(block.text), {})
-            return {block.name: self._capfd.readouterr().out}
+            return {block.name: self._python(self._here(block.text), block)}
         return {command: self._run(command, block) for command in commands(block) if command not in NOT_RUN_LINES}
 
     def stop(self) -> None:
@@ -208,24 +218,36 @@ class Shell:
         if not command.startswith("recommender "):
             return self._bash(self._here(command), block)
         words, behind = _split(command)
-        self._monkeypatch.setattr(sys, "argv", words)
-        self._capfd.readouterr()
-        with mock.patch.dict(os.environ, self.environ.get(command, {})), pytest.raises(SystemExit) as ended:
-            main()
-        printed, told = self._capfd.readouterr()
-        assert not ended.value.code, f"{block}: {command}: exit code {ended.value.code}: {printed}{told}"
+        printed = self._python(PROGRAM, block, *words[1:], **self.single.get(command, {}))
         return self._bash(f"cat {behind}", block, printed) if behind else printed
+
+    def _python(self, program: str, block: Block, *arguments: str, **environ: str) -> str:
+        done = forks.run([sys.executable, "-c", program, *arguments], cwd=self.folder, env={**self._environ, **environ})
+        assert done.returncode == 0, f"{block}: {arguments}: exit code {done.returncode}: {done.stdout}{done.stderr}"
+        return done.stdout
 
     def _bash(self, command: str, block: Block, given: str = "") -> str:
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", command], input=given, capture_output=True, text=True, check=False
+            ["bash", "-euo", "pipefail", "-c", command],
+            cwd=self.folder,
+            env=self._environ,
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, f"{block}: {command}: {done.stderr}"
         return done.stdout
 
     def _serve(self, command: str, block: Block) -> str:
         """Starts a server; returns what it has said when it is ready."""
-        server = subprocess.Popen([*COMMAND, *shlex.split(command)[1:]], stdout=subprocess.PIPE, text=True)
+        server = subprocess.Popen(
+            [*COMMAND, *shlex.split(command)[1:]],
+            cwd=self.folder,
+            env=self._environ,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         self._servers.append(server)
         assert server.stdout is not None
         said = ""
@@ -251,19 +273,17 @@ def _split(command: str) -> tuple[list[str], str]:
 
 
 @pytest.fixture
-def typed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Iterator[Callable[..., Shell]]:
+def shell(tmp_path: Path) -> Iterator[Callable[..., Shell]]:
     """Makes a shell in a folder of its own; its servers end with the test."""
     made: list[Shell] = []
 
     def make(**environ: str) -> Shell:
-        made.append(Shell(tmp_path, environ, monkeypatch, capfd))
+        made.append(Shell(tmp_path, environ))
         return made[-1]
 
     yield make
-    for shell in made:
-        shell.stop()
+    for each in made:
+        each.stop()
 
 
 def make_events(columns: Mapping[str, str], items: Sequence[str], users: Sequence[str]) -> list[dict[str, Any]]:
@@ -290,18 +310,10 @@ def write_items(path: Path, items: Sequence[str]) -> None:
 
 
 @pytest.mark.slow
-def test_from_the_readme_on(
-    tmp_path: Path, typed: Callable[..., Shell], monkeypatch: pytest.MonkeyPatch, api: KfpApi
-) -> None:
+def test_from_the_readme_on(tmp_path: Path, shell: Callable[..., Shell], api: KfpApi) -> None:
     """README.md, and with what it has made docs/commands.md, docs/your_data.md, docs/batch.md and parts of
     docs/serving.md: one pipeline serves all, for nearly all that this costs is training."""
-    times = iter((20261101000000, 20261108000000, *range(20261109000000, 20261109000050)))
-    monkeypatch.setattr("components.versions._now", lambda: next(times))
-    monkeypatch.setattr("pipeline.local.doctor.MODULES", ("json",))
-    monkeypatch.setattr("kubeflow.submit._POLL_SECONDS", 0.0)
-    # The machine may be busy, and this is not about latency.
-    monkeypatch.setattr("serving.promotion.comparison._NOISE_MS", 60_000.0)
-    shell = typed(
+    typed = shell(
         RECOMMENDER_DATA__INTERACTIONS__FEATURES="{device: {type: category}}",
         RECOMMENDER_MODEL__QUERY_FEATURES="[device]",
         RECOMMENDER_MODEL__TIME_FEATURES="[hour]",
@@ -309,6 +321,10 @@ def test_from_the_readme_on(
         RECOMMENDER_KUBEFLOW__HOST=api.host,
         RECOMMENDER_KUBEFLOW__INTERACTIONS_PATH=str(tmp_path / "data" / "events-*.parquet"),
     )
+    typed.single = {
+        "recommender run --config shop.yaml --set model.dim=128": {"NOW": "20261108000000"},
+        "recommender run --json > run.json": {"RECOMMENDER_NAME": "shop"},  # which comes from the cache
+    }
     api.progress = [{"state": "SUCCEEDED", "run_details": {"task_details": []}}]
     (config,) = (block.text for block in blocks("README.md", "yaml"))
     (tmp_path / "shop.yaml").write_text(config)
@@ -334,14 +350,13 @@ def test_from_the_readme_on(
             for name in ("movielens_100k", "books"):
                 for version in ("20261101000000", "20261108000000"):
                     shutil.copytree(models / "shop" / version, models / name / version)
-        printed.update(shell.run(block))
+        printed.update(typed.run(block))
     _check_readme(printed, tmp_path)
     assert [run["display_name"].split()[0] for run in api.runs] == ["shop", "shop"]
     assert [run["display_name"] for run in api.recurring_runs] == ["shop"]
 
-    shell.environ["recommender run --json > run.json"] = {"RECOMMENDER_NAME": "shop"}  # which comes from the cache
     for block in blocks("docs/commands.md", "sh"):
-        printed.update(shell.run(block))
+        printed.update(typed.run(block))
     facts = json.loads((tmp_path / "run.json").read_text())
     assert [node["node"] for node in facts["nodes"] if node["state"] == "cached"] == [*NODES[:-1]]
     assert facts["pushed"]["new"] is False
@@ -350,27 +365,24 @@ def test_from_the_readme_on(
 
     # The commands are the README's, and so is the config that they are run with: it says more than this page's, which
     # is validated with a log as the page shows one.
-    shell.stop()
+    typed.stop()
     own, catalogue = (block.text for block in blocks("docs/your_data.md", "yaml"))
     (tmp_path / "own.yaml").write_text(own + textwrap.indent(catalogue, "  "))
     [log] = (block.text for block in blocks("docs/your_data.md", "csv"))
     (tmp_path / "events.csv").write_text(log)
     shutil.copy(tmp_path / "data" / "items.csv", tmp_path)
-    with monkeypatch.context() as plain:
-        for name in ("MODEL__QUERY_FEATURES", "DATA__INTERACTIONS__FEATURES"):
-            plain.delenv(f"RECOMMENDER_{name}")
-        plain.setenv("RECOMMENDER_SERVING__FILTERS", "[brand]")
-        shell.run(Block("docs/your_data.md", 1, "sh", "recommender validate --config own.yaml"))
+    validated = recommender("validate", "--config", "own.yaml", cwd=tmp_path)
+    assert validated.returncode == 0, validated.stderr
     for block in blocks("docs/your_data.md"):
         if block.language in ("sh", "python"):
-            printed.update(shell.run(block))
+            printed.update(typed.run(block))
     assert "(196 is known)" in printed["recommender query --user 196 --config shop.yaml"]
     assert (tmp_path / "top3.csv").read_text().splitlines()[0] == "user_id,top1,top2,top3"
 
     (tmp_path / "ids.txt").write_text("42\nuser 1\nnobody\n")
     (tmp_path / "rows.jsonl").write_text(blocks("docs/batch.md", "json")[0].text)
     for block in blocks("docs/batch.md", "sh"):
-        shell.run(block)
+        typed.run(block)
     lines = (tmp_path / "top.csv").read_text().splitlines()
     assert len(lines) == 1 + len(users), "of the last of the two commands that write it"
     assert all(path.suffix == ".parquet" for path in (tmp_path / "top").iterdir())
@@ -378,7 +390,7 @@ def test_from_the_readme_on(
 
     for block in blocks("docs/serving.md", "sh"):
         if block.text.startswith(("recommender run", "recommender reindex")):
-            printed.update(shell.run(block))
+            printed.update(typed.run(block))
     assert sorted(path.name for path in (tmp_path / "models" / "books").iterdir()) == ["20261108000000"]
     assert "Indexer" in printed["recommender reindex --config configs/my.yaml"]
 
@@ -419,18 +431,24 @@ def _check_readme(printed: Mapping[str, str], folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_promotion_as_the_page_has_it(
-    tmp_path: Path, typed: Callable[..., Shell], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_promotion_as_the_page_has_it(tmp_path: Path, shell: Callable[..., Shell]) -> None:
     """The commands of docs/serving.md that change what is served, with a stand-in of the server."""
-    shell = typed()
     base = tmp_path / "output" / "models"
     for version in (20261025000000, 20261101000000, 20261108000000):
         publish(base, "movielens_100k", version)
-    (tmp_path / "configs" / "movielens_100k.yaml").symlink_to(ROOT / "configs" / "movielens_100k.yaml")
     [block] = [block for block in blocks("docs/serving.md", "sh") if block.text.startswith("recommender versions")]
     config = files.parse_config(files.render(None, "movielens_100k", str(base / "movielens_100k"), {}, None))
     with FakeReplica(config) as replica:
-        monkeypatch.setenv("RECOMMENDER_SERVING__PORT", replica.target.rpartition(":")[2])
-        printed = shell.run(block)
-    assert list(printed)[-1] == "recommender history"
+        typed = shell(RECOMMENDER_SERVING__PORT=replica.target.rpartition(":")[2])
+        (tmp_path / "configs" / "movielens_100k.yaml").symlink_to(ROOT / "configs" / "movielens_100k.yaml")
+        typed.run(block)
+        assert replica.labels["movielens_100k"] == {"stable": 20261101000000, "canary": 20261101000000}
+    assert [(entry.action, entry.to_version) for entry in read_audit(base)] == [
+        ("promote", 20261101000000),
+        ("promote", 20261108000000),
+        ("canary share", 20261108000000),
+        ("canary stop", 20261101000000),
+        ("promote", 20261108000000),
+        ("rollback", 20261101000000),
+        ("retire", None),
+    ]

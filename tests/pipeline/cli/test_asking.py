@@ -1,8 +1,10 @@
-"""What `recommender query` asks for, and how it is told what is wrong."""
+"""`recommender query` and `similar`: what they ask for, and how they tell what is wrong."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,11 @@ from components.errors import InputError
 from pipeline.cli.asking import _check_context, _Endpoint, _one_line
 from pipeline.config import Config
 from serving import contract
+from serving.server.ports import free_port
+from serving.server.process import environment
+from tests.pipeline.cli.command import recommender, rows
 from tests.serving.fake_replica import publish
+from tests.serving.fixtures import MODEL
 
 
 def config(base_path: Path) -> Config:
@@ -76,3 +82,141 @@ def test_without_a_config_it_is_told_that_nothing_is_checked(capsys: pytest.Capt
 )
 def test_what_the_server_says_is_one_line_without_tensorflows_words(message: str, line: str) -> None:
     assert _one_line(message) == line
+
+
+# --- With a server --------------------------------------------------------------------------------------------------
+
+
+def ask(server, command: str, *arguments: str, transport: str = "grpc", cwd=None) -> subprocess.CompletedProcess[str]:
+    target = server.grpc_target if transport == "grpc" else server.rest_target
+    options = ("--target", target, "--transport", transport, "--name", MODEL)
+    return recommender(command, *arguments, *options, cwd=cwd)
+
+
+@pytest.mark.slow
+def test_query_known_user_needs_no_config(server, transport, tmp_path):
+    ended = ask(server, "query", "--user", "ann", "-k", "2", transport=transport, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert rows(ended.stdout) == [
+        ["1", "3", "v1: title of 3", "998.0000"],
+        ["2", "4", "v1: title of 4", "997.0000"],
+    ]
+    assert "tiny version 7" in ended.stdout
+    assert "source: user (ann is known)" in ended.stdout
+
+
+@pytest.mark.slow
+def test_answers_as_json(server, transport):
+    asked = ask(server, "query", "--user", "ann", "-k", "1", "--json", transport=transport)
+    assert (asked.returncode, asked.stderr) == (0, "")
+    item = {"rank": 1, "id": "3", "title": "v1: title of 3", "score": 998.0}
+    assert json.loads(asked.stdout) == {"source": "user", "name": MODEL, "version": 7, "items": [item]}
+    asked = ask(server, "similar", "--item", "2", "-k", "1", "--json", transport=transport)
+    found = json.loads(asked.stdout)
+    assert found["item"] == {"id": "2", "title": "v1: title of 2"}
+    assert [item["id"] for item in found["items"]] == ["1"]
+
+
+@pytest.mark.slow
+def test_a_version_by_its_number_and_several_targets(server):
+    target = ("--target", f"dns:///{server.grpc_target}")
+    assert "tiny version 7" in ask(server, "query", "--user", "ann", "--version", "7", *target).stdout
+    ended = ask(server, "query", "--user", "ann", "--version", "8")
+    assert ended.returncode == 1
+    assert "isn't served at" in ended.stderr
+
+
+@pytest.mark.slow
+def test_query_with_history_and_exclusions(server):
+    ended = ask(server, "query", "--history", '"a,b", 10', "--history", "🎬", "--exclude", '9,"say ""hi"""', "-k", "2")
+    assert ended.returncode == 0, ended.stderr
+    # a,b is at place 10: 9 is in the history, 11 excluded; then 8 (excluded), 12 and 7, 13.
+    assert [row[1] for row in rows(ended.stdout)] == ["two words", "8"]
+    assert "source: history" in ended.stdout
+
+
+@pytest.mark.slow
+def test_query_unknown_user_says_so(server):
+    ended = ask(server, "query", "--user", "who?", "-k", "1")
+    assert ended.returncode == 0
+    assert rows(ended.stdout)[0][1] == "1"
+    assert "user who? is unknown to the model; these are the popular items" in ended.stdout
+
+
+@pytest.mark.slow
+def test_query_with_context(server, transport):
+    context = ("--context", "device=w", "--context", "age=30", "--context", "timestamp=1970-01-01T00:00:07")
+    ended = ask(server, "query", *context, "-k", "1", transport=transport)
+    assert ended.returncode == 0, ended.stderr
+    # Item w has popularity 1 of 20, and gets 5000 for the device, 30 for the age and 7 for the time.
+    assert [row[1::2] for row in rows(ended.stdout)] == [["w", "6038.0000"]]
+
+
+@pytest.mark.slow
+def test_query_with_everything_excluded(server):
+    every = '1,2,3,4,5,6,7,8,9,10,"a,b","say ""hi""",two words,🎬,ä,x,y,z,v,w'
+    ended = ask(server, "query", "--exclude", every)
+    assert ended.returncode == 0
+    assert ended.stdout.strip() == "nothing is left to recommend: every item was seen or is excluded"
+
+
+@pytest.mark.slow
+def test_similar(server, transport):
+    ended = ask(server, "similar", "--item", "2", "-k", "2", "--exclude", "1", transport=transport)
+    assert ended.returncode == 0, ended.stderr
+    assert [row[1] for row in rows(ended.stdout)] == ["3", "4"]
+    assert "similar to 2 v1: title of 2" in ended.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("similar", "--item", "nothing"), "item 'nothing': the model 'tiny' doesn't know it"),
+        (("query", "-k", "0"), "k=0"),
+        (("query", "-k", "31"), "refused the request"),
+        (("query", "--history", '"open'), "--history: "),
+        (("query", "--transport", "soap"), "--transport soap: it is grpc or rest"),
+        (("query", "--target", "no port"), "write it as host:port"),
+        (("query", "--context", "device=NO"), "device=False is a bool"),
+        (("query", "--context", "device=5"), "refused the request"),
+    ],
+)
+@pytest.mark.slow
+def test_wrong_input_exits_with_2(server, arguments, text):
+    defaults = ("--target", server.grpc_target, "--name", MODEL)
+    ended = recommender(arguments[0], *defaults, *arguments[1:])
+    assert ended.returncode == 2
+    assert text in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.slow
+def test_no_server_exits_with_1():
+    target = f"127.0.0.1:{free_port()}"
+    for transport in ("grpc", "rest"):
+        ended = recommender("query", "--target", target, "--name", MODEL, "--transport", transport)
+        assert ended.returncode == 1
+        assert ended.stderr.strip() == f"error: no model server at {target}: start one with `recommender serve`"
+
+
+@pytest.mark.slow
+def test_unknown_model_exits_with_1(server):
+    ended = recommender("query", "--target", server.grpc_target, "--name", "nope")
+    assert ended.returncode == 1
+    assert "model 'nope' isn't served" in ended.stderr
+
+
+@pytest.mark.slow
+def test_query_imports_neither_tensorflow_nor_the_config():
+    program = (
+        "import sys; sys.argv = ['recommender', 'query', '--target', '127.0.0.1:1', '--name', 'm']\n"
+        "from pipeline.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'tensorflow', 'tfx', 'numpy', 'apache_beam', 'pipeline.config'} & set(sys.modules)))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.strip() == "[]"
