@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.markup import escape
@@ -14,6 +14,9 @@ from pipeline.cli.options import ConfigSource, ContextOption, CountOption, RuleO
 from pipeline.cli.parsing import parse_context
 from pipeline.cli.serving import PANEL
 from pipeline.terminal import Outcome
+
+if TYPE_CHECKING:
+    from pipeline.batch.answers import Wish
 
 
 @command(
@@ -61,28 +64,38 @@ def batch(
     version: VersionOption = None,
 ) -> Outcome:
     """Write the best items of many users to files, without a model server. Goes on where it was stopped."""
-    from pipeline.batch.answers import Wish
     from pipeline.batch.outputs import output_of
     from pipeline.batch.run import Request
     from pipeline.batch.run import batch as write_batch
+
+    config = source.load()
+    wish = _wish(config.serving.default_k if k is None else k, rules)
+    request = Request(wish, output_of(out, file_format, layout), users, parse_context(context or ()))
+    return write_batch(config, request, version)
+
+
+def _wish(k: int, rules: RuleOptions) -> Wish:
+    """What each user is to be given.
+
+    Raises:
+        InputError: A rule is none.
+    """
+    from pipeline.batch.answers import Wish
     from serving.client import InvalidRequest
     from serving.client.calls import checked_rules
 
-    config = source.load()
     try:
         checked = checked_rules(**rules.rules())
     except InvalidRequest as error:
         raise InputError(str(error)) from None
-    wish = Wish(
-        k=config.serving.default_k if k is None else k,
+    return Wish(
+        k=k,
         exclude=tuple(rules.excluded()),
         allow=tuple(checked.allow),
         filters=tuple(checked.filters),
         boosts=tuple(checked.boosts),
         diversity=checked.diversity,
     )
-    request = Request(wish, output_of(out, file_format, layout), users, parse_context(context or ()))
-    return write_batch(config, request, version)
 
 
 @command("export", "recommender export --version 20260102030405 --out model.tar.gz", panel=PANEL)

@@ -13,6 +13,7 @@ import typer
 from components.errors import InputError
 from pipeline.cli.command import NAME_FORMERLY, command
 from pipeline.cli.options import BasePathOption, ConfigSource
+from serving.server.process import EMBEDDED
 
 if TYPE_CHECKING:
     from serving.promotion.files import Aspired
@@ -49,8 +50,8 @@ def serve(
     from components.versions import model_dir, newest
     from serving.promotion import files as promotion_files
     from serving.server.ports import free_port
-    from serving.server.process import EMBEDDED, environment, find_model_server
     from serving.server.process import command as server_command
+    from serving.server.process import environment, find_model_server
 
     config = source.load()
     settings, name = config.serving, config.name
@@ -80,14 +81,20 @@ def serve(
     what = f"version {version.number}"
     if promoted and promoted.labels:
         what = ", ".join(f"{label} version {number}" for label, number in sorted(promoted.labels.items()))
-    server = "the embedded model server" if binary == EMBEDDED else shlex.quote(binary)
-    typer.echo(f"serving {name} {what} from {versions} by {server}")
-    typer.echo(f"gRPC on {host}:{port or '(a free port)'}, REST on {host}:{rest_port or '(a free port)'}; Ctrl-C stops")
-    target = "" if port == settings.port else f" --target localhost:{port or 'PORT'}"
-    typer.echo(f"ask with: recommender query --user ID{target}")
+    _announce(f"{name} {what} from {versions}", binary, host, (port, rest_port), settings.port)
     sys.stdout.flush()
     # The server takes this process's place, so that signals and the exit code are its own.
     os.execvpe(arguments[0], [*arguments, *(flags or ())], environment())
+
+
+def _announce(what: str, binary: str, host: str, ports: tuple[int, int], configured: int) -> None:
+    """Says what is served where, and how to ask it."""
+    server = "the embedded model server" if binary == EMBEDDED else shlex.quote(binary)
+    grpc, rest = (port or "(a free port)" for port in ports)
+    target = "" if ports[0] == configured else f" --target localhost:{ports[0] or 'PORT'}"
+    typer.echo(f"serving {what} by {server}")
+    typer.echo(f"gRPC on {host}:{grpc}, REST on {host}:{rest}; Ctrl-C stops")
+    typer.echo(f"ask with: recommender query --user ID{target}")
 
 
 def _promoted(base_path: Path, name: str) -> Optional[Aspired]:
