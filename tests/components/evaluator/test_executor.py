@@ -16,7 +16,6 @@ from tfx.types import standard_artifacts
 from components.errors import InputError
 from components.evaluation_report import load_report
 from components.evaluator.baselines.settings import BaselineSettings
-from components.evaluator.component import Evaluator
 from components.evaluator.executor import Executor
 from components.evaluator.settings import EvaluatorSettings, Threshold
 from tests.components.conftest import ITEMS, write_examples
@@ -36,6 +35,10 @@ SETTINGS = EvaluatorSettings(
     batch_size=1,  # 16 queries a chunk, so that there are several
     bootstrap_replicates=20,
 )
+PLAIN = SETTINGS.model_copy(
+    update={"bootstrap_replicates": 0, "baselines": BaselineSettings(names=("popularity",)), "slices": ()}
+)
+"""What costs least, for tests that are about something else."""
 NEW_ITEMS = ["new0", "new1"]
 """Items of the catalogue that training never saw."""
 
@@ -340,7 +343,7 @@ def test_a_slice_with_too_few_queries_has_a_count_only_and_is_not_checked(first:
 
 
 def test_a_sample_of_the_queries(tmp_path: Path, servable: Callable[..., Path]) -> None:
-    settings = SETTINGS.model_copy(update={"max_queries": 20, "thresholds": {}})
+    settings = PLAIN.model_copy(update={"max_queries": 20})
     run = Run(tmp_path, write_interactions(tmp_path / "x", make_queries()), {"model": servable()}, settings)
     assert 0 < run.report.metrics["candidate"]["overall"]["count"] <= 20
 
@@ -350,7 +353,12 @@ def test_a_candidate_that_is_worse_than_the_champion(tmp_path: Path, servable: C
         tmp_path,
         write_interactions(tmp_path / "x", make_queries()),
         {"model": servable(step=2, max_k=3, fingerprint="f2"), "champion": servable()},
-        SETTINGS.model_copy(update={"thresholds": {"hit_rate@1": Threshold(max_drop=0.1, slices=(("user_type",),))}}),
+        PLAIN.model_copy(
+            update={
+                "slices": (("user_type",),),
+                "thresholds": {"hit_rate@1": Threshold(max_drop=0.1, slices=(("user_type",),))},
+            }
+        ),
     )
     values = {model: slices["overall"]["hit_rate@1"] for model, slices in run.report.metrics.items()}
     assert values["candidate"] < 0.9 * values["champion"]
@@ -398,7 +406,7 @@ def test_a_model_that_takes_the_querys_features_gets_them(
         tmp_path,
         write_interactions(tmp_path / "x", [*queries, {**queries[1], "timestamp": 8}]),
         {"model": servable(step=0, fingerprint="c", context=True), "champion": servable()},
-        SETTINGS.model_copy(update={"exclude_seen": exclude_seen, "slices": (("item_popularity",),)}),
+        PLAIN.model_copy(update={"exclude_seen": exclude_seen, "slices": (("item_popularity",),)}),
     )
     ranks = [expected_ranks([query], int(query["skip"]), exclude_seen)[0] for query in queries]
     at_another_time = expected_ranks([{**queries[1], "history": [], "seen": queries[1]["seen"]}], 0, exclude_seen)
@@ -418,20 +426,7 @@ def test_items_that_training_never_saw_are_missed_by_baselines_and_have_a_slice(
     tmp_path: Path, servable: Callable[..., Path]
 ) -> None:
     queries = [{**query, "item_id": NEW_ITEMS[0]} for query in make_queries(6)]
-    settings = SETTINGS.model_copy(update={"slices": (("item_popularity",),)})
+    settings = SETTINGS.model_copy(update={"slices": (("item_popularity",),), "bootstrap_replicates": 0})
     report = Run(tmp_path, write_interactions(tmp_path / "x", queries), {"model": servable()}, settings).report
     assert report.slices() == ["overall", "item_popularity=new"]
     assert {slices["item_popularity=new"]["mrr"] for slices in report.metrics.values()} == {0}
-
-
-def test_the_component_carries_its_settings_as_json() -> None:
-    from tfx.types import channel_utils
-
-    model = channel_utils.as_channel([standard_artifacts.Model()])
-    examples = channel_utils.as_channel([standard_artifacts.Examples()])
-    data = {"examples": examples, "catalogue": examples}
-    node = Evaluator(**data, model=model, item_features=["genres"], settings=SETTINGS)
-    assert json.loads(node.exec_properties["item_features"]) == ["genres"]
-    assert EvaluatorSettings.model_validate(json.loads(node.exec_properties["settings"])) == SETTINGS
-    assert set(node.outputs) == {"evaluation", "blessing"}
-    assert set(Evaluator(**data, model=model, champion=model).inputs) == {*data, "model", "champion"}

@@ -17,6 +17,7 @@ from components.indexer.attributes import Attributes, read_attributes
 from components.indexer.lookup import line_numbers
 from components.indexer.rules import Request, Rules
 from serving.contract import AS_CONFIGURED
+from tests.components.indexer.catalogue import FEATURES, write_three
 from tests.serving.wire import contract
 
 WORLD = contract.world()
@@ -109,24 +110,7 @@ def test_only_what_many_rows_fulfil_is_a_column(monkeypatch: pytest.MonkeyPatch)
 
 def test_filters_by_hand(tmp_path: Path) -> None:
     """Of a boat, a bike and a book: what they are filtered by, and what each filter leaves."""
-    folder = tmp_path / "Split-catalogue"
-    folder.mkdir()
-    with tf.io.TFRecordWriter(str(folder / "data.gz"), "GZIP") as writer:
-        for brand, tags, price in ((b"x", [b"new", b"red", b"new"], 900.0), (b"y", [b"red"], None), (None, [], 19.99)):
-            example = tf.train.Example()
-            if brand:
-                example.features.feature["brand"].bytes_list.value.append(brand)
-            example.features.feature["tags"].bytes_list.value.extend(tags)
-            if price:
-                example.features.feature["price"].float_list.value.append(price)
-            writer.write(example.SerializeToString())
-    attributes = read_attributes(str(tmp_path), {"tags": "categories", "price": "number", "brand": "category"})
-    assert (attributes.categories, attributes.numbers) == (("tags", "brand"), ("price",))
-    assert attributes.conditions.tolist() == [b"=", b"tags=new", b"tags=red", b"brand=x", b"brand=y"]
-    assert attributes.splits.tolist() == [0, 0, 1, 3, 4, 5]
-    assert attributes.rows.tolist() == [0, 0, 1, 0, 1]
-    np.testing.assert_array_equal(attributes.amounts, np.array([[900, np.nan, 19.99]], np.float32))
-
+    attributes = read_attributes(write_three(tmp_path), FEATURES)
     rules = rules_of(attributes, tmp_path, 3)
     expected = {
         (): [0, 1, 2],

@@ -5,11 +5,9 @@ from __future__ import annotations
 import pytest
 
 from components.metrics.hit_rate import hit_rate
-from components.metrics.recall import recall
 from tests.components.metrics.examples import RANKS
 
 
 @pytest.mark.parametrize(("k", "expected"), [(1, 1 / 4), (2, 2 / 4), (3, 2 / 4), (4, 3 / 4), (10, 3 / 4)])
-def test_hit_rate_and_recall(k: int, expected: float) -> None:
+def test_hit_rate(k: int, expected: float) -> None:
     assert hit_rate(RANKS, k).mean() == expected
-    assert recall(RANKS, k).mean() == expected

@@ -1,0 +1,41 @@
+"""Items by hand: ids, scores, directions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.indexer import blocks
+from tests.components.indexer.three import asked, make_items
+
+
+@pytest.mark.parametrize("in_blocks", [False, True])
+def test_scores_are_products_and_biases_or_the_popularity(
+    tmp_path: Path, in_blocks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if in_blocks:
+        monkeypatch.setattr(blocks, "_BLOCKS_FROM", 3)
+        monkeypatch.setattr(blocks, "_BLOCK", 2)
+    items = make_items(tmp_path)
+    assert (items.count, items.num_rows) == (3, 4 if in_blocks else 3)
+    spare = [0.0] * (items.num_rows - 3)
+    who = asked([2.0, 1.0], None)
+    assert items.scores(who).numpy().tolist() == [[10.5, 2, -3, *spare], [7, 0, 2, *spare]]
+    assert items.scores_of(who, tf.constant([[2, 0], [0, 1]])).numpy().tolist() == [[-3, 10.5], [7, 0]]
+
+
+def test_ids_and_rows(tmp_path: Path) -> None:
+    items = make_items(tmp_path)
+    assert items.rows(tf.constant([["c", "no"], ["", "a"]])).numpy().tolist() == [[2, -1], [-1, 0]]
+    assert items.ids(tf.constant([[2], [0]])).numpy().tolist() == [[b"c"], [b"a"]]
+    assert items.ids(tf.constant([3])).numpy().tolist() == [b""]
+
+
+def test_directions_have_length_one(tmp_path: Path) -> None:
+    items = make_items(tmp_path)
+    found = items.directions(tf.constant([[0, 2], [1, 1]])).numpy()
+    assert found == pytest.approx(np.array([[[0.6, 0.8], [0, -1]], [[1, 0], [1, 0]]]))
+    assert items.cosines(tf.constant([0, 2])).numpy() == pytest.approx(np.array([[1, 0.6, -0.8], [-0.8, 0, 1]]))
