@@ -28,6 +28,7 @@ def _readme() -> str:
 # What `recommender query` and `serving.client` need: neither TensorFlow nor TFX.
 CLIENT = [
     'eval_type_backport; python_version < "3.10"',  # pydantic reads "float | None" with it
+    'filelock>=3.30; python_version >= "3.10"',  # lets a holder sign its lock, and who waits leaves that be
     "grpcio>=1.48",
     "protobuf>=3.20.3",
     "pydantic>=2.7,<3",
@@ -42,7 +43,6 @@ PIPELINE = [
     "apache-beam",
     "boto3",  # Beam reads and writes s3:// by it
     "dill",  # tfx_bsl 1.16 imports it, Beam made it an extra
-    "filelock>=3.30",  # lets a holder sign its lock, and who waits leaves that be
     "fsspec",  # reads and writes base paths in object stores
     "gcsfs>=2025.12",  # gs:// for it
     "grpcio-health-checking",

@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Union
 
-from filelock import FileLock, Timeout
-
 _POLL_SECONDS = 0.1
 
 
@@ -77,8 +75,12 @@ def holding(path: Union[str, os.PathLike[str]], about: Mapping[str, Any], wait: 
 
     Raises:
         Held: somebody else has it, another process or another thread of this one.
-        OSError: the file can't be written, or the file system has no locks.
+        OSError: the file can't be written, the file system has no locks, or this Python has no `filelock`.
     """
+    try:
+        from filelock import FileLock, Timeout  # the client does without it on Python 3.9
+    except ImportError:
+        raise OSError("this needs the package filelock 3.30, thus Python 3.10 or newer") from None
 
     def sign(descriptor: int) -> None:
         os.write(descriptor, json.dumps(dict(about)).encode())
