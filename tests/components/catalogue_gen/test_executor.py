@@ -15,6 +15,8 @@ from components.examples.catalogue import LISTED
 from components.examples.writing import serialize, write_shard
 from components.tables.reading import find_files
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]  # Beam takes its time
+
 
 def generate(folder, items, content, options=None, name="items.csv"):
     """Runs the executor on a catalogue and a log of `items`; returns the catalogue's examples and the summary."""

@@ -34,8 +34,22 @@ def servable_dir(towers: str, index: Index, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="session")
-def servable(servable_dir: Path) -> Any:
+def loaded(servable_dir: Path) -> Any:
     return tf.saved_model.load(str(servable_dir))
+
+
+@pytest.fixture(scope="session")
+def seven(towers: str, index: Index) -> Servable:
+    """The same without being saved and loaded, which takes most of the time."""
+    return in_memory(towers, index, SETTINGS)
+
+
+SAVED = pytest.param("saved", marks=[pytest.mark.slow, pytest.mark.smoke])
+
+
+@pytest.fixture(scope="module", params=["in memory", SAVED])
+def servable(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue("loaded" if request.param == "saved" else "seven")
 
 
 @pytest.fixture(scope="session")

@@ -81,6 +81,8 @@ def asked(servable: Any, users: list[str], exclude: list[list[str]], k: int) -> 
     return found["item_ids"].tolist(), found["scores"]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_nearly_the_same_answers(near: Any, exact: Any, index: Index) -> None:
     users = [str(user) for user in range(USERS)]
     ids, scores = asked(near, [*users, "stranger"], [[]] * (USERS + 1), 10)
@@ -98,6 +100,8 @@ def test_nearly_the_same_answers(near: Any, exact: Any, index: Index) -> None:
         assert all(exact_score.get(item, value) == pytest.approx(value, abs=1e-5) for item, value in zip(found, score))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_excluded_items_are_made_up_for(near: Any, exact: Any) -> None:
     [most], _ = asked(exact, ["3"], [[]], 40)
     [found], _ = asked(near, ["3"], [most], 10)
@@ -106,6 +110,8 @@ def test_excluded_items_are_made_up_for(near: Any, exact: Any) -> None:
     assert len({*found} & {*wanted}) >= 8
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("k", [200, ITEMS])
 def test_a_great_part_of_the_catalogue_is_exact(near: Any, exact: Any, k: int) -> None:
     ids, scores = asked(near, ["3", "stranger"], [[], []], k)
@@ -114,6 +120,8 @@ def test_a_great_part_of_the_catalogue_is_exact(near: Any, exact: Any, k: int) -
     assert scores == pytest.approx(best)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_measurement_is_in_the_manifest(saved: Path) -> None:
     found = json.loads((saved / "assets.extra" / "recommender.json").read_text(encoding="utf-8"))["index"]
     assert (found["type"], found["k"], found["queries"]) == ("scann", 10, USERS)

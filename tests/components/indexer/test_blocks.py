@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from components.indexer import blocks
 from components.indexer.index import Index
+from components.indexer.signatures import Servable
 from tests.components.indexer.tiny import (
     ITEMS,
     SETTINGS,
@@ -40,20 +41,29 @@ def test_the_best_of_blocks_are_the_best(scores: list[list[float]], count: int) 
 
 
 def test_a_large_catalogue_is_answered_like_a_small_one(
-    servable: Any, towers: str, index: Index, monkeypatch: pytest.MonkeyPatch
+    seven: Servable, towers: str, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "_BLOCKS_FROM", 5)
-    monkeypatch.setattr(blocks, "_BLOCK", 3)  # the 7 items fill 3 blocks but for 2 rows
-    large = in_memory(towers, index, SETTINGS)
     users = [*STORED, "stranger", "stranger", ""]
     histories, excludes = [[], ["f"], [], ["d e", "a"], [], []], [["g"], [], ITEMS, ["b"], ["a"], []]
-    for k in (1, 3, 7, 9):
-        ids, scores, sources = recommend(servable, users, histories, excludes, k)
-        other_ids, other_scores, other_sources = recommend(large, users, histories, excludes, k)
-        assert (other_ids, other_sources) == (ids, sources)
-        assert other_scores == pytest.approx(scores, rel=1e-6)
-        inputs = {"item_id": tf.constant(["a", "g", "no"]), "exclude": strings([["b"], [], []]), "k": tf.constant(k)}
-        similar, other = (ask(model, "similar_items", **inputs) for model in (servable, large))
+    liked = {"item_id": tf.constant(["a", "g", "no"]), "exclude": strings([["b"], [], []])}
+
+    def answers(servable: Servable) -> list[Any]:
+        return [
+            (
+                recommend(servable, users, histories, excludes, k),
+                ask(servable, "similar_items", **liked, k=tf.constant(k)),
+            )
+            for k in (1, 3, 7, 9)
+        ]
+
+    small = answers(seven)
+    monkeypatch.setattr(blocks, "_BLOCKS_FROM", 5)
+    monkeypatch.setattr(blocks, "_BLOCK", 3)  # the 7 items fill 3 blocks but for 2 rows
+    for ((ids, scores, sources), similar), (other, other_similar) in zip(
+        small, answers(in_memory(towers, index, SETTINGS))
+    ):
+        assert (other[0], other[2]) == (ids, sources)
+        assert other[1] == pytest.approx(scores, rel=1e-6)
         for name in ("item_ids", "known"):
-            assert other[name].tolist() == similar[name].tolist()
-        assert other["scores"] == pytest.approx(similar["scores"], rel=1e-6)
+            assert other_similar[name].tolist() == similar[name].tolist()
+        assert other_similar["scores"] == pytest.approx(similar["scores"], rel=1e-6)

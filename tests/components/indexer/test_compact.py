@@ -17,6 +17,7 @@ from components.indexer.compact import Table, quantised
 from components.indexer.fingerprint import fingerprint
 from components.indexer.index import Index
 from components.indexer.settings import Compact
+from components.indexer.signatures import Servable
 from tests.components.indexer.tiny import (
     ITEMS,
     SETTINGS,
@@ -93,14 +94,14 @@ def test_what_is_stored_has_the_size_of_its_kind(kind: Compact, bytes_each: int,
 
 @pytest.mark.parametrize(("compact", "tolerance"), [("float16", 0.01), ("int8", 0.1)])
 def test_less_precision_changes_scores_a_little_and_counts_not_at_all(
-    compact: Any, tolerance: float, towers: str, index: Index, servable: Any
+    compact: Any, tolerance: float, towers: str, index: Index, seven: Servable
 ) -> None:
     settings = SETTINGS.model_copy(update={"compact": compact})
     assert fingerprint(towers, index, settings) != fingerprint(towers, index, SETTINGS)
     smaller = in_memory(towers, index, settings)
     users, histories, candidates = ["ann", "nobody"], [["b", "f"], [""]], [ITEMS] * 2
     asked = {"user_id": tf.constant(users), "history": strings(histories), "candidates": strings(candidates)}
-    found, exact = (ask(model, "score", **asked)["scores"] for model in (smaller, servable))
+    found, exact = (ask(model, "score", **asked)["scores"] for model in (smaller, seven))
     assert found[0] == pytest.approx(exact[0], abs=tolerance)
     assert not np.array_equal(found[0], exact[0])
     assert np.array_equal(found[1], exact[1])  # the popular items

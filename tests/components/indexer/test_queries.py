@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from components.indexer.index import Index
 from components.indexer.settings import IndexerSettings
+from components.indexer.signatures import Servable
 from tests.components.indexer.tiny import (
     DEFAULT_K,
     ITEMS,
@@ -43,7 +44,7 @@ def test_a_cold_start_by_the_model(towers: str, index: Index) -> None:
 
 
 @pytest.mark.parametrize("compact", ["float32", "float16", "int8"])
-def test_what_the_users_ids_add(compact: Any, index: Index, servable: Any, tmp_path: Path) -> None:
+def test_what_the_users_ids_add(compact: Any, index: Index, seven: Servable, tmp_path: Path) -> None:
     towers = write_towers(tmp_path / "towers", [], [], users={"cleo": [0.5, 0.0, -1.0]})
     own = make_index(towers, tmp_path / "data")
     assert len(index.user_embedding) == 0
@@ -51,7 +52,7 @@ def test_what_the_users_ids_add(compact: Any, index: Index, servable: Any, tmp_p
     with_ids = in_memory(towers, own, SETTINGS.model_copy(update={"compact": compact}))
     users = ["ann", "cleo", "nobody"]
     asked = {"user_id": tf.constant(users), "history": strings([["a"]] * 3), "candidates": strings([ITEMS] * 3)}
-    found, without = (ask(model, "score", **asked)["scores"] for model in (with_ids, servable))
+    found, without = (ask(model, "score", **asked)["scores"] for model in (with_ids, seven))
     embedding, _ = vectors()
     expected = without + np.array([[0, 0, 0], [0.5, 0, -1], [0, 0, 0]]) @ embedding.T
     assert found == pytest.approx(expected, abs={"float32": 1e-5, "float16": 0.01, "int8": 0.1}[compact])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,8 @@ from components.indexer.fingerprint import fingerprint
 from components.indexer.index import Index
 from components.indexer.ranking import ranked
 from tests.components.indexer.tiny import (
-    DIM,
     ITEMS,
     SETTINGS,
-    TinyTowers,
     ask,
     in_memory,
     make_index,
@@ -40,44 +37,9 @@ def test_candidates_move_and_the_others_stay_behind_them() -> None:
     assert moved.tolist() == [[1.0, 6.5, 0.0, -1.0, -inf], [8.0, -inf, -inf, -inf, -inf]]
 
 
-class _Part(tf.Module):
-    """Turns the order of candidates round, and prefers what is popular: a correction that can be worked out."""
-
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, DIM], name="query"),
-            tf.TensorSpec([None, None, DIM], name="embedding"),
-            tf.TensorSpec([None, None], name="bias"),
-            tf.TensorSpec([None, None], name="popularity"),
-            tf.TensorSpec([None, None, DIM], name="history"),
-            tf.TensorSpec([None, None], tf.bool, name="known"),
-        ]
-    )
-    def rank(
-        self,
-        query: tf.Tensor,
-        embedding: tf.Tensor,
-        bias: tf.Tensor,
-        popularity: tf.Tensor,
-        history: tf.Tensor,
-        known: tf.Tensor,
-    ) -> dict[str, tf.Tensor]:
-        score = tf.squeeze(tf.matmul(embedding, query[:, :, tf.newaxis]), axis=2) + bias
-        seen = tf.reduce_sum(tf.cast(known, tf.float32), axis=1, keepdims=True)
-        return {"correction": -2 * score + popularity + seen}
-
-
 @pytest.fixture(scope="module")
 def towers(tmp_path_factory: pytest.TempPathFactory) -> str:
-    directory = tmp_path_factory.mktemp("towers")
-    module = TinyTowers()
-    module.ranking_part = _Part()
-    signatures = {name: getattr(module, name) for name in ("candidate", "history_item", "user")}
-    tf.saved_model.save(module, str(directory), signatures=signatures)
-    (directory / "assets.extra").mkdir()
-    manifest = {"context": [], "user_features": [], "max_history": 3, "candidates": CANDIDATES}
-    (directory / "assets.extra" / "towers.json").write_text(json.dumps(manifest))
-    return str(directory)
+    return write_towers(tmp_path_factory.mktemp("towers"), [], [], candidates=CANDIDATES)
 
 
 @pytest.fixture(scope="module")

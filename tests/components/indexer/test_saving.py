@@ -6,42 +6,47 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import prediction_log_pb2
 
+from components.indexer.attributes import Attributes
 from components.indexer.index import Index
+from components.indexer.saving import save_servable
+from components.indexer.settings import IndexerSettings
+from serving import contract
 from tests.components.indexer.tiny import (
     DEFAULT_K,
     DIM,
+    ITEMS,
     SETTINGS,
     ask,
     in_memory,
+    make_index,
+    write_towers,
 )
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]  # to save a servable takes its time
 
-def test_manifest_and_warmup(servable_dir: Path, servable: Any) -> None:
-    from tensorflow_serving.apis import prediction_log_pb2
 
+def test_manifest_and_warmup(servable_dir: Path, loaded: Any) -> None:
     manifest = json.loads((servable_dir / "assets.extra" / "recommender.json").read_text())
     assert manifest["format"] == 1
     assert (manifest["num_items"], manifest["num_users"], manifest["dim"]) == (7, 3, DIM)
     assert (manifest["default_k"], manifest["max_k"], manifest["model_name"]) == (DEFAULT_K, 1000, "tiny")
     asked = set()
-    for record in tf.data.TFRecordDataset(str(servable_dir / "assets.extra" / "tf_serving_warmup_requests")):
-        request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
-        assert request.model_spec.name == "tiny"
-        signature = request.model_spec.signature_name
+    for signature, inputs in requests_of(servable_dir):
         asked.add(signature)
-        servable.signatures[signature](**{n: tf.constant(tf.make_ndarray(t)) for n, t in request.inputs.items()})
-    assert asked == set(servable.signatures)
+        loaded.signatures[signature](**inputs)
+    assert asked == set(loaded.signatures)
 
 
-@pytest.mark.slow
-@pytest.mark.smoke
 def test_loads_with_plain_tensorflow_and_native_ops(servable_dir: Path) -> None:
     program = f"""
 import sys, tensorflow as tf
@@ -93,3 +98,34 @@ def test_ids_are_stored_once(servable_dir: Path, towers: str, index: Index) -> N
     answer = ask(plain, "describe", item_id=tf.constant(["e🙂", "unknown"]))
     assert [text.decode() for text in answer["display"]] == ["e🙂", ""]
     assert answer["known"].tolist() == [True, False]
+
+
+def requests_of(folder: Path) -> Iterator[tuple[str, dict[str, tf.Tensor]]]:
+    for record in tf.data.TFRecordDataset(str(folder / contract.WARMUP)).as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
+        yield request.model_spec.signature_name, inputs
+
+
+def test_all_that_there_can_be_is_saved(tmp_path: Path) -> None:
+    """Less precision, a context, a second stage, what users' ids add, what comes together, attributes and diversity."""
+    shift = [{"name": "shift", "type": "number"}]
+    towers = write_towers(tmp_path / "towers", shift, ["shift"], users={"cleo": [0.5, 0.0, -1.0]}, candidates=3)
+    index = dataclasses.replace(
+        make_index(towers, tmp_path / "data"),
+        cooccurrence=np.random.default_rng(0).normal(size=(len(ITEMS), 2)).astype(np.float32),
+        attributes=Attributes(("brand",), (), np.array([b"=", b"brand=x"], object), np.array([0, 0, 1]), np.array([3])),
+    )
+    settings = IndexerSettings(default_k=DEFAULT_K, compact="int8", diversity=0.3)
+    save_servable(towers, index, settings, "tiny", str(tmp_path / "1"))
+    saved, in_mind = tf.saved_model.load(str(tmp_path / "1")), in_memory(towers, index, settings)
+    asked = list(requests_of(tmp_path / "1"))
+    assert {signature for signature, _ in asked} == set(contract.SIGNATURES)
+    for signature, inputs in asked:
+        answers = ask(saved, signature, **inputs), ask(in_mind, signature, **inputs)
+        assert set(answers[0]) == set(contract.SIGNATURES[signature].outputs)
+        for name, value in answers[0].items():
+            if value.dtype == np.float32:
+                np.testing.assert_allclose(value, answers[1][name], rtol=1e-5)
+            else:
+                assert value.tolist() == answers[1][name].tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,33 @@ class TinyTowers(tf.Module):
         return {"item_id": item, "embedding": tf.gather(self.embedding, row), "bias": tf.gather(self.bias, row)}
 
 
+class TinyRanker(tf.Module):
+    """Turns the order of candidates round, and prefers what is popular: a correction that can be worked out."""
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, DIM], name="query"),
+            tf.TensorSpec([None, None, DIM], name="embedding"),
+            tf.TensorSpec([None, None], name="bias"),
+            tf.TensorSpec([None, None], name="popularity"),
+            tf.TensorSpec([None, None, DIM], name="history"),
+            tf.TensorSpec([None, None], tf.bool, name="known"),
+        ]
+    )
+    def rank(
+        self,
+        query: tf.Tensor,
+        embedding: tf.Tensor,
+        bias: tf.Tensor,
+        popularity: tf.Tensor,
+        history: tf.Tensor,
+        known: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        score = tf.squeeze(tf.matmul(embedding, query[:, :, tf.newaxis]), axis=2) + bias
+        seen = tf.reduce_sum(tf.cast(known, tf.float32), axis=1, keepdims=True)
+        return {"correction": -2 * score + popularity + seen}
+
+
 def write_examples(directory: Path, split: str, rows: list[dict[str, Any]]) -> str:
     folder = directory / f"Split-{split}"
     folder.mkdir(parents=True)
@@ -120,12 +148,18 @@ def write_towers(
     context: list[dict[str, str]],
     user_features: list[str],
     users: dict[str, list[float]] | None = None,
+    candidates: int = 0,
 ) -> str:
+    """Writes towers; with `candidates` there is a second stage for so many."""
     module = TinyTowers(users)
     signatures = {name: getattr(module, name) for name in ("candidate", "history_item", "user")}
+    if candidates:
+        module.ranking_part = TinyRanker()
     tf.saved_model.save(module, str(directory), signatures=signatures)
     (directory / "assets.extra").mkdir()
-    manifest = {"context": context, "user_features": user_features, "max_history": MAX_HISTORY}
+    manifest: dict[str, Any] = {"context": context, "user_features": user_features, "max_history": MAX_HISTORY}
+    if candidates:
+        manifest["candidates"] = candidates
     (directory / "assets.extra" / "towers.json").write_text(json.dumps(manifest))
     return str(directory)
 
@@ -151,8 +185,11 @@ def in_memory(towers: str, index: Index, settings: IndexerSettings) -> Servable:
 
 def ask(servable: Any, signature: str, **inputs: Any) -> dict[str, np.ndarray]:
     """Asks a servable in memory or a loaded one."""
-    signatures = servable.signatures() if callable(servable.signatures) else servable.signatures
-    return {name: value.numpy() for name, value in signatures[signature](**inputs).items()}
+    return {name: value.numpy() for name, value in signatures_of(servable)[signature](**inputs).items()}
+
+
+def signatures_of(servable: Any) -> Mapping[str, Any]:
+    return servable.signatures() if callable(servable.signatures) else servable.signatures
 
 
 def strings(rows: list[list[str]]) -> tf.Tensor:

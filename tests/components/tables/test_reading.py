@@ -44,10 +44,10 @@ def test_csv_with_bom_crlf_quotes_empty_lines_and_malformed_rows(tmp_path):
     assert [(bad.row, bad.reason) for bad in malformed] == [(4, "2 columns instead of 3"), (7, "not UTF-8")]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=30)
 @given(
     st.lists(st.booleans(), min_size=1, max_size=25),
-    st.sampled_from([24, 64, 1 << 20]),
+    st.sampled_from([24, 1 << 20]),
 )
 def test_row_numbers_are_exact_around_malformed_rows_and_blocks(tmp_path_factory, good, block):
     path = tmp_path_factory.mktemp("csv") / "log.csv"
