@@ -51,6 +51,11 @@ def checkpoints(folder: Path) -> list[Path]:
     return list(folder.glob(f"output/{NAME}/checkpoints/*/training.npz"))
 
 
+def saved_models(folder: Path) -> list[Path]:
+    """What Trainers have made."""
+    return sorted(folder.glob(f"output/{NAME}/artifacts/Trainer/**/saved_model.pb"))
+
+
 def test_two_machines_come_to_what_one_process_comes_to(
     first_run: Small, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,8 +88,11 @@ def test_two_machines_come_to_what_one_process_comes_to(
         assert two["ndcg@10"] == pytest.approx(one["ndcg@10"], abs=5e-3)
 
 
-def test_a_lost_worker_ends_the_run_which_then_goes_on(folder: Path) -> None:
-    write_config(folder / "config.yaml", {"training.workers": 2, "training.epochs": 40, "training.patience": 40})
+def test_a_lost_worker_ends_the_run_which_then_goes_on(small: Small) -> None:
+    folder, passes = small.folder, 20
+    long = {"training.epochs": passes, "training.patience": passes, "training.refit": False}
+    write_config(folder / "config.yaml", {"training.workers": 2, **long})
+    models = saved_models(folder)
     process = start(folder, "run", "--config", "config.yaml", "--only", "Trainer")
     try:
         wait_for(lambda: checkpoints(folder), "the first pass", 600)
@@ -99,7 +107,7 @@ def test_a_lost_worker_ends_the_run_which_then_goes_on(folder: Path) -> None:
     assert "run it again" in message
     assert "Traceback" not in stdout + stderr
     assert not any(alive(pid) for pid in workers)
-    assert not list(folder.glob(f"output/{NAME}/artifacts/Trainer/**/saved_model.pb"))
+    assert saved_models(folder) == models
     before = checkpoints(folder)
 
     # What kills the run kills its workers.
@@ -116,7 +124,7 @@ def test_a_lost_worker_ends_the_run_which_then_goes_on(folder: Path) -> None:
     logs = sorted((folder / "output" / NAME / "logs").iterdir())
     assert "passes of a training that was stopped" in logs[-1].read_text(encoding="utf-8")
     report = training_report(folder)
-    assert [epoch["epoch"] for epoch in report["epochs"]] == list(range(1, 41))
+    assert [epoch["epoch"] for epoch in report["epochs"]] == list(range(1, passes + 1))
     assert not checkpoints(folder)
 
 
