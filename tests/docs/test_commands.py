@@ -323,14 +323,15 @@ def test_from_the_readme_on(tmp_path: Path, shell: Callable[..., Shell], api: Kf
     )
     typed.single = {
         "recommender run --config shop.yaml --set model.dim=128": {"NOW": "20261108000000"},
-        **dict.fromkeys(
-            (
+        **{
+            # Whose runs are there, while the pages have the default config.
+            command: {"RECOMMENDER_NAME": "shop"}
+            for command in (
                 "recommender report --version 20261101000000 --out report.html",
                 "recommender compare 20261101000000 20261108000000 --out compare.html",
                 "recommender run --json > run.json",
-            ),
-            {"RECOMMENDER_NAME": "shop"},  # whose runs are there
-        ),
+            )
+        },
     }
     api.progress = [{"state": "SUCCEEDED", "run_details": {"task_details": []}}]
     (config,) = (block.text for block in blocks("README.md", "yaml"))
