@@ -15,7 +15,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -85,36 +85,48 @@ def main() -> None:
     counts[known] = events.popularity()
     settings = config.evaluation.baselines.model_copy(update={"names": ("popularity", "item_knn")})
     fitted = baselines.fit(settings, events)
-    servable = tf.saved_model.load(servable_uri).signatures["similar_items"]
+    servable = tf.saved_model.load(servable_uri)
     direction = embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), 1e-12)
-    place = np.full(len(item_ids), -1)
-    place[known] = np.arange(len(known))
-
-    def served(rows: np.ndarray) -> np.ndarray:
-        ids = tf.constant(item_ids[rows].tolist())
-        answer = servable(item_id=ids, exclude=tf.fill([len(rows), 0], ""), k=tf.constant(_K))["item_ids"].numpy()
-        return np.array([[row_of.get(item, -1) for item in line] for line in answer.tolist()])
 
     def cosine(rows: np.ndarray) -> np.ndarray:
         return best(direction[rows] @ direction.T, rows)
 
-    def baseline(name: str) -> Lists:
-        def lists(rows: np.ndarray) -> np.ndarray:
-            there = place[rows] >= 0
-            scores = fitted[name].scores((place[rows][there], np.concatenate([[0], np.cumsum(there)])))
-            found = best(scores, place[rows])
-            return np.where(found >= 0, known[found], -1)
-
-        return lists
-
     print(f"{queries.weight.sum():,.0f} events, {len(item_ids):,} items\n")
     sides = {
-        f"`similar_items` ({config.serving.similar.method})": served,
+        f"`similar_items` ({config.serving.similar.method})": served(servable, item_ids, row_of),
         "cosine of embeddings": cosine,
-        "item-kNN": baseline("item_knn"),
-        "popularity": baseline("popularity"),
+        "item-kNN": by_baseline(fitted["item_knn"], known, len(item_ids)),
+        "popularity": by_baseline(fitted["popularity"], known, len(item_ids)),
     }
     print_table(sides, queries, counts)
+
+
+def served(servable: Any, item_ids: np.ndarray, row_of: Mapping[bytes, int]) -> Lists:
+    """The way of the signature `similar_items`; rows are those of the item ids [N]."""
+    import tensorflow as tf
+
+    def lists(rows: np.ndarray) -> np.ndarray:
+        ids = tf.constant(item_ids[rows].tolist())
+        answer = servable.signatures["similar_items"](
+            item_id=ids, exclude=tf.fill([len(rows), 0], ""), k=tf.constant(_K)
+        )
+        return np.array([[row_of.get(item, -1) for item in line] for line in answer["item_ids"].numpy().tolist()])
+
+    return lists
+
+
+def by_baseline(baseline: Any, known: np.ndarray, count: int) -> Lists:
+    """The way of a baseline that was asked for the items `known` [M], rows of all `count` items."""
+    place = np.full(count, -1)
+    place[known] = np.arange(len(known))
+
+    def lists(rows: np.ndarray) -> np.ndarray:
+        there = place[rows] >= 0
+        scores = baseline.scores((place[rows][there], np.concatenate([[0], np.cumsum(there)])))
+        found = best(scores, place[rows])
+        return np.where(found >= 0, known[found], -1)
+
+    return lists
 
 
 def print_table(sides: Mapping[str, Lists], queries: Queries, counts: np.ndarray) -> None:
