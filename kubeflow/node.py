@@ -57,6 +57,7 @@ def run(component: Any, executor_input: Json, beam_args: list[str], node: str) -
     from tfx.orchestration.portable import data_types, outputs_utils
     from tfx.proto.orchestration import pipeline_pb2
 
+    from components import beam_private
     from components.drivers.exec_properties import ExecPropertiesDriver
 
     spec, executor_class = component.SPEC_CLASS, component.EXECUTOR_SPEC.executor_class
@@ -77,6 +78,7 @@ def run(component: Any, executor_input: Json, beam_args: list[str], node: str) -
     with tempfile.TemporaryDirectory() as temporary:
         kind, flags = base_executor.BaseExecutor.Context, {}
         if issubclass(executor_class, base_beam_executor.BaseBeamExecutor):
+            beam_private.remember()
             kind, flags = base_beam_executor.BaseBeamExecutor.Context, {"beam_pipeline_args": beam_args}
         pipeline, run_id = _run_of(next(iter(wanted.values()))["uri"], node)
         context = kind(

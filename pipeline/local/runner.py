@@ -29,6 +29,7 @@ from tfx.orchestration.portable.mlmd import context_lib
 from tfx.proto.orchestration import pipeline_pb2
 from tfx.types import artifact_utils
 
+from components import beam_private
 from components.errors import InputError
 from pipeline.beam_args import check_job_service
 from pipeline.failures import explain
@@ -90,6 +91,7 @@ def run_pipeline(
     Raises:
         InputError: No such node, a node found its input wrong, or the metadata can't be reached.
     """
+    beam_private.remember()
     ir = compiler.Compiler().compile(pipeline)
     runtime_parameter_utils.substitute_runtime_parameter(
         ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id or new_run_id()}
