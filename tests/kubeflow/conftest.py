@@ -1,7 +1,9 @@
-"""The stand-in of Kubeflow Pipelines."""
+"""The stand-in of Kubeflow Pipelines, and a place for the artifacts of a node."""
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,3 +30,15 @@ def no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
     monkeypatch.setattr(client.Client, "_LOCAL_KFP_CONTEXT", str(tmp_path / "no-context.json"))
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder under which artifacts are, with one of an earlier node."""
+    from kubeflow.artifacts import LOCAL_ROOT
+
+    monkeypatch.setenv(LOCAL_ROOT, str(tmp_path))
+    (tmp_path / "s3/b/examples").mkdir(parents=True)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest's own are wanted back
+    monkeypatch.setattr(sys, "argv", ["node"])  # TFX reads flags from there too, and pytest's are not its
+    return tmp_path

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -10,80 +9,11 @@ import time
 
 import pytest
 
-from components.errors import InputError
-from kubeflow import entrypoint, node
+from kubeflow import entrypoint
 from kubeflow.artifacts import LOCAL_ROOT
 from tests import forks
-from tests.kubeflow.toy import Toy, ToySpec
+from tests.kubeflow.toy import arguments, executor_input, logged
 from tests.kubeflow.walker import IMAGE
-
-BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=none"]
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    """The folder under which artifacts are, with one of an earlier node."""
-    monkeypatch.setenv(LOCAL_ROOT, str(tmp_path))
-    (tmp_path / "s3/b/examples").mkdir(parents=True)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest's own are wanted back
-    monkeypatch.setattr(sys, "argv", ["node"])  # TFX reads flags from there too, and pytest's are not its
-    return tmp_path
-
-
-def executor_input(what="works", count=4):
-    """As open-source KFP writes it."""
-    examples = {
-        "name": "12",
-        "type": {"instanceSchema": ""},
-        "uri": "s3://b/examples",
-        "metadata": {"split_names": '["train"]', "span": 0, "display_name": "examples", "store_session_info": "null"},
-    }
-    model = {
-        "name": "model",
-        "type": {"schemaTitle": "system.Model", "schemaVersion": "0.0.1"},
-        "uri": "s3://b/r/model",
-    }
-    return {
-        "inputs": {
-            "artifacts": {"examples": {"artifacts": [examples]}},
-            "parameterValues": {"what": what, "count": count},
-        },
-        "outputs": {"artifacts": {"model": {"artifacts": [model]}}, "outputFile": "/s3/b/r/output_metadata.json"},
-    }
-
-
-def arguments(what="works", **more):
-    component = ["--node", "Toy", "--component", "tests.kubeflow.toy.Toy"]
-    return [*component, "--executor_input", json.dumps(executor_input(what, **more)), "--", *BEAM_ARGS]
-
-
-def logged(capsys):
-    """All that was written, which must be JSON, an object a line."""
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert all(line["node"] == "Toy" and line["severity"] and line["message"] for line in lines)
-    return lines
-
-
-def test_a_node_runs_with_types_of_its_component(root, capsys):
-    output = node.run(Toy, executor_input(), BEAM_ARGS, "Toy")
-    [model] = output["artifacts"]["model"]["artifacts"]
-    assert (model["name"], model["uri"]) == ("model", "s3://b/r/model")
-    assert model["metadata"].pop("tfx_version")
-    assert model["metadata"] == {
-        "summary": '["train"] 5',
-        "looked": "at works",
-        "from": "s3://b/examples",
-        "files": 3,
-    }
-    assert (root / "s3/b/r/model/weights").read_text() == "half"
-    assert logged(capsys)[-1]["message"] == '["train"] 5'
-
-
-def test_numbers_are_what_the_component_says():
-    assert node.exec_properties({"what": "x", "count": 4.0}, ToySpec) == {"what": "x", "count": 4}
-    assert type(node.exec_properties({"count": 4.0}, ToySpec)["count"]) is int
-    with pytest.raises(InputError, match="parameter count: 'four' is no number"):
-        node.exec_properties({"count": "four"}, ToySpec)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The sensor, which tells new data from old, and `recommender trigger`, which starts one run for it."""
+"""The sensor, which tells new data from old."""
 
 from __future__ import annotations
 
@@ -8,18 +8,13 @@ from pathlib import Path
 import pytest
 
 from components.errors import InputError
-from kubeflow import submit
 from kubeflow.sensor import newest_partition
-from tests.kubeflow.test_submit import a_package, config_file, recommender
 
 
 def write(path: Path, text: str = "u,i\n1,2\n") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
-
-
-# --- The newest partition ---------------------------------------------------------------------------------------------
 
 
 def test_a_folder_with_a_wildcard_is_a_partition(tmp_path):
@@ -78,48 +73,3 @@ def test_a_marker_holds_a_half_written_partition_back_and_its_time_tells_a_rewri
 def test_nothing_to_look_at_is_told(pattern):
     with pytest.raises(InputError, match=r"kubeflow\.trigger\.partitions: "):
         newest_partition(pattern)
-
-
-# --- The command ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def trigger(api, tmp_path, monkeypatch):
-    """Runs the command on a log of files."""
-    monkeypatch.setattr(submit, "package", lambda config: a_package())
-    config = config_file(tmp_path, api.host, trigger={"partitions": f"{tmp_path}/events-*.csv"})
-    return lambda *arguments: recommender(monkeypatch, "trigger", "-c", str(config), *arguments)
-
-
-def test_new_data_starts_one_run(api, tmp_path, trigger, capsys):
-    write(tmp_path / "events-1.csv")
-    assert trigger() == 0
-    assert f"new data in {tmp_path}/events-1.csv: run shop data " in capsys.readouterr().out
-    assert trigger() == 0
-    assert f"nothing new: {tmp_path}/events-1.csv was seen by run shop data " in capsys.readouterr().out
-    assert len(api.runs) == 1
-    write(tmp_path / "events-2.csv")
-    assert trigger("--param", "epochs=3") == 0
-    assert [run["runtime_config"] for run in api.runs] == [{"parameters": {}}, {"parameters": {"epochs": 3}}]
-    assert len({run["display_name"] for run in api.runs}) == 2
-
-
-def test_a_failed_run_is_not_repeated_unless_asked(api, tmp_path, trigger, capsys):
-    write(tmp_path / "events-1.csv")
-    trigger()
-    api.runs[0]["state"] = "FAILED"
-    assert trigger() == 0
-    assert "(FAILED)" in capsys.readouterr().out
-    assert len(api.runs) == 1
-    assert trigger("--again") == 0
-    assert len(api.runs) == 2
-    api.runs[1]["state"] = "SUCCEEDED"
-    capsys.readouterr()
-    assert trigger() == 0
-    assert "(SUCCEEDED)" in capsys.readouterr().out  # of the newest
-
-
-def test_no_data_is_wrong_input(api, trigger, capsys):
-    assert trigger() == 2
-    assert "nothing matches" in capsys.readouterr().err
-    assert not api.runs

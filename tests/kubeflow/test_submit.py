@@ -1,61 +1,25 @@
-"""`recommender submit` against a stand-in of Kubeflow Pipelines: real HTTP, the real kfp client."""
+"""Uploads, runs and recurring runs against a stand-in of Kubeflow Pipelines: real HTTP, the real kfp client."""
 
 from __future__ import annotations
 
 import dataclasses
 import socket
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from components.errors import InputError
 from kubeflow import submit
-from kubeflow.submit import Kubeflow, KubeflowError, Package, Run
-from pipeline import cli
+from kubeflow.submit import Kubeflow, KubeflowError, Run
 from pipeline.config import Config, load_config
+from tests.kubeflow.shop import a_package, config_file, progress, task
 
 pytestmark = pytest.mark.usefixtures("no_credentials")
-
-PARAMETERS = {
-    "epochs": {"parameterType": "NUMBER_INTEGER", "defaultValue": 20},
-    "cutoff": {"parameterType": "STRING", "defaultValue": ""},
-    "promote_approved": {"parameterType": "STRING", "defaultValue": "false"},
-    "share": {"parameterType": "NUMBER_DOUBLE"},
-    "flag": {"parameterType": "BOOLEAN"},
-}
-
-
-def a_package(**more: Any) -> Package:
-    """A pipeline of two nodes."""
-    tasks = {"InteractionGen": {}, "Trainer": {}}
-    spec = {
-        "pipelineInfo": {"name": "shop"},
-        "root": {"inputDefinitions": {"parameters": PARAMETERS}, "dag": {"tasks": tasks}},
-        **more,
-    }
-    return Package(yaml.safe_dump(spec).encode(), spec)
-
-
-def config_file(folder: Path, host: str, **kubeflow: Any) -> Path:
-    path = folder / "shop.yaml"
-    data = {"interactions": {"path": "/srv/data/log.csv", "columns": {"user_id": "u", "item_id": "i"}}}
-    path.write_text(yaml.safe_dump({"name": "shop", "data": data, "kubeflow": {"host": host, **kubeflow}}))
-    return path
 
 
 def a_config(folder: Path, host: str, **kubeflow: Any) -> Config:
     return load_config(config_file(folder, host, **kubeflow))
-
-
-def recommender(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """The command, in this process; returns its exit code."""
-    monkeypatch.setattr(sys, "argv", ["recommender", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    return int(ended.value.code or 0)
 
 
 # --- Uploads and runs -------------------------------------------------------------------------------------------------
@@ -289,27 +253,14 @@ def test_what_the_api_says_is_told_in_a_line(api, tmp_path, status, error, messa
 # --- Waiting ----------------------------------------------------------------------------------------------------------
 
 
-def _task(name: str, state: str) -> dict[str, Any]:
-    return {
-        "display_name": name,
-        "state": state,
-        "start_time": "2026-11-22T03:00:00Z",
-        "end_time": "2026-11-22T03:00:07Z",
-    }
-
-
-def _progress(state: str, *tasks: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"state": state, "run_details": {"task_details": list(tasks)}, **more}
-
-
 def test_waiting_tells_each_node_once_and_outlives_a_restart_of_the_api(api, tmp_path):
     kubeflow, compiled = Kubeflow(a_config(tmp_path, api.host)), a_package()
     run = kubeflow.start(compiled, {})
-    done = _task("InteractionGen", "SUCCEEDED")
+    done = task("InteractionGen", "SUCCEEDED")
     api.progress = [
-        _progress("PENDING"),
-        _progress("RUNNING", done, _task("InteractionGen-driver", "SUCCEEDED"), _task("Trainer", "RUNNING")),
-        _progress("SUCCEEDED", done, _task("Trainer", "SUCCEEDED"), _task("root", "SUCCEEDED")),
+        progress("PENDING"),
+        progress("RUNNING", done, task("InteractionGen-driver", "SUCCEEDED"), task("Trainer", "RUNNING")),
+        progress("SUCCEEDED", done, task("Trainer", "SUCCEEDED"), task("root", "SUCCEEDED")),
     ]
     api.failures["GET runs/.*"] = [(503, "restarting")] * 5
     told: list[submit.Task] = []
@@ -328,67 +279,3 @@ def test_waiting_gives_up_when_the_api_stays_away_or_the_run_is_gone(api, tmp_pa
     api.runs.clear()
     with pytest.raises(InputError, match="404"):
         kubeflow.wait(run, (), lambda task: None, poll=0)
-
-
-# --- The command ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def compiled(monkeypatch: pytest.MonkeyPatch) -> Package:
-    """Stands for the compiler, which takes TFX's seconds; the walk tests the real one."""
-    result = a_package()
-    monkeypatch.setattr(submit, "package", lambda config: result)
-    monkeypatch.setattr(Kubeflow.wait, "__defaults__", (0.0,))
-    return result
-
-
-@pytest.mark.parametrize(("state", "code"), [("SUCCEEDED", 0), ("FAILED", 1), ("CANCELED", 1)])
-def test_submit_waits_and_ends_with_the_runs_code(api, tmp_path, monkeypatch, capsys, compiled, state, code):
-    error = {"error": {"code": 2, "message": "Trainer: out of memory"}} if state == "FAILED" else {}
-    trained = _task("Trainer", state)
-    api.progress = [_progress("RUNNING"), _progress(state, _task("InteractionGen", "SUCCEEDED"), trained, **error)]
-    config = str(config_file(tmp_path, "http://elsewhere"))
-    arguments = ("submit", "-c", config, "--host", api.host, "--param", "epochs=5", "--run-name", "try", "--wait")
-    assert recommender(monkeypatch, *arguments) == code
-    out, err = capsys.readouterr()
-    (sent,) = api.runs
-    assert sent["runtime_config"]["parameters"] == {"epochs": 5}
-    assert f"run try started, version {compiled.version}: {api.host}/#/runs/details/{sent['run_id']}" in out
-    assert "InteractionGen" in out
-    assert "7.0 s" in out
-    assert ("Trainer: out of memory" in err) == (state == "FAILED")
-    assert "Run details" not in out  # kfp's own
-
-
-def test_submit_sets_the_configs_schedule_and_once_starts_a_run(api, tmp_path, monkeypatch, capsys, compiled):
-    config = str(config_file(tmp_path, api.host, schedule="0 3 * * *"))
-    assert recommender(monkeypatch, "submit", "-c", config) == 0
-    assert "recurring run shop at 0 3 * * * set, version" in capsys.readouterr().out
-    assert recommender(monkeypatch, "submit", "-c", config) == 0
-    assert "recurring run shop at 0 3 * * * was set already" in capsys.readouterr().out
-    assert (len(api.recurring_runs), len(api.runs)) == (1, 0)
-    assert recommender(monkeypatch, "submit", "-c", config, "--once") == 0
-    assert len(api.runs) == 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--param", "epoch=5"), "--param epoch: no such parameter"),
-        (("--schedule", "0 3 * *"), "expected five fields"),
-        (("--schedule", "0 3 * * *", "--wait"), "--wait: a recurring run doesn't end"),
-        (("--schedule", "0 3 * * *", "--once"), "exclude each other"),
-    ],
-)
-def test_wrong_arguments_are_told_in_a_line(api, tmp_path, monkeypatch, capsys, compiled, arguments, message):
-    assert recommender(monkeypatch, "submit", "-c", str(config_file(tmp_path, api.host)), *arguments) == 2
-    err = capsys.readouterr().err
-    assert message in err
-    assert "Traceback" not in err
-    assert not api.runs
-
-
-def test_nobody_at_the_address_ends_with_one(tmp_path, monkeypatch, capsys, compiled):
-    config = str(config_file(tmp_path, "http://127.0.0.1:1"))
-    assert recommender(monkeypatch, "submit", "-c", config) == 1
-    assert "error: no Kubeflow Pipelines at http://127.0.0.1:1" in capsys.readouterr().err

@@ -1,7 +1,8 @@
-"""A component that does as it is told, for the tests of the entry point."""
+"""A component that does as it is told, and how it is started, for the tests of the entry point and of the node."""
 
 # ruff: noqa: RUF012 - mutable class attributes are TFX's way
 import atexit
+import json
 import os
 import time
 
@@ -63,3 +64,40 @@ class Toy(base_beam_component.BaseBeamComponent):
         super().__init__(
             ToySpec(examples=examples, what=what, count=count, model=types.Channel(type=standard_artifacts.Model))
         )
+
+
+BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=none"]
+
+
+def executor_input(what="works", count=4):
+    """As open-source KFP writes it."""
+    examples = {
+        "name": "12",
+        "type": {"instanceSchema": ""},
+        "uri": "s3://b/examples",
+        "metadata": {"split_names": '["train"]', "span": 0, "display_name": "examples", "store_session_info": "null"},
+    }
+    model = {
+        "name": "model",
+        "type": {"schemaTitle": "system.Model", "schemaVersion": "0.0.1"},
+        "uri": "s3://b/r/model",
+    }
+    return {
+        "inputs": {
+            "artifacts": {"examples": {"artifacts": [examples]}},
+            "parameterValues": {"what": what, "count": count},
+        },
+        "outputs": {"artifacts": {"model": {"artifacts": [model]}}, "outputFile": "/s3/b/r/output_metadata.json"},
+    }
+
+
+def arguments(what="works", **more):
+    component = ["--node", "Toy", "--component", "tests.kubeflow.toy.Toy"]
+    return [*component, "--executor_input", json.dumps(executor_input(what, **more)), "--", *BEAM_ARGS]
+
+
+def logged(capsys):
+    """All that was written, which must be JSON, an object a line."""
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert all(line["node"] == "Toy" and line["severity"] and line["message"] for line in lines)
+    return lines
