@@ -8,30 +8,21 @@ import json
 import os
 import shutil
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from components.errors import InputError, LockedError
 from pipeline.batch import run
 from pipeline.batch.answers import Wish
-from pipeline.batch.asking import Recommender
 from pipeline.batch.outputs import output_of
-from pipeline.batch.queries import SCHEMA
 from pipeline.batch.run import Request, batch
-from pipeline.cli.app import app
 from pipeline.config import Config
 from pipeline.local.lock import lock
-from pipeline.terminal import Outcome
 from serving.client import RecommenderClient
 from serving.server.process import ServerProcess
 from tests.components.indexer.tiny import SETTINGS, make_index, write_towers
@@ -164,54 +155,6 @@ def test_rows_of_their_own(config: Config, tmp_path: Path) -> None:
         [row["user_id"], *best(row["user_id"], 3, row.get("history", []), [*row.get("exclude", []), "item 7"])]
         for row in rows
     ]
-
-
-@pytest.fixture(scope="module")
-def asked(base: Path) -> Recommender:
-    return Recommender(base / "shop" / VERSION)
-
-
-any_item = st.sampled_from([*contract.ITEMS, "no such item"])
-any_query = st.tuples(
-    st.sampled_from([*contract.USERS, "stranger", ""]), st.lists(any_item, max_size=4), st.lists(any_item, max_size=4)
-)
-
-
-@settings(max_examples=60)
-@given(
-    queries=st.lists(any_query, min_size=1, max_size=6),
-    rules=contract.any_rules(),
-    exclude=st.lists(any_item, max_size=3),
-    k=st.integers(1, 40),
-    size=st.integers(1, 4),
-)
-def test_batches_are_answered_as_single_requests_are(
-    asked: Recommender, queries: list[Any], rules: contract.Rules, exclude: list[str], k: int, size: int
-) -> None:
-    """Whatever is asked beside, and however the queries are cut into requests."""
-    asked.most = size
-    wish = Wish(k, tuple(exclude), tuple(rules.allow), tuple(rules.filter), tuple(rules.boosts), rules.diversity)
-    table = pa.table([*(list(column) for column in zip(*queries)), [b""] * len(queries)], schema=SCHEMA)
-    answers = asked.answer(table, wish)
-    assert answers.user_ids.to_pylist() == [user for user, _, _ in queries]
-    signature = asked._model.signatures["recommend_with_rules"]
-    for row, (user, history, own) in enumerate(queries):
-        single = signature(
-            user_id=tf.constant([user]),
-            history=tf.constant([history], tf.string, [1, len(history)]),
-            exclude=tf.constant([[*own, *exclude]], tf.string, [1, len(own) + len(exclude)]),
-            context=tf.constant([""]),
-            allow=tf.constant([list(rules.allow)], tf.string, [1, len(rules.allow)]),
-            filter=tf.constant([list(rules.filter)], tf.string, [1, len(rules.filter)]),
-            boost=tf.constant([[condition for condition, _ in rules.boosts]], tf.string, [1, len(rules.boosts)]),
-            boost_by=tf.constant([[by for _, by in rules.boosts]], tf.float32, [1, len(rules.boosts)]),
-            diversity=tf.constant([rules.diversity]),
-            k=tf.constant(k),
-        )
-        items = [asked.items.ids[place].as_py() if place >= 0 else "" for place in answers.rows[row].tolist()]
-        assert items == [item.decode() for item in single["item_ids"].numpy()[0]]
-        assert answers.scores[row] == pytest.approx(single["scores"].numpy()[0], rel=1e-5, abs=1e-6)
-        assert answers.sources[row].as_py() == single["source"].numpy()[0].decode()
 
 
 def test_a_context_counts(tmp_path: Path) -> None:
@@ -446,63 +389,5 @@ def test_another_wish_is_other_work(base: Path, tmp_path: Path) -> None:
     assert len({same, *others}) == 1 + len(others)
 
 
-@pytest.fixture
-def requests(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Request, str | None]]:
-    """What the command asks for."""
-    made: list[tuple[Request, str | None]] = []
-
-    def note(config: Config, request: Request, version: str | None) -> Outcome:
-        made.append((request, version))
-        return Outcome()
-
-    monkeypatch.setattr(run, "batch", note)
-    return made
-
-
-def test_the_options(folder: Path, requests: list[tuple[Request, str | None]]) -> None:
-    arguments = ["batch", "--config", str(folder / "config.yaml"), "--out", str(folder / "top.csv")]
-    rules = ["--filter", "brand=x", "--filter", "price<=20", "--boost", "brand=x:0.5", "--diversity", "0.3"]
-    rest = ["--allow", '"a,b",c', "--exclude", "d,e", "--context", "age=30", "--users", "who.txt", "--version", "7"]
-    assert CliRunner().invoke(app, arguments).exit_code == 0
-    assert CliRunner().invoke(app, [*arguments, *rules, *rest, "-k", "5", "--layout", "long"]).exit_code == 0
-    assert requests == [
-        (Request(Wish(2), output_of(folder / "top.csv")), None),
-        (
-            Request(
-                Wish(5, ("d", "e"), ("a,b", "c"), ("brand=x", "price<=20"), (("brand=x", 0.5),), 0.3),
-                output_of(folder / "top.csv", None, "long"),
-                "who.txt",
-                {"age": 30},
-            ),
-            "7",
-        ),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--filter", "brand"], "--filter 'brand': expected name=value"),
-        (["--boost", "brand=x"], "--boost 'brand=x': expected condition:number"),
-        (["--diversity", "2"], "diversity=2.0: it is from 0"),
-        (["--format", "xml"], "--format xml: it is csv"),
-        (["--context", "age"], "--context 'age': expected name=value"),
-    ],
-)
-def test_options_that_can_not_be_meant(
-    folder: Path, requests: list[tuple[Request, str | None]], options: list[str], message: str
-) -> None:
-    arguments = ["batch", "--config", str(folder / "config.yaml"), "--out", str(folder / "top.csv"), *options]
-    ended = CliRunner().invoke(app, arguments)
-    assert isinstance(ended.exception, InputError)
-    assert message in str(ended.exception)
-    assert not requests
-
-
 def test_shards_are_neither_large_nor_tiny() -> None:
     assert [run.shard_size(k) for k in (1, 100, 1_000, 57_000)] == [4_096, 4_096, 524, 64]
-
-
-def test_the_command_starts_without_tensorflow() -> None:
-    program = "import sys, pipeline.cli.batch, pipeline.cli.app; sys.exit('tensorflow' in sys.modules)"
-    assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", program]) == 0

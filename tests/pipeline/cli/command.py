@@ -21,6 +21,8 @@ from pipeline.variables import PREFIX
 from serving.server.process import environment
 
 COMMAND = (sys.executable, "-c", "from pipeline.cli import main; main()")
+TFX = "{'tensorflow', 'tfx', 'apache_beam', 'kfp'} & set(sys.modules)"
+"""What takes seconds to import and is there, as a program says it."""
 _WIDTH = "120"
 
 

@@ -13,7 +13,7 @@ import pytest
 from markupsafe import Markup
 
 from components.evaluation_report import Check
-from pipeline.report import charts, figures
+from pipeline.report import charts
 from pipeline.report.page import clean, drops, metric_rows, report_page, slice_groups, tiles, verdict
 from tests.pipeline.report import reports
 from tests.pipeline.report.reports import NASTY, artifact, evaluation, node, run
@@ -198,14 +198,6 @@ def test_without_intervals_there_is_no_spread() -> None:
     assert metric_rows(report)[1].cells[0].spread == ""
     page = Page(report_page(dataclasses.replace(reports.findings(), report=report), None, []))
     assert "±" not in page.sections["metrics"]
-
-
-@pytest.mark.parametrize(
-    ("metric", "value", "text"),
-    [("hit_rate@10", 0.21834, "0.2183"), ("average_popularity@10", 1187.58, "1,187.6"), ("novelty@10", 9.0168, "9.02")],
-)
-def test_figures_are_rounded_as_they_are_read(metric: str, value: float, text: str) -> None:
-    assert figures.figure(metric, value) == text
 
 
 def test_an_item_without_a_title_is_its_id_once() -> None:

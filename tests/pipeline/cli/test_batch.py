@@ -1,0 +1,86 @@
+"""`recommender batch`: what its options ask for."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from components.errors import InputError
+from pipeline.batch import run
+from pipeline.batch.answers import Wish
+from pipeline.batch.outputs import output_of
+from pipeline.batch.run import Request
+from pipeline.cli.app import app
+from pipeline.config import Config
+from pipeline.terminal import Outcome
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a config."""
+    config = {"name": "shop", "data": {"interactions": {"path": "log.csv"}}, "serving": {"default_k": 2}}
+    (tmp_path / "config.yaml").write_text(json.dumps(config))
+    return tmp_path
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Request, str | None]]:
+    """What the command asks for."""
+    made: list[tuple[Request, str | None]] = []
+
+    def note(config: Config, request: Request, version: str | None) -> Outcome:
+        made.append((request, version))
+        return Outcome()
+
+    monkeypatch.setattr(run, "batch", note)
+    return made
+
+
+def test_the_options(folder: Path, requests: list[tuple[Request, str | None]]) -> None:
+    arguments = ["batch", "--config", str(folder / "config.yaml"), "--out", str(folder / "top.csv")]
+    rules = ["--filter", "brand=x", "--filter", "price<=20", "--boost", "brand=x:0.5", "--diversity", "0.3"]
+    rest = ["--allow", '"a,b",c', "--exclude", "d,e", "--context", "age=30", "--users", "who.txt", "--version", "7"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert CliRunner().invoke(app, [*arguments, *rules, *rest, "-k", "5", "--layout", "long"]).exit_code == 0
+    assert requests == [
+        (Request(Wish(2), output_of(folder / "top.csv")), None),
+        (
+            Request(
+                Wish(5, ("d", "e"), ("a,b", "c"), ("brand=x", "price<=20"), (("brand=x", 0.5),), 0.3),
+                output_of(folder / "top.csv", None, "long"),
+                "who.txt",
+                {"age": 30},
+            ),
+            "7",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--filter", "brand"], "--filter 'brand': expected name=value"),
+        (["--boost", "brand=x"], "--boost 'brand=x': expected condition:number"),
+        (["--diversity", "2"], "diversity=2.0: it is from 0"),
+        (["--format", "xml"], "--format xml: it is csv"),
+        (["--context", "age"], "--context 'age': expected name=value"),
+    ],
+)
+def test_options_that_can_not_be_meant(
+    folder: Path, requests: list[tuple[Request, str | None]], options: list[str], message: str
+) -> None:
+    arguments = ["batch", "--config", str(folder / "config.yaml"), "--out", str(folder / "top.csv"), *options]
+    ended = CliRunner().invoke(app, arguments)
+    assert isinstance(ended.exception, InputError)
+    assert message in str(ended.exception)
+    assert not requests
+
+
+def test_the_command_starts_without_tensorflow() -> None:
+    program = "import sys, pipeline.cli.batch, pipeline.cli.app; sys.exit('tensorflow' in sys.modules)"
+    assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", program]) == 0

@@ -1,0 +1,53 @@
+"""`recommender run` and `validate`, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.nodes import NODES
+from tests.pipeline.cli.command import TFX, recommender
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("option", ["--from", "--only"])
+def test_a_wrong_node_is_told_before_anything_heavy_is_imported(shop: Path, option: str) -> None:
+    program = f"import sys; sys.argv = ['recommender', 'run', '--config', 'shop.yaml', '{option}', 'trainer']\n" + (
+        f"from pipeline.cli import main\ntry: main()\nfinally: print(sorted({TFX}))"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=shop, env=environ, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stdout.strip() == "[]"
+    assert ended.stderr == (
+        f"error: {option} trainer: there is no such node; did you mean Trainer? The nodes are: {', '.join(NODES)}\n"
+    )
+    assert not (shop / "output").exists()
+
+
+def test_validate_as_text_and_as_json(shop: Path) -> None:
+    told = recommender("validate", "--config", "shop.yaml", "--set", "seed=7", cwd=shop)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout.splitlines()[0] == (
+        "✓ config shop: all keys are known and valid, output and base path can be written"
+    )
+    asked = recommender("validate", "--config", "shop.yaml", "--set", "seed=7", "--json", cwd=shop)
+    assert (asked.returncode, asked.stderr) == (0, told.stdout), "messages go to the standard error"
+    facts = json.loads(asked.stdout)
+    assert [f"✓ {finding}" for finding in facts["findings"]] == told.stdout.splitlines()
+    assert (facts["config"]["name"], facts["config"]["seed"]) == ("shop", 7)
+
+
+def test_an_error_leaves_no_document(shop: Path) -> None:
+    (shop / "log.csv").unlink()
+    ended = recommender("validate", "--config", "shop.yaml", "--json", cwd=shop)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.splitlines()[-1].startswith("error: interactions: there is no file log.csv")
