@@ -8,10 +8,8 @@ import re
 from itertools import groupby
 from typing import Any, Union
 
-from apache_beam.io.filesystems import FileSystems
-
 from components.errors import InputError
-from components.tables.reading import digest
+from components.tables.reading import digest, match_files
 
 _WILDCARD = re.compile(r"[*?\[]")
 
@@ -43,7 +41,7 @@ def newest_partition(pattern: str) -> Partition:
         InputError: Nothing matches, or a file can't be read.
     """
     try:
-        files = FileSystems.match([pattern])[0].metadata_list
+        files = match_files(pattern)
     except Exception as error:  # Beam wraps whatever the file system raised
         raise InputError(f"kubeflow.trigger.partitions: can't look up {pattern}: {error}") from error
     if not files:

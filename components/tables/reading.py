@@ -12,6 +12,7 @@ import difflib
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
-from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystem import CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 from components.errors import InputError
@@ -108,7 +109,7 @@ def find_files(pattern: str, file_format: Format, what: str, first_number: int =
         if FileSystems.exists(pattern):
             matches = [FileSystems.get_filesystem(pattern).metadata(pattern)]
         else:
-            matches = FileSystems.match([pattern])[0].metadata_list
+            matches = match_files(pattern)
     except Exception as error:  # Beam wraps whatever the file system raised
         raise InputError(f"{what}: can't look up {pattern}: {error}") from error
     files: list[TableFile] = []
@@ -122,6 +123,14 @@ def find_files(pattern: str, file_format: Format, what: str, first_number: int =
     if not files:
         raise InputError(f"{what}: there is no file {pattern}")
     return files
+
+
+def match_files(pattern: str) -> list[FileMetadata]:
+    """Returns the files that a path or a glob matches, in no order; paths are relative where the pattern is."""
+    # Beam lists the folder that stands before the first wildcard; where none does it finds nothing.
+    here = "" if "/" in re.split(r"[*?\[]", pattern)[0] else "./"
+    matches = FileSystems.match([here + pattern])[0].metadata_list
+    return [FileMetadata(m.path.removeprefix(here), m.size_in_bytes, m.last_updated_in_seconds) for m in matches]
 
 
 def digest(files: list[TableFile]) -> str:

@@ -69,6 +69,14 @@ def test_a_marker_holds_a_half_written_partition_back_and_its_time_tells_a_rewri
     assert newest_partition(pattern).path == f"{tmp_path}/dt=2"
 
 
+@pytest.mark.parametrize(("pattern", "newest"), [("events-*.csv", "events-1.csv"), ("dt=*/*.csv", "dt=1")])
+def test_a_relative_pattern_is_one_of_the_current_folder(tmp_path, monkeypatch, pattern, newest):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "events-1.csv")
+    write(tmp_path / "dt=1" / "part.csv")
+    assert newest_partition(pattern).path == newest
+
+
 @pytest.mark.parametrize("pattern", ["/nowhere/dt=*/x.csv", "nosuch://bucket/*"])
 def test_nothing_to_look_at_is_told(pattern):
     with pytest.raises(InputError, match=r"kubeflow\.trigger\.partitions: "):

@@ -137,6 +137,18 @@ def test_files_are_sorted_hidden_ones_left_out_and_commas_are_plain(tmp_path):
     assert len(reading.find_files(f"{tmp_path}/b,1.csv", "csv", "log")) == 1
 
 
+@pytest.mark.parametrize("pattern", ["log-*.csv", "log-[12].csv", "*/log-?.csv", "a/*.csv", "./log-1*"])
+def test_a_relative_glob_stands_for_files_below_the_current_folder(tmp_path, monkeypatch, pattern):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "a" if "/" in pattern.removeprefix("./") else tmp_path
+    folder.mkdir(exist_ok=True)
+    (folder / "log-1.csv").write_text("u,i\n")
+    where = pattern.rpartition("/")[0].replace("*", "a")
+    [file] = reading.find_files(pattern, "csv", "log")
+    assert (file.path, file.size) == (f"{where}/log-1.csv" if where else "log-1.csv", 4)
+    assert reading.column_names(file, ",") == ["u", "i"]
+
+
 def test_a_missing_an_empty_and_an_unknown_file(tmp_path):
     with pytest.raises(InputError, match=r"interactions: there is no file .*gone\.csv"):
         reading.find_files(str(tmp_path / "gone.csv"), "auto", "interactions")
