@@ -99,7 +99,7 @@ class Place:
 
 
 def find_place(source: ConfigSource, options: VersionsOptions) -> Place:
-    """Finds the place that a config and options name.
+    """Finds the place that a config and options name; commands that ask no server do without its address.
 
     Raises:
         InputError: It is named wrongly.
@@ -112,11 +112,12 @@ def find_place(source: ConfigSource, options: VersionsOptions) -> Place:
     config = source.load()
     serving = config.serving
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(serving.host, serving.host)
-    targets = options.targets if isinstance(options, PlaceOptions) else None
-    if not targets and not serving.replicas and not serving.port:
+    asked = options.targets if isinstance(options, PlaceOptions) else None
+    targets = asked or serving.replicas or ([f"{host}:{serving.port}"] if serving.port else [])
+    if not targets and isinstance(options, PlaceOptions):
         raise InputError("serving.port is 0, any free one: name the servers by serving.replicas or --target")
     try:
-        chosen = every_replica(targets or serving.replicas or [f"{host}:{serving.port}"])
+        chosen = every_replica(targets)
         chosen = tuple("{}:{}".format(*parse_target(target, "grpc")) for target in chosen)
         tls = Tls(**serving.tls.model_dump()) if serving.tls else None
     except (InvalidRequest, WrongPromotion) as error:
