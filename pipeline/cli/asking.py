@@ -138,9 +138,9 @@ def _endpoint(source: ConfigSource, server: ServerOptions) -> _Endpoint:
         return _Endpoint(targets, source.name, version, label, transport, _DEFAULT_K, None)
     config = source.load()
     serving = config.serving
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(serving.host, serving.host)
     port = serving.port if transport == "grpc" else serving.rest_port
-    return _Endpoint(targets or [f"{host}:{port}"], config.name, version, label, transport, serving.default_k, config)
+    targets = targets or [serving.target(port)]
+    return _Endpoint(targets, config.name, version, label, transport, serving.default_k, config)
 
 
 def _check_context(context: Mapping[str, Any], endpoint: _Endpoint) -> None:

@@ -111,9 +111,8 @@ def find_place(source: ConfigSource, options: VersionsOptions) -> Place:
 
     config = source.load()
     serving = config.serving
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(serving.host, serving.host)
     asked = options.targets if isinstance(options, PlaceOptions) else None
-    targets = asked or serving.replicas or ([f"{host}:{serving.port}"] if serving.port else [])
+    targets = asked or serving.replicas or ([serving.target(serving.port)] if serving.port else [])
     if not targets and isinstance(options, PlaceOptions):
         raise InputError("serving.port is 0, any free one: name the servers by serving.replicas or --target")
     try:

@@ -141,6 +141,16 @@ class ServingConfig(AnswerSettings):
     """How many versions are kept: when a new one is pushed, the oldest are deleted, but none that models.config names,
     nor the newest. null keeps all."""
 
+    def target(self, port: int) -> str:
+        """Where the server at `host` is asked from this machine, as `host:port`.
+
+        >>> ServingConfig(host="::").target(8500)
+        '[::1]:8500'
+        """
+        host = self.host.strip("[]")
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
 
 class BeamConfig(Settings):
     """How Beam runs."""

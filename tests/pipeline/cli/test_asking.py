@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from components.errors import InputError
-from pipeline.cli.asking import _check_context, _Endpoint, _one_line
+from pipeline.cli.asking import _check_context, _Endpoint, _endpoint, _one_line
+from pipeline.cli.options import ConfigSource, ServerOptions
 from pipeline.config import Config
 from serving import contract
 from serving.server.ports import free_port
@@ -34,6 +35,15 @@ def config(base_path: Path) -> Config:
 def endpoint(base_path: Path | None, version: int | None = None) -> _Endpoint:
     known = config(base_path) if base_path else None
     return _Endpoint(["localhost:8500"], "shop", version, None, "grpc", 10, known)
+
+
+@pytest.mark.parametrize(("transport", "target"), [("grpc", "[::1]:8500"), ("rest", "[::1]:8501")])
+def test_a_server_that_listens_at_an_address_of_ipv6_is_asked_there(
+    tmp_path: Path, transport: str, target: str
+) -> None:
+    (tmp_path / "shop.yaml").write_text("name: shop\ndata: {interactions: {path: log.csv}}\nserving: {host: '::1'}\n")
+    found = _endpoint(ConfigSource(tmp_path / "shop.yaml"), ServerOptions(transport=transport))
+    assert (found.targets, found.name) == ([target], "shop")
 
 
 def test_a_feature_that_the_config_lacks_is_refused_with_what_there_is(tmp_path: Path) -> None:

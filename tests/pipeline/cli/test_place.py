@@ -42,3 +42,8 @@ def test_what_asks_no_server_needs_none_at_a_known_port(place: Any, tmp_path: Pa
     # A killed promotion is put right by them too, so those that are known count.
     assert place(VersionsOptions(), port=7).targets == ("127.0.0.1:7",)
     assert place(VersionsOptions(), port=0, replicas=["b:1"]).targets == ("b:1",)
+
+
+def test_a_server_that_listens_at_an_address_of_ipv6_is_asked_there(place: Any) -> None:
+    assert place(PlaceOptions(), host="::1").targets == ("[::1]:8500",)
+    assert place(PlaceOptions(), host="2001:db8::7", port=1).targets == ("[2001:db8::7]:1",)

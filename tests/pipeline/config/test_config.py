@@ -10,6 +10,8 @@ import pytest
 
 from components.errors import InputError
 from pipeline.config import load_config
+from pipeline.config.config import ServingConfig
+from serving.client.calls import parse_target
 
 ROOT = Path(__file__).parents[3]
 MINIMAL = "name: shop\ndata:\n  interactions: {path: log.csv}\n"
@@ -106,6 +108,23 @@ def test_a_missing_file_is_named_with_those_there_are(tmp_path: Path, monkeypatc
     monkeypatch.chdir(ROOT)
     with pytest.raises(InputError, match=r"nothing\.yaml: no such config file \(there are: .*movielens_100k\.yaml"):
         load_config("configs/nothing.yaml")
+
+
+@pytest.mark.parametrize(
+    ("host", "target"),
+    [
+        ("127.0.0.1", "127.0.0.1:9"),
+        ("models.example", "models.example:9"),
+        ("0.0.0.0", "127.0.0.1:9"),
+        ("::", "[::1]:9"),
+        ("::1", "[::1]:9"),
+        ("[::1]", "[::1]:9"),
+        ("2001:db8::7", "[2001:db8::7]:9"),
+    ],
+)
+def test_a_server_is_asked_where_it_listens(host: str, target: str) -> None:
+    assert ServingConfig(host=host).target(9) == target
+    assert parse_target(target, "grpc") == (target.removesuffix(":9"), 9), "as the client reads it"
 
 
 def test_config_needs_no_tensorflow() -> None:
