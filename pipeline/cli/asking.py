@@ -139,6 +139,9 @@ def _endpoint(source: ConfigSource, server: ServerOptions) -> _Endpoint:
     config = source.load()
     serving = config.serving
     port = serving.port if transport == "grpc" else serving.rest_port
+    if not targets and not port:
+        key = "port" if transport == "grpc" else "rest_port"
+        raise InputError(f"serving.{key} is 0, any free one: name the server by --target")
     targets = targets or [serving.target(port)]
     return _Endpoint(targets, config.name, version, label, transport, serving.default_k, config)
 

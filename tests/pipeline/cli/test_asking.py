@@ -46,6 +46,17 @@ def test_a_server_that_listens_at_an_address_of_ipv6_is_asked_there(
     assert (found.targets, found.name) == ([target], "shop")
 
 
+@pytest.mark.parametrize(("transport", "key"), [("grpc", "port"), ("rest", "rest_port")])
+def test_a_server_at_any_free_port_must_be_named(tmp_path: Path, transport: str, key: str) -> None:
+    (tmp_path / "shop.yaml").write_text(
+        f"name: shop\ndata: {{interactions: {{path: log.csv}}}}\nserving: {{{key}: 0}}\n"
+    )
+    source = ConfigSource(tmp_path / "shop.yaml")
+    with pytest.raises(InputError, match=rf"^serving\.{key} is 0, any free one: name the server by --target$"):
+        _endpoint(source, ServerOptions(transport=transport))
+    assert _endpoint(source, ServerOptions(transport=transport, targets=["dns:///a:1"])).targets == ["a:1"]
+
+
 def test_a_feature_that_the_config_lacks_is_refused_with_what_there_is(tmp_path: Path) -> None:
     _check_context({"device": "ios", "timestamp": 7}, endpoint(tmp_path))
     with pytest.raises(InputError, match=r"^--context devise: the model takes no .* \(it takes: device, timestamp\)$"):
