@@ -71,12 +71,11 @@ def compare(
     from serving.promotion.comparison import read_queries
 
     place = find_place(source, where)
+    count = place.default_k if k is None else k
     limits = Limits(max_error_rate, max_p99_ratio, min_overlap)
     with reported():
         asked = read_queries(queries) if queries else ()
-        found = compare_labels(
-            place.base_path, place.name, place.targets, asked, num_queries, k or place.default_k, limits, place.tls
-        )
+        found = compare_labels(place.base_path, place.name, place.targets, asked, num_queries, count, limits, place.tls)
         _show(found, Console(highlight=False))  # before anything is done, which may fail
         carried_out = _carry_out(place, found, replicas, who, lock_timeout) if auto else Outcome(facts=[])
     facts = {**_figures(found), "done": carried_out.facts}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Optional
 
 from serving import contract
-from serving.client import Query, RecommendationList, RecommenderClient, RecommenderError, Tls
+from serving.client import InvalidRequest, Query, RecommendationList, RecommenderClient, RecommenderError, Tls
 from serving.contract import CANARY, STABLE
 from serving.promotion import files
 from serving.promotion.errors import PromotionFailed, WrongPromotion
@@ -104,7 +104,7 @@ def compare(
         tls: how to connect, if by TLS.
 
     Raises:
-        WrongPromotion: there is no version under trial.
+        WrongPromotion: there is no version under trial, or the stable version refuses what is asked, such as `k`.
         PromotionFailed: a replica doesn't answer by label at all.
     """
     found = files.aspired(files.read_config(base_path), model) or files.Aspired()
@@ -121,6 +121,7 @@ def compare(
     overlaps, firsts = [], []
     try:
         asked = list(queries) or _queries(base_path / model, (stable_version, version), clients[0][0], num_queries)
+        _check_accepted(clients[0][0], asked[0], k)
         for pair in clients:
             for client in pair * _WARM_UP:
                 _try(client, asked[0], k)
@@ -178,6 +179,16 @@ def _queries(versions: Path, numbers: Sequence[int], client: RecommenderClient, 
     queries = [*(Query(user) for user in drawn), *(Query(history=[item]) for item in popular), Query()]
     random.Random(0).shuffle(queries)
     return queries
+
+
+def _check_accepted(client: RecommenderClient, query: Query, k: int) -> None:
+    """Makes sure that a query is none that every version refuses, which would be held against the canary."""
+    try:
+        client.recommend_batch([query], k)
+    except InvalidRequest as error:
+        raise WrongPromotion(str(error).partition("\n")[0]) from None
+    except RecommenderError:
+        pass  # counts where all answers are counted
 
 
 def _ask(side: Side, client: RecommenderClient, query: Query, k: int) -> Optional[RecommendationList]:

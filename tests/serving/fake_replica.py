@@ -14,6 +14,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from serving.protos import serving_pb2
 
 ITEMS = [f"i{number:02}" for number in range(20)]
+MAX_K = 1_000
 
 
 def publish(base_path: Path, model: str, version: int, broken: str = "") -> None:
@@ -198,6 +199,8 @@ class _Handlers(grpc.GenericRpcHandler):
         version = self._replica.version_of(spec)
         inputs = {name: _texts(tensor) for name, tensor in request.inputs.items() if name != "k"}
         k = request.inputs["k"].int_val[0]
+        if k > MAX_K:
+            raise KeyError(f"k must be at most {MAX_K}")
         similar = spec.signature_name == "similar_items"
         left_out = {*inputs["item_id"], *inputs["exclude"]} if similar else {*inputs["history"], *inputs["exclude"]}
         broken = self._replica.loaded[spec.name][version]

@@ -94,6 +94,14 @@ def test_compare_needs_a_trial(world: World) -> None:
         compare(world.base, M, [world.replicas[0].target])
 
 
+@pytest.mark.parametrize(
+    ("k", "message"), [(0, "k=0: the number of items"), (-1, "k=-1: "), (1_001, "k must be at most 1000$")]
+)
+def test_what_no_version_answers_is_not_held_against_the_canary(world: World, k: int, message: str) -> None:
+    with pytest.raises(WrongPromotion, match=message):
+        compare(world.base, M, on_trial(world, ""), k=k)
+
+
 def test_queries_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "queries.jsonl"
     path.write_text('{"user_id": "42", "history": ["50"]}\n\n{"exclude": ["ä"]}\n')
