@@ -115,18 +115,23 @@ def exec_properties(values: Json, spec: Any) -> dict[str, Any]:
     """Returns parameters as TFX's executors know them: KFP's numbers are all floats.
 
     Raises:
-        InputError: A number is none.
+        InputError: A number is none, or not a whole one where that is wanted.
     """
     properties = {}
     for name, value in values.items():
         kind = spec.PARAMETERS[name].type if name in spec.PARAMETERS else None
-        if kind in (int, float):
-            try:
-                value = kind(value)
-            except ValueError:
-                raise InputError(f"parameter {name}: {value!r} is no number") from None
-        properties[name] = value
+        properties[name] = _number(name, value, kind) if kind in (int, float) else value
     return properties
+
+
+def _number(name: str, value: Any, kind: Any) -> float:
+    try:
+        number = kind(value)
+    except (ValueError, TypeError, OverflowError):  # a text, nothing or a list, an infinite one
+        raise InputError(f"parameter {name}: {value!r} is no {'whole ' if kind is int else ''}number") from None
+    if kind is int and isinstance(value, float) and number != value:
+        raise InputError(f"parameter {name}: {value!r} is no whole number")
+    return number
 
 
 def main(arguments: list[str]) -> int:
