@@ -122,6 +122,12 @@ def label(metric: str) -> str:
     return (METRICS[kind].label if kind in METRICS else kind) + at + k
 
 
+def difference(value: float) -> str:
+    """Returns a difference of metrics with its sign: "+0.0123"; what rounds to zero has none, for it says nothing."""
+    text = f"{value:+.4f}"
+    return "0.0000" if text in ("+0.0000", "-0.0000") else text
+
+
 def save_report(report: Report, uri: str) -> None:
     """Writes the report into the evaluation artifact's directory."""
     import tensorflow as tf

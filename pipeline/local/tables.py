@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from components.evaluation_report import CANDIDATE, CHAMPION, COUNT, OVERALL, Report, label
+from components.evaluation_report import CANDIDATE, CHAMPION, COUNT, OVERALL, Report, difference, label
 from pipeline.failures import DONE, NOT_BLESSED
 from pipeline.terminal import MARKS, print_table
 
@@ -20,9 +20,9 @@ def show_report(report: Report, console: Console) -> int:
         print_table(console, table, _TABLE_WIDTH)
     for lead in report.leads:
         other = "the champion" if lead.model == CHAMPION else f"{lead.model}, the best baseline"
-        low, high = lead.interval
+        low, high = map(difference, lead.interval)
         console.print(
-            f"{label(report.headline)} against {other}: {lead.value:+.4f} ({low:+.4f} to {high:+.4f})",
+            f"{label(report.headline)} against {other}: {difference(lead.value)} ({low} to {high})",
             soft_wrap=True,
             highlight=False,
         )

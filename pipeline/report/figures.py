@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from components.evaluation_report import CANDIDATE, CHAMPION, COUNT, OVERALL, Report, label
+from components.evaluation_report import CANDIDATE, CHAMPION, COUNT, OVERALL, Report, difference, label
 from components.metrics import METRICS
 from pipeline.report import charts
 from pipeline.report.charts import Chart
@@ -38,8 +38,8 @@ def figure(metric: str, value: float) -> str:
 
 
 def signed(value: float) -> str:
-    """A difference of metrics, with its sign: "+0.0123" or "−0.0123"."""
-    return f"{value:+.4f}".replace("-", "−")
+    """A difference of metrics, with its sign: "+0.0123", "−0.0123" or "0.0000"."""
+    return difference(value).replace("-", "−")
 
 
 def between(interval: tuple[float, float]) -> str:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from components.evaluation_report import Check, Lead, Report, load_report, save_report
+from components.evaluation_report import Check, Lead, Report, difference, load_report, save_report
 
 
 def make_report(blessed: bool, champion: bool) -> Report:
@@ -31,6 +31,16 @@ def test_summaries() -> None:
         == "hit@10 0.203 (popularity 0.074, item_knn 0.149) · not blessed: MRR 0.1000 is below 0.5000"
     )
     assert make_report(False, True).baselines == ("popularity", "item_knn")
+
+
+def test_a_difference_that_rounds_to_zero_has_no_sign() -> None:
+    assert [difference(value) for value in (0.5, -0.00006, -0.00004, 0.00004, -0.0)] == [
+        "+0.5000",
+        "-0.0001",
+        "0.0000",
+        "0.0000",
+        "0.0000",
+    ]
 
 
 def test_a_report_survives_its_file(tmp_path: Path) -> None:
