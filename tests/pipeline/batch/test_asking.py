@@ -1,18 +1,20 @@
-"""What the model is asked for a batch of users: no more and no less than for each alone."""
+"""What the model is asked for a batch of users, no more and no less than for each alone, and what it says."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.batch.answers import Wish
-from pipeline.batch.asking import Recommender
+from components.errors import InputError
+from pipeline.batch.answers import Items, Wish
+from pipeline.batch.asking import Recommender, padded, refusal
 from pipeline.batch.queries import SCHEMA
 from tests.serving.wire import contract
 
@@ -65,3 +67,80 @@ def test_batches_are_answered_as_single_requests_are(
         assert items == [item.decode() for item in single["item_ids"].numpy()[0]]
         assert answers.scores[row] == pytest.approx(single["scores"].numpy()[0], rel=1e-5, abs=1e-6)
         assert answers.sources[row].as_py() == single["source"].numpy()[0].decode()
+
+
+def test_lists_are_as_wide_as_the_longest() -> None:
+    texts = pa.array([["a", "b"], [], ["ä"]], pa.list_(pa.string()))
+    assert padded(texts).numpy().tolist() == [[b"a", b"b"], [b"", b""], ["ä".encode(), b""]]
+    assert padded(texts.slice(1, 1)).shape == (1, 0)
+    assert padded(texts.slice(2)).numpy().tolist() == [["ä".encode()]]
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ("assertion failed: [k must be at most 9]\n\t [[{{node Assert/Assert}}]]", "k must be at most 9"),
+        ("x: assertion failed: [filter is NAME=VALUE; not] [colour=red]", "filter is NAME=VALUE; not colour=red"),
+        ("Shapes differ\n\t [[{{node a}}]] [Op:b]", "Shapes differ"),
+    ],
+)
+def test_what_the_graph_says_is_a_line_without_its_nodes(message: str, text: str) -> None:
+    assert refusal(message) == text
+
+
+class Model:
+    """A SavedModel with these signatures, each of which notes what it is given."""
+
+    def __init__(self, *names: str) -> None:
+        self.given: list[tuple[str, dict[str, Any]]] = []
+        self.signatures = {name: lambda _name=name, **inputs: self._answer(_name, inputs) for name in names}
+
+    def _answer(self, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
+        self.given.append((name, {key: tensor.numpy().tolist() for key, tensor in inputs.items()}))
+        rows = len(inputs["user_id"])
+        return {
+            "item_ids": tf.constant([["b", ""]] * rows),
+            "scores": tf.constant([[1.5, -np.inf]] * rows),
+            "source": tf.constant(["popular"] * rows),
+        }
+
+
+def recommender_of(model: Model) -> Recommender:
+    made = Recommender.__new__(Recommender)
+    made._model, made.items, made.most = model, Items(pa.array(["a", "b"]), pa.array(["A", "B"])), 2
+    rows = tf.lookup.KeyValueTensorInitializer(tf.constant(["a", "b"]), tf.constant([0, 1], tf.int64))
+    made._row_of = tf.lookup.StaticHashTable(rows, -1)
+    return made
+
+
+def queries(*users: str, context: bytes = b"") -> pa.Table:
+    return pa.table([users, [["a"]] * len(users), [[]] * len(users), [context] * len(users)], schema=SCHEMA)
+
+
+def test_the_plainest_signature_that_does_is_asked() -> None:
+    model = Model("recommend", "recommend_in_context", "recommend_with_rules")
+    asked = recommender_of(model)
+    asked.answer(queries("ann"), Wish(2, exclude=("b",)))
+    asked.answer(queries("ann", context=b"\n\x00"), Wish(2))
+    asked.answer(queries("ann"), Wish(2, filters=("brand=x",)))
+    assert [name for name, _ in model.given] == ["recommend", "recommend_in_context", "recommend_with_rules"]
+    plain, _, ruled = (inputs for _, inputs in model.given)
+    assert plain == {"user_id": [b"ann"], "history": [[b"a"]], "exclude": [[b"b"]], "k": 2}
+    assert (ruled["context"], ruled["filter"], ruled["allow"], ruled["boost_by"]) == ([b""], [[b"brand=x"]], [[]], [[]])
+    assert ruled["diversity"] == [-1.0], "as the model has it"
+
+
+def test_answers_of_several_requests_are_put_together_in_order() -> None:
+    model = Model("recommend")
+    answers = recommender_of(model).answer(queries("ann", "bob", "cy"), Wish(2))
+    assert [inputs["user_id"] for _, inputs in model.given] == [[b"ann", b"bob"], [b"cy"]]
+    assert answers.user_ids.to_pylist() == ["ann", "bob", "cy"]
+    assert answers.rows.tolist() == [[1, -1]] * 3
+    assert answers.rows.dtype == np.int32
+    assert answers.scores.tolist() == [[1.5, -np.inf]] * 3
+    assert answers.sources.to_pylist() == ["popular"] * 3
+
+
+def test_a_model_without_the_signature_that_is_wanted_is_to_be_made_anew() -> None:
+    with pytest.raises(InputError, match=r"^the model has no signature 'recommend_with_rules': make a new one with"):
+        recommender_of(Model("recommend")).answer(queries("ann"), Wish(2, diversity=0.5))
