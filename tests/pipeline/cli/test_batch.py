@@ -1,4 +1,4 @@
-"""`recommender batch`: what its options ask for."""
+"""`recommender batch` and `export`: what their options ask for, and what is said of it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pipeline.batch.run import Request
 from pipeline.cli.app import app
 from pipeline.config import Config
 from pipeline.terminal import Outcome
+from tests.pipeline.cli.command import recommender
 
 
 @pytest.fixture
@@ -84,3 +85,18 @@ def test_options_that_can_not_be_meant(
 def test_the_command_starts_without_tensorflow() -> None:
     program = "import sys, pipeline.cli.batch, pipeline.cli.app; sys.exit('tensorflow' in sys.modules)"
     assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", program]) == 0
+
+
+def test_export_says_how_large_the_archive_is(folder: Path) -> None:
+    version = folder / "output" / "models" / "shop" / "7"
+    version.mkdir(parents=True)
+    (version / "saved_model.pb").write_bytes(b"graph")
+    told = recommender("export", "--config", "config.yaml", "--out", "model.tar.gz", cwd=folder)
+    assert (told.returncode, told.stdout) == (0, "model.tar.gz: 0.0 MiB\n"), told.stderr
+    asked = recommender("export", "--config", "config.yaml", "--out", "model.tar.gz", "--json", cwd=folder)
+    facts = json.loads(asked.stdout)
+    assert facts == {"out": str(folder / "model.tar.gz"), "bytes": (folder / "model.tar.gz").stat().st_size}
+    wrong = recommender("export", "--config", "config.yaml", "--out", "b.tar.gz", "--version", "8", cwd=folder)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("error: --version 8: neither a version in ")
+    assert not (folder / "b.tar.gz").exists()

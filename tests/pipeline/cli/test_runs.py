@@ -7,10 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
+from pipeline.config import Config
 from pipeline.nodes import NODES
+from pipeline.terminal import Outcome
 from tests.pipeline.cli.command import TFX, recommender
 
 ROOT = Path(__file__).parents[3]
@@ -51,3 +55,37 @@ def test_an_error_leaves_no_document(shop: Path) -> None:
     ended = recommender("validate", "--config", "shop.yaml", "--json", cwd=shop)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.splitlines()[-1].startswith("error: interactions: there is no file log.csv")
+
+
+@pytest.mark.parametrize(
+    ("typed", "module", "function", "given"),
+    [
+        (("run",), "run", "run", (None, None)),
+        (("run", "--from", "Trainer"), "run", "run", ("Trainer", None)),
+        (("run", "--only", "Trainer"), "run", "run", (None, "Trainer")),
+        (("reindex",), "reindex", "reindex", ()),
+        (("tune",), "tuning", "tune", ()),
+        (("demo", "--user", "42"), "demo", "demo", ("42",)),
+    ],
+)
+def test_a_command_does_what_it_is_called_with_its_config(
+    shop: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    typed: tuple[str, ...],
+    module: str,
+    function: str,
+    given: tuple[str | None, ...],
+) -> None:
+    """And ends with the exit code that comes of it."""
+    called: list[tuple[Any, ...]] = []
+
+    def note(config: Config, *values: Any) -> Outcome:
+        called.append((config.name, config.seed, *values))
+        return Outcome(3)
+
+    stand_in = ModuleType(f"pipeline.local.{module}")
+    setattr(stand_in, function, note)
+    monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
+    ended = recommender(*typed, "--config", "shop.yaml", "--set", "seed=7", cwd=shop)
+    assert (ended.returncode, ended.stderr) == (3, "")
+    assert called == [("shop", 7, *given)]

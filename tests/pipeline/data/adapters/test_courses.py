@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from components.errors import InputError
-from pipeline.data.adapters.courses import convert
+from pipeline.data.adapters.courses import convert, main
 from pipeline.data.adapters.courses import courses as catalogue
 
 
@@ -37,3 +38,30 @@ def test_the_adapter_names_what_is_wrong(tmp_path: Path, missing: str) -> None:
     with pytest.raises(InputError, match=r"views\.csv" if missing == "views" else "course_tags"):
         convert(tmp_path / "views.csv", tmp_path / "tags.csv", tmp_path / "out.csv")
     assert not list(tmp_path.glob("*out*"))
+
+
+def test_the_catalogue_is_a_file_with_a_header(tmp_path: Path) -> None:
+    views, tags, out = tmp_path / "views.csv", tmp_path / "tags.csv", tmp_path / "new folder" / "courses.csv"
+    views.write_bytes("\ufeffcourse_id,author_handle,level\r\na-b,ann,\r\n,nobody,\r\nshort\r\n".encode())
+    tags.write_text('course_id,course_tags\na-b,"x,y|z|"\na-b\n', encoding="utf-8")
+    assert convert(views, tags, out) == 2
+    assert out.read_text(encoding="utf-8") == (
+        'course_id,title,author_handle,level,tags\na-b,a b,ann,,"x,y|z"\nshort,short,,,\n'
+    )
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_as_a_program_it_says_what_it_did_or_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "views.csv").write_text("course_id,author_handle,level\na,b,c\n", encoding="utf-8")
+    (tmp_path / "tags.csv").write_text("course_id,course_tags\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["courses", "views.csv", "tags.csv", "out.csv"])
+    main()
+    assert capsys.readouterr().out == "1 courses in out.csv\n"
+    monkeypatch.setattr(sys, "argv", ["courses", "views.csv", "gone.csv", "out.csv"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: views.csv, gone.csv to out.csv: ")
