@@ -113,7 +113,9 @@ def test_the_long_tail_is_put_into_words(drawn: dict[str, tuple[Any, ...]]) -> N
     assert drawn["Long tail"][1] == (
         "The tenth of the items with the most events has 67% of all events; 56% of the items have a single one."
     )
-    assert drawn["Events by day"][0] == "events a day"
+    unit, starts, series, _ = drawn["Events by day"]
+    assert (unit, starts) == ("events a day", ("2026-01-01", "2026-01-02"))
+    assert series == {"training": (150, 0), "evaluation": (0, 27)}
     assert (
         drawn["Events by day"][-1]
         == drawn["Users by activity"][-1]
