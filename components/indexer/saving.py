@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from components import saved_model
 from components.indexer import measure
 from components.indexer.fingerprint import fingerprint
 from components.indexer.index import Index
@@ -50,7 +51,7 @@ def save_servable(
     with tempfile.TemporaryDirectory() as scratch:
         servable = make_servable(towers_dir, index, settings, scratch)
         found = _measured(servable, queries, settings.index)
-        tf.saved_model.save(servable, directory, signatures=servable.signatures())
+        saved_model.save(servable, directory, servable.signatures())
     manifest = {
         contract.FORMAT_KEY: contract.FORMAT,
         "model_name": model_name,

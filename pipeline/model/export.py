@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from components import saved_model
 from pipeline.model.preprocessing import NO_TIME, PADDING, QUERY_PREFIX, UNKNOWN
 from pipeline.model.ranker import Ranker, features
 from pipeline.model.towers import QueryTower, TwoTowerModel, Vocabulary
@@ -213,7 +214,7 @@ def export_towers(
     signatures = {name: getattr(towers, name) for name in ("query", "candidate", "history_item", "user")}
     if towers.ranking_part:
         signatures["rank"] = towers.ranking_part.rank
-    tf.saved_model.save(towers, directory, signatures=signatures)
+    saved_model.save(towers, directory, signatures)
     manifest = {
         "context": [{"name": n, "type": t} for n, t in context.items()],
         "user_features": user_features,
