@@ -7,7 +7,7 @@ ends. Only what happens before and during imports is not seen: what tests that s
 
     Popen(["python", "-m", "kubeflow.node", ...], stdout=subprocess.PIPE)  # as subprocess.Popen
 
-A process that was forked off forks in turn, as long as it has no thread, where it would start a container's node.
+A process that was forked off has in turn what it starts of these forked: by a process beside it that has no threads.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Optional
 
@@ -41,6 +40,9 @@ ROOMS = ("pipeline", "components", "serving", "kubeflow")
 
 _NOT_IMPORTED = ("kubeflow.entrypoint", "kubeflow.node", "serving.server", "pipeline.model.workers.worker")
 """Modules that are run by `python -m`, which complains about those that are imported already."""
+
+_FORKED = ("kubeflow.node", "serving.server")
+"""Modules that a process has forked off when it would start them."""
 
 _WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 """For libraries that start threads when they are imported."""
@@ -61,15 +63,18 @@ class Popen(subprocess.Popen):
 
     # Popen has no other place to say how a process is made; the arguments are the same from Python 3.10 to 3.13.
     def _execute_child(self, args: Sequence[str], *options: Any) -> None:
-        preexec_fn, pass_fds, cwd, env = options[1], options[3], options[4], options[5]
-        streams = options[9:15]
-        assert preexec_fn is None, "no function can be handed to a forked process"
-        assert not pass_fds, "it has the three streams only"
-        p2cread, _, _, c2pwrite, _, errwrite = streams
-        fds = [stream if stream != -1 else usual for usual, stream in enumerate((p2cread, c2pwrite, errwrite))]
-        self.pid = _server().fork(list(map(str, args)), os.fspath(cwd or os.getcwd()), env, fds, bool(options[20]))
-        self._child_created = True
-        self._close_pipe_fds(*streams)
+        assert options[1] is None, "no function can be handed to a forked process"
+        assert not options[3], "it has the three streams only"
+        _fork(self, args, options, _server().fork)
+
+
+def _fork(process: Any, args: Sequence[str], options: Sequence[Any], by: Callable[..., int]) -> None:
+    """What `subprocess.Popen._execute_child` does, by a server's `fork`."""
+    p2cread, _, _, c2pwrite, _, errwrite = streams = options[9:15]
+    fds = [stream if stream != -1 else usual for usual, stream in enumerate((p2cread, c2pwrite, errwrite))]
+    process.pid = by(list(map(str, args)), os.fspath(options[4] or os.getcwd()), options[5], fds, bool(options[20]))
+    process._child_created = True
+    process._close_pipe_fds(*streams)
 
 
 def run(args: Sequence[str], *, check: bool = False, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -82,36 +87,18 @@ def run(args: Sequence[str], *, check: bool = False, **options: Any) -> subproce
     return ended
 
 
-class _Server:
-    """The fork server, seen from the process that starts it."""
+class _Client:
+    """Asks a fork server that this process has started."""
 
-    def __init__(self) -> None:
+    def __init__(self, server: socket.socket) -> None:
         self._lock = threading.Lock()
-        self._socket, other = socket.socketpair()
-        environment = {**os.environ, **_WITHOUT_THREADS}
-        # What makes the frameworks quieter or faster than a user has them is read when they are imported.
-        for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS", "TF_CPP_MIN_LOG_LEVEL", "TF_USE_LEGACY_KERAS"):
-            environment.pop(name, None)
-        with other:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(other.fileno())],
-                cwd=CHECKOUT,
-                env=environment,
-                pass_fds=[other.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-            )
-        atexit.register(self._end)
-        if _receive(self._socket) is None:
-            assert self._process.stderr is not None
-            raise RuntimeError(f"the fork server did not start: {self._process.stderr.read().decode()[-2000:]}")
+        self._socket = server
 
     def fork(
         self, args: list[str], cwd: str, env: Optional[Mapping[str, str]], fds: list[int], new_session: bool
     ) -> int:
         """Starts a command as a child of this process; returns its process id."""
-        request = {"args": args, "cwd": cwd, "env": dict(env or os.environ), "session": new_session}
+        request = {"args": args, "cwd": cwd, "env": dict(os.environ if env is None else env), "session": new_session}
         with self._lock, _adopting():
             socket.send_fds(self._socket, [b"f"], fds)
             _send(self._socket, request)
@@ -120,14 +107,35 @@ class _Server:
             raise RuntimeError("the fork server is gone")
         return int(pid)
 
-    def _end(self) -> None:
-        self._socket.close()
-        self._process.wait()
-
 
 @functools.cache
-def _server() -> _Server:
-    return _Server()
+def _server() -> _Client:
+    """The fork server of this process."""
+    asking, answering = socket.socketpair()
+    environment = {**os.environ, **_WITHOUT_THREADS}
+    # What makes the frameworks quieter or faster than a user has them is read when they are imported.
+    for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS", "TF_CPP_MIN_LOG_LEVEL", "TF_USE_LEGACY_KERAS"):
+        environment.pop(name, None)
+    with answering:
+        process = subprocess.Popen(
+            [sys.executable, "-m", __name__, str(answering.fileno())],
+            cwd=CHECKOUT,
+            env=environment,
+            pass_fds=[answering.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+
+    def end() -> None:
+        asking.close()
+        process.wait()
+
+    atexit.register(end)
+    if _receive(asking) is None:
+        assert process.stderr is not None
+        raise RuntimeError(f"the fork server did not start: {process.stderr.read().decode()[-2000:]}")
+    return _Client(asking)
 
 
 @contextlib.contextmanager
@@ -171,6 +179,11 @@ def main() -> None:
     gc.freeze()  # so that the collections of what is forked off don't copy the pages of what they all share
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _send(connection, os.getpid())
+    _serve(connection)
+
+
+def _serve(connection: socket.socket) -> NoReturn:
+    """Answers requests until the connection is closed; a process that is forked off becomes what was asked for."""
     while True:
         _, fds, _, _ = socket.recv_fds(connection, 1, 3)
         if not fds:
@@ -212,7 +225,7 @@ def become(args: list[str], cwd: str, env: Mapping[str, str], fds: Sequence[int]
     if "PYTHONUNBUFFERED" in env:
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
-    subprocess.Popen._execute_child = _fork_or_execute  # type: ignore[attr-defined]
+    subprocess.Popen._execute_child = _server_beside()  # type: ignore[attr-defined]
     _, how, what, *rest = args
     if how == "-c":
         sys.argv, sys.path[0] = ["-c", *rest], ""
@@ -228,39 +241,32 @@ def become(args: list[str], cwd: str, env: Mapping[str, str], fds: Sequence[int]
 _execute_child = subprocess.Popen._execute_child  # type: ignore[attr-defined]
 
 
-def _fork_or_execute(self: Any, args: Any, *options: Any) -> None:
-    """Forks for a container's node or for code, which needn't import again what is here; starts the rest as ever.
+def _server_beside() -> Callable[..., None]:
+    """Forks off a server that ends with this process; returns what starts a subprocess by it, where it can.
 
-    Such as pip, or the workers of a training, which are looked for by their command line.
+    What is looked for by its command line, such as the workers of a training, is started as ever.
     """
-    preexec_fn, pass_fds, cwd, env = options[1], options[3], options[4], options[5]
-    begins = list(args)[:3] if isinstance(args, (list, tuple)) else []
-    forked = begins == [sys.executable, "-m", "kubeflow.node"] or begins[:2] == [sys.executable, "-c"]
-    if not forked or preexec_fn or pass_fds or threads() > 1:
-        _execute_child(self, args, *options)
-        return
-    streams = options[9:15]
-    p2cread, _, _, c2pwrite, _, errwrite = streams
-    fds = [stream if stream != -1 else usual for usual, stream in enumerate((p2cread, c2pwrite, errwrite))]
-    sys.stdout.flush()
-    self.pid = os.fork()
-    if not self.pid:
-        # Nothing of the caller's may run here: what waits for the end of its blocks would take that for its own.
-        code: Any = 1
-        try:
-            become(
-                list(args), os.fspath(cwd or os.getcwd()), os.environ.copy() if env is None else env, fds, options[20]
-            )
-        except SystemExit as ended:
-            code = ended.code or 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
+    asking, answering = socket.socketpair()
+    if not os.fork():
+        asking.close()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for stream in range(3):  # whoever reads from these waits for their end
+            os.dup2(nothing, stream)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _serve(answering)
+    answering.close()
+    server = _Client(asking)
+
+    def execute_child(self: Any, args: Any, *options: Any) -> None:
+        begins = list(args)[:3] if isinstance(args, (list, tuple)) else []
+        forked = begins[:2] == [sys.executable, "-c"] or begins in [[sys.executable, "-m", name] for name in _FORKED]
+        if forked and not options[1] and not options[3]:  # neither a function to call nor files to pass
             sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code if isinstance(code, int) else 1)
-    self._child_created = True
-    self._close_pipe_fds(*streams)
+            _fork(self, args, options, server.fork)
+        else:
+            _execute_child(self, args, *options)
+
+    return execute_child
 
 
 def _send(connection: socket.socket, message: Any) -> None:

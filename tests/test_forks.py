@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests import forks
+from tests.e2e.world import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +65,46 @@ def test_it_forks_for_another_python_and_takes_its_exit_code() -> None:
         "print(done.stdout == f'{os.getpid()} x True\\n', done.returncode)\n"
     )
     assert python(outer, inner).stdout == "once\nTrue 3\n"
+
+
+def test_it_forks_also_where_threads_are_at_work(tmp_path: Path) -> None:
+    """Each has its own files and is a child of the one that starts it, whichever thread does."""
+    inner = "import os, sys; print(os.getppid(), sys.stdin.read(), 'tensorflow' in sys.modules, os.getcwd())"
+    outer = (
+        "import os, subprocess, sys\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "def start(number):\n"
+        "    command = [sys.executable, '-c', sys.argv[1]]\n"
+        "    done = subprocess.run(command, input=str(number), capture_output=True, text=True, cwd=sys.argv[2])\n"
+        "    return done.stdout == f'{os.getpid()} {number} True {sys.argv[2]}\\n'\n"
+        "with ThreadPoolExecutor(4) as pool:\n"
+        "    print(list(pool.map(start, range(8))))\n"
+    )
+    assert python(outer, inner, str(tmp_path)).stdout == f"{[True] * 8}\n"
+
+
+def test_nothing_is_left_when_it_is_killed() -> None:
+    """Of what it has started goes on only what would go on; the server beside it ends."""
+    waits = "import os; print(os.getpgid(0), flush=True); os.read(0, 1)"
+    options: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "start_new_session": True}
+    with forks.Popen([sys.executable, "-c", waits], text=True, **options) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"{process.pid}\n"
+        assert len(_of_session(process.pid)) == 2
+        process.kill()
+        process.wait()
+        wait_for(lambda: not _of_session(process.pid), "the end of the server beside it")
+
+
+def _of_session(session: int) -> list[int]:
+    """The processes of a session that are alive."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, _, _, number = (process / "stat").read_text().rsplit(")", 1)[1].split()[:4]
+            if int(number) == session and state != "Z":
+                found.append(int(process.name))
+    return found
 
 
 def test_tensorflow_works_in_each() -> None:

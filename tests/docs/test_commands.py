@@ -241,7 +241,7 @@ class Shell:
 
     def _serve(self, command: str, block: Block) -> str:
         """Starts a server; returns what it has said when it is ready."""
-        server = subprocess.Popen(
+        server = forks.Popen(
             [*COMMAND, *shlex.split(command)[1:]],
             cwd=self.folder,
             env=self._environ,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -56,16 +57,17 @@ def saved_models(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"output/{NAME}/artifacts/Trainer/**/saved_model.pb"))
 
 
-def test_two_machines_come_to_what_one_process_comes_to(
-    first_run: Small, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_machines_come_to_what_one_process_comes_to(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same command with its own `TF_CONFIG` in two processes that share the folder, as two machines do."""
+    folder = small.folder
+    alone = training_report(folder)
+    shutil.rmtree(folder / "models")
     clusters = cluster.on_this_machine(2)
     processes = []
     try:
         for each in reversed(clusters):  # the chief last: the other one waits
             monkeypatch.setenv(cluster.TF_CONFIG, each.to_json())
-            processes.append(start(folder, "run", "--config", "config.yaml"))
+            processes.append(start(folder, "run", "--config", "config.yaml", "--from", "Trainer"))
         other, chief = processes
         stdout, stderr = chief.communicate(timeout=900)
         said, _ = other.communicate(timeout=60)
@@ -76,10 +78,10 @@ def test_two_machines_come_to_what_one_process_comes_to(
     assert other.returncode == 0, said
     assert "waiting for the Trainer of worker 0" in said
     assert "the training is done" in said
-    assert len(executions(folder / "output" / NAME)["Trainer"]) == 1
+    assert len(executions(folder / "output" / NAME)["Trainer"]) == 2, "the one before, and one for both"
     assert len(versions(folder)) == 1
     assert not list(folder.glob(f"output/{NAME}/checkpoints/*"))
-    together, alone = training_report(folder), training_report(first_run.folder)
+    together = training_report(folder)
     assert (together["workers"], alone["workers"]) == (2, 1)
     assert len(together["epochs"]) == len(alone["epochs"])
     for one, two in zip(alone["epochs"], together["epochs"]):
