@@ -6,7 +6,6 @@ With --target and --name they need neither a config nor anything that the client
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -186,19 +185,13 @@ def _client(endpoint: _Endpoint) -> Iterator[RecommenderClient]:
         ) as client:
             yield client
     except InvalidRequest as error:
-        raise InputError(_one_line(str(error))) from None
+        raise InputError(error.line) from None
     except ServerUnavailable:
         raise CommandError(
             f"no model server at {', '.join(endpoint.targets)}: start one with `recommender serve`"
         ) from None
     except RecommenderError as error:
-        raise CommandError(_one_line(str(error))) from None
-
-
-def _one_line(message: str) -> str:
-    """What a server says without TensorFlow's own words around it: nodes of the graph, and what an assertion is."""
-    line = message.partition("\n")[0]
-    return re.sub(r"\] \[", " ", re.sub(r"assertion failed: \[(.*?)\]?$", r"\1", line))
+        raise CommandError(error.line) from None
 
 
 def _facts(

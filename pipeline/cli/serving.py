@@ -16,6 +16,7 @@ from pipeline.cli.options import BasePathOption, ConfigSource
 from serving.server.process import EMBEDDED
 
 if TYPE_CHECKING:
+    from pipeline.config.config import ServingConfig
     from serving.promotion.files import Aspired
 
 PANEL = "Serve and ask"
@@ -81,20 +82,23 @@ def serve(
     what = f"version {version.number}"
     if promoted and promoted.labels:
         what = ", ".join(f"{label} version {number}" for label, number in sorted(promoted.labels.items()))
-    _announce(f"{name} {what} from {versions}", binary, host, (port, rest_port), settings.port)
+    listening = settings.model_copy(update={"host": host, "port": port, "rest_port": rest_port})
+    _announce(f"{name} {what} from {versions}", binary, listening, settings)
     sys.stdout.flush()
     # The server takes this process's place, so that signals and the exit code are its own.
     os.execvpe(arguments[0], [*arguments, *(flags or ())], environment())
 
 
-def _announce(what: str, binary: str, host: str, ports: tuple[int, int], configured: int) -> None:
+def _announce(what: str, binary: str, listening: ServingConfig, configured: ServingConfig) -> None:
     """Says what is served where, and how to ask it."""
     server = "the embedded model server" if binary == EMBEDDED else shlex.quote(binary)
-    grpc, rest = (port or "(a free port)" for port in ports)
-    target = "" if ports[0] == configured else f" --target localhost:{ports[0] or 'PORT'}"
+    host = f"[{listening.host}]" if ":" in listening.host else listening.host
+    grpc, rest = (port or "(a free port)" for port in (listening.port, listening.rest_port))
+    target = listening.target(listening.port) if listening.port else f"{listening.target(0).removesuffix('0')}PORT"
+    option = "" if (listening.host, listening.port) == (configured.host, configured.port) else f" --target {target}"
     typer.echo(f"serving {what} by {server}")
     typer.echo(f"gRPC on {host}:{grpc}, REST on {host}:{rest}; Ctrl-C stops")
-    typer.echo(f"ask with: recommender query --user ID{target}")
+    typer.echo(f"ask with: recommender query --user ID{option}")
 
 
 def _promoted(base_path: Path, name: str) -> Optional[Aspired]:

@@ -1,8 +1,16 @@
 """The errors of the client: few, typed, and each message says what to do."""
 
+import re
+
 
 class RecommenderError(Exception):
     """Any failure of a request to the model server; the base of the others."""
+
+    @property
+    def line(self) -> str:
+        """The message without TensorFlow's own words around it: nodes of the graph, and what an assertion is."""
+        line = str(self).partition("\n")[0]
+        return re.sub(r"\] \[", " ", re.sub(r"assertion failed: \[(.*?)\]?$", r"\1", line))
 
 
 class ServerUnavailable(RecommenderError):

@@ -186,7 +186,7 @@ def _check_accepted(client: RecommenderClient, query: Query, k: int) -> None:
     try:
         client.recommend_batch([query], k)
     except InvalidRequest as error:
-        raise WrongPromotion(str(error).partition("\n")[0]) from None
+        raise WrongPromotion(error.line) from None
     except RecommenderError:
         pass  # counts where all answers are counted
 

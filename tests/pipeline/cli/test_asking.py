@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from components.errors import InputError
-from pipeline.cli.asking import _check_context, _Endpoint, _endpoint, _one_line
+from pipeline.cli.asking import _check_context, _Endpoint, _endpoint
 from pipeline.cli.options import ConfigSource, ServerOptions
 from pipeline.config import Config
 from serving import contract
@@ -82,27 +82,6 @@ def test_without_a_config_it_is_told_that_nothing_is_checked(capsys: pytest.Capt
     assert capsys.readouterr().err == ""
     _check_context({"devise": "ios"}, endpoint(None))
     assert "whether the model takes these features can't be told without its config" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("message", "line"),
-    [
-        (
-            "h:1 refused the request: assertion failed: [filter is NAME=VALUE with NAME one of: brand; or NAME=NUMBER, "
-            "NAME<=NUMBER or NAME>=NUMBER with one of: none (serving.filters in the config); not] [colour=red]\n"
-            "\t [[{{function_node __inference_x_1}}{{node Assert/Assert}}]]",
-            "h:1 refused the request: filter is NAME=VALUE with NAME one of: brand; or NAME=NUMBER, NAME<=NUMBER or "
-            "NAME>=NUMBER with one of: none (serving.filters in the config); not colour=red",
-        ),
-        (
-            "h:1 refused the request: assertion failed: [k must be at most 9\nCondition x <= y did not hold] [x] [31]",
-            "h:1 refused the request: k must be at most 9",
-        ),
-        ("model 'x' isn't served at h:1: Servable not found", "model 'x' isn't served at h:1: Servable not found"),
-    ],
-)
-def test_what_the_server_says_is_one_line_without_tensorflows_words(message: str, line: str) -> None:
-    assert _one_line(message) == line
 
 
 # --- With a server --------------------------------------------------------------------------------------------------

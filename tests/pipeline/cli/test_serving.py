@@ -8,6 +8,8 @@ import subprocess
 
 import pytest
 
+from pipeline.cli.serving import _announce
+from pipeline.config.config import ServingConfig
 from serving.promotion import Promoter
 from serving.server.ports import free_port
 from serving.server.process import environment
@@ -95,3 +97,23 @@ def test_serve_prefers_tensorflow_model_server(tmp_path):
     assert started.startswith("started with --port=8700 --rest_api_port=")
     assert "--rest_api_port=0 " not in started
     assert "--host" not in started
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "where", "target"),
+    [
+        ("127.0.0.1", 8500, "127.0.0.1:8500", ""),  # as the config has it
+        ("127.0.0.1", 8700, "127.0.0.1:8700", " --target 127.0.0.1:8700"),
+        ("127.0.0.1", 0, "127.0.0.1:(a free port)", " --target 127.0.0.1:PORT"),
+        ("0.0.0.0", 8500, "0.0.0.0:8500", " --target 127.0.0.1:8500"),
+        ("10.0.0.5", 8500, "10.0.0.5:8500", " --target 10.0.0.5:8500"),
+        ("::1", 8500, "[::1]:8500", " --target [::1]:8500"),
+        ("::", 0, "[::]:(a free port)", " --target [::1]:PORT"),
+    ],
+)
+def test_it_says_where_and_how_to_ask(host, port, where, target, capsys):
+    listening = ServingConfig(host=host, port=port, rest_port=8501)
+    _announce("small", "embedded", listening, ServingConfig(host="127.0.0.1", port=8500))
+    _, ports, ask = capsys.readouterr().out.splitlines()
+    assert ports.startswith(f"gRPC on {where}, REST on ")
+    assert ask == f"ask with: recommender query --user ID{target}"
