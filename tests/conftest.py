@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import filelock
 import hypothesis
 import pytest
 
@@ -21,12 +22,22 @@ pytest_plugins = ["tests.serving.fixtures"]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 SHARING = (
-    ("e2e/test_run", "e2e/test_report", "e2e/test_reindex", "e2e/test_tune", "e2e/test_serving", "e2e/test_bad_input"),
-    ("kubeflow/test_walk", "e2e/test_workers", "e2e/test_kill", "e2e/test_portable", "e2e/test_leakage"),
+    "e2e/test_run",
+    "e2e/test_report",
+    "e2e/test_reindex",
+    "e2e/test_tune",
+    "e2e/test_serving",
+    "e2e/test_bad_input",
+    "e2e/test_workers",
 )
-"""Files whose tests go on from the first run, in two parts: with xdist each has a worker, which makes it once."""
+"""Files whose tests go on from the first run: with xdist one worker has them, and makes it."""
 
-LONGEST = ("recipes/", "docs/test_commands", "e2e/", "pipeline/model/", "pipeline/batch/")
+READING = ("kubeflow/test_walk", "e2e/test_kill", "e2e/test_portable", "e2e/test_leakage")
+"""Files whose tests hold something against the first run, when it is there."""
+
+FIRST = (SHARING, ("docs/test_commands",), READING)
+
+LONGEST = ("recipes/", "e2e/", "pipeline/model/", "pipeline/batch/")
 """What takes longest of the others."""
 
 # How long an example takes says more about the machine than about the code.
@@ -52,15 +63,18 @@ def world() -> small_world.World:
 
 @pytest.fixture(scope="session")
 def first_run(world: small_world.World, tmp_path_factory: pytest.TempPathFactory) -> Small:
-    """The first run of a world from nothing to a pushed version; tests must not change it (see e2e's `small`)."""
-    from tests.e2e.conftest import Small, Watch
+    """The first run of a world from nothing to a pushed version; tests must not change it (see e2e's `small`).
 
-    folder = tmp_path_factory.mktemp("first")
-    small_world.write_world(world, folder)
-    with Watch(folder) as watch:
-        ended = small_world.run(folder, plain=True)
-    assert ended.code == 0, ended.text
-    return Small(folder, world, ended, frozenset(watch.unloadable))
+    Of several workers the first that needs it makes it, and the others have a copy.
+    """
+    from tests.e2e.conftest import make_first_run, take_copy
+
+    base = tmp_path_factory.getbasetemp()
+    common = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with filelock.FileLock(common / "first.lock"):
+        if (common / "first").exists():
+            return take_copy(common / "first", tmp_path_factory.mktemp("first"))
+        return make_first_run(world, tmp_path_factory.mktemp("first"), common / "first")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -76,18 +90,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _place(nodeid: str) -> int:
     """The place of a test's file in the order of running."""
-    first = [path for part in SHARING for path in part] + list(LONGEST)
+    first = [path for part in FIRST for path in part] + list(LONGEST)
     return next((place for place, path in enumerate(first) if nodeid.startswith(f"tests/{path}")), len(first))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `--dist=loadfile` a file's tests stay together, and so do those of a part of `SHARING`."""
+    """With `--dist=loadfile` a file's tests stay together, and so do those of a part of `FIRST`."""
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            for part in SHARING:
+            for part in FIRST:
                 if nodeid.startswith(tuple(f"tests/{path}.py" for path in part)):
                     return part[0]
             return super()._split_scope(nodeid)

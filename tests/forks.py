@@ -166,6 +166,9 @@ def import_all() -> None:
             if not found.name.startswith(_NOT_IMPORTED) and not found.name.endswith("__main__"):
                 importlib.import_module(found.name)
     importlib.import_module("pipeline.pipeline")
+    code = importlib.import_module("pipeline.code")
+    for file in (file for room in ROOMS for file in (CHECKOUT / room).rglob("*.py")):
+        code._names(file.read_bytes())  # is remembered, and asked for by each run
 
 
 def main() -> None:

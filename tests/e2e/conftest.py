@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import pickle
 import shutil
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
@@ -24,8 +27,10 @@ class Small:
     folder: Path
     world: World
     ended: Ended
-    unloadable: frozenset[Path]
+    unloadable: frozenset[Path] = frozenset()
     """Versions that were seen without a SavedModel while it ran."""
+    untouched: Optional[Path] = None
+    """Where all of the folder lies once more; None for a copy, which is good for reading only."""
 
     @property
     def root(self) -> Path:
@@ -107,22 +112,49 @@ def folder(world: World, tmp_path: Path) -> Path:
     return tmp_path
 
 
+def make_first_run(world: World, folder: Path, shared: Path) -> Small:
+    """Runs a world in a folder; what `take_copy` needs appears at `shared` at once."""
+    small_world.write_world(world, folder)
+    with Watch(folder) as watch:
+        ended = small_world.run(folder, plain=True)
+    assert ended.code == 0, ended.text
+    begun = shared.with_name(f".{shared.name}")
+    shutil.copytree(folder, begun / "untouched")
+    made = Small(folder, world, ended, frozenset(watch.unloadable), shared / "untouched")
+    (begun / "small.pickle").write_bytes(pickle.dumps(made))
+    begun.rename(shared)
+    return made
+
+
+def take_copy(shared: Path, folder: Path) -> Small:
+    """A copy of another worker's first run. Its metadata name files of the copy; its cache answers no run."""
+    made: Small = pickle.loads((shared / "small.pickle").read_bytes())
+    shutil.copytree(shared / "untouched", folder, dirs_exist_ok=True)
+    old, new = str(made.folder), str(folder)
+    with contextlib.closing(sqlite3.connect(folder / "output" / NAME / "metadata.sqlite")) as metadata, metadata:
+        metadata.execute("UPDATE Artifact SET uri = replace(uri, ?, ?)", (old, new))
+    stdout, stderr = (text.replace(old, new) for text in (made.ended.stdout, made.ended.stderr))
+    ended = dataclasses.replace(made.ended, stdout=stdout, stderr=stderr)
+    unloadable = frozenset(Path(str(path).replace(old, new)) for path in made.unloadable)
+    return Small(folder, made.world, ended, unloadable)
+
+
 @pytest.fixture(scope="session")
-def _untouched(first_run: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the first run's folder."""
-    return Path(shutil.copytree(first_run.folder, tmp_path_factory.mktemp("untouched") / "copy"))
+def _own_run(first_run: Small, tmp_path_factory: pytest.TempPathFactory) -> Small:
+    """The first run where it was made: MLMD holds absolute paths, and what the cache has is kept by them."""
+    if first_run.untouched:
+        return first_run
+    return make_first_run(first_run.world, tmp_path_factory.mktemp("own"), tmp_path_factory.mktemp("shared") / "own")
 
 
 @pytest.fixture
-def small(first_run: Small, _untouched: Path) -> Iterator[Small]:
-    """The first run, for tests that go on from there; what they change is put back.
-
-    In its own place, since MLMD holds absolute paths.
-    """
-    yield first_run
-    for path in first_run.folder.iterdir():
+def small(_own_run: Small) -> Iterator[Small]:
+    """The first run, for tests that go on from there; what they change is put back."""
+    yield _own_run
+    assert _own_run.untouched is not None
+    for path in _own_run.folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    shutil.copytree(_untouched, first_run.folder, dirs_exist_ok=True)
+    shutil.copytree(_own_run.untouched, _own_run.folder, dirs_exist_ok=True)
 
 
 @pytest.fixture

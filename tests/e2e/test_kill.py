@@ -1,4 +1,7 @@
-"""A run that is killed at any node, or interrupted, is simply run again and ends as if nothing had happened."""
+"""A run that is killed at any node, or interrupted, is simply run again and ends as if nothing had happened.
+
+While it is at work no other run comes between.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ def test_killed_in_every_node_ends_as_if_undisturbed(first_run: Small, folder: P
     assert _metrics(folder) == _metrics(first_run.folder)
 
 
-def test_interrupted_run_says_so_and_goes_on(folder: Path) -> None:
+def test_a_second_run_is_kept_out_and_an_interrupted_one_says_so_and_goes_on(folder: Path) -> None:
     process = start(folder, "run", "--config", "config.yaml")
     try:
         seen: list[str] = []
@@ -54,11 +57,17 @@ def test_interrupted_run_says_so_and_goes_on(folder: Path) -> None:
             seen += [line.node] if line else []
             if line and line.node == "InteractionGen":
                 break
-        time.sleep(0.5)
+        second = run(folder)
+        assert process.poll() is None, "the first run was over too soon to be in the way"
         os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
         stdout, stderr = process.communicate(timeout=60)
     finally:
         end_group(process)
+    assert second.code == 4
+    assert "another run is at work here" in second.stdout
+    assert f"process {process.pid}" in second.stdout
+    assert second.lines == []
+    assert second.seconds < 15
     assert process.returncode not in (0, None)
     assert "interrupted" in stdout
     assert "run it again" in stdout

@@ -39,7 +39,7 @@ def portable(world: World, beam: Engine, tmp_path_factory: pytest.TempPathFactor
     small_world.write_config(folder / "config.yaml", {"beam.pipeline_args": beam.pipeline_args})
     ended = run(folder)
     assert ended.code == 0, ended.text + (beam.folder / "workers.log").read_text(errors="replace")[-2000:]
-    return Small(folder, world, ended, frozenset())
+    return Small(folder, world, ended)
 
 
 def records(run_: Small, node: str, split: str, key: str = "examples") -> list[bytes]:

@@ -1,4 +1,4 @@
-"""`recommender run` on the small world: the whole DAG, again, in parts, twice at once, with new data, not blessed."""
+"""`recommender run` on the small world: the whole DAG, again, in parts, with new data, not blessed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from components.evaluation_report import load_report
 from tests.e2e.conftest import Small, Watch, executions, fingerprint, store
-from tests.e2e.world import NODES, Ended, Event, end_group, run, start, versions, wait_for, write_log
+from tests.e2e.world import NODES, Ended, Event, run, versions, write_log
 
 pytestmark = pytest.mark.slow
 
@@ -141,31 +141,6 @@ def test_again_pushes_nothing_new(small: Small) -> None:
     assert {line.node: line.summary for line in ended.lines if line.node != "Pusher"} == made
 
 
-def test_from_scratch_gives_the_same_model_and_a_second_run_is_kept_out(small: Small) -> None:
-    [before] = versions(small.folder)
-    metrics = Path(small.artifact("Evaluator", "evaluation").uri, "metrics.json").read_text(encoding="utf-8")
-    shutil.rmtree(small.root.parent)
-    first = start(small.folder, "run", "--config", "config.yaml")
-    try:
-        wait_for(lambda: str(first.pid) in _text(small.root / ".lock"), "the lock")
-        second = run(small.folder)
-        assert first.poll() is None, "the first run was over too soon to be in the way"
-        stdout, stderr = first.communicate(timeout=600)
-    finally:
-        end_group(first)
-    assert second.code == 4
-    assert "another run is at work here" in second.stdout
-    assert f"process {first.pid}" in second.stdout
-    assert second.lines == []
-    assert second.seconds < 15
-    assert first.returncode == 0, stdout + stderr
-    assert f"nothing new: version {before.name} already serves this model" in stdout
-    assert versions(small.folder) == [before]
-    again = small.artifact("Indexer", "model").custom_properties["fingerprint"].string_value
-    assert again == fingerprint(before)
-    assert Path(small.artifact("Evaluator", "evaluation").uri, "metrics.json").read_text(encoding="utf-8") == metrics
-
-
 def test_bad_new_data_stops_and_mended_data_make_a_second_version(small: Small) -> None:
     before = versions(small.folder)
     events = list(small.world.events)
@@ -252,7 +227,3 @@ def test_not_blessed_pushes_nothing_and_says_why(small: Small) -> None:
     assert "not pushed: not blessed by the Evaluator and the ServableValidator" in ended.stdout
     assert versions(small.folder) == []
     assert ended.states()["Trainer"] == "cached"
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.exists() else ""
