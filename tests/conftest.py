@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 
 import pipeline  # noqa: F401 (chooses Keras 2)
+from tests import forks
 from tests.e2e import world as small_world
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.serving.fixtures"]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+forks.fork_servers()
 
 SHARING = (
     "e2e/test_run",

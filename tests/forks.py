@@ -31,7 +31,7 @@ import tempfile
 import threading
 import time
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Optional
 
@@ -40,9 +40,6 @@ ROOMS = ("pipeline", "components", "serving", "kubeflow")
 
 _NOT_IMPORTED = ("kubeflow.entrypoint", "kubeflow.node", "serving.server", "pipeline.model.workers.worker")
 """Modules that are run by `python -m`, which complains about those that are imported already."""
-
-_FORKED = ("kubeflow.node", "serving.server")
-"""Modules that a process has forked off when it would start them."""
 
 _WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 """For libraries that start threads when they are imported."""
@@ -192,18 +189,18 @@ def _serve(connection: socket.socket) -> NoReturn:
         if not fds:
             os._exit(0)
         request = _receive(connection)
-        between = os.fork()
-        if between:
-            os.waitpid(between, 0)
+        child = os.fork()
+        if child:
+            os.waitpid(child, 0)
             for fd in fds:
                 os.close(fd)
-        elif os.fork():
+            continue
+        between = os.getpid()
+        if os.fork():
             os._exit(0)
-        else:
-            break
+        break
     # A grandchild, which its caller adopts when the child has ended.
-    between = os.getppid()
-    while os.getppid() == between and Path(f"/proc/{between}").exists():
+    while os.getppid() == between:
         time.sleep(0.001)
     _send(connection, os.getpid())
     connection.close()
@@ -228,7 +225,7 @@ def become(args: list[str], cwd: str, env: Mapping[str, str], fds: Sequence[int]
     if "PYTHONUNBUFFERED" in env:
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
-    subprocess.Popen._execute_child = _server_beside()  # type: ignore[attr-defined]
+    _server_beside()
     _, how, what, *rest = args
     if how == "-c":
         sys.argv, sys.path[0] = ["-c", *rest], ""
@@ -244,8 +241,24 @@ def become(args: list[str], cwd: str, env: Mapping[str, str], fds: Sequence[int]
 _execute_child = subprocess.Popen._execute_child  # type: ignore[attr-defined]
 
 
-def _server_beside() -> Callable[..., None]:
-    """Forks off a server that ends with this process; returns what starts a subprocess by it, where it can.
+def fork_servers() -> None:
+    """Lets this process have model servers forked, whoever starts one."""
+    _start_by(lambda *request: _server().fork(*request), ["-m", "serving.server"])
+
+
+@contextlib.contextmanager
+def plainly() -> Iterator[None]:
+    """Inside, subprocesses are started as ever: for what is said of their start and imports."""
+    execute_child = subprocess.Popen._execute_child  # type: ignore[attr-defined]
+    subprocess.Popen._execute_child = _execute_child  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        subprocess.Popen._execute_child = execute_child  # type: ignore[attr-defined]
+
+
+def _server_beside() -> None:
+    """Forks off a server that ends with this process, and lets it fork what this process starts, where it can.
 
     What is looked for by its command line, such as the workers of a training, is started as ever.
     """
@@ -258,18 +271,22 @@ def _server_beside() -> Callable[..., None]:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _serve(answering)
     answering.close()
-    server = _Client(asking)
+    _start_by(_Client(asking).fork, ["-c"], ["-m", "kubeflow.node"], ["-m", "serving.server"])
+
+
+def _start_by(fork: Callable[..., int], *kinds: list[str]) -> None:
+    """From now on subprocesses of these kinds, by how Python's arguments begin, are forked, others started as ever."""
 
     def execute_child(self: Any, args: Any, *options: Any) -> None:
-        begins = list(args)[:3] if isinstance(args, (list, tuple)) else []
-        forked = begins[:2] == [sys.executable, "-c"] or begins in [[sys.executable, "-m", name] for name in _FORKED]
+        python, *arguments = list(args)[:3] if isinstance(args, (list, tuple)) else [None]
+        forked = python == sys.executable and any(arguments[: len(kind)] == kind for kind in kinds)
         if forked and not options[1] and not options[3]:  # neither a function to call nor files to pass
             sys.stdout.flush()
-            _fork(self, args, options, server.fork)
+            _fork(self, args, options, fork)
         else:
             _execute_child(self, args, *options)
 
-    return execute_child
+    subprocess.Popen._execute_child = execute_child  # type: ignore[attr-defined]
 
 
 def _send(connection: socket.socket, message: Any) -> None:

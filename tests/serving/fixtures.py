@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from serving.server.process import EMBEDDED, ServerProcess
+from tests import forks
 from tests.serving import tiny_servable
 from tests.shared import made_once
 
@@ -45,8 +46,11 @@ def server(servable: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """An embedded server with version 7 of the tiny servable; tests must not change what it serves."""
     base = tmp_path_factory.mktemp("base")
     shutil.copytree(servable, base / MODEL / "7")
-    with ServerProcess(base, MODEL, binary=EMBEDDED) as process:
-        yield process
+    process = ServerProcess(base, MODEL, binary=EMBEDDED)
+    with forks.plainly():  # what it writes to its log is tested
+        process.start()
+    yield process
+    process.stop()
 
 
 @pytest.fixture(params=["grpc", "rest"])
