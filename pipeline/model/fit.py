@@ -239,10 +239,13 @@ def _epochs(
     model: TwoTowerModel, events: Log, settings: TrainingSettings, seed: int, done: int, epochs: int
 ) -> Iterator[tuple[int, float, float]]:
     """Trains passes `done + 1` to `epochs`, yielding each one's number, mean loss and seconds."""
+    epoch = done
+    # One for all passes: to make it takes as long as a pass over a few thousand events.
+    whole = batches(events, settings.batch_size, seed, lambda: epoch)
+    given = distributed.shared(whole, model.distribute_strategy)
     for epoch in range(done, epochs):
         start = time.perf_counter()
-        whole = batches(events, settings.batch_size, seed, epoch)
-        result = model.fit(**distributed.shared(whole, model.distribute_strategy), epochs=1, verbose=0)
+        result = model.fit(**given, epochs=1, verbose=0)
         loss = float(result.history["loss"][0])
         if not np.isfinite(loss):
             raise InputError(
@@ -252,15 +255,15 @@ def _epochs(
         yield epoch + 1, loss, time.perf_counter() - start
 
 
-def batches(log: Log, batch_size: int, seed: int, epoch: int) -> tf.data.Dataset:
+def batches(log: Log, batch_size: int, seed: int, epoch: Callable[[], int]) -> tf.data.Dataset:
     """Batches of the query tower's inputs, `item` and `weight`, gathered from columns in memory.
 
-    The order is a function of seed and epoch, so that a resumed training goes on alike. A log in parts comes a part
-    after the other, each shuffled.
+    The order is a function of the seed and of what `epoch` says as a pass begins, so that a resumed training goes on
+    alike. A log in parts comes a part after the other, each shuffled.
     """
 
     def gathered() -> Iterator[dict[str, np.ndarray]]:
-        chance = np.random.default_rng([seed, epoch])
+        chance = np.random.default_rng([seed, epoch()])
         for number in chance.permutation(len(log.parts)):
             events = log.parts[number]()
             columns, order = events.columns(), chance.permutation(len(events))

@@ -27,16 +27,23 @@ HISTORY = 3
 GENRES = SideFeature("genres", False, 9)
 
 
+def items_of(batches: tf.data.Dataset) -> list[int]:
+    return [item for batch in batches for item in batch["item"].numpy().tolist()]
+
+
 def test_batches_are_a_function_of_seed_and_epoch() -> None:
     some = some_events([1] * 20, list(range(2, 22)))
 
     def order(seed: int, epoch: int) -> list[int]:
-        return [item for batch in fit.batches(Log.of(some), 8, seed, epoch) for item in batch["item"].numpy().tolist()]
+        return items_of(fit.batches(Log.of(some), 8, seed, lambda: epoch))
 
     assert sorted(order(1, 0)) == list(range(2, 22))
     assert order(1, 0) == order(1, 0)
     assert order(1, 0) != order(1, 1)
     assert order(1, 0) != order(2, 0)
+    epochs = iter([0, 1, 0])
+    every = fit.batches(Log.of(some), 8, 1, lambda: next(epochs))
+    assert [items_of(every) for _ in range(3)] == [order(1, 0), order(1, 1), order(1, 0)]
 
 
 def test_passes_over_parts_have_each_event_once_in_an_order_of_seed_and_epoch(tmp_path: Path) -> None:
@@ -46,9 +53,9 @@ def test_passes_over_parts_have_each_event_once_in_an_order_of_seed_and_epoch(tm
     ]
 
     def items(log: Log, seed: int, epoch: int) -> list[int]:
-        return [item for batch in fit.batches(log, 16, seed, epoch) for item in batch["item"].numpy().tolist()]
+        return items_of(fit.batches(log, 16, seed, lambda: epoch))
 
-    assert logs[0].steps(16) == len(list(fit.batches(logs[0], 16, 1, 0)))
+    assert logs[0].steps(16) == len(list(fit.batches(logs[0], 16, 1, lambda: 0)))
     first = items(logs[0], 1, 0)
     assert first == items(logs[0], 1, 0) == items(logs[1], 1, 0)
     assert first != items(logs[0], 1, 1)
