@@ -38,6 +38,18 @@ from typing import Any, NoReturn, Optional
 CHECKOUT = Path(__file__).resolve().parents[1]
 ROOMS = ("pipeline", "components", "serving", "kubeflow")
 
+LIBRARIES = (
+    "apache_beam.runners.worker.sdk_worker_main",
+    "apache_beam.runners.worker.worker_pool_main",
+    "tensorflow_data_validation",
+    "tensorflow_model_analysis",
+    "tensorflow_transform.beam",
+    "tfx.components.statistics_gen.executor",
+    "tfx.components.transform.executor",
+    "tfx.v1",
+)
+"""What Beam's workers import of other packages, of which TensorFlow is one."""
+
 _NOT_IMPORTED = ("kubeflow.entrypoint", "kubeflow.node", "serving.server", "pipeline.model.workers.worker")
 """Modules that are run by `python -m`, which complains about those that are imported already."""
 
@@ -62,7 +74,15 @@ class Popen(subprocess.Popen):
     def _execute_child(self, args: Sequence[str], *options: Any) -> None:
         assert options[1] is None, "no function can be handed to a forked process"
         assert not options[3], "it has the three streams only"
-        _fork(self, args, options, _server().fork)
+        _fork(self, args, options, _server(self._imported).fork)
+
+    _imported = "all"
+
+
+class PopenOfLibraries(Popen):
+    """The same by a server that has imported what the project needs and nothing of the project itself."""
+
+    _imported = "libraries"
 
 
 def _fork(process: Any, args: Sequence[str], options: Sequence[Any], by: Callable[..., int]) -> None:
@@ -106,8 +126,8 @@ class _Client:
 
 
 @functools.cache
-def _server() -> _Client:
-    """The fork server of this process."""
+def _server(imported: str) -> _Client:
+    """A fork server of this process, by what it has imported: `all` or `libraries`."""
     asking, answering = socket.socketpair()
     environment = {**os.environ, **_WITHOUT_THREADS}
     # What makes the frameworks quieter or faster than a user has them is read when they are imported.
@@ -115,7 +135,7 @@ def _server() -> _Client:
         environment.pop(name, None)
     with answering:
         process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(answering.fileno())],
+            [sys.executable, "-m", __name__, str(answering.fileno()), imported],
             cwd=CHECKOUT,
             env=environment,
             pass_fds=[answering.fileno()],
@@ -155,6 +175,12 @@ def _open_files() -> set[int]:
     return set(map(int, os.listdir("/proc/self/fd"))) - {0, 1, 2}
 
 
+def import_libraries() -> None:
+    """Imports what Beam's workers need of other packages."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
+
+
 def import_all() -> None:
     """Imports the rooms, and so all that they need."""
     for room in ROOMS:
@@ -171,7 +197,7 @@ def import_all() -> None:
 def main() -> None:
     """The server: answers requests until the socket is closed; a process that it forks off returns from its `serve`."""
     connection = socket.socket(fileno=int(sys.argv[1]))
-    import_all()
+    {"all": import_all, "libraries": import_libraries}[sys.argv[2]]()
     if threads() != 1:
         raise SystemExit(f"an import has started threads: {threads()}")
     _LIBRARIES_FILES.update(_open_files() - {connection.fileno()})
@@ -243,7 +269,7 @@ _execute_child = subprocess.Popen._execute_child  # type: ignore[attr-defined]
 
 def fork_servers() -> None:
     """Lets this process have model servers forked, whoever starts one."""
-    _start_by(lambda *request: _server().fork(*request), ["-m", "serving.server"])
+    _start_by(lambda *request: _server("all").fork(*request), ["-m", "serving.server"])
 
 
 @contextlib.contextmanager

@@ -1,20 +1,25 @@
 """What boots a Beam worker in the tests of the portable runners: the part of the program `boot` in Beam's images, which
 is there for containers alone.
 
-It fetches what was staged for the job, installs the project from it, apart from the checkout, and runs Beam's harness
-in a process of its own. Each worker leaves `<folder>/workers/<pid>.json` behind: which staged files it got, and where
-the project's modules that it used came from.
+It fetches what was staged for the job, installs the project from it, apart from the checkout and once for all workers
+that get the same, and runs Beam's harness in a process of its own, which has imported nothing of the project. Each
+worker leaves `<folder>/workers/<pid>.json` behind: which staged files it got, and where the project's modules that it
+used came from.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import filelock
 import grpc
 from apache_beam.portability.api import (
     beam_artifact_api_pb2,
@@ -24,25 +29,32 @@ from apache_beam.portability.api import (
     beam_runner_api_pb2,
     endpoints_pb2,
 )
+from apache_beam.runners.worker import sdk_worker_main, worker_pool_main
 from google.protobuf import json_format, text_format
 
 FOLDER = "BEAM_BOOT_FOLDER"
 """The variable of the environment that names the folder of all workers."""
 
+BOOT = "BEAM_BOOT_EXECUTABLE"
+"""The variable that says what the pool starts for a worker."""
+
 _ROOMS = ("pipeline", "components", "serving", "kubeflow")
-_HARNESS = f"""
-import json, os, sys
-from apache_beam.runners.worker import sdk_worker_main
-try:
-    sdk_worker_main.main(sys.argv)
-finally:
-    rooms = {_ROOMS!r}
-    modules = {{n: getattr(m, "__file__", None) for n, m in list(sys.modules.items()) if n.split(".")[0] in rooms}}
-    about = {{"staged": sys.argv[2:], "modules": modules}}
-    with open(f"{{sys.argv[1]}}/workers/{{os.getpid()}}.json", "w") as file:
-        json.dump(about, file)
-    os._exit(0)
-"""
+
+
+def pool() -> None:
+    """Beam's worker pool, which starts `boot` for each worker; that is a file that does what `main` does."""
+    start = subprocess.Popen._execute_child  # type: ignore[attr-defined]
+
+    def execute_child(self: Any, args: Any, *options: Any) -> None:
+        boots = args[0] == os.environ[BOOT]
+        start(
+            self,
+            [sys.executable, "-c", "from tests.e2e.beam_boot import main; main()", *args[1:]] if boots else args,
+            *options,
+        )
+
+    subprocess.Popen._execute_child = execute_child  # type: ignore[attr-defined]
+    worker_pool_main.main(sys.argv)
 
 
 def main() -> None:
@@ -55,25 +67,29 @@ def main() -> None:
     work = Path(tempfile.mkdtemp(dir=place))
     provision = _provision(_local(options.provision_endpoint), options.id)
     staged = _fetch(_local(options.artifact_endpoint), provision, work / "staged")
-    site = work / "site"
-    if "workflow.tar.gz" in staged:
-        _install(work / "staged" / "workflow.tar.gz", site)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(site),
-        "WORKER_ID": options.id,
-        "PIPELINE_OPTIONS": json_format.MessageToJson(provision.pipeline_options),
-        "SEMI_PERSISTENT_DIRECTORY": str(work),
-        "LOGGING_API_SERVICE_DESCRIPTOR": _descriptor(options.logging_endpoint),
-        "CONTROL_API_SERVICE_DESCRIPTOR": _descriptor(options.control_endpoint),
-        "RUNNER_CAPABILITIES": " ".join(provision.runner_capabilities),
-    }
+    site = _install(work / "staged" / "workflow.tar.gz", place) if "workflow.tar.gz" in staged else work
+    os.environ.update(
+        WORKER_ID=options.id,
+        PIPELINE_OPTIONS=json_format.MessageToJson(provision.pipeline_options),
+        SEMI_PERSISTENT_DIRECTORY=str(work),
+        LOGGING_API_SERVICE_DESCRIPTOR=_descriptor(options.logging_endpoint),
+        CONTROL_API_SERVICE_DESCRIPTOR=_descriptor(options.control_endpoint),
+        RUNNER_CAPABILITIES=" ".join(provision.runner_capabilities),
+    )
     os.chdir(work)
+    sys.path[:] = [str(site), *(path for path in sys.path if path and not Path(path, "tests", "e2e").is_dir())]
     # The pool doesn't read what its workers print.
     log = os.open(place / "workers.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    os.execve(sys.executable, [sys.executable, "-c", _HARNESS, str(place), *staged], environment)
+    try:
+        sdk_worker_main.main([])
+    finally:
+        named = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
+        modules = {name: file for name, file in named.items() if name.split(".")[0] in _ROOMS}
+        about = {"staged": staged, "modules": modules}
+        (place / "workers" / f"{os.getpid()}.json").write_text(json.dumps(about))
+        os._exit(0)
 
 
 def _local(address: str) -> str:
@@ -109,11 +125,14 @@ def _fetch(address: str, provision: beam_provision_api_pb2.ProvisionInfo, folder
     return names
 
 
-def _install(archive: Path, site: Path) -> None:
-    """Installs the staged project, as the image's boot does, but into a folder of the worker."""
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*pip, f"--target={site}", str(archive)], check=True, stdout=subprocess.DEVNULL)
-
-
-if __name__ == "__main__":
-    main()
+def _install(archive: Path, place: Path) -> Path:
+    """Installs the staged project, as the image's boot does, but into a folder of its own, which is returned."""
+    site = place / "sites" / hashlib.sha256(archive.read_bytes()).hexdigest()
+    site.parent.mkdir(exist_ok=True)
+    with filelock.FileLock(f"{site}.lock"):
+        if not site.exists():
+            pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+            new = site.with_suffix(".new")
+            subprocess.run([*pip, f"--target={new}", str(archive)], check=True, stdout=subprocess.DEVNULL)
+            new.rename(site)
+    return site

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import grpc
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
+from tests import forks
 from tests.e2e import beam_boot
 from tests.e2e.world import environment, wait_for
 
@@ -56,17 +56,15 @@ def engine(folder: Path) -> Iterator[Engine]:
     """Starts the engine in a folder, where the checkout is not on the path, and ends it."""
     (folder / "workers").mkdir(parents=True)
     kept = {name: value for name, value in environment().items() if name != "PYTHONPATH"}
-    boot = folder / "boot"
-    boot.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{beam_boot.__file__}" "$@" 2>> "{folder}/workers.log"\n')
-    boot.chmod(0o755)
-    port, pool = folder / "port", _free_port()
-    service = ["apache_beam.runners.portability.local_job_service_main", "--port_file", str(port)]
+    port, pool, boot = folder / "port", _free_port(), str(folder / "boot")
+    service = ["-m", "apache_beam.runners.portability.local_job_service_main", "--port_file", str(port)]
     workers = [
-        "apache_beam.runners.worker.worker_pool_main",
+        "-c",
+        "from tests.e2e.beam_boot import pool; pool()",
         f"--service_port={pool}",
         f"--container_executable={boot}",
     ]
-    variables = {beam_boot.FOLDER: str(folder), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    variables = {beam_boot.FOLDER: str(folder), beam_boot.BOOT: boot, "TF_CPP_MIN_LOG_LEVEL": "3"}
     with _process(folder, "service", service, kept), _process(folder, "pool", workers, {**kept, **variables}):
         wait_for(port.exists, "the job service's start", 120)
         wait_for(lambda: _listens(pool), "the worker pool's start", 120)
@@ -74,10 +72,10 @@ def engine(folder: Path) -> Iterator[Engine]:
 
 
 @contextlib.contextmanager
-def _process(folder: Path, name: str, module: list[str], variables: Mapping[str, str]) -> Iterator[None]:
+def _process(folder: Path, name: str, command: list[str], variables: Mapping[str, str]) -> Iterator[None]:
     with open(folder / f"{name}.log", "wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *module], cwd=folder, env=variables, stdout=log, stderr=log, start_new_session=True
+        process = forks.PopenOfLibraries(
+            [sys.executable, *command], cwd=folder, env=variables, stdout=log, stderr=log, start_new_session=True
         )
     try:
         yield
