@@ -56,6 +56,9 @@ _NOT_IMPORTED = ("kubeflow.entrypoint", "kubeflow.node", "serving.server", "pipe
 _WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 """For libraries that start threads when they are imported."""
 
+_SERVERS_VARIABLES = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "NONE", "TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1"}
+"""What `serving/server/__main__.py` sets before it imports TensorFlow and gRPC."""
+
 _LIBRARIES_FILES: set[int] = set()
 """Files that are open after all imports, which a forked process keeps."""
 
@@ -127,12 +130,13 @@ class _Client:
 
 @functools.cache
 def _server(imported: str) -> _Client:
-    """A fork server of this process, by what it has imported: `all` or `libraries`."""
+    """A fork server of this process, by what it has imported: `all`, `libraries` or `server`."""
     asking, answering = socket.socketpair()
     environment = {**os.environ, **_WITHOUT_THREADS}
     # What makes the frameworks quieter or faster than a user has them is read when they are imported.
     for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONWARNINGS", "TF_CPP_MIN_LOG_LEVEL", "TF_USE_LEGACY_KERAS"):
         environment.pop(name, None)
+    environment.update(_SERVERS_VARIABLES if imported == "server" else {})
     with answering:
         process = subprocess.Popen(
             [sys.executable, "-m", __name__, str(answering.fileno()), imported],
@@ -181,6 +185,12 @@ def import_libraries() -> None:
         importlib.import_module(name)
 
 
+def import_server() -> None:
+    """Imports what a model server needs."""
+    importlib.import_module("serving.server.app")
+    importlib.import_module("tensorflow")
+
+
 def import_all() -> None:
     """Imports the rooms, and so all that they need."""
     for room in ROOMS:
@@ -197,7 +207,7 @@ def import_all() -> None:
 def main() -> None:
     """The server: answers requests until the socket is closed; a process that it forks off returns from its `serve`."""
     connection = socket.socket(fileno=int(sys.argv[1]))
-    {"all": import_all, "libraries": import_libraries}[sys.argv[2]]()
+    {"all": import_all, "libraries": import_libraries, "server": import_server}[sys.argv[2]]()
     if threads() != 1:
         raise SystemExit(f"an import has started threads: {threads()}")
     _LIBRARIES_FILES.update(_open_files() - {connection.fileno()})
@@ -269,7 +279,7 @@ _execute_child = subprocess.Popen._execute_child  # type: ignore[attr-defined]
 
 def fork_servers() -> None:
     """Lets this process have model servers forked, whoever starts one."""
-    _start_by(lambda *request: _server("all").fork(*request), ["-m", "serving.server"])
+    _start_by(lambda *request: _server("server").fork(*request), ["-m", "serving.server"])
 
 
 @contextlib.contextmanager
