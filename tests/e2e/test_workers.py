@@ -91,7 +91,7 @@ def test_two_machines_come_to_what_one_process_comes_to(small: Small, monkeypatc
 
 
 def test_a_lost_worker_ends_the_run_which_then_goes_on(small: Small) -> None:
-    folder, passes = small.folder, 20
+    folder, passes = small.folder, 10
     long = {"training.epochs": passes, "training.patience": passes, "training.refit": False}
     write_config(folder / "config.yaml", {"training.workers": 2, **long})
     models = saved_models(folder)
