@@ -15,7 +15,7 @@ from tests.pipeline.cli.command import check_command_line
 
 LANGUAGES = {"csv", "dockerfile", "json", "mermaid", "python", "sh", "sql", "text", "yaml"}
 
-YOURS = {"configs/my.yaml", "configs/NAME.yaml"}
+YOURS = {"configs/my.yaml", "configs/NAME.yaml", "tests/X/test_y.py"}
 """Files that a reader makes."""
 
 CALL = re.compile(r"(?:^|[(;|&] *)recommender ([^|;&>)#]+)")
