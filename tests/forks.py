@@ -198,7 +198,8 @@ def import_all() -> None:
         for found in pkgutil.walk_packages(package.__path__, f"{room}."):
             if not found.name.startswith(_NOT_IMPORTED) and not found.name.endswith("__main__"):
                 importlib.import_module(found.name)
-    importlib.import_module("pipeline.pipeline")
+    for name in ("pipeline.pipeline", "filelock", "tensorboard.summary"):  # some only when they are used
+        importlib.import_module(name)
     code = importlib.import_module("pipeline.code")
     for file in (file for room in ROOMS for file in (CHECKOUT / room).rglob("*.py")):
         code._names(file.read_bytes())  # is remembered, and asked for by each run
