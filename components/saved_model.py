@@ -4,10 +4,9 @@ As TensorFlow saves a model it walks through many dictionaries without a lock: t
 holds, and, where it decides which functions to convert, the namespaces of modules of Python itself. In a run's
 process there are other threads: gRPC's of the Beam pipelines before, the terminal's, the log's, and those of
 iterators that a training has left. One that adds an attribute at the wrong moment ends `tf.saved_model.save` with
-"dictionary changed size during iteration". That was seen once and never again, neither by 200 saves beside threads
-that change what they can nor by pauses, collections and finalizers forced into each of the 86 places; so it is not
-known which thread changed what. The model is not to blame, and a second save makes the same; the log then says where
-each thread was.
+"dictionary changed size during iteration". That was seen once; pauses, collections and finalizers forced into each of
+the 86 places did not bring it about, so it is not known which thread changed what. The model is not to blame, and a
+second save makes the same; the log then says where each thread was.
 """
 
 from __future__ import annotations
