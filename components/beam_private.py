@@ -1,9 +1,9 @@
 """What is changed of Beam beneath its public API: answers that it works out again and again are remembered.
 
 As a pipeline is put together Beam asks several times for each step which arguments the step's methods have, by
-`inspect`, and what its options say, by a parser that it builds for the question. Neither changes. With the hundreds of
-steps that TensorFlow Transform makes of a preprocessing function these were a fifth of all that a run on a small data
-set costs: 195,000 signatures and 7,300 parsers, whatever the number of rows (`python -m benchmarks.beam_graph`).
+`inspect`, and what its options say, by a parser that it builds for the question. Neither changes. TensorFlow
+Transform makes hundreds of steps of a preprocessing function, so a run on a small data set spends much of its time
+there; `python -m benchmarks.beam_graph` says how much.
 
 `tests/components/test_beam_private.py` tells of a release of Beam that does it otherwise.
 """

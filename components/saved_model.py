@@ -4,16 +4,15 @@ As TensorFlow saves a model it walks through many dictionaries without a lock: t
 holds, and, where it decides which functions to convert, the namespaces of modules of Python itself. In a run's
 process there are other threads: gRPC's of the Beam pipelines before, the terminal's, the log's, and those of
 iterators that a training has left. One that adds an attribute at the wrong moment ends `tf.saved_model.save` with
-"dictionary changed size during iteration". That was seen once; pauses, collections and finalizers forced into each of
-the 86 places did not bring it about, so it is not known which thread changed what. The model is not to blame, and a
-second save makes the same; the log then says where each thread was.
+"dictionary changed size during iteration". That was seen once; pauses, collections and finalizers forced into the
+places where it walks did not bring it about, so it is not known which thread changed what. The model is not to blame,
+and a second save makes the same; the log then says where each thread was.
 """
 
 from __future__ import annotations
 
 import faulthandler
 import logging
-import shutil
 import tempfile
 from collections.abc import Mapping
 from typing import Any
@@ -37,7 +36,8 @@ def save(model: tf.Module, directory: str, signatures: Mapping[str, Any]) -> Non
         logging.warning(
             "saving %s again, another thread came between; the threads:\n%s", directory, _stacks(), exc_info=True
         )
-        shutil.rmtree(directory, ignore_errors=True)
+        if tf.io.gfile.exists(directory):
+            tf.io.gfile.rmtree(directory)
         tf.saved_model.save(model, directory, signatures=signatures)
 
 

@@ -240,7 +240,7 @@ def _epochs(
 ) -> Iterator[tuple[int, float, float]]:
     """Trains passes `done + 1` to `epochs`, yielding each one's number, mean loss and seconds."""
     epoch = done
-    # One for all passes: to make it takes as long as a pass over a few thousand events.
+    # One for all passes: each only has an order of its own, and to make one traces functions anew.
     whole = batches(events, settings.batch_size, seed, lambda: epoch)
     given = distributed.shared(whole, model.distribute_strategy)
     for epoch in range(done, epochs):
