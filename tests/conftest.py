@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import filelock
 import hypothesis
 import pytest
 
 import pipeline  # noqa: F401 (chooses Keras 2)
 from tests import forks
 from tests.e2e import world as small_world
+from tests.shared import made_once
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Small
@@ -72,12 +73,15 @@ def first_run(world: small_world.World, tmp_path_factory: pytest.TempPathFactory
     """
     from tests.e2e.conftest import make_first_run, take_copy
 
-    base = tmp_path_factory.getbasetemp()
-    common = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with filelock.FileLock(common / "first.lock"):
-        if (common / "first").exists():
-            return take_copy(common / "first", tmp_path_factory.mktemp("first"))
-        return make_first_run(world, tmp_path_factory.mktemp("first"), common / "first")
+    mine: list[Small] = []
+    shared = made_once(
+        tmp_path_factory,
+        "first",
+        lambda path: mine.append(make_first_run(world, tmp_path_factory.mktemp("first"), path)),
+    )
+    if mine:
+        return dataclasses.replace(mine[0], untouched=shared / "untouched")
+    return take_copy(shared, tmp_path_factory.mktemp("first"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -113,16 +113,14 @@ def folder(world: World, tmp_path: Path) -> Path:
 
 
 def make_first_run(world: World, folder: Path, shared: Path) -> Small:
-    """Runs a world in a folder; what `take_copy` needs appears at `shared` at once."""
+    """Runs a world in a folder, and puts what `take_copy` needs into another one."""
     small_world.write_world(world, folder)
     with Watch(folder) as watch:
         ended = small_world.run(folder, plain=True)
     assert ended.code == 0, ended.text
-    begun = shared.with_name(f".{shared.name}")
-    shutil.copytree(folder, begun / "untouched")
+    shutil.copytree(folder, shared / "untouched")
     made = Small(folder, world, ended, frozenset(watch.unloadable), shared / "untouched")
-    (begun / "small.pickle").write_bytes(pickle.dumps(made))
-    begun.rename(shared)
+    (shared / "small.pickle").write_bytes(pickle.dumps(made))
     return made
 
 
