@@ -35,7 +35,7 @@ run: setup ## Set up, fetch MovieLens-100K, run the whole pipeline, serve the mo
 test: setup ## Set up and run all tests.
 	$(PYTEST) $(TWO_WORKERS) $(PYTEST_ARGS)
 
-test-fast: setup ## Run the tests that take no whole pipeline (about a minute).
+test-fast: setup ## Run the tests that take a moment each (about a minute).
 	$(PYTEST) $(TWO_WORKERS) -m "not slow" $(PYTEST_ARGS)
 
 test-smoke: setup ## Run the part of the tests that is also run on the other TFX track.

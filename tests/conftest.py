@@ -6,6 +6,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
@@ -39,10 +40,20 @@ SHARING = (
 READING = ("kubeflow/test_walk", "e2e/test_kill", "e2e/test_portable", "e2e/test_leakage")
 """Files whose tests hold something against the first run, when it is there."""
 
+WIRE = tuple(
+    f"serving/wire/{path.stem}" for path in sorted((Path(__file__).parent / "serving" / "wire").glob("test_*.py"))
+)
+"""Files whose tests ask one server."""
+
 FIRST = (SHARING, ("docs/test_commands",), READING)
 
-LONGEST = ("recipes/", "e2e/", "pipeline/model/", "pipeline/batch/")
+TOGETHER = (*FIRST, WIRE)
+
+LONGEST = ("recipes/", "e2e/", "pipeline/model/", "pipeline/batch/", "serving/wire/")
 """What takes longest of the others."""
+
+SERVERS = {"server", "wire"}
+"""Fixtures that start a model server."""
 
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("project", deadline=None)
@@ -85,13 +96,15 @@ def first_run(world: small_world.World, tmp_path_factory: pytest.TempPathFactory
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All that is not slow is part of the smoke suite; slow tests that are too are marked in their files.
+    """What asks a model server is slow. What is not slow is part of the smoke suite, and so is what else is marked.
 
     What takes longest comes first, so that no worker ends with it while the others have nothing to do.
     """
     for item in items:
         if item.get_closest_marker("slow") is None:
             item.add_marker(pytest.mark.smoke)
+            if not SERVERS.isdisjoint(getattr(item, "fixturenames", ())):
+                item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: _place(item.nodeid))
 
 
@@ -103,12 +116,12 @@ def _place(nodeid: str) -> int:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `--dist=loadfile` a file's tests stay together, and so do those of a part of `FIRST`."""
+    """With `--dist=loadfile` a file's tests stay together, and so do those of a part of `TOGETHER`."""
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            for part in FIRST:
+            for part in TOGETHER:
                 if nodeid.startswith(tuple(f"tests/{path}.py" for path in part)):
                     return part[0]
             return super()._split_scope(nodeid)

@@ -109,6 +109,8 @@ def test_pyenvs_pythons_are_looked_at_after_those_on_path(tmp_path):
 REAL_UV = Path(sys.prefix) / ".uv" / "bin" / "uv"
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_uv_understands_what_it_is_asked_for():
     major, minor = sys.version_info[:2]
     (track,) = [track for track in setup_env.TRACKS if SpecifierSet(track.python).contains(f"{major}.{minor}")]
@@ -199,6 +201,8 @@ def mirror(tmp_path):
     server.server_close()
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_packages_come_from_pips_index_and_their_hashes_are_checked(mirror, tmp_path):
     address, digest = mirror
     (tmp_path / "pip.conf").write_text(f"[global]\nindex-url = {address}\n")
@@ -501,6 +505,8 @@ def test_uv_is_pinned_and_hashed():
     assert "--hash=sha256:" in text
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_source_distribution_is_complete_and_installs_as_beams_setup_file(tmp_path):
     for name in ("setup.py", "pyproject.toml", "LICENSE", "README.md", "pipeline", "components", "serving", "kubeflow"):
         source = ROOT / name
@@ -608,6 +614,8 @@ exit {make_status}
     assert ("ci: not tested on the other TFX track: OTHER_TRACK=0" in done.stdout) == (expected == 0)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_other_tracks_script_never_touches_a_folder_that_is_not_its_own(tmp_path):
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "precious").touch()

@@ -8,7 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.pipeline.cli.command import commands, options
+
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
 
 _LIST = """
 import json

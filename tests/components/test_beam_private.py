@@ -150,6 +150,8 @@ def test_a_second_call_does_nothing(forgetful: None) -> None:
     assert (PipelineOptions.view_as, core.get_function_args_defaults) == first
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_what_is_put_together_and_computed_is_the_same(forgetful: None) -> None:
     def proto() -> Any:
         pipeline = beam.Pipeline(argv=["--runner=DirectRunner"])

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from components.evaluation_report import Check, Lead, Report, difference, load_report, save_report
 
 
@@ -49,6 +51,8 @@ def test_a_report_survives_its_file(tmp_path: Path) -> None:
     assert load_report(str(tmp_path)) == report
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_reading_a_report_and_the_settings_needs_no_heavy_package() -> None:
     script = (
         "import sys, components.evaluation_report, components.evaluator.settings\n"

@@ -59,6 +59,8 @@ def test_a_killed_process_leaves_no_lock(other: subprocess.Popen, tmp_path: Path
         assert f'"pid": {os.getpid()},' in (tmp_path / "lock").read_text(), "the dead one's sign is replaced"
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_it_is_waited_for_where_nobody_objects(other: subprocess.Popen, tmp_path: Path) -> None:
     told: list[str] = []
 

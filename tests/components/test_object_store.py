@@ -24,6 +24,8 @@ from components.pusher import executor as pusher
 from tests.components.nodes import make_model
 from tests.components.stores import enter, forget, gs_server, s3_server
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, str]]:

@@ -86,6 +86,8 @@ def test_a_new_version_is_greater_than_every_number_there(tmp_path: Path, source
     assert versions.publish(source, tmp_path / "model").number == 100000000000000
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_publishers_at_once_each_get_a_version(tmp_path: Path, source: Path) -> None:
     published: list[int] = []
     threads = [

@@ -52,6 +52,8 @@ def test_beam_knows_each_option(engine, example, tmp_path):
     assert names <= set_.keys()
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize(("engine", "example"), EXAMPLES, ids=[engine for engine, _ in EXAMPLES])
 def test_workers_get_the_code(engine, example, tmp_path):
     options = PipelineOptions(arguments(example, tmp_path))

@@ -43,6 +43,8 @@ def test_shell_is_shell(block) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_and_options_that_are_shown_exist(page: str) -> None:
     shown = [command for block in blocks(page, "sh") for command in commands(block)] + [

@@ -203,6 +203,8 @@ def test_unknown_node_names_the_nodes(folder: Path, cli: Callable[..., Ended]) -
     assert_refused(both, folder, ("--from and --only exclude each other",))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -232,6 +234,8 @@ def test_bad_config(changes: dict[str, Any], words: tuple[str, ...], folder: Pat
     assert cli(folder, "validate", "--config", "config.yaml").code == 0
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -253,6 +257,8 @@ def test_config_that_is_none(content: Optional[bytes], words: tuple[str, ...], f
     assert ended.seconds < 10
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("override", "words"),
     [
@@ -267,6 +273,8 @@ def test_bad_override(override: str, words: tuple[str, ...], folder: Path, cli: 
     assert_refused(cli(folder, "run", "--config", "config.yaml", "--set", override), folder, words)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_missing_file_as_a_user_meets_it(folder: Path) -> None:
     """`validate` finds it without TensorFlow, so in seconds."""
     (folder / LOG).unlink()
@@ -274,6 +282,8 @@ def test_missing_file_as_a_user_meets_it(folder: Path) -> None:
     assert_refused(ended, folder, ("interactions", LOG, "no file"))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("key", ["serving.base_path", "output"])
 def test_place_that_is_a_file(key: str, folder: Path, cli: Callable[..., Ended]) -> None:
     (folder / "taken").write_text("a file", encoding="utf-8")
@@ -283,12 +293,16 @@ def test_place_that_is_a_file(key: str, folder: Path, cli: Callable[..., Ended])
     assert cli(folder, "validate", "--config", "config.yaml").code == 0
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("key", ["serving.base_path", "output"])
 def test_place_that_takes_no_files(key: str, folder: Path, cli: Callable[..., Ended]) -> None:
     ended = cli(folder, "run", "--config", "config.yaml", "--set", f"{key}=/proc/recommender")
     assert_refused(ended, folder, ("/proc/recommender", "can't be written"))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_read_only_place(folder: Path, mount: Callable[..., Path]) -> None:
     place = mount("ro", "ro")
     ended = run(folder, "--set", f"serving.base_path={place}")

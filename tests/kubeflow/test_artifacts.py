@@ -65,6 +65,8 @@ def test_the_file_about_the_outputs_comes_last():
 numbers = st.one_of(st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(st.dictionaries(st.text(min_size=1), st.one_of(st.text(), numbers)))
 def test_custom_properties_come_back(properties):
     properties.pop("display_name", None)

@@ -42,6 +42,8 @@ def spec(tmp_path_factory):
     return compiled(tmp_path_factory.mktemp("spec") / "config.yaml")[0]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_dag_is_that_of_create_pipeline(spec, tmp_path):
     write_config(tmp_path / "config.yaml")
     dag = create_pipeline(load_config(tmp_path / "config.yaml"), Paths("", "", "", "", "", "", ""))
@@ -57,6 +59,8 @@ def test_the_dag_is_that_of_create_pipeline(spec, tmp_path):
         assert set(tasks[component.id].get("dependentTasks", ())) == {node.id for node in component.upstream_nodes}
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_run_time_parameters_have_the_configs_values_as_defaults(spec, tmp_path):
     assert spec["root"]["inputDefinitions"]["parameters"] == {
         name: {
@@ -96,6 +100,8 @@ def test_run_time_parameters_have_the_configs_values_as_defaults(spec, tmp_path)
     }
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_nothing_of_this_machine_is_in_it(spec):
     text = json.dumps(spec)
     assert str(Path(__file__).parents[2]) not in text
@@ -105,6 +111,8 @@ def test_nothing_of_this_machine_is_in_it(spec):
     assert "instanceSchema" not in text
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_each_node_runs_in_the_image_by_the_entry_point(spec):
     for name, executor in spec["deploymentSpec"]["executors"].items():
         container = executor["container"]
@@ -116,11 +124,15 @@ def test_each_node_runs_in_the_image_by_the_entry_point(spec):
         assert container["args"][-1] == "--sdk_container_image=registry.example/team/recommender:1.2"
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_nodes_that_look_at_the_world_are_not_cached(spec):
     not_cached = {n for n, t in spec["root"]["dag"]["tasks"].items() if not t["cachingOptions"].get("enableCache")}
     assert not_cached == {"InteractionGen", "CatalogueGen", "Champion", "Pusher", "Promoter"}
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_types_are_those_that_kubeflow_knows(spec):
     def title(name, side, key):
         return spec["components"][name][side]["artifacts"][key]["artifactType"]["schemaTitle"]
@@ -131,6 +143,8 @@ def test_types_are_those_that_kubeflow_knows(spec):
     assert title("InteractionGen", "outputDefinitions", "rejects") == "system.Artifact"
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_what_the_config_says_of_nodes(tmp_path):
     digest = "sha256:" + "a1" * 32
     spec, platform = compiled(
@@ -206,6 +220,8 @@ def test_what_the_config_says_of_nodes(tmp_path):
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_what_is_left_out(tmp_path):
     spec, platform = compiled(
         tmp_path / "config.yaml",
@@ -228,6 +244,8 @@ def test_what_is_left_out(tmp_path):
     assert args[-3:] == ["--", "--runner=DirectRunner", "--setup_file=/app/setup.py"]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_data_paths_that_mean_the_same_everywhere_are_taken_from_the_config(tmp_path):
     spec, _ = compiled(
         tmp_path / "config.yaml",
@@ -239,6 +257,8 @@ def test_data_paths_that_mean_the_same_everywhere_are_taken_from_the_config(tmp_
     assert parameters["cutoff"]["defaultValue"] == "2026-01-01"
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("changes", "top", "message"),
     [
@@ -301,11 +321,15 @@ def test_errors_are_found_here(changes, top, message, tmp_path):
         compiled(tmp_path / "config.yaml", changes, top)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_name_is_one_that_kubeflow_takes(tmp_path):
     write_config(tmp_path / "config.yaml", {"name": "Movie_Lens-100K"})
     assert pipeline_name(load_config(tmp_path / "config.yaml")) == "movie-lens-100k"
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_vertex_gets_a_job(config_file, tmp_path):
     def write(name="pipeline.json", **changes):
         write_config(config_file, {"kubeflow": in_cluster(MOUNT, **changes)})

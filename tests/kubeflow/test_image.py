@@ -91,6 +91,8 @@ def compiled(name: str) -> list[str]:
 # --- The Dockerfiles --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @both
 def test_hadolint_finds_nothing(name):
     hadolint = shutil.which("hadolint", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))

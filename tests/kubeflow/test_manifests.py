@@ -118,6 +118,8 @@ def _values(thing: Any, key: str) -> list[Any]:
 # --- Valid ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("version", KUBERNETES)
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_all_resources_fit_the_schemas(folder, version):
@@ -129,6 +131,8 @@ def test_all_resources_fit_the_schemas(folder, version):
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("folder", "kind", "path", "value"),
     [
@@ -155,6 +159,8 @@ def test_a_mistake_is_found(folder, kind, path, value):
         check(resource, KUBERNETES[-1])
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_kustomize_itself_makes_the_same(folder):
     tools = [["kustomize", "build"], ["kubectl", "kustomize"]]

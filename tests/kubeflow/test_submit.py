@@ -124,6 +124,8 @@ def test_setting_the_same_recurring_run_again_changes_nothing(api, tmp_path):
     assert api.requests.count("POST recurringruns") == 1
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("change", ["cron", "parameters", "version", "account"])
 def test_another_recurring_run_of_the_name_takes_its_place(api, tmp_path, change):
     kubeflow = Kubeflow(a_config(tmp_path, api.host))
@@ -231,6 +233,8 @@ def test_nobody_at_the_address(tmp_path):
             Kubeflow(a_config(tmp_path, host))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("status", "error", "message"),
     [

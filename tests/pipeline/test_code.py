@@ -17,6 +17,8 @@ from pipeline.code import PROPERTY, digest, modules_of
 from pipeline.config import Config
 from pipeline.pipeline import Paths, create_pipeline
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 ROOT = Path(__file__).parents[2]
 
 

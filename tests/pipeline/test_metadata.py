@@ -62,6 +62,8 @@ def test_what_is_not_there_is_named(more, words):
     assert words in str(raised.value)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_server_that_does_not_answer(monkeypatch):
     monkeypatch.setenv("PASSWORD_OF_SHOP", "s3cret")
     with socket.socket() as free:

@@ -124,6 +124,8 @@ def test_nothing_is_learned_from_a_log_with_anomalies() -> None:
     assert {"Transform", "CatalogueTransform"} <= {node.id for node in made["Trainer"].upstream_nodes}
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_origin_tells_configs_apart() -> None:
     def origin(**more: Any) -> dict[str, str]:
         return json.loads(nodes(**more)["Pusher"].exec_properties["origin"])

@@ -23,6 +23,8 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     return run("courses", folder, "training.epochs=8", "training.batch_size=256", "training.patience=2")
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_what_is_on_topic_is_watched_for_longer() -> None:
     views, tags = courses.generate(3_000, seed=1)
     assert (views, tags) == courses.generate(3_000, seed=1)

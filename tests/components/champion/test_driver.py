@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tfx.types import standard_artifacts
 
 from components.versions import publish
 from tests.components.nodes import make_model, node_states
+
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
 
 
 def test_the_cache_is_valid_as_long_as_the_champion_stays_the_same(candidate: Path, tmp_path: Path) -> None:

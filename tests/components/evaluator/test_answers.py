@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,8 @@ class FakeBaseline:
         return np.tile(self._scores, (len(histories[1]) - 1, 1))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(
     scores=st.lists(st.integers(0, 3), min_size=1, max_size=6),
     known=st.lists(st.sets(st.integers(0, 5)), min_size=1, max_size=4),

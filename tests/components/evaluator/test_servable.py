@@ -12,6 +12,8 @@ import pytest
 from components.errors import InputError
 from components.evaluator.servable import Servable, check_servable, context_features, served_depth
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 ITEMS = [f"i{number:02}" for number in range(20)]
 
 

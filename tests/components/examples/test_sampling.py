@@ -39,6 +39,8 @@ def test_users_come_with_all_of_their_queries_or_none(interactions: str) -> None
     )
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_larger_sample_has_the_smaller_one_in_it(interactions: str) -> None:
     small, large = (set(sampled(interactions, share_of_users(interactions, "eval", size))) for size in (90, 450))
     assert small < large

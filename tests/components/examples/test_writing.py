@@ -39,6 +39,8 @@ def expected(row):
     return example.SerializeToString(deterministic=True)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(deadline=None)
 @given(st.lists(st.tuples(TEXT, LISTS, NUMBERS, FLOATS, INTEGERS), max_size=6), st.integers(0, 2))
 def test_records_are_those_of_protobuf(rows, skipped):

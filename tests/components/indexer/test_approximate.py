@@ -25,6 +25,8 @@ from tests.components.indexer.tiny import ask, in_memory
 ITEMS, USERS, DIM, STORED = 600, 20, 8, 5
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(
     st.lists(st.lists(st.integers(0, 9), min_size=4, max_size=4), min_size=2, max_size=2),
     st.lists(st.lists(st.integers(-1, 9), min_size=3, max_size=3), min_size=2, max_size=2),
@@ -129,6 +131,8 @@ def test_the_measurement_is_in_the_manifest(saved: Path) -> None:
     assert found["latency_ms"] > 0
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_an_index_that_finds_too_little_is_not_saved(towers: str, index: Index, tmp_path: Path) -> None:
     pytest.importorskip("scann", reason="there is none for this TensorFlow")
     with pytest.raises(InputError, match=r"the scann index is refused on 20 queries.*below serving\.index\.min_recall"):

@@ -23,6 +23,8 @@ from tests.components.indexer.tiny import (
     strings,
 )
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 
 @settings(max_examples=60, deadline=None)
 @given(

@@ -26,6 +26,8 @@ from tests.components.indexer.tiny import (
     strings,
 )
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 KINDS: list[Compact] = ["float32", "float16", "int8"]
 VECTORS = np.array([[1.0, -2.0, 0.5], [0.0, 0.0, 0.0], [0.001, 0.0, -0.0005], [100.0, 50.0, 0.0]], np.float32)
 EXACT = np.array([[0.1, 5.0], [0.2, 70_000.0], [0.3, 1.0], [0.4, 65_537.0]], np.float32)

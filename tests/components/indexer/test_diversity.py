@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,6 +34,8 @@ traced = tf.function(
 )
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(max_examples=100, deadline=None)
 @given(
     rows=st.lists(

@@ -15,6 +15,8 @@ from components.indexer.index import Index
 from components.indexer.settings import IndexerSettings, IndexSettings, SimilarSettings
 from tests.components.indexer.tiny import ITEMS, write_examples
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 SETTINGS = IndexerSettings(default_k=3, similar=SimilarSettings(method="embedding"), stored_history=1)
 MANIFEST = {"num_items": 1_234, "num_users": 5_678, "dim": 8, "fingerprint": "0123456789abcdef"}
 MEASURED = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 
 from components.indexer.fingerprint import fingerprint
 from components.indexer.index import Index
@@ -15,6 +16,8 @@ from tests.components.indexer.tiny import (
     SETTINGS,
     shift_of,
 )
+
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
 
 
 def test_fingerprint_changes_with_what_decides_an_answer_and_only_then(towers: str, index: Index) -> None:

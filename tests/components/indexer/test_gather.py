@@ -14,6 +14,8 @@ from components.indexer import gather as module
 from components.indexer.gather import gather, newest_distinct
 from tests.components.indexer.tiny import write_examples
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 Log = list[tuple[int, int, int]]
 """Numbers of users and items, and times."""
 

@@ -26,6 +26,8 @@ from tests.components.indexer.tiny import (
     write_towers,
 )
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 
 def test_a_cold_start_by_the_model(towers: str, index: Index) -> None:
     settings = IndexerSettings(default_k=DEFAULT_K, cold_start="model")

@@ -22,6 +22,8 @@ from tests.components.indexer.tiny import (
     write_towers,
 )
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 CANDIDATES = 3
 
 

@@ -14,6 +14,8 @@ from components.indexer.settings import IndexerSettings
 from serving import contract
 from tests.components.indexer.tiny import ITEMS, MAX_HISTORY, SETTINGS, reference, strings
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 
 def make_retrieval(towers: str, index: Index, folder: Path, settings: IndexerSettings) -> Retrieval:
     lists = {"items": index.item_ids, "users": index.user_ids, "conditions": index.attributes.conditions}

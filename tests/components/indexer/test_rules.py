@@ -20,6 +20,8 @@ from serving.contract import AS_CONFIGURED
 from tests.components.indexer.catalogue import FEATURES, write_three
 from tests.serving.wire import contract
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 WORLD = contract.world()
 SPARE = 3
 """Rows of the index that are no item's."""

@@ -25,6 +25,8 @@ from tests.components.indexer.tiny import (
     vectors,
 )
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 
 @settings(max_examples=60, deadline=None)
 @given(queries=st.lists(any_query, min_size=1, max_size=4), k=st.integers(1, 12))

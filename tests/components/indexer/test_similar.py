@@ -44,6 +44,8 @@ def test_the_exponent_holds_popular_items_back() -> None:
     assert ratio / ratio[1] == pytest.approx(np.sqrt(np.array([8, 2, 6]) / 2), rel=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(
     pairs=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 3)), max_size=20),
     dim=st.integers(1, 9),
@@ -78,6 +80,8 @@ def test_histories_are_read_up_to_the_window(tmp_path: Path) -> None:
         assert read_vectors(str(tmp_path), rows, settings, events=3) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_long_logs_are_added_up_in_batches_and_counted_by_some_users(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

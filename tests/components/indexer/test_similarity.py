@@ -12,6 +12,8 @@ from components.indexer.index import Index
 from components.indexer.settings import IndexerSettings, SimilarSettings
 from tests.components.indexer.tiny import ITEMS, ask, in_memory, strings
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 
 @pytest.mark.parametrize("compact", ["float32", "int8"])
 def test_similar_items_come_together_and_new_ones_are_found_by_their_embedding(

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from components.interaction_gen import history
 from components.interaction_gen.history import distinct, histories, next_same, past
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 EVENTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6), st.sampled_from("abcde")), max_size=40)
 
 

@@ -37,6 +37,8 @@ def test_training_events_of_one_moment_stay_together_in_the_order_of_the_log(tie
     assert by_time["item_id"].tolist() == ordered["item_id"].to_pylist()
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(deadline=None, max_examples=60)
 @given(LOG, st.integers(1, 4), st.integers(1, 4), st.booleans(), TIES)
 def test_training_examples_of_the_full_log_are_those_of_the_log_truncated_at_the_cut(rows, users, items, dedup, ties):
@@ -49,6 +51,8 @@ def test_training_examples_of_the_full_log_are_those_of_the_log_truncated_at_the
     assert sorted(brief(full["train"])) == sorted(brief(truncated["train"]))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(deadline=None, max_examples=60)
 @given(LOG, st.sampled_from(["time", "leave_last_n", "hash"]), TIES)
 def test_no_history_holds_an_event_at_or_after_its_own_place_in_time(rows, method, ties):

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from tests.components.interaction_gen.core import LOG, brief, core
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 
 @settings(deadline=None, max_examples=60)
 @given(LOG, st.sampled_from([0.1, 0.2, 0.5, 0.9]))

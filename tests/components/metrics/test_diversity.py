@@ -23,6 +23,8 @@ def test_diversity() -> None:
     assert diversity(lists, features).tolist() == pytest.approx(expected, nan_ok=True)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(
     st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=2, max_size=6),
     st.integers(2, 6),

@@ -30,6 +30,8 @@ def test_gini_where_nothing_was_recommended() -> None:
     assert math.isnan(gini(np.zeros(3)))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=12).filter(any))
 def test_gini_is_half_the_relative_mean_difference(exposure: list[int]) -> None:
     differences = [abs(x - y) for x, y in itertools.product(exposure, exposure)]

@@ -25,6 +25,8 @@ def test_history_overlap() -> None:
     assert history_overlap(lists, past, features).tolist() == pytest.approx(expected, nan_ok=True)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(
     st.lists(st.sets(st.integers(0, 4), max_size=3), min_size=2, max_size=5),
     st.lists(st.integers(0, 1), max_size=4),

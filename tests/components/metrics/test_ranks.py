@@ -32,6 +32,8 @@ def test_rank_counts_of_many_heavy_queries_do_not_overflow() -> None:
     assert rank_counts(np.zeros(1000, np.int64), 1, np.full((1000, 1), 200, np.uint8)).tolist() == [[200_000, 0]]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=50), st.integers(1, 12))
 def test_the_histogram_gives_the_mean_over_queries(ranks: list[int], k: int) -> None:
     [counts] = rank_counts(np.array(ranks), 12, np.ones((len(ranks), 1), np.uint8))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
 from tfx.types import standard_artifacts
 
 from components import versions
 from tests.components.nodes import node_states
+
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
 
 
 def test_the_pusher_looks_at_the_base_path_on_every_run(model: Path, evaluation: Path, tmp_path: Path) -> None:

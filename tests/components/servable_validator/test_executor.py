@@ -18,6 +18,8 @@ from serving.server import process
 from tests.serving import tiny_servable
 from tests.serving.fixtures import tiny
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 SAMPLE = Sample(
     users={"ann": ["1", "2"], "bob, jr": ["🎬"]},
     histories=[["x", "w"], ["a,b"], ["3", "ä", 'say "hi"']],
@@ -39,8 +41,6 @@ def servable(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tiny(tmp_path_factory, 1))
 
 
-@pytest.mark.slow
-@pytest.mark.smoke
 def test_a_good_servable_is_blessed(servable, interactions, tmp_path):
     model = standard_artifacts.Model()
     model.uri = str(tmp_path / "model")
@@ -64,8 +64,6 @@ def test_a_good_servable_is_blessed(servable, interactions, tmp_path):
     assert report["peak_memory_mb"] > 50
 
 
-@pytest.mark.slow
-@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("fault", "text"),
     [
@@ -80,8 +78,6 @@ def test_a_servable_that_breaks_the_contract_is_not_blessed(fault, text, tmp_pat
     assert report.summary.endswith("see servable_validation.json")
 
 
-@pytest.mark.slow
-@pytest.mark.smoke
 def test_limits_that_are_too_tight(servable):
     settings = ServableValidatorSettings(num_requests=5, max_latency_ms=0.001, max_memory_mb=1)
     report = validate(servable, SAMPLE, settings)
@@ -90,8 +86,6 @@ def test_limits_that_are_too_tight(servable):
     assert "more than the 1 MiB allowed" in memory
 
 
-@pytest.mark.slow
-@pytest.mark.smoke
 def test_a_damaged_servable_is_not_blessed(servable, tmp_path):
     shutil.copytree(servable, tmp_path / "model")
     (tmp_path / "model" / "saved_model.pb").write_bytes(b"garbage")

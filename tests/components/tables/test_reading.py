@@ -69,6 +69,8 @@ def test_characters_and_quoted_line_breaks_across_blocks_stay_whole(tmp_path, mo
     assert not malformed
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_reader_that_is_dropped_early_does_not_hang(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("a,b\n" + "1,2\n" * 8_000_000)  # some blocks

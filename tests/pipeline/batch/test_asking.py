@@ -18,6 +18,8 @@ from pipeline.batch.asking import Recommender, padded, refusal
 from pipeline.batch.queries import SCHEMA
 from tests.serving.wire import contract
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 
 @pytest.fixture(scope="module")
 def asked(contract_servable: Path) -> Recommender:

@@ -96,6 +96,8 @@ def test_tfrecord(tmp_path: Path) -> None:
     assert found == LONG
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(texts=st.lists(st.text(alphabet=st.sampled_from('a ,"\r\n;ä🎬'), max_size=6), min_size=1, max_size=6))
 def test_csv_holds_any_text(texts: list[str]) -> None:
     ids = pa.array([f"{number}{text}" for number, text in enumerate(texts)])

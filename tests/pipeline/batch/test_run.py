@@ -69,6 +69,8 @@ def best(user: str, k: int, history: list[str] = [], exclude: list[str] = []) ->
     return items + [""] * (k - len(items))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_everybody_whom_the_model_knows(config: Config, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new folder" / "top.csv"
     assert batch(config, request(out)).exit_code == 0
@@ -78,6 +80,8 @@ def test_everybody_whom_the_model_knows(config: Config, tmp_path: Path, capfd: p
     assert f"5 users in {out}, version {VERSION}" in said
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_titles_scores_and_the_version(config: Config, tmp_path: Path) -> None:
     out = tmp_path / "top.parquet"
     assert batch(config, request(out, k=50)).exit_code == 0
@@ -92,6 +96,8 @@ def test_titles_scores_and_the_version(config: Config, tmp_path: Path) -> None:
         assert {(row["source"], row["version"]) for row in own} == {(source, VERSION)}
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_folder_of_files(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "shard_size", lambda k: 2)
     out = tmp_path / "top"
@@ -102,6 +108,8 @@ def test_a_folder_of_files(config: Config, tmp_path: Path, monkeypatch: pytest.M
         assert list(tmp_path.iterdir()) == [out]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_nothing_is_answered_twice(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a kill when all parts were there the next run needs no model."""
 
@@ -117,6 +125,8 @@ def test_nothing_is_answered_twice(config: Config, tmp_path: Path, monkeypatch: 
     assert [path.name for path in tmp_path.iterdir()] == ["top.csv"]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_folder_survives_a_kill_while_it_is_replaced(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +150,8 @@ def test_a_folder_survives_a_kill_while_it_is_replaced(
     assert list(tmp_path.iterdir()) == [out]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_rows_of_their_own(config: Config, tmp_path: Path) -> None:
     users = tmp_path / "users.jsonl"
     rows: list[dict[str, Any]] = [
@@ -157,6 +169,8 @@ def test_rows_of_their_own(config: Config, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_context_counts(tmp_path: Path) -> None:
     towers = write_towers(tmp_path / "towers", [{"name": "shift", "type": "number"}], ["shift"])
     from components.indexer.saving import save_servable
@@ -288,6 +302,8 @@ def test_workers_in_other_processes(folder: Path) -> None:
     assert "the model refuses the request: filter is NAME=VALUE" in ended.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_full_disk(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is done is kept, and what was there before stays until all is done."""
     monkeypatch.setattr(run, "shard_size", lambda k: 2)
@@ -318,12 +334,16 @@ def test_a_full_disk(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [row[0] for row in read(out)[1:]] == contract.USERS
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_nothing_is_left_of_a_refused_wish(config: Config, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"the model refuses the request: filter is .*; not colour=red$"):
         batch(config, request(tmp_path / "top.csv", filters=("colour=red",)))
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_another_run_at_the_same_output(config: Config, tmp_path: Path) -> None:
     (tmp_path / ".top.csv.batch").mkdir()
     with lock(tmp_path / ".top.csv.batch"), pytest.raises(LockedError, match=r"another run .* with another --out"):
@@ -331,6 +351,8 @@ def test_another_run_at_the_same_output(config: Config, tmp_path: Path) -> None:
     assert batch(config, request(tmp_path / "top.csv")).exit_code == 0
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("k", [0, 1_001])
 def test_more_items_than_the_model_answers(config: Config, tmp_path: Path, k: int) -> None:
     with pytest.raises(InputError, match=rf"-k {k}: this model answers 1 to 1000 items"):
@@ -338,24 +360,32 @@ def test_more_items_than_the_model_answers(config: Config, tmp_path: Path, k: in
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_place_that_can_not_be_written(config: Config, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="can't be written"):
         batch(config, request(tmp_path / "file" / "top.csv"))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_no_users_of_that_name(config: Config, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--users .*who\.txt: can't be read"):
         batch(config, request(tmp_path / "top.csv", users=str(tmp_path / "who.txt")))
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_no_version(config: Config, tmp_path: Path) -> None:
     other = config.model_copy(update={"name": "other"})
     with pytest.raises(InputError, match="no version"):
         batch(other, request(tmp_path / "top.csv"))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_another_kind_of_saved_model(config: Config, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "saved_model.pb").touch()
@@ -363,6 +393,8 @@ def test_another_kind_of_saved_model(config: Config, tmp_path: Path) -> None:
         batch(config, request(tmp_path / "top.csv"), str(tmp_path / "model"))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_another_wish_is_other_work(base: Path, tmp_path: Path) -> None:
     """What decides the output decides the name of the work, and nothing else does."""
     path, users = base / "shop" / VERSION, tmp_path / "users.txt"
@@ -389,5 +421,7 @@ def test_another_wish_is_other_work(base: Path, tmp_path: Path) -> None:
     assert len({same, *others}) == 1 + len(others)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_shards_are_neither_large_nor_tiny() -> None:
     assert [run.shard_size(k) for k in (1, 100, 1_000, 57_000)] == [4_096, 4_096, 524, 64]

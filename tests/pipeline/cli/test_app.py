@@ -46,6 +46,8 @@ def test_a_mistake_is_one_plain_message(shop: Path, arguments: tuple[str, ...], 
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_help_and_typing_mistakes_import_nothing_heavy() -> None:
     program = (
         "import sys; from pipeline.cli import main\n"
@@ -78,6 +80,8 @@ def test_a_former_name_of_a_variable_goes_on_working_with_a_warning(shop: Path) 
     assert (ended.returncode, ended.stderr) == (0, "warning: RECOMMENDER_CACHE is now RECOMMENDER_DATASETS\n")
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_shell_completes_commands_options_and_nodes(shell: str) -> None:
     def completions(typed: str) -> str:
@@ -124,6 +128,8 @@ def at_terminal(*arguments: str, cwd: Path, **environ: str) -> str:
     return shown.decode()
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_boxes_are_for_terminals(shop: Path) -> None:
     (shop / "output" / "models").mkdir(parents=True)
     arguments = ("history", "--config", "shop.yaml")

@@ -82,6 +82,8 @@ def test_options_that_can_not_be_meant(
     assert not requests
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_command_starts_without_tensorflow() -> None:
     program = "import sys, pipeline.cli.batch, pipeline.cli.app; sys.exit('tensorflow' in sys.modules)"
     assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", program]) == 0

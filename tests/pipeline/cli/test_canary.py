@@ -13,6 +13,8 @@ from serving.promotion import Promoter, files
 from tests.pipeline.cli.command import recommender
 from tests.serving.fake_replica import FakeReplica, publish
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 LIMITS = ("--max-p99-ratio", "1000")  # the machine may be busy
 
 

@@ -52,6 +52,8 @@ def test_every_command_that_does_not_become_another_program_has_json(name: str) 
     assert ("--json" in options(COMMANDS[name])) == (name != "serve")
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_examples_which_it_understands(name: str) -> None:
     head, *examples = COMMANDS[name].epilog.split("\n")

@@ -52,6 +52,8 @@ def test_submit_waits_and_ends_with_the_runs_code(api, tmp_path, monkeypatch, ca
     assert "Run details" not in out  # kfp's own
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_submit_sets_the_configs_schedule_and_once_starts_a_run(api, tmp_path, monkeypatch, capsys, compiled):
     config = str(config_file(tmp_path, api.host, schedule="0 3 * * *"))
     assert recommender(monkeypatch, "submit", "-c", config) == 0
@@ -110,6 +112,8 @@ def test_new_data_starts_one_run(api, tmp_path, trigger, capsys):
     assert len({run["display_name"] for run in api.runs}) == 2
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_failed_run_is_not_repeated_unless_asked(api, tmp_path, trigger, capsys):
     (tmp_path / "events-1.csv").write_text("u,i\n1,2\n")
     trigger()

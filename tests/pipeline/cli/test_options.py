@@ -12,6 +12,8 @@ from pipeline.cli.options import ConfigSource, RuleOptions
 from tests.pipeline.cli.command import recommender
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_files_in_their_order_then_the_environment_then_set(shop: Path) -> None:
     (shop / "first.yaml").write_text("seed: 2\nmodel: {dim: 2, dropout: 0.2}\ntraining: {epochs: 2, batch_size: 2}\n")
     (shop / "second.yaml").write_text("seed: 3\nmodel: {dim: 3}\ntraining: {epochs: 3}\n")
@@ -37,6 +39,8 @@ def test_files_in_their_order_then_the_environment_then_set(shop: Path) -> None:
     assert json.loads(ended.stdout)["config"]["model"]["dim"] == 2, "what is typed takes the variable's place"
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("arguments", "prepared"),
     [

@@ -20,6 +20,8 @@ from tests.pipeline.cli.command import TFX, recommender
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("option", ["--from", "--only"])
 def test_a_wrong_node_is_told_before_anything_heavy_is_imported(shop: Path, option: str) -> None:
     program = f"import sys; sys.argv = ['recommender', 'run', '--config', 'shop.yaml', '{option}', 'trainer']\n" + (
@@ -37,6 +39,8 @@ def test_a_wrong_node_is_told_before_anything_heavy_is_imported(shop: Path, opti
     assert not (shop / "output").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_validate_as_text_and_as_json(shop: Path) -> None:
     told = recommender("validate", "--config", "shop.yaml", "--set", "seed=7", cwd=shop)
     assert (told.returncode, told.stderr) == (0, "")

@@ -127,6 +127,8 @@ def test_a_server_is_asked_where_it_listens(host: str, target: str) -> None:
     assert parse_target(target, "grpc") == (target.removesuffix(":9"), 9), "as the client reads it"
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_config_needs_no_tensorflow() -> None:
     program = (
         "import sys, pipeline.config\n"

@@ -12,6 +12,8 @@ import yaml
 
 from pipeline.config.reference import PAGE, SCHEMA, kind, reference, schema
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 ROOT = Path(__file__).parents[3]
 ANEW = "run: python -m pipeline.config.reference"
 

@@ -65,6 +65,8 @@ def test_a_wheel_from_the_index(fake_python: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_pip_that_hangs_is_ended(fake_python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
     caplog.set_level(logging.INFO)
     (fake_python / "slow").touch()

@@ -70,6 +70,8 @@ def config_of(folder: Path, **more: Any) -> Config:
     return Config.model_validate({"name": "shop", "data": {"interactions": log, "catalogue": items}, **places, **more})
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_each_table_is_found_and_its_head_is_read(shop: Path) -> None:
     assert list(validate(config_of(shop))) == [
         "config shop: all keys are known and valid, output and base path can be written",
@@ -80,6 +82,8 @@ def test_each_table_is_found_and_its_head_is_read(shop: Path) -> None:
     assert sorted(path.name for path in shop.iterdir()) == ["items.csv", "log-1.csv", "log-2.csv", "users.csv"]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [

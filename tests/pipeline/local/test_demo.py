@@ -65,11 +65,11 @@ class Client:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Server:
-    server = Server()
-    monkeypatch.setattr(module, "ServerProcess", server)
-    monkeypatch.setattr(module, "RecommenderClient", server.client)
-    return server
+def made_up(monkeypatch: pytest.MonkeyPatch) -> Server:
+    made_up = Server()
+    monkeypatch.setattr(module, "ServerProcess", made_up)
+    monkeypatch.setattr(module, "RecommenderClient", made_up.client)
+    return made_up
 
 
 @pytest.fixture
@@ -93,11 +93,11 @@ def after_run(monkeypatch: pytest.MonkeyPatch, outcome: Outcome) -> None:
 
 
 def test_somebody_known_somebody_new_and_nobody_are_asked_for(
-    server: Server, config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    made_up: Server, config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     after_run(monkeypatch, Outcome(0, {"name": "shop"}))
     outcome = demo(config, None)
-    assert server.said == [
+    assert made_up.said == [
         "serve models/shop, log in server.log",
         "start",
         "grpc: ann [1], 5",
@@ -124,26 +124,26 @@ def test_somebody_known_somebody_new_and_nobody_are_asked_for(
     assert "recommender query --user 'ann [1]'" in said
 
 
-def test_who_is_named_is_asked_for(server: Server, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_named_is_asked_for(made_up: Server, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     after_run(monkeypatch, Outcome(0, {}))
     demo(config, "bob")
-    assert "grpc: bob, 5" in server.said
+    assert "grpc: bob, 5" in made_up.said
 
 
 @pytest.mark.parametrize("code", [1, 2, 3])
 def test_nothing_is_served_after_a_run_that_failed(
-    server: Server, config: Config, monkeypatch: pytest.MonkeyPatch, code: int
+    made_up: Server, config: Config, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     after_run(monkeypatch, Outcome(code))
     assert demo(config, None) == Outcome(code)
-    assert server.said == []
+    assert made_up.said == []
 
 
 def test_the_server_is_stopped_whatever_happens(
-    server: Server, config: Config, monkeypatch: pytest.MonkeyPatch
+    made_up: Server, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     after_run(monkeypatch, Outcome(0, {}))
-    server.fails = True
+    made_up.fails = True
     with pytest.raises(RecommenderError, match="the server is gone"):
         demo(config, None)
-    assert server.said[-1] == "stop"
+    assert made_up.said[-1] == "stop"

@@ -139,6 +139,8 @@ def test_a_broken_import_is_found_and_broken(healthy, monkeypatch, tmp_path):
     assert "import outer " not in report  # it hides the failure, as tfx.components does
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_modules_that_crash_hang_or_exit_are_told_apart_and_the_rest_is_tried(monkeypatch, tmp_path):
     (tmp_path / "crashes.py").write_text("import os\nos._exit(11)\n")
     (tmp_path / "hangs.py").write_text("import time\ntime.sleep(60)\n")
@@ -214,6 +216,8 @@ def test_the_set_up_script_and_the_doctor_know_the_same_tracks():
     )
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_importing_the_doctor_imports_nothing_heavy():
     program = (
         "import json, sys, pipeline.local.doctor;"

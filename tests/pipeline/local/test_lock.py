@@ -13,6 +13,8 @@ from components.errors import LockedError
 from pipeline.local.lock import lock
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_second_run_is_refused_by_name_of_the_first(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from pipeline.local.lock import lock\nwith lock(Path(sys.argv[1])): pass"

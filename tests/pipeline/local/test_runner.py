@@ -21,6 +21,8 @@ from pipeline.local import runner
 from pipeline.local.runner import NodeResult, remembered_interrupts, run_pipeline, stock_summary
 from pipeline.terminal import Terminal
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 
 @component
 def First(out: OutputArtifact[standard_artifacts.String], text: Parameter[str]) -> None:

@@ -137,6 +137,8 @@ def test_a_stopped_search_goes_on_with_the_trial_that_it_was_at(searching: Searc
     assert len(again.made) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_search_goes_on_from_its_file_beside_others(tmp_path: Path) -> None:
     path = tmp_path / "studies.sqlite"
     first = Search(open_storage(path))
@@ -208,6 +210,8 @@ def test_a_trial_that_is_too_large_or_not_valid_ends_alone(searching: Search) ->
         searching(make_config(space={"model.dim": {"choices": [4096]}}, trials=2), train, "large")
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_damaged_study_file_is_named_with_the_way_out(tmp_path: Path) -> None:
     path = tmp_path / "studies.sqlite"
     path.write_text("this is no database, though it is long enough to be taken for one by its size alone" * 50)

@@ -31,6 +31,8 @@ def items_of(batches: tf.data.Dataset) -> list[int]:
     return [item for batch in batches for item in batch["item"].numpy().tolist()]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_batches_are_a_function_of_seed_and_epoch() -> None:
     some = some_events([1] * 20, list(range(2, 22)))
 
@@ -46,6 +48,8 @@ def test_batches_are_a_function_of_seed_and_epoch() -> None:
     assert [items_of(every) for _ in range(3)] == [order(1, 0), order(1, 1), order(1, 0)]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_passes_over_parts_have_each_event_once_in_an_order_of_seed_and_epoch(tmp_path: Path) -> None:
     logs = [
         read_log(write_log(tmp_path / str(shuffle), shuffle=shuffle), HISTORY, (GENRES,), in_memory=100)
@@ -63,6 +67,8 @@ def test_passes_over_parts_have_each_event_once_in_an_order_of_seed_and_epoch(tm
     assert sorted(first) == sorted(itertools.chain(*(part().item.tolist() for part in logs[0].parts)))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("passes", "expected"), [(1, 10.0), (2, (0.5 * 10 + 20) / 1.5), (3, (0.25 * 10 + 0.5 * 20 + 60) / 1.75)]
 )
@@ -118,12 +124,16 @@ def undisturbed(weights: Weights) -> Weights:
     return functools.cache(weights)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @trains
 def test_training_is_repeatable(weights: Weights, undisturbed: Weights) -> None:
     for one, other in zip(undisturbed(True, False), weights(True, False)):
         assert np.array_equal(one, other)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @trains
 @pytest.mark.parametrize(
     ("refit", "stop_after", "ranking"), [(True, 2, False), (True, 5, False), (False, 2, False), (True, 5, True)]
@@ -161,6 +171,8 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
         assert np.array_equal(one, other)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @trains
 def test_validation_calls_back_and_can_be_stopped() -> None:
     seen: list[fit.Epoch] = []
@@ -175,6 +187,8 @@ def test_validation_calls_back_and_can_be_stopped() -> None:
         fit.validate(followers(), model, settings, 1, stop)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @trains
 def test_a_log_in_parts_trains_alike_each_time(tmp_path: Path) -> None:
     model, settings = ModelSettings(dim=8, dropout=0, history_dropout=0), settings_of(batch_size=8)
@@ -186,6 +200,8 @@ def test_a_log_in_parts_trains_alike_each_time(tmp_path: Path) -> None:
     assert one.history[-1]["ndcg@10"] > 0.75
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @trains
 def test_training_stops_early_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     # So large a step ruins the model, so that a later epoch is not better for long.
@@ -198,6 +214,8 @@ def test_training_stops_early_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     assert found == {name: best[name] for name in found}
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @trains
 @pytest.mark.parametrize("events_left", [1, 2])
 def test_so_few_events_still_train(events_left: int, tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from pipeline.model.ranker import NUM_FEATURES, Ranker
 from pipeline.model.settings import RankingSettings
 from pipeline.model.validation import ranking_metrics
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 
 def lists(count: int, seed: int, hint: float) -> Lists:
     """Lists of ten, whose retrieval scores say nothing and whose last feature is `hint` for the event's item."""

@@ -47,6 +47,8 @@ def test_other_items_are_all_of_the_user_but_the_event_itself() -> None:
     assert with_other_items(held_back, known).inputs["history"].tolist() == [[4, 2], [0, 0]]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(max_examples=50, deadline=None)
 @given(
     events=st.lists(st.tuples(st.integers(0, 3), st.integers(2, 6)), min_size=1, max_size=30),
@@ -85,6 +87,8 @@ def test_a_long_log_comes_in_parts_of_whole_users(tmp_path: Path) -> None:
     assert parts[0].row.tolist() == list(range(len(parts[0])))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_samples_of_parts_are_evenly_spread_and_in_the_order_of_time(tmp_path: Path) -> None:
     uri = write_log(tmp_path)
     log = read_log(uri, HISTORY, in_memory=100)

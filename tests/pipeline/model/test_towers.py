@@ -66,6 +66,8 @@ def test_query_is_the_recency_weighted_mean_of_the_history(model: TwoTowerModel)
     assert query == pytest.approx((4 * table[2] + 2 * table[4] + 1 * table[3]) / 7, rel=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("history", ["pooling", "attention"])
 def test_padding_and_unknown_items_do_not_count(history: str) -> None:
     tower = two_towers(history=history).query_tower
@@ -76,6 +78,8 @@ def test_padding_and_unknown_items_do_not_count(history: str) -> None:
     assert with_unknown == pytest.approx(alone, rel=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("history", ["pooling", "attention"])
 def test_empty_history_has_an_embedding_of_its_own(history: str) -> None:
     tower = two_towers(history=history).query_tower
@@ -84,6 +88,8 @@ def test_empty_history_has_an_embedding_of_its_own(history: str) -> None:
     assert tower(requests([[0, UNKNOWN, 0]])).numpy().tolist() == [[1, 2, 3, 4]]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_with_attention_the_same_item_means_something_else_beside_another() -> None:
     tower = two_towers(history="attention").query_tower
     tower._recency.assign([0.0, -100.0, -100.0])  # nothing but the newest item's place counts
@@ -185,6 +191,8 @@ def test_an_unseen_item_has_no_noise_and_the_least_bias(model: TwoTowerModel) ->
     assert float(bias[0]) == -2.0
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("history", ["pooling", "attention"])
 def test_a_step_of_a_large_vocabulary_comes_to_the_same_by_rows_alone(
     history: str, monkeypatch: pytest.MonkeyPatch
@@ -216,6 +224,8 @@ def test_without_a_bias_there_is_none_to_train() -> None:
     assert not model.vocabulary_embeddings()[1].numpy().any()
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("training", "settings"),
     [

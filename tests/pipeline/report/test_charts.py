@@ -95,6 +95,8 @@ def test_periods_are_stacked() -> None:
     assert {"2026-01-01", "2026-01-02"} <= set(texts(chart))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("counts", [[5], [3, 3, 1], list(range(2000, 0, -1))])
 def test_a_long_tail_of_any_length(counts: list[int]) -> None:
     chart = charts.long_tail("Long tail", np.array(counts))

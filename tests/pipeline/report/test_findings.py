@@ -49,6 +49,8 @@ def test_no_events_have_no_time_line() -> None:
     assert timeline(nothing, nothing) is None
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @hypothesis.given(
     st.lists(st.integers(0, 2 * 10**15), min_size=1, max_size=30), st.lists(st.integers(0, 2 * 10**15), max_size=30)
 )

@@ -13,6 +13,8 @@ from tests.serving.fixtures import MODEL
 from tests.serving.misbehaving import FakeServer, Reply
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_same_answers_as_the_blocking_client(target, transport, client):
     async def ask() -> None:
         async with AsyncRecommenderClient(target, model=MODEL, transport=transport) as twin:
@@ -42,6 +44,8 @@ def test_the_same_interface():
     assert inspect.signature(AsyncRecommenderClient) == inspect.signature(RecommenderClient)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.smoke
 def test_calls_run_side_by_side(transport):
     async def ask(target: str) -> float:
@@ -121,6 +125,8 @@ def test_closing_ends_what_is_under_way(transport):
         assert len(server.seen) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.smoke
 def test_the_event_loop_goes_on_meanwhile(transport):
     async def ask(server: FakeServer) -> int:

@@ -238,6 +238,8 @@ def test_other_wrong_arguments(client):
         client.describe("50")
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_deadline(target, transport):
     with RecommenderClient(target, model=MODEL, transport=transport, timeout=0.3) as client:
         started = time.monotonic()
@@ -248,6 +250,8 @@ def test_deadline(target, transport):
         assert client.recommend(k=1).item_ids == ["1"]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_many_threads_share_a_client(client):
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda i: client.recommend(exclude=[ITEMS[i % 20]], k=1).item_ids, range(200)))
@@ -277,6 +281,8 @@ def test_ports_mixed_up(server, transport):
         assert wrong in str(error.value)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.smoke
 def test_import_is_light():
     program = (

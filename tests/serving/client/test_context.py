@@ -70,6 +70,8 @@ def test_what_has_no_value_is_left_out():
     assert serialize({}) == serialize({"device": None, "tags": [], "timestamp": None}) == b""
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(st.dictionaries(_TEXT.filter(lambda name: name != "timestamp"), _VALUES))
 def test_any_context_arrives_and_order_does_not_matter(context):
     expected = {

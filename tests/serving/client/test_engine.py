@@ -123,6 +123,8 @@ def test_the_hedge_waits_for_the_quantile_of_the_latest_answers(clock):
     assert engine.metrics.snapshot().attempts["status", first.attempt.target, "cancelled"] == 1
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["ok", "fail", "late", "closed"]), min_size=1, max_size=12),

@@ -23,6 +23,8 @@ from serving.client import (
 )
 from serving.client import transport as transport_module
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 
 @contextlib.contextmanager
 def tcp_server(handle: Callable[[socket.socket], None]) -> Iterator[str]:

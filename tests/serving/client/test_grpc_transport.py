@@ -35,6 +35,8 @@ def test_a_prediction_has_its_inputs_and_wanted_outputs():
     assert list(message.inputs["user_id"].string_val) == ["ä".encode()]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("kind", [RecommenderClient, Awaited], ids=["blocking", "asyncio"])
 def test_keepalive_finds_a_connection_whose_other_end_is_gone(kind, monkeypatch):
     """Over REST the system's TCP does it, and no wire of a test can hang below that."""

@@ -94,6 +94,8 @@ def test_nobody_listens(make):
         assert events(client) == {"retry": 2}
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_server_that_dies_amid_its_answer(make, transport):
     items = tuple(f"item {number}" for number in range(1000))
     with FakeServer(transport, sequence(Reply(items))) as server, Wire(server.target, "cut") as wire:
@@ -127,6 +129,8 @@ def test_a_flapping_server_drops_no_call(make, transport):
         assert events(client) == {"retry": 19}
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_deadline_bounds_all_attempts_and_waits(make, transport):
     patient = Retry(attempts=1000, initial=0.1, maximum=0.1, jitter=0, reserve=1000)
     with FakeServer(transport, sequence(Fail())) as server, make(server.target, retry=patient, timeout=0.5) as client:
@@ -137,6 +141,8 @@ def test_the_deadline_bounds_all_attempts_and_waits(make, transport):
         assert 2 <= len(server.seen) <= 5  # the fifth wait would end at 0.5 s
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_slow_server_is_left_at_the_deadline_and_told(make, transport):
     with FakeServer(transport, sequence(Reply(delay=3))) as server, make(server.target, timeout=0.3) as client:
         with pytest.raises(DeadlineExceeded, match=r"within 0\.3 s"):
@@ -145,6 +151,8 @@ def test_a_slow_server_is_left_at_the_deadline_and_told(make, transport):
         wait_for(lambda: server.cancelled == 1)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_server_that_hangs_costs_an_attempt_only(make, transport):
     with FakeServer(transport) as server, Wire(server.target, "hang") as wire:
         options = {"retry": Retry(attempt_timeout=0.2), "timeout": 20}
@@ -186,6 +194,8 @@ def test_replicas_are_asked_in_turn(make, transport):
         assert [len(server.seen) for server in (a, b, c)] == [3, 3, 3]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_budget_bounds_a_storm_of_retries(transport):
     with FakeServer(transport, sequence(Fail())) as server:
         retry = Retry(attempts=10, initial=0, budget=0.25, reserve=8)
@@ -218,6 +228,8 @@ def test_the_hedge_wins_and_the_loser_is_cancelled(make, transport):
         assert len(server.seen) == 3
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_hedge_goes_to_another_replica_and_is_not_made_in_vain(make, transport):
     with FakeServer(transport, sequence(Reply(delay=4))) as slow, FakeServer(transport) as fast:
         with make([slow.target, fast.target], hedge=Hedge(after=0.15)) as client:
@@ -226,6 +238,8 @@ def test_a_hedge_goes_to_another_replica_and_is_not_made_in_vain(make, transport
         assert (len(slow.seen), len(fast.seen)) == (2, 4)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_hedge_that_fails_leaves_the_first_attempt(make, transport):
     with (
         FakeServer(transport, sequence(Reply(("first",), delay=0.5), Fail("INTERNAL"))) as server,
@@ -235,6 +249,8 @@ def test_a_hedge_that_fails_leaves_the_first_attempt(make, transport):
         assert events(client) == {"hedge": 1}
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_both_fail(make, transport):
     with FakeServer(transport, sequence(Fail("INTERNAL", delay=0.2))) as server:
         with make(server.target, hedge=Hedge(after=0.05)) as client, pytest.raises(ServerError, match="on purpose"):
@@ -242,6 +258,8 @@ def test_both_fail(make, transport):
         assert len(server.seen) == 2
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_deadline_bounds_hedges(make, transport):
     with FakeServer(transport, sequence(Reply(delay=3))) as server:
         with (
@@ -252,6 +270,8 @@ def test_the_deadline_bounds_hedges(make, transport):
         wait_for(lambda: server.cancelled == 2)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_hedges_spend_the_budget(make, transport):
     with FakeServer(transport, sequence(Reply(delay=0.1))) as server:
         with make(server.target, hedge=Hedge(after=0.01), retry=Retry(budget=0, reserve=2)) as client:
@@ -262,6 +282,8 @@ def test_hedges_spend_the_budget(make, transport):
         assert len(server.seen) == 7
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_threads_do_not_leak(transport):
     before = threading.active_count()
     with (
@@ -276,6 +298,8 @@ def test_threads_do_not_leak(transport):
 # Breaker
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_breaker_opens_lets_one_through_and_closes(make, transport):
     healthy = threading.Event()
     with FakeServer(transport, lambda number, seen: Reply() if healthy.is_set() else Fail()) as server:

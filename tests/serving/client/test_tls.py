@@ -115,6 +115,8 @@ def test_a_client_without_tls(transport, certificates):
         client.recommend("ann")
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_deadlines_hold_over_tls(make, transport, certificates):
     slow = FakeServer(transport, lambda number, seen: Reply(delay=5), tls=server_tls(transport, certificates))
     with (

@@ -43,6 +43,8 @@ def test_the_hash_is_what_the_documentation_says():
     assert Traffic("canary", place + 1e-9, "salt").takes("42")
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(deadline=None)
 @given(_USERS, st.text(st.characters(exclude_categories=["Cs"])), st.floats(0, 1), st.floats(0, 1))
 def test_a_user_stays_while_the_share_grows(user, salt, one, other):

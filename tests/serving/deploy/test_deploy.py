@@ -174,6 +174,8 @@ def block(file: Path, beginning: str) -> str:
     raise AssertionError(f"{file} has no block that begins with {beginning!r}")
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_commands_that_make_certificates(tmp_path: Path) -> None:
     if shutil.which("openssl") is None:
         pytest.skip("no openssl here")
@@ -196,6 +198,8 @@ def health(port: int) -> int:
     return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_health_check(server: ServerProcess) -> None:
     assert health(int(server.rest_target.rsplit(":", 1)[1])) == 0
     assert health(1) != 0

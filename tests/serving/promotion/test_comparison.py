@@ -29,6 +29,8 @@ def on_trial(world: World, broken: str) -> list[str]:
     return [replica.target for replica in world.replicas]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_compare_a_canary_that_is_as_good(world: World) -> None:
     limits = Limits(max_p99_ratio=1000.0)  # the machine may be busy
     found = compare(world.base, M, on_trial(world, ""), num_queries=30, limits=limits)
@@ -41,6 +43,8 @@ def test_compare_a_canary_that_is_as_good(world: World) -> None:
     assert 0 < found.canary.percentile(0.5) <= found.canary.percentile(0.99)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
@@ -94,6 +98,8 @@ def test_compare_needs_a_trial(world: World) -> None:
         compare(world.base, M, [world.replicas[0].target])
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("k", "message"), [(0, "k=0: the number of items"), (-1, "k=-1: "), (1_001, "k must be at most 1000$")]
 )

@@ -31,6 +31,8 @@ def test_a_models_config_that_makes_no_sense(tmp_path: Path, content: str, messa
     assert (tmp_path / "models.config").read_text() == content
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_second_promoter_waits_or_hears_who_is_at_work(world: World) -> None:
     begun, go = threading.Event(), threading.Event()
 
@@ -49,6 +51,8 @@ def test_a_second_promoter_waits_or_hears_who_is_at_work(world: World) -> None:
     assert [entry.to_version for entry in read_audit(world.base)] == [1, 2]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("torn", [b'{"id": "', b"\xff\xfe"])
 def test_the_audit_trail_survives_a_torn_line(world: World, torn: bytes) -> None:
     world.promoter().promote(1, "stable")

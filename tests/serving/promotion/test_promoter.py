@@ -32,6 +32,8 @@ def state(world: World) -> tuple[dict[str, int], list[set[int]]]:
     return world.labels, [replica.available(M) for replica in world.replicas]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_first_promotion_ends_that_the_newest_is_served(world: World) -> None:
     assert state(world) == ({}, [{3}, {3}])
     entry = world.promoter(why="first", who="ann", metrics=lambda version: {"hit_rate@10": version / 10}).promote(
@@ -48,6 +50,8 @@ def test_the_first_promotion_ends_that_the_newest_is_served(world: World) -> Non
     assert state(world) == ({"stable": 1}, [{1}, {1}]), "what is pushed isn't served before it is promoted"
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_what_was_served_is_served_until_the_label_has_moved(world: World) -> None:
     loaded: dict[str, set[int]] = {}
 
@@ -63,6 +67,8 @@ def test_what_was_served_is_served_until_the_label_has_moved(world: World) -> No
     assert world.replicas[0].available(M) == {2, 3}
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_replica_on_which_the_label_does_not_move(world: World) -> None:
     world.promoter().promote(1, "stable")
     world.replicas[1].deaf = True
@@ -73,6 +79,8 @@ def test_a_replica_on_which_the_label_does_not_move(world: World) -> None:
     assert state(world) == ({"stable": 1}, [{1}, {1}])
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_server_of_somebody_else(world: World, tmp_path_factory: pytest.TempPathFactory) -> None:
     base = tmp_path_factory.mktemp("other")
     publish(base, M, 7)
@@ -81,6 +89,8 @@ def test_a_server_of_somebody_else(world: World, tmp_path_factory: pytest.TempPa
     assert [path.name for path in base.iterdir() if path.name.startswith(("models", ".promotion.j"))] == []
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_version_before_stays_loaded_for_a_rollback(world: World) -> None:
     for version in (1, 2, 3):
         world.promoter().promote(version, "stable")
@@ -96,6 +106,8 @@ def test_the_version_before_stays_loaded_for_a_rollback(world: World) -> None:
     assert world.promoter().rollback().to_version == 1
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_canary_is_tried_beside_the_stable_version(world: World) -> None:
     with pytest.raises(WrongPromotion, match="promote one to stable first"):
         world.promoter().promote(3, "canary")
@@ -117,6 +129,8 @@ def test_a_canary_is_tried_beside_the_stable_version(world: World) -> None:
     assert world.labels == {"stable": 2, "canary": 2}
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_promoting_the_canary_ends_its_trial(world: World) -> None:
     world.promoter().promote(1, "stable")
     world.promoter().promote(3, "canary")
@@ -126,6 +140,8 @@ def test_promoting_the_canary_ends_its_trial(world: World) -> None:
     assert files.read_share(world.base, M) == 0
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_rollback_leaves_a_trial_alone(world: World) -> None:
     for version in (1, 2):
         world.promoter().promote(version, "stable")
@@ -134,6 +150,8 @@ def test_a_rollback_leaves_a_trial_alone(world: World) -> None:
     assert state(world) == ({"stable": 1, "canary": 3}, [{1, 3}, {1, 3}])
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_retire_unloads_and_deletes(world: World) -> None:
     with pytest.raises(WrongPromotion, match="load what is newest"):
         world.promoter().retire(3)
@@ -150,6 +168,8 @@ def test_retire_unloads_and_deletes(world: World) -> None:
         world.promoter().rollback()
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_labelled_version_that_somebody_deleted(world: World) -> None:
     for version in (1, 2):
         world.promoter().promote(version, "stable")
@@ -161,6 +181,8 @@ def test_a_labelled_version_that_somebody_deleted(world: World) -> None:
     assert world.promoter().rollback().to_version == 1
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
@@ -180,6 +202,8 @@ def test_a_broken_version_changes_nothing(world: World, broken: str, message: st
         assert read_audit(world.base)[-1].result.startswith("undone: ")
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_broken_first_version_leaves_the_newest_served(world: World) -> None:
     publish(world.base, M, 0, "answers")
     with pytest.raises(PromotionFailed, match="answers wrongly"):
@@ -188,6 +212,8 @@ def test_a_broken_first_version_leaves_the_newest_served(world: World) -> None:
     assert state(world) == ({}, [{3}, {3}])
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("nth", range(4))
 def test_one_replica_that_refuses_puts_all_back(world: World, nth: int) -> None:
     world.promoter().promote(1, "stable")
@@ -204,6 +230,8 @@ def test_one_replica_that_refuses_puts_all_back(world: World, nth: int) -> None:
         assert state(world) == before
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_replica_that_is_down(world: World) -> None:
     world.promoter().promote(1, "stable")
     down = world.replicas[1]
@@ -224,6 +252,8 @@ def test_a_replica_that_is_down(world: World) -> None:
         world.replicas[number] = FakeReplica(files.read_config(world.base), labels_first=True)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_replica_that_goes_down_in_the_middle(world: World) -> None:
     world.promoter().promote(1, "stable")
 
@@ -242,6 +272,8 @@ def test_a_replica_that_goes_down_in_the_middle(world: World) -> None:
     assert [(e.to_version, e.result[:6]) for e in read_audit(world.base)] == [(1, "done"), (2, "undone"), (3, "done")]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_replica_that_never_comes_back_holds_nothing_up(world: World) -> None:
     world.promoter().promote(1, "stable")
 
@@ -256,6 +288,8 @@ def test_a_replica_that_never_comes_back_holds_nothing_up(world: World) -> None:
     world.replicas[1] = FakeReplica(files.read_config(world.base), labels_first=True)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_replica_that_was_started_without_models_config(world: World) -> None:
     world.promoter().promote(1, "stable")
     world.replicas[1].stop()
@@ -268,6 +302,8 @@ def test_a_replica_that_was_started_without_models_config(world: World) -> None:
     world.promoter().promote(2, "stable")
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_offline_writes_for_servers_that_start_later(tmp_path: Path) -> None:
     publish(tmp_path, M, 1)
     publish(tmp_path, M, 2)
@@ -280,6 +316,8 @@ def test_offline_writes_for_servers_that_start_later(tmp_path: Path) -> None:
         assert replica.available(M) == {1, 2}
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_other_models_are_left_alone(world: World) -> None:
     other = files.render(None, "other", "/srv/other", {"stable": 7}, {6, 7})
     publish(world.base, "other", 7)
@@ -299,6 +337,8 @@ def test_other_models_are_left_alone(world: World) -> None:
     assert files.aspired(config, M) == files.Aspired({"stable": 2}, frozenset({2}))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made by the openssl command")
 def test_servers_that_want_a_certificate(tmp_path: Path, certificates: Path) -> None:
     for version in (1, 2):
@@ -312,6 +352,8 @@ def test_servers_that_want_a_certificate(tmp_path: Path, certificates: Path) -> 
         assert replica.labels == {M: {"stable": 1}}
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_unknown_label_version_and_share(world: World) -> None:
     with pytest.raises(WrongPromotion, match="label 'beta': it is stable or canary"):
         world.promoter().promote(1, "beta")
@@ -478,7 +520,7 @@ class Promotions(RuleBasedStateMachine):
             assert found.named <= {*files.versions_on_disk(self.world.base, M)}
 
 
-TestPromotions = Promotions.TestCase
+TestPromotions = pytest.mark.slow(pytest.mark.smoke(Promotions.TestCase))
 TestPromotions.settings = settings(
     max_examples=25, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -81,6 +81,8 @@ def test_enums_have_the_same_numbers():
     assert dict(serving_pb2.ModelVersionStatus.State.items()) == dict(theirs.items())
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(
     hnp.arrays(
         st.sampled_from([np.float32, np.float64, np.int32, np.int64, np.bool_]),
@@ -104,6 +106,8 @@ def test_tensors_pass_to_tensorflow_and_back(array):
     np.testing.assert_array_equal(np.array(back.values, array.dtype).reshape(back.shape), array)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]))))
 def test_strings_pass_to_tensorflow_and_back(texts):
     import tensorflow as tf

@@ -94,6 +94,8 @@ def error(future: Future[list[np.ndarray]]) -> StatusError:
     return found
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_request_alone_does_not_wait():
     model = Model()
     model.go()
@@ -302,6 +304,8 @@ def test_each_keeps_its_own_deadline(pool):
     assert 0 < model.timeouts[1] <= _LONG
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_first_of_a_batch_gives_up_and_the_second_runs(pool):
     what, model = batcher("batch_timeout_micros { value: 600000 }"), Model()
     hasty = ask(pool, what, model, [1], timeout=0.3)
@@ -325,6 +329,8 @@ def test_a_batch_that_all_have_left_is_gone(pool):
     assert len(model.runs) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_run_has_the_time_of_who_can_wait_longest(pool):
     """The others can leave it."""
     what, model = batcher("num_batch_threads { value: 1 }"), Model()
@@ -416,6 +422,8 @@ def test_nothing_to_batch_runs_alone():
         assert batcher().run("f", inputs, model, None)[0] == len(inputs)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(max_examples=25, deadline=None)
 @given(
     requests=st.lists(st.tuples(st.lists(st.integers(-3, 9), min_size=1, max_size=4), st.integers(1, 2)), max_size=12),

@@ -79,6 +79,8 @@ def eventually(condition):
         time.sleep(0.005)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_what_a_request_means(start, base):
     core = start(server_config(model("m", base, "all {}")))
     core.reload(server_config(model("m", base, "all {}", stable=1)))
@@ -342,6 +344,8 @@ def test_removed_models_are_not_remembered_for_ever(start, tmp_path):
     assert len(core._models) <= 51
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_no_request_fails_and_none_gets_the_wrong_version_while_all_changes(start, base):
     """Labels move, policies change, folders come and go, and four clients ask all the while."""
     core = start(server_config(model("m", base, "all {}")))

@@ -149,6 +149,8 @@ def test_a_long_error_is_cut(prediction):
     assert len(error.value.details()) == 1024 + len("...TRUNCATED")
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_deadline_ends_the_work(prediction):
     with pytest.raises(grpc.RpcError) as error:
         prediction.Predict(predict_request("slow", seconds=np.float64(600)), timeout=0.5)
@@ -168,6 +170,8 @@ def test_health(channel, service):
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_reload_says_what_it_changed(servable, tmp_path):
     request = model_management_pb2.ReloadConfigRequest(metric_names=["/tensorflow/serving/nope"])
     with serve(servable, tmp_path) as own, grpc.insecure_channel(own.grpc_target) as channel:

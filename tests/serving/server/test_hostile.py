@@ -146,6 +146,8 @@ def call_raw(server, message: bytes) -> grpc.StatusCode:
     return grpc.StatusCode.OK
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_malformed_messages(server):
     good = predict_request(**recommend_inputs()).SerializeToString()
     assert call_raw(server, good) == grpc.StatusCode.OK
@@ -198,6 +200,8 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("name", BOMBS)
 def test_tensors_that_blow_up(server, name):
     assert call_raw(server, BOMBS[name].SerializeToString()) == grpc.StatusCode.INVALID_ARGUMENT
@@ -212,6 +216,8 @@ def impatient(servable, tmp_path, monkeypatch):
         yield servers
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_connections_that_trickle_or_idle_are_closed(impatient):
     idle, slow = connect(impatient), connect(impatient)
     with idle, slow:
@@ -246,6 +252,8 @@ def test_a_connection_is_kept_while_it_is_used(impatient):
             assert connection.getresponse().read()
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_refused_request_is_forgotten_at_once(servable, tmp_path, monkeypatch):
     """Not only when the garbage is collected: an error that holds itself by its traceback would hold the request."""
 

@@ -179,6 +179,8 @@ TEXTS = hnp.arrays(
 )
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(max_examples=50, deadline=None)
 @given(st.lists(ARRAYS | BYTES | TEXTS, min_size=1, max_size=3), st.booleans())
 def test_what_is_written_can_be_read(arrays, by_rows):
@@ -207,6 +209,8 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(max_examples=100, deadline=None)
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(["inputs", "instances", "examples", "context"], JSON)))
 def test_any_json_is_read_or_refused(document):

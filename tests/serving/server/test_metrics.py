@@ -120,6 +120,8 @@ def samples(server) -> dict[str, float]:
     return {name: float(value) for name, _, value in lines}
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_requests_are_counted(monitored):
     before = samples(monitored)
     with grpc.insecure_channel(monitored.grpc_target) as channel:

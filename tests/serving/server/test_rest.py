@@ -119,6 +119,8 @@ def own(servable, tmp_path_factory):
         yield found
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_rest_timeout(own):
     body = '{"signature_name": "slow", "inputs": 600}'
     assert call(own, "POST", PREDICT, body) == (504, {"error": "Timed out waiting for notification"})

@@ -23,6 +23,8 @@ from serving.server.session import SessionOptions
 from serving.server.status import StatusError
 from tests.serving import tiny_servable
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 OPTIONS = SessionOptions(1, 1)
 NONE = np.empty((1, 0), object)
 

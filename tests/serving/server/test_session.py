@@ -30,6 +30,8 @@ def endpoints(loaded: tuple[Session, meta_graph_pb2.MetaGraphDef], signature: st
     return opened.endpoint(feed.name), opened.endpoint(fetch.name)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("here", [False, True])
 def test_it_runs(loaded, here):
     feed, fetch = endpoints(loaded, "double")

@@ -86,6 +86,8 @@ TEXTS = hnp.arrays(
 )
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(max_examples=100, deadline=None)
 @given(ARRAYS | TEXTS)
 def test_arrays_come_back(array):

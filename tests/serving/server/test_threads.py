@@ -33,6 +33,8 @@ from tests.serving.server.asking import predict_request
 from tests.serving.server.test_batching import until
 from tests.serving.server.test_batching import waiting as waiting_in
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 _THREADS = 2  # of `serve`
 DOUBLE = predict_request("double", x=[[1.0, 2.0]])
 

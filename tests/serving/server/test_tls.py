@@ -17,6 +17,8 @@ from serving.server.grpc_service import GrpcServer
 from tests.serving.in_process import serve
 from tests.serving.server.asking import predict_request
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
 REQUEST = predict_request("double", x=[[1.0, 2.0]])
 
 

@@ -392,6 +392,8 @@ def test_labels(driven, tmp_path):
     assert caught.value.code.name == "INVALID_ARGUMENT"
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_remembers_only_so_many_ends(driven, tmp_path):
     for number in range(1, 60):
         put(tmp_path, number)
@@ -410,6 +412,8 @@ _STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(max_examples=60, deadline=None)
 @given(_STEPS)
 def test_whatever_happens_something_serves_once_it_did(tmp_path_factory, steps):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from scipy import sparse
 
@@ -41,6 +42,8 @@ def test_files_of_some_baselines(tmp_path: Path) -> None:
     assert set(baselines.load(str(tmp_path))) == {"markov", "popularity"}
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(max_examples=50)
 @given(logs, histories)
 def test_any_log_and_any_history(events: TrainingEvents, rows: list[list[int]]) -> None:

@@ -32,6 +32,8 @@ def test_ials_solves_for_the_query() -> None:
         np.testing.assert_allclose(scores[row], items @ vector, atol=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_ials_folds_in_as_implicit_does() -> None:
     implicit_als = pytest.importorskip("implicit.als")
 

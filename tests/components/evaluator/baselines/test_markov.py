@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 
 from components.evaluator.baselines.base import TrainingEvents
@@ -26,6 +27,8 @@ def test_markov() -> None:
     np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(logs)
 def test_markov_counts_the_transitions_of_each_user(events: TrainingEvents) -> None:
     counts = np.zeros((events.num_items, events.num_items))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from components.evaluator import baselines
 from components.evaluator.baselines import BaselineSettings
@@ -25,6 +26,8 @@ def test_popularity() -> None:
     assert scores.tolist() == [[3, 2, 2, 1]] * 2
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_recent_popularity(tmp_path: Path) -> None:
     rows = [("u", "a", 0), ("v", "a", 0), ("u", "b", 2 * DAY), ("u", "c", 4 * DAY)]
     settings = BaselineSettings(names=("recent_popularity",), recent_half_life_days=2)

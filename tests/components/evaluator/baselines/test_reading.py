@@ -26,6 +26,8 @@ def test_reading_training_events(tmp_path: Path) -> None:
     assert (events.user.dtype, events.item.dtype, events.counts.dtype) == (np.int32, np.int32, np.int64)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_of_a_long_log_the_events_of_some_users_are_kept_whatever_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

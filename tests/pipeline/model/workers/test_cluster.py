@@ -129,6 +129,8 @@ def test_free_ports_are_looked_for_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(set(tried)) == 3
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_worker_that_fails_is_named_with_its_error(tmp_path: Path) -> None:
     file = tmp_path / "job"
     file.write_text("no JSON")

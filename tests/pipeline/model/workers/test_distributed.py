@@ -48,6 +48,8 @@ def test_two_replicas_train_as_one_does() -> None:
         assert max(result.values()) < 2e-6, case
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 9), st.integers(0, 5), st.integers(1, 4))
 def test_shares_and_blocks_are_a_partition(batch: int, drawn: int, count: int) -> None:
