@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import warnings
 
 from components.errors import InputError, LockedError
@@ -38,17 +40,39 @@ __all__ = [
 ]
 
 
+_PATIENCE_S = 5.0
+"""How long a command that has failed waits for threads that it has left."""
+
+
 def main() -> None:
     """Entry point of the console script."""
     if not sys.warnoptions:
         # Google's libraries warn on import about Python versions; nothing here is for the person at the terminal.
         warnings.simplefilter("ignore")
+    before = threading.enumerate()
     try:
         app(prog_name="recommender")
     except CommandError as error:
         say_error(str(error))
-        sys.exit(FAILED)
+        code = FAILED
     except (InputError, LockedError, ModuleNotFoundError) as error:
         failure = explain(error)
         say_error(failure.message)
-        sys.exit(failure.exit_code)
+        code = failure.exit_code
+    except SystemExit as end:
+        if end.code != FAILED:
+            raise
+        code = FAILED
+    if any(not thread.daemon for thread in threading.enumerate() if thread not in before):
+        _end_soon(code)
+    sys.exit(code)
+
+
+def _end_soon(code: int) -> None:
+    """Ends the process even if its threads don't: a Ctrl-C may have come as Beam was about to stop the thread that
+    samples the states of a bundle, which then runs, and is waited for by Python, for ever."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    end = threading.Timer(_PATIENCE_S, os._exit, [code])
+    end.daemon = True
+    end.start()

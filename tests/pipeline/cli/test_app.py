@@ -60,6 +60,39 @@ def test_help_and_typing_mistakes_import_nothing_heavy() -> None:
     assert [line for line in ended.stderr.splitlines() if line.startswith("[")] == ["[]"] * 4
 
 
+LEAVES_A_THREAD = """
+import sys, threading
+from pipeline.cli import app
+
+def leave(prog_name):
+    threading.Thread(target=threading.Event().wait).start()
+    print("interrupted; run it again", end="")
+    sys.exit(int(sys.argv[1]))
+
+app._PATIENCE_S = 0.1
+app.app = leave
+app.main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+@pytest.mark.parametrize(("code", "ends"), [(1, True), (0, False)])
+def test_a_thread_that_never_ends_keeps_only_what_went_well_from_its_end(code: int, ends: bool) -> None:
+    command = [sys.executable, "-c", LEAVES_A_THREAD, str(code)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        if ends:
+            assert process.communicate(timeout=60) == ("interrupted; run it again", None)
+            assert process.returncode == code
+        else:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(5)
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_a_former_name_of_an_option_goes_on_working_with_a_warning(shop: Path) -> None:
     ended = recommender("evaluate", "--config", "shop.yaml", "--model", "7", cwd=shop)
     first, *_, last = ended.stderr.splitlines()
