@@ -42,7 +42,10 @@ _ROOMS = ("pipeline", "components", "serving", "kubeflow")
 
 
 def pool() -> None:
-    """Beam's worker pool, which starts `boot` for each worker; that is a file that does what `main` does."""
+    """Beam's worker pool, which starts `boot` for each worker; that is a file that does what `main` does.
+
+    What is started with `-c` is forked by `tests/forks.py`, which has its own `_execute_child` in place.
+    """
     start = subprocess.Popen._execute_child  # type: ignore[attr-defined]
 
     def execute_child(self: Any, args: Any, *options: Any) -> None:
