@@ -62,6 +62,9 @@ _SERVERS_VARIABLES = {"TF_CPP_MIN_LOG_LEVEL": "3", "GRPC_VERBOSITY": "NONE", "TF
 _LIBRARIES_FILES: set[int] = set()
 """Files that are open after all imports, which a forked process keeps."""
 
+COLLECTIONS = (20_000, 10, 10)
+"""When Python collects garbage (`gc.set_threshold`): less often, for TensorFlow's graphs are many small objects."""
+
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 _SIZE = struct.Struct("!q")
 
@@ -208,12 +211,15 @@ def import_all() -> None:
 def main() -> None:
     """The server: answers requests until the socket is closed; a process that it forks off returns from its `serve`."""
     connection = socket.socket(fileno=int(sys.argv[1]))
+    gc.disable()  # none of what is imported is garbage
     {"all": import_all, "libraries": import_libraries, "server": import_server}[sys.argv[2]]()
     if threads() != 1:
         raise SystemExit(f"an import has started threads: {threads()}")
     _LIBRARIES_FILES.update(_open_files() - {connection.fileno()})
     gc.collect()
     gc.freeze()  # so that the collections of what is forked off don't copy the pages of what they all share
+    gc.enable()
+    gc.set_threshold(*COLLECTIONS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _send(connection, os.getpid())
     _serve(connection)
