@@ -10,6 +10,7 @@ import contextlib
 import io
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -180,6 +181,39 @@ class _LogHandler(logging.StreamHandler):
     def handleError(self, record: logging.LogRecord) -> None:
         if not isinstance(sys.exc_info()[1], OSError):
             super().handleError(record)
+
+
+_interrupts: list[int] = []
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    _interrupts.append(number)
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def remembered_interrupts() -> Iterator[list[int]]:
+    """Collects the signals of Ctrl-C, for a KeyboardInterrupt that hits a finalizer or a callback of C++ is lost.
+
+    One within another collects them in the same list.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is not _interrupt:
+        _interrupts.clear()
+    if before is not signal.default_int_handler:  # ours, ignored, or somebody else's
+        yield _interrupts
+        return
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        yield _interrupts
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def check_interrupts() -> None:
+    """Raises the KeyboardInterrupt that was lost, if one was: where much has been imported or done."""
+    if _interrupts:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ from pipeline.config import Config
 from pipeline.failures import DONE, WRONG_INPUT, Failure, explain
 from pipeline.local.evaluate import find_model
 from pipeline.local.lock import lock
-from pipeline.terminal import Outcome, Terminal, quiet
+from pipeline.terminal import Outcome, Terminal, check_interrupts, quiet, remembered_interrupts
 from serving import contract
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def batch(config: Config, request: Request, version: Optional[str] = None) -> Ou
         with lock(root, "another --out"):
             _tidy(root, work, out.path)
             failure, facts = None, None
-            with quiet(root / _LOG) as console:
+            with remembered_interrupts(), quiet(root / _LOG) as console:
                 try:
                     with _explained(out.path):
                         facts = _run(config, request, path, feature_types(about["context"]), work, Terminal(console))
@@ -121,6 +121,7 @@ def _run(
     terminal.start("TensorFlow and Beam")
     from pipeline.batch.shards import Job, answer_shards  # Beam: seconds
 
+    check_interrupts()
     job = Job(
         model=str(model),
         version=model.name,

@@ -19,7 +19,7 @@ from pipeline.failures import DONE
 from pipeline.local.lock import lock
 from pipeline.local.run import at_terminal, prepare
 from pipeline.local.tables import show_report
-from pipeline.terminal import Outcome, Terminal, listening
+from pipeline.terminal import Outcome, Terminal, check_interrupts, listening
 from serving import contract
 
 
@@ -82,6 +82,7 @@ def _evaluate(config: Config, root: Path, model: Path, out: Path | None, termina
 
         from components.evaluator import analysis
 
+        check_interrupts()
         [evaluator] = (node for node in dag.components if node.id == "Evaluator")
         # Not where the system has its temporary files, which Beam's workers may not share.
         with tempfile.TemporaryDirectory(dir=root) as scratch:

@@ -24,7 +24,7 @@ from pipeline.local.lock import lock
 from pipeline.local.tables import show_report
 from pipeline.model.workers.cluster import Cluster, assist, from_environment
 from pipeline.nodes import check_node
-from pipeline.terminal import Outcome, Terminal, listening, quiet
+from pipeline.terminal import Outcome, Terminal, listening, quiet, remembered_interrupts
 
 if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline
@@ -74,7 +74,7 @@ def at_terminal(config: Config, work: Callable[[Path, Terminal], Outcome]) -> Ou
         raise InputError(
             f"{root}: can't be written: {error.strerror}; choose another place with --set output=DIR"
         ) from None
-    with quiet(log_file) as console:
+    with remembered_interrupts(), quiet(log_file) as console:
         console.print(
             f"[bold]{config.name}[/]: artifacts in {escape(str(root))}, log in {escape(str(log_file))}", soft_wrap=True
         )

@@ -6,14 +6,12 @@ node did, whether it came from the cache, or why the run stopped.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import logging
 import os
-import signal
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -35,7 +33,7 @@ from pipeline.beam_args import check_job_service
 from pipeline.failures import explain
 from pipeline.metadata import Handle
 from pipeline.model.preprocessing import ITEM_COUNTS
-from pipeline.terminal import Terminal
+from pipeline.terminal import Terminal, check_interrupts, remembered_interrupts
 
 Execution = metadata_store_pb2.Execution
 
@@ -100,39 +98,20 @@ def run_pipeline(
     wanted = _select(nodes, first, only, before, set(reused))
     deployment = runner_utils.extract_local_deployment_config(ir)
     results: dict[str, NodeResult] = {}
-    with remembered_interrupts() as interrupts:
+    with remembered_interrupts():
         for node in nodes:
+            check_interrupts()
             if node.node_info.id in reused:
                 _reuse(node, reused[node.node_info.id], connection)
             if node.node_info.id in wanted:
                 results[node.node_info.id] = _run_node(node, ir, deployment, connection, terminal)
-            if interrupts:
-                raise KeyboardInterrupt
+        check_interrupts()
     return results
 
 
 def new_run_id() -> str:
     """A run's id: the time."""
     return datetime.datetime.now().isoformat()
-
-
-@contextlib.contextmanager
-def remembered_interrupts() -> Iterator[list[int]]:
-    """Collects the signals of Ctrl-C, for a KeyboardInterrupt that hits a callback of Beam, gRPC or C++ is lost."""
-    interrupts: list[int] = []
-
-    def interrupt(number: int, frame: Any) -> None:
-        interrupts.append(number)
-        raise KeyboardInterrupt
-
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, or somebody else's
-        yield interrupts
-        return
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield interrupts
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _select(

@@ -35,7 +35,7 @@ from pipeline.local.lock import lock
 from pipeline.local.run import at_terminal, prepare
 from pipeline.model.job import Transformed
 from pipeline.model.settings import ModelSettings, TrainerSettings, TrainingSettings
-from pipeline.terminal import Outcome, Terminal, listening, print_table
+from pipeline.terminal import Outcome, Terminal, listening, print_table, remembered_interrupts
 from serving.files import write_atomically
 
 OnEpoch = Callable[[Mapping[str, float]], None]
@@ -77,7 +77,7 @@ def _tune(config: Config, root: Path, terminal: Terminal) -> Outcome:
         dag, metadata = prepare(config, root, terminal)
         from tfx.utils import json_utils
 
-        from pipeline.local.runner import remembered_interrupts, run_pipeline
+        from pipeline.local.runner import run_pipeline
 
         results = run_pipeline(dag, metadata, terminal, before="Trainer")
         [trainer] = (node for node in dag.components if node.id == "Trainer")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,16 @@ from rich.console import Console
 from rich.table import Table
 
 from components.progress import progress
-from pipeline.terminal import Terminal, json_alone, listening, print_table, quiet, shown
+from pipeline.terminal import (
+    Terminal,
+    check_interrupts,
+    json_alone,
+    listening,
+    print_table,
+    quiet,
+    remembered_interrupts,
+    shown,
+)
 
 
 def test_quiet_keeps_even_c_level_noise_off_the_terminal(tmp_path: Path) -> None:
@@ -139,3 +150,31 @@ def test_an_error_leaves_no_document(capfd: pytest.CaptureFixture[str]) -> None:
         fail()
     print("after")
     assert capfd.readouterr().out == "after\n"
+
+
+def test_interrupts_are_remembered_while_nobody_else_listens() -> None:
+    def interrupted() -> list[int]:
+        with remembered_interrupts() as interrupts, contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return interrupts
+
+    assert interrupted() == [signal.SIGINT]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what runs in the background
+    try:
+        assert interrupted() == []
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_a_lost_interrupt_is_raised_where_it_is_asked_for() -> None:
+    with remembered_interrupts() as interrupts:
+        with remembered_interrupts() as inner:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            assert inner is interrupts
+        with pytest.raises(KeyboardInterrupt):
+            check_interrupts()
+    with remembered_interrupts():
+        check_interrupts()  # of before there is none left

@@ -18,7 +18,7 @@ from tfx.types import standard_artifacts
 
 from components.errors import InputError
 from pipeline.local import runner
-from pipeline.local.runner import NodeResult, remembered_interrupts, run_pipeline, stock_summary
+from pipeline.local.runner import NodeResult, run_pipeline, stock_summary
 from pipeline.terminal import Terminal
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]
@@ -130,22 +130,6 @@ def test_an_interrupt_that_a_node_swallowed_stops_the_run_after_it(runs: Runs) -
     assert "First" in runs.text
     assert "Second" not in runs.text
     assert runs("a") == {"First": "done", "Second": "done", "Third": "done"}
-
-
-def test_interrupts_are_remembered_while_nobody_else_listens() -> None:
-    def interrupted() -> list[int]:
-        with remembered_interrupts() as interrupts, contextlib.suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        return interrupts
-
-    assert interrupted() == [signal.SIGINT]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what runs in the background
-    try:
-        assert interrupted() == []
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def result(key: str, artifact: object) -> NodeResult:
