@@ -42,6 +42,7 @@ class Executor(base_executor.BaseExecutor):
             exec_properties["model_name"],
             path_utils.serving_model_dir(output.uri),
             read_queries(artifact_utils.get_single_uri(input_dict["interactions"]), settings.index.queries),
+            exec_properties.get("code") or "",
         )
         output.set_string_custom_property("fingerprint", manifest["fingerprint"])
         output.set_string_custom_property(

@@ -13,15 +13,23 @@ from components.indexer.settings import IndexerSettings
 from components.indexer.towers import read_manifest
 
 
-def fingerprint(towers_dir: str, index: Index, settings: IndexerSettings) -> str:
+def fingerprint(towers_dir: str, index: Index, settings: IndexerSettings, code: str = "") -> str:
     """A digest of all that decides an answer, so that equal models are known as equal.
 
     The files of a SavedModel differ from one export to the next even where nothing else does, so what is digested is
-    the index, the towers' weights and vocabularies, and a probe of the query tower, which tells graphs apart.
+    the index, the towers' weights and vocabularies, a probe of the query tower, which tells its graphs apart, and the
+    code that made the servable's own graph of all that.
+
+    Args:
+        towers_dir: The Trainer's SavedModel.
+        index: What the servable is asked about.
+        settings: How it answers.
+        code: A digest of the code that makes the servable.
     """
     # The bounds of an approximate index decide whether it is made, not what it answers.
     bounds = {"min_recall", "recall_at", "max_latency_ms", "queries"}
     digest = hashlib.sha256(settings.model_dump_json(exclude={"index": bounds}).encode())
+    digest.update(code.encode())
 
     def add(name: str, array: np.ndarray) -> None:
         digest.update(f"{name} {array.dtype} {array.shape}".encode())

@@ -32,6 +32,7 @@ def save_servable(
     model_name: str,
     directory: str,
     queries: Sequence[Query] = (),
+    code: str = "",
 ) -> dict[str, Any]:
     """Writes the SavedModel, its manifest and its warm-up requests to `directory`; returns the manifest.
 
@@ -42,6 +43,7 @@ def save_servable(
         model_name: The name under which it will be served.
         directory: Where to.
         queries: What an approximate index is measured on.
+        code: A digest of the code that does this, for the fingerprint.
 
     Raises:
         InputError: An approximate index can't be had, or is outside of the settings' bounds.
@@ -55,7 +57,7 @@ def save_servable(
     manifest = {
         contract.FORMAT_KEY: contract.FORMAT,
         "model_name": model_name,
-        "fingerprint": fingerprint(towers_dir, index, settings),
+        "fingerprint": fingerprint(towers_dir, index, settings, code),
         "num_items": len(index.item_ids),
         "num_users": len(index.user_ids),
         "dim": int(index.embedding.shape[1]),

@@ -209,10 +209,14 @@ def test_an_edit_runs_again_what_uses_it_and_what_follows(
         with open(tmp_path / f"{module}.py", "a", encoding="utf-8") as file:
             file.write("# edited\n")
     monkeypatch.setattr("pipeline.code._ROOT", tmp_path)
+    before = {path.name for path in versions(small.folder)}
     ended = cli(small.folder, "run", "--config", "config.yaml")
     assert ended.code == 0, ended.text
     again = {"ExampleValidator", "Indexer", "Champion", "Evaluator", "ServableValidator", "Pusher"}
     assert ended.states() == {node: "done" if node in again else "cached" for node in NODES}
+    # The same weights, but they may answer otherwise now.
+    [new] = {path.name for path in versions(small.folder)} - before
+    assert f"version {new} is published" in ended.text
 
 
 def test_not_blessed_pushes_nothing_and_says_why(small: Small) -> None:

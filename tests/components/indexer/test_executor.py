@@ -55,14 +55,20 @@ def run(towers: str, folder: Path, settings: IndexerSettings) -> Any:
         artifact.uri = str(uri)
     output = standard_artifacts.Model()
     output.uri = str(folder / "servable")
-    properties = {"settings": settings.model_dump_json(), "model_name": "m", "filter_types": json.dumps({})}
+    properties = {
+        "settings": settings.model_dump_json(),
+        "model_name": "m",
+        "filter_types": json.dumps({}),
+        "code": "c0de",
+    }
     Executor().Do({name: [artifact] for name, artifact in inputs.items()}, {"model": [output]}, properties)
     return output
 
 
 def test_the_servable_is_saved_where_tfx_looks_for_it(towers: str, tmp_path: Path, saved: list[tuple]) -> None:
     output = run(towers, tmp_path, SETTINGS)
-    [(towers_dir, index, settings, name, directory, queries)] = saved
+    [(towers_dir, index, settings, name, directory, queries, code)] = saved
+    assert code == "c0de"
     assert Path(towers_dir).resolve() == Path(towers).resolve()
     assert isinstance(index, Index)
     assert [item.decode() for item in index.item_ids] == ITEMS

@@ -21,8 +21,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.smoke]
 
 
 def test_fingerprint_changes_with_what_decides_an_answer_and_only_then(towers: str, index: Index) -> None:
-    import dataclasses
-
     base = fingerprint(towers, index, SETTINGS)
     assert fingerprint(towers, dataclasses.replace(index), SETTINGS) == base
     bias = index.bias.copy()
@@ -37,8 +35,9 @@ def test_fingerprint_changes_with_what_decides_an_answer_and_only_then(towers: s
         fingerprint(towers, dataclasses.replace(index, display=display), SETTINGS),
         fingerprint(towers, index, IndexerSettings(default_k=DEFAULT_K + 1)),
         fingerprint(towers, index, IndexerSettings(default_k=DEFAULT_K, cold_start="model")),
+        fingerprint(towers, index, SETTINGS, code="edited"),
     ]
-    assert len({base, *others}) == 6
+    assert len({base, *others}) == 7
 
 
 def test_the_fingerprint_covers_the_vectors(towers: str, index: Index) -> None:
