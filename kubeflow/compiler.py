@@ -48,9 +48,7 @@ def compile_pipeline(config: Config) -> tuple[Json, Json]:
         InputError: A key of `kubeflow` is missing or doesn't fit the DAG.
     """
     settings = config.kubeflow
-    if not settings.image:
-        raise InputError("kubeflow.image: missing; name the image that nodes run in, such as registry/recommender:1")
-    image = f"{settings.image}@{settings.image_digest}" if settings.image_digest else settings.image
+    image = settings.image_reference()
     parameters = _parameters(config)
     dag = create_pipeline(_with_image(config, image), _paths(config), parameters)
     dag.pipeline_info = PipelineInfo(pipeline_name(config), settings.pipeline_root)

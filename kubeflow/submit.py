@@ -34,6 +34,7 @@ from kfp.client import set_volume_credentials
 from components.errors import InputError
 from kubeflow.kfp_private import health
 from pipeline.config import Config
+from serving import stderr
 
 _ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 _INPUT_AT_FAULT = (400, 401, 403, 404)
@@ -110,7 +111,9 @@ def package(config: Config) -> Package:
     Raises:
         InputError: It can't be compiled.
     """
-    from kubeflow.compiler import write_pipeline  # TFX: seconds, which a trigger without new data doesn't need
+    config.kubeflow.image_reference()  # raises before the seconds that the import takes
+    with stderr.held_back():
+        from kubeflow.compiler import write_pipeline  # TFX, which a trigger without new data doesn't need
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"

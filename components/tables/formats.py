@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, WithJsonSchema
 
 Format = Literal["auto", "csv", "jsonl", "parquet", "tfrecord"]
 
@@ -13,5 +13,9 @@ def _check_delimiter(delimiter: str) -> str:
     return delimiter
 
 
-Delimiter = Annotated[str, AfterValidator(_check_delimiter)]
+Delimiter = Annotated[
+    str,
+    AfterValidator(_check_delimiter),
+    WithJsonSchema({"type": "string", "pattern": r'^[^"\r\n\u0080-\uffff]$'}),
+]
 """What may stand between the columns of a CSV file."""

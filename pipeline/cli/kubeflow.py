@@ -15,6 +15,7 @@ from components.errors import InputError
 from pipeline.cli.command import CommandError, command
 from pipeline.cli.options import ConfigSource, HostOption, ParamOption, WaitOption
 from pipeline.terminal import Outcome
+from serving import stderr
 
 if TYPE_CHECKING:
     from kubeflow.submit import Kubeflow, Package, Run
@@ -35,8 +36,10 @@ def compile_config(
 ) -> Outcome:
     """Compile the pipeline for Kubeflow Pipelines. What is wrong with the config is found here, not in the cluster."""
     config = source.load()
+    config.kubeflow.image_reference()
     # Seconds of imports: not before what can go wrong without them has gone right.
-    from kubeflow.compiler import write_pipeline
+    with stderr.held_back():
+        from kubeflow.compiler import write_pipeline
 
     write_pipeline(config, out)
     return _told(

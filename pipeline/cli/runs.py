@@ -64,9 +64,9 @@ def reindex(source: ConfigSource) -> Outcome:
 @command("validate", "recommender validate --config configs/movielens_100k.yaml", panel=_PANEL)
 def validate(source: ConfigSource) -> Outcome:
     """Check a config, and the head of its data, within seconds."""
-    from pipeline.data.validate import validate as validate_config
-
     config = source.load()
+    from pipeline.data.validate import validate as validate_config  # Beam: seconds
+
     console = Console()
     findings = []
     for finding in validate_config(config):

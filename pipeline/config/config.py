@@ -303,6 +303,9 @@ def merged(content: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]
     return result
 
 
+_KINDS = {type(None): "nothing", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -313,7 +316,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path}: expected keys and values, found {type(content).__name__}")
+        raise InputError(f"{path}: expected keys and values, found {_KINDS.get(type(content), 'one value')}")
     return content
 
 

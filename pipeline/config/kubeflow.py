@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Optional
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
+from components.errors import InputError
 from components.settings import Settings
 
 OBJECT_STORES = ("gs://", "s3://", "minio://")
@@ -303,6 +304,18 @@ class KubeflowSettings(Settings):
         """The settings of a node: its own keys, else the defaults'."""
         own = self.nodes.get(name, NodeSettings())
         return self.defaults.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
+
+    def image_reference(self) -> str:
+        """The image by its digest, or else by its tag.
+
+        Raises:
+            InputError: None is named.
+        """
+        if not self.image:
+            raise InputError(
+                "kubeflow.image: missing; name the image that nodes run in, such as registry/recommender:1"
+            )
+        return f"{self.image}@{self.image_digest}" if self.image_digest else self.image
 
     @model_validator(mode="after")
     def _places_fit(self) -> KubeflowSettings:

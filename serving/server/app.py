@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import gc
 import logging
@@ -10,13 +9,13 @@ import os
 import shlex
 import signal
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
+from serving import stderr
 from serving.server import ports, settings
 from serving.server.core import ServerCore
 from serving.server.flags import Flags, parse
@@ -61,27 +60,6 @@ def main(argv: Sequence[str]) -> int:
     except (_PortError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 2
-
-
-@contextlib.contextmanager
-def _stderr_held_back() -> Iterator[None]:
-    """Keeps what is written to stderr meanwhile, and shows it only if there is an error.
-
-    TensorFlow's libraries write while they are loaded, before they look at TF_CPP_MIN_LOG_LEVEL.
-    """
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            held.seek(0)
-            os.write(stderr, held.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
 
 
 def _serve(flags: Flags, found: _Settings, stop: threading.Event, at_once: threading.Event) -> int:
@@ -144,7 +122,7 @@ def _core(flags: Flags, found: _Settings, on_serving: Callable[[], None]) -> Ser
 
 def _import_servers() -> None:
     """Imports TensorFlow and what needs it, which takes seconds."""
-    with _stderr_held_back():
+    with stderr.held_back():
         import tensorflow as tf
 
         import serving.server.rest  # noqa: F401

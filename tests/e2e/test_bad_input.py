@@ -241,7 +241,7 @@ def test_bad_config(changes: dict[str, Any], words: tuple[str, ...], folder: Pat
     [
         (b"name: [small", ("config.yaml", "not valid YAML", "line 1")),
         (b"\tname: small", ("config.yaml", "not valid YAML", "line 1")),
-        (b"just words", ("config.yaml", "expected keys and values, found str")),
+        (b"just words", ("config.yaml", "expected keys and values, found text")),
         (b"", ("config.yaml", "expected keys and values")),
         (b"name: sm\xfcll", ("config.yaml", "can't be read", "utf-8")),
         (None, ("config.yaml", "no such config file", "--config")),
