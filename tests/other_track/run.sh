@@ -14,7 +14,7 @@ root=${1:-${TMPDIR:-/tmp}/recommender-trixie}
 arguments=("${@:2}")
 [ ${#arguments[@]} -gt 0 ] || arguments=(test-smoke)
 checkout=$(cd "$(dirname "$0")/../.." && pwd)
-packages=python3,python3-venv,python3-dev,make,g++,ca-certificates
+packages=python3,python3-venv,python3-dev,make,g++,ca-certificates,curl  # curl stands on pages whose commands are run
 marker=.recommender-other-track
 needed_gb=8
 
