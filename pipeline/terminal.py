@@ -192,22 +192,17 @@ def _interrupt(number: int, frame: Any) -> None:
 
 
 @contextlib.contextmanager
-def remembered_interrupts() -> Iterator[list[int]]:
-    """Collects the signals of Ctrl-C, for a KeyboardInterrupt that hits a finalizer or a callback of C++ is lost.
-
-    One within another collects them in the same list.
-    """
-    before = signal.getsignal(signal.SIGINT)
-    if before is not _interrupt:
-        _interrupts.clear()
-    if before is not signal.default_int_handler:  # ours, ignored, or somebody else's
-        yield _interrupts
+def remembered_interrupts() -> Iterator[None]:
+    """Remembers Ctrl-C for `check_interrupts`: a KeyboardInterrupt that hits a finalizer or a callback is lost."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # remembered, ignored, or somebody else's
+        yield
         return
     signal.signal(signal.SIGINT, _interrupt)
     try:
-        yield _interrupts
+        yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        _interrupts.clear()
 
 
 def check_interrupts() -> None:

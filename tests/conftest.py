@@ -25,7 +25,7 @@ pytest_plugins = ["tests.serving.fixtures"]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-gc.disable()  # until all is imported: none of it is garbage, and to look through it takes a fifth of the time
+gc.disable()  # until all is imported: none of it is garbage, and to look through it takes time
 
 forks.fork_servers()
 

@@ -35,7 +35,7 @@ from pipeline.local.lock import lock
 from pipeline.local.run import at_terminal, prepare
 from pipeline.model.job import Transformed
 from pipeline.model.settings import ModelSettings, TrainerSettings, TrainingSettings
-from pipeline.terminal import Outcome, Terminal, listening, print_table, remembered_interrupts
+from pipeline.terminal import Outcome, Terminal, check_interrupts, listening, print_table
 from serving.files import write_atomically
 
 OnEpoch = Callable[[Mapping[str, float]], None]
@@ -96,8 +96,7 @@ def _tune(config: Config, root: Path, terminal: Terminal) -> Outcome:
             catalogue_graph=uri("CatalogueTransform", "transform_graph"),
         )
         train = _trainer(inputs, TrainerSettings.model_validate(custom_config))
-        with remembered_interrupts() as interrupts:
-            search(config, study, train, terminal, interrupts)
+        search(config, study, train, terminal)
     write_best(folder / BEST, study, config)
     print_table(terminal.console, trial_table(study, config))
     terminal.console.print(
@@ -194,9 +193,7 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
 
 
-def search(
-    config: Config, study: optuna.Study, train: Train, terminal: Terminal, interrupts: Sequence[int] = ()
-) -> None:
+def search(config: Config, study: optuna.Study, train: Train, terminal: Terminal) -> None:
     """Makes the trials that the study lacks; the first is the config as it stands, as far as the space has it.
 
     Args:
@@ -204,7 +201,6 @@ def search(
         study: From `open_study`.
         train: What a trial does.
         terminal: Where to say so.
-        interrupts: Not empty once Ctrl-C was pressed.
 
     Raises:
         InputError: Every trial was pruned.
@@ -225,14 +221,12 @@ def search(
             )
             break
         study.sampler = optuna.samplers.TPESampler(n_startup_trials=_STARTUP_TRIALS, seed=config.seed + number)
-        _make_trial(config, study, train, terminal, interrupts, f"trial {number + 1} of {settings.trials}")
+        _make_trial(config, study, train, terminal, f"trial {number + 1} of {settings.trials}")
     if all(trial.state == TrialState.PRUNED for trial in finished(study)):
         raise InputError("no trial came to its end: narrow tuning.space, or allow more with tuning.trials")
 
 
-def _make_trial(
-    config: Config, study: optuna.Study, train: Train, terminal: Terminal, interrupts: Sequence[int], title: str
-) -> None:
+def _make_trial(config: Config, study: optuna.Study, train: Train, terminal: Terminal, title: str) -> None:
     """Makes a trial; an error or an interrupt leaves it as running, for `open_study`."""
     metric, label = config.training.stop_on, _LABELS[config.training.stop_on]
     trial = study.ask()
@@ -244,8 +238,7 @@ def _make_trial(
     pruned = ""
 
     def on_epoch(epoch: Mapping[str, float]) -> None:
-        if interrupts:
-            raise KeyboardInterrupt
+        check_interrupts()
         if not math.isfinite(epoch["loss"]):
             best.clear()  # ranks among scores that are no numbers mean nothing
             raise _DivergedError
@@ -267,8 +260,7 @@ def _make_trial(
     except MemoryError:
         logging.getLogger(__name__).exception("%s failed", title)
         pruned = "out of memory"
-    if interrupts:
-        raise KeyboardInterrupt
+    check_interrupts()
     if best:
         trial.set_user_attr(_BEST_EPOCH, best)
     if pruned:

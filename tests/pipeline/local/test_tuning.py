@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from pipeline.local.tuning import (
     write_best,
 )
 from pipeline.model.settings import ModelSettings, TrainingSettings
-from pipeline.terminal import Terminal, listening
+from pipeline.terminal import Terminal, listening, remembered_interrupts
 
 SPACE = {
     "model.dim": {"low": 16, "high": 64, "step": 16},
@@ -69,13 +71,13 @@ class Search:
         self.storage = storage
         self.text = ""
 
-    def __call__(self, config: Config, train: Any, name: str = "a", interrupts: tuple[int, ...] = ()) -> optuna.Study:
+    def __call__(self, config: Config, train: Any, name: str = "a") -> optuna.Study:
         out = io.StringIO()
         terminal = Terminal(Console(file=out, width=200))
         study = open_study(self.storage, name)
         try:
             with listening(terminal):
-                search(config, study, train, terminal, interrupts)
+                search(config, study, train, terminal)
         finally:
             self.text = out.getvalue()
         return study
@@ -152,8 +154,11 @@ def test_a_search_goes_on_from_its_file_beside_others(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_that_a_callback_swallowed_stops_the_search_after_the_epoch(searching: Search) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        searching(make_config(), Training(), interrupts=(2,))
+    with remembered_interrupts():
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            searching(make_config(), Training())
     assert "trial 1" not in searching.text
 
 
