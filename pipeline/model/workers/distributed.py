@@ -7,6 +7,7 @@ batch, and has the sampled items of the whole batch as negatives.
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -132,3 +133,12 @@ def meet(strategy: tf.distribute.Strategy, word: str) -> bool:
     number = zlib.crc32(word.encode())
     words = strategy.gather(strategy.run(lambda: tf.constant([number], tf.int64)), axis=0)
     return bool(tf.reduce_all(words == number))
+
+
+def leave(strategy: tf.distribute.Strategy) -> None:
+    """Waits until the process of any worker may end, the chief's work included: TensorFlow fails on those it leaves."""
+    meet(strategy, "all is written")
+    # Who is first through that would end while others still get their words. Only when all are through does anyone get
+    # through the second time; that somebody has ended by then is no matter, for everybody knows the first outcome.
+    with contextlib.suppress(tf.errors.OpError):
+        meet(strategy, "all know")

@@ -21,6 +21,9 @@ from components.errors import InputError
 from pipeline.model.job import Job
 from pipeline.model.workers.cluster import INPUT, LOST, OTHER, PORT, TF_CONFIG, from_environment
 
+_PLACE = re.compile(r'Graph execution error:|Detected at node|\s*File "|\s*$')
+"""Lines in front of what went wrong in an operation of a `tf.function`."""
+
 
 class _PortTakenError(Exception):
     """This worker's port is in use."""
@@ -72,8 +75,7 @@ def _train(file: Path) -> None:
     from pipeline.model.workers import distributed
 
     trainer.train_and_export(job, strategy)
-    # The others stay until the chief has written: when a worker leaves, TensorFlow fails on the rest.
-    distributed.meet(strategy, "done")
+    distributed.leave(strategy)
 
 
 def check_port(address: str) -> None:
@@ -102,8 +104,9 @@ def _message(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, (InputError, _PortTakenError)):
         return text
-    # What else TensorFlow's messages have, the operation before and more lines after, is for the log.
-    first = (re.sub(r"^\{\{.*?\}\} *", "", text.strip()) or "no message").splitlines()[0]
+    # What else TensorFlow's messages have, the operation and its place before and more lines after, is for the log.
+    lines = [line for line in re.sub(r"^\{\{.*?\}\} *", "", text.strip()).splitlines() if not _PLACE.match(line)]
+    first = lines[0] if lines else "no message"
     return f"{type(error).__name__}: {first[:500].rstrip('.')}"
 
 

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.model.towers import Noise
-from pipeline.model.workers.distributed import Share, is_chief, meet, share, shared, without_repeats
+from pipeline.model.workers import distributed
+from pipeline.model.workers.distributed import Share, is_chief, leave, meet, share, shared, without_repeats
 from tests import forks
 from tests.pipeline.model.workers.two_replicas import CASES
 
@@ -101,3 +102,22 @@ def test_a_whole_batch_is_no_share() -> None:
     assert shared(batches, strategy) == {"x": batches}
     assert is_chief(strategy)
     assert meet(strategy, "any word")
+
+
+def test_who_knows_that_all_is_written_may_lose_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever ends first takes the words along that others still wait for."""
+    ended_at, met = 1, []
+
+    def lonely(_: tf.distribute.Strategy, word: str) -> bool:
+        met.append(word)
+        if len(met) == ended_at:
+            raise tf.errors.UnavailableError(None, None, "Socket closed")
+        return True
+
+    monkeypatch.setattr(distributed, "meet", lonely)
+    with pytest.raises(tf.errors.UnavailableError):  # the chief may have ended in its export
+        leave(tf.distribute.get_strategy())
+    met.clear()
+    ended_at = 2
+    leave(tf.distribute.get_strategy())
+    assert len(set(met)) == 2

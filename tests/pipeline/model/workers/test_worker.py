@@ -25,6 +25,16 @@ from pipeline.model.workers import worker
             "lost",
             "UnavailableError: Connection reset by peer",
         ),
+        (
+            tf.errors.UnavailableError(
+                None,
+                None,
+                "Graph execution error:\n\nDetected at node a/b defined at (most recent call last):\n"
+                '  File "/a.py", line 1, in <module>\n\n  File "/b.py", line 2, in f\n\nSocket closed\nAdditional',
+            ),
+            "lost",
+            "UnavailableError: Socket closed",
+        ),
         (tf.errors.ResourceExhaustedError(None, None, "OOM"), "other", "ResourceExhaustedError: OOM"),
         (KeyError("a"), "other", "KeyError: 'a'"),
         (MemoryError(), "other", "MemoryError: no message"),
