@@ -53,14 +53,11 @@ def run(component: Any, executor_input: Json, beam_args: list[str], node: str) -
     Returns:
         KFP's executor output.
     """
-    from tfx.dsl.components.base import base_beam_executor, base_executor
     from tfx.orchestration.portable import data_types, outputs_utils
-    from tfx.proto.orchestration import pipeline_pb2
 
-    from components import beam_private
     from components.drivers.exec_properties import ExecPropertiesDriver
 
-    spec, executor_class = component.SPEC_CLASS, component.EXECUTOR_SPEC.executor_class
+    spec = component.SPEC_CLASS
     described = executor_input.get("inputs", {})
     given, wanted = dict(single(described)), dict(single(executor_input["outputs"]))
     inputs: Artifacts = {name: [to_tfx(given[name], kind.type)] for name, kind in spec.INPUTS.items() if name in given}
@@ -76,19 +73,9 @@ def run(component: Any, executor_input: Json, beam_args: list[str], node: str) -
         properties.update(looked)
     outputs_utils.make_output_dirs(outputs)
     with tempfile.TemporaryDirectory() as temporary:
-        kind, flags = base_executor.BaseExecutor.Context, {}
-        if issubclass(executor_class, base_beam_executor.BaseBeamExecutor):
-            beam_private.remember()
-            kind, flags = base_beam_executor.BaseBeamExecutor.Context, {"beam_pipeline_args": beam_args}
         pipeline, run_id = _run_of(next(iter(wanted.values()))["uri"], node)
-        context = kind(
-            tmp_dir=temporary,
-            unique_id=uuid.uuid4().hex,
-            pipeline_info=pipeline_pb2.PipelineInfo(id=pipeline),
-            pipeline_run_id=run_id,
-            **flags,
-        )
-        result = executor_class(context).Do(inputs, outputs, properties)
+        executor = _executor(component.EXECUTOR_SPEC.executor_class, beam_args, temporary, pipeline, run_id)
+        result = executor.Do(inputs, outputs, properties)
     for name, listed in result.output_artifacts.items() if result else []:
         outputs[name][0].set_mlmd_artifact(listed.artifacts[0])
     outputs_utils.tag_output_artifacts_with_version(outputs)
@@ -102,6 +89,27 @@ def run(component: Any, executor_input: Json, beam_args: list[str], node: str) -
             name: {"artifacts": [to_kfp(artifacts[0], wanted[name], uris)]} for name, artifacts in outputs.items()
         }
     }
+
+
+def _executor(kind: Any, beam_args: list[str], temporary: str, pipeline: str, run_id: str) -> Any:
+    """An executor of a class, with the context that TFX would give it."""
+    from tfx.dsl.components.base import base_beam_executor, base_executor
+    from tfx.proto.orchestration import pipeline_pb2
+
+    from components import beam_private
+
+    context, flags = base_executor.BaseExecutor.Context, {}
+    if issubclass(kind, base_beam_executor.BaseBeamExecutor):
+        beam_private.remember()
+        context, flags = base_beam_executor.BaseBeamExecutor.Context, {"beam_pipeline_args": beam_args}
+    made = context(
+        tmp_dir=temporary,
+        unique_id=uuid.uuid4().hex,
+        pipeline_info=pipeline_pb2.PipelineInfo(id=pipeline),
+        pipeline_run_id=run_id,
+        **flags,
+    )
+    return kind(made)
 
 
 def _run_of(uri: str, node: str) -> tuple[str, str]:
