@@ -44,7 +44,8 @@ def served_ranks(client: RecommenderClient, interactions: str, report: Report, c
     ranks = []
     for file in reading.split_files(interactions, "eval"):
         for batch in reading.read_file(file, features, report.batch_size):
-            users = [user.decode() for user in reading.scalars(batch, "user_id")]
+            known = reading.scalars(batch, "user_type") == b"known"
+            users = [user.decode() for user in np.where(known, reading.scalars(batch, "user_id"), b"")]
             histories = _lists(batch, "history")
             seen = _lists(batch, "seen")
             contexts = read_contexts(batch, context)

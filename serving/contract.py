@@ -67,6 +67,11 @@ TIMESTAMP = "timestamp"
 AS_CONFIGURED = -1.0
 """The `diversity` of a request that leaves it to the model."""
 
+# Variables.
+
+STORED_SPLITS = "history_splits"
+"""Where each user's stored history begins and ends; all alike where nobody has one."""
+
 # Outputs.
 
 ITEM_IDS = "item_ids"

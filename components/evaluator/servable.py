@@ -1,4 +1,10 @@
-"""A servable as the Evaluator asks it: through the very signature that is served."""
+"""A servable as the Evaluator asks it: through the very signature that is served, but at the moment of each query.
+
+What the Indexer stored of a user is of the end of training, which may be after the query's moment: with a split that
+isn't by time, and for events that share their moment with others of their user. So the histories that a servable has
+stored are emptied once it is loaded, and the query brings what there was before it; and who had no training events
+before it is asked about without an id.
+"""
 
 from __future__ import annotations
 
@@ -64,6 +70,9 @@ class Servable:
         import_custom_ops(path)
         self._model = tf.saved_model.load(path)
         self._signature = self._model.signatures[_signature(candidates is None, self._context)]
+        for variable in self._signature.variables:
+            if variable.name == f"{contract.STORED_SPLITS}:0":
+                variable.assign(tf.zeros_like(variable))
         self._depth = depth
         self._candidates = None if candidates is None else tf.constant(candidates, tf.string)
 
@@ -71,7 +80,7 @@ class Servable:
         """Answers a batch of B queries.
 
         Args:
-            batch: `user_id`, `history`, `seen` and the features of the servable's context.
+            batch: `user_id`, `user_type`, `history`, `seen` and the features of the servable's context.
 
         Returns:
             [B, depth] item ids, bytes; padding is the empty string.
@@ -99,8 +108,9 @@ class Servable:
         return answer[contract.ITEM_IDS].numpy()
 
     def _query(self, batch: reading.Columns) -> dict[str, tf.Tensor]:
+        known = reading.scalars(batch, "user_type") == b"known"
         query = {
-            contract.USER_ID: _strings(reading.scalars(batch, "user_id")),
+            contract.USER_ID: _strings(np.where(known, reading.scalars(batch, "user_id"), b"")),
             contract.HISTORY: _strings(reading.padded(batch, "history")),
         }
         if self._context:

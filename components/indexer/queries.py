@@ -13,6 +13,7 @@ from components.indexer.items import Items
 from components.indexer.lookup import line_numbers
 from components.indexer.ranking import Asked
 from components.indexer.settings import IndexerSettings
+from serving import contract
 
 
 class Queries(tf.Module):
@@ -50,7 +51,7 @@ class Queries(tf.Module):
             name="history_values",
         )
         self._history_splits = tf.Variable(
-            np.append(index.history_splits, index.history_splits[-1]), trainable=False, name="history_splits"
+            np.append(index.history_splits, index.history_splits[-1]), trainable=False, name=contract.STORED_SPLITS
         )
         # The last row is of a user who is not known.
         contexts = [*index.user_context.tolist(), b""]

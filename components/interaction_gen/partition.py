@@ -153,7 +153,8 @@ def examples(
     start, moment = past(user, time)
     end = moment if settings.history.ties == "exclude" else np.arange(len(user))
     item = table["item_id"].combine_chunks().dictionary_encode()
-    known = np.bincount(user, weights=training, minlength=1)[user] > 0
+    trained = np.concatenate([[0], np.cumsum(training)])
+    known = trained[end] > trained[start]
     following = next_same(user, item.indices.to_numpy(zero_copy_only=False))
     report.split_events["train"] += int(training.sum())
     report.split_events["eval"] += int(evaluation.sum())

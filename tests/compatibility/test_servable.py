@@ -88,11 +88,11 @@ def test_it_is_judged(made: Path, answers: list[dict[str, Any]]) -> None:
     servable = str(made / "models" / "tiny" / "1")
     check_servable(servable, "champion", exclude_seen=True)
     assert versions.fingerprint(servable)
-    (user, history, exclude, k), (ids, _, _) = answers[0]["asked"], answers[0]["answer"]
+    (user, history, exclude, k), (ids, _, _) = answers[1]["asked"], answers[1]["answer"]
     batch = pa.table(
         {
             name: pa.array([values], pa.large_list(pa.large_binary()))
-            for name, values in {"user_id": [user], "history": history, "seen": exclude}.items()
+            for name, values in {"user_id": [user], "user_type": ["new"], "history": history, "seen": exclude}.items()
         }
     )
     answered = Servable(servable, served_depth(servable, k)).answer(batch)

@@ -24,6 +24,7 @@ def queries(*rows: tuple[list[str], list[str]]) -> pa.Table:
     return pa.table(
         {
             "user_id": pa.array([[b"u"]] * len(rows), kind),
+            "user_type": pa.array([[b"known"]] * len(rows), kind),
             "history": pa.array(lists[::2], kind),
             "seen": pa.array(lists[1::2], kind),
         }

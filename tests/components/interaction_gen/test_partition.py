@@ -66,8 +66,9 @@ def test_no_history_holds_an_event_at_or_after_its_own_place_in_time(rows, metho
         earlier = [item for _, item, _ in newest_first if when[item][0] == user and when[item][1] < place]
         assert example["history"] == earlier
         assert example.get("seen", earlier) == earlier
-    known = {example["user_id"] for example in found["train"]}
-    assert all(example["user_type"] == ("known" if example["user_id"] in known else "new") for example in found["eval"])
+    trained = {example["item_id"] for example in found["train"]}
+    for example in found["eval"]:
+        assert example["user_type"] == ("known" if trained.intersection(example["history"]) else "new")
     assert all("seen" not in example and "user_type" not in example for example in found["train"])
 
 
