@@ -38,6 +38,8 @@ class Check:
     kind: str
     """"min", "champion" or the name of a baseline."""
     passed: bool
+    interval: Interval | None = None
+    """Of the figure less the bound, where the bootstrap decided."""
 
     def __str__(self) -> str:
         where = "" if self.slice == OVERALL else f" where {self.slice}"
@@ -47,8 +49,16 @@ class Check:
         if self.kind == "min":
             return f"{'reaches' if self.passed else 'is below'} {self.bound:.4f}"
         if self.kind == CHAMPION:
-            return f"{'holds' if self.passed else 'is below'} the champion's {self.bound:.4f} (less the drop allowed)"
-        return f"{'is above' if self.passed else 'is not above'} {self.kind}'s {self.bound:.4f}"
+            right, wrong, reached = "holds", "is below", self.figure >= self.bound
+            other = f"the champion's {self.bound:.4f} (less the drop allowed)"
+        else:
+            right, wrong, reached = "is above", "is not above", self.figure > self.bound
+            other = f"{self.kind}'s {self.bound:.4f}"
+        if self.passed and self.figure == self.bound:
+            return f"equals {other}"
+        if self.passed == reached:
+            return f"{right if reached else wrong} {other}"
+        return f"is within noise of {other}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +77,8 @@ class Report:
     """What the Evaluator found."""
 
     metrics: Table
-    """Values and, as "count", queries; a slice under `min_slice_size` has its count only. The models come in the order
-    candidate, champion, baselines."""
+    """Values and, as "count", queries; a slice of fewer users than `min_slice_size` has its count only. The models come
+    in the order candidate, champion, baselines."""
     checks: tuple[Check, ...]
     blessed: bool
     headline: str
@@ -144,7 +154,10 @@ def load_report(uri: str) -> Report:
     """
     with open(os.path.join(uri, FILE_NAME), encoding="utf-8") as file:
         content = json.load(file)
-    content["checks"] = tuple(Check(**check) for check in content["checks"])
+    content["checks"] = tuple(
+        Check(**{**check, "interval": tuple(check["interval"]) if check.get("interval") else None})
+        for check in content["checks"]
+    )
     content["leads"] = tuple(Lead(**{**lead, "interval": tuple(lead["interval"])}) for lead in content["leads"])
     for slices in content["intervals"].values():
         for of_slice in slices.values():

@@ -2,7 +2,7 @@
 
 import os
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 # TensorFlow Recommenders needs Keras 2, and TensorFlow reads this once, when it is imported.
 os.environ["TF_USE_LEGACY_KERAS"] = "1"

@@ -17,7 +17,7 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
 from components.errors import InputError
-from components.evaluation_report import CANDIDATE, CHAMPION, COUNT, OVERALL, Intervals, Lead, Report, Table
+from components.evaluation_report import CANDIDATE, CHAMPION, COUNT, OVERALL, Interval, Intervals, Lead, Report, Table
 from components.evaluator import baselines, validation
 from components.evaluator.answers import QUERY_FEATURES, JudgedModel
 from components.evaluator.baselines.reading import read_training_events
@@ -29,6 +29,7 @@ from components.evaluator.extractor import (
     answer_extractor,
     release_models,
     slice_features,
+    users_that_count,
 )
 from components.evaluator.items import Items, read_items
 from components.evaluator.servable import check_servable, context_features, served_depth
@@ -40,7 +41,7 @@ from components.progress import progress
 
 QUERY_SPLIT = "eval"
 
-_TFMA_COUNT = "example_count"
+_TFMA_COUNT, _USER_COUNT = "example_count", "user_count"
 
 
 def evaluate(
@@ -111,7 +112,9 @@ def _report(
     """Makes the report from what TFMA wrote."""
     found = _read_results(output, metrics, settings)
     failures = validation.tfma_failures(tfma.load_validation_result(output))
-    checks = validation.check_thresholds(found.table, found.columns, failures, settings)
+    checks = validation.check_thresholds(
+        found.table, found.columns, failures, settings, lambda *of: _difference(found, settings, *of)
+    )
     return Report(
         metrics=found.table,
         checks=tuple(checks),
@@ -142,6 +145,8 @@ def eval_config(
     others = config_pb2.MetricsSpec(model_names=names[1:])
     for spec in (judged, others) if others.model_names else (judged,):
         _add_metric(spec, "QueryCount")
+        if spec is judged:
+            _add_metric(spec, "UserCount", most=users_that_count(settings))
         if settings.bootstrap_replicates:
             _add_metric(spec, "Replicates", gains=list(settings.ranking_metrics().values()))
         for name, (kind, k) in metrics.items():
@@ -152,7 +157,7 @@ def eval_config(
             else:
                 metric = _add_metric(spec, "ListMean", name=name)
             if spec is judged and name in settings.thresholds:
-                metric.per_slice_thresholds.extend(validation.tfma_thresholds(settings.thresholds[name], has_champion))
+                metric.per_slice_thresholds.extend(validation.tfma_thresholds(settings.thresholds[name]))
     return config_pb2.EvalConfig(
         model_specs=[config_pb2.ModelSpec(name=name, is_baseline=name == CHAMPION) for name in names],
         metrics_specs=[judged, others] if others.model_names else [judged],
@@ -253,7 +258,8 @@ class _Results:
     columns: dict[str, validation.Columns]
     """Slice to the features that define it."""
     replicates: dict[str, dict[str, np.ndarray]]
-    """Model to slice to the ranking metrics in each replicate, [M, R]; empty without replicates."""
+    """Model to slice to the ranking metrics in each replicate, [M, R]; empty without replicates, and without slices of
+    one user: what draws one user again and again knows nothing of others."""
 
 
 def _read_results(output: str, metrics: Sequence[str], settings: EvaluatorSettings) -> _Results:
@@ -273,8 +279,11 @@ def _read_results(output: str, metrics: Sequence[str], settings: EvaluatorSettin
             elif not math.isnan(value.double_value.value):
                 values.setdefault(key.model_name, {}).setdefault(name, {})[key.name] = value.double_value.value
 
-    counts = {name: values[CANDIDATE][name][_TFMA_COUNT] for name in columns}
-    large = {name for name, count in counts.items() if name == OVERALL or count >= settings.min_slice_size}
+    counts, users = ({name: values[CANDIDATE][name][of] for name in columns} for of in (_TFMA_COUNT, _USER_COUNT))
+    large = {name for name, count in users.items() if name == OVERALL or count >= settings.min_slice_size}
+    for of_model in replicates.values():
+        for name in [name for name in of_model if users[name] < 2]:
+            del of_model[name]
     order = sorted(columns, key=lambda name: (name != OVERALL, _natural(name)))
     table = {
         model: {
@@ -326,6 +335,7 @@ def _intervals(found: _Results, settings: EvaluatorSettings) -> Intervals:
                 if metric in of_slice
             }
             for name, of_slice in slices.items()
+            if name in found.replicates[model]
         }
         for model, slices in found.table.items()
         if model in found.replicates
@@ -334,21 +344,24 @@ def _intervals(found: _Results, settings: EvaluatorSettings) -> Intervals:
 
 def _leads(found: _Results, settings: EvaluatorSettings) -> tuple[Lead, ...]:
     """The candidate against the champion and against the best baseline, in the headline metric."""
-    if not found.replicates:
-        return ()
     metric = settings.headline
     values = {model: slices[OVERALL][metric] for model, slices in found.table.items()}
     best = sorted(settings.baselines.names, key=values.__getitem__)[-1:]
-    row = list(settings.ranking_metrics()).index(metric)
-    candidate = found.replicates[CANDIDATE][OVERALL][row]
-    return tuple(
-        Lead(
-            model,
-            values[CANDIDATE] - values[model],
-            interval(candidate - found.replicates[model][OVERALL][row], settings.confidence_level),
-        )
-        for model in [*([CHAMPION] if CHAMPION in values else []), *best]
-    )
+    others = [*([CHAMPION] if CHAMPION in values else []), *best]
+    between = {model: _difference(found, settings, metric, OVERALL, model) for model in others}
+    return tuple(Lead(model, values[CANDIDATE] - values[model], of) for model, of in between.items() if of)
+
+
+def _difference(
+    found: _Results, settings: EvaluatorSettings, metric: str, slice_name: str, model: str, share: float = 1.0
+) -> Interval | None:
+    """The interval of the candidate's metric less `share` of a model's; None without replicates."""
+    metrics = list(settings.ranking_metrics())
+    if metric not in metrics or slice_name not in found.replicates.get(model, {}):
+        return None
+    row = metrics.index(metric)
+    candidate, other = (found.replicates[name][slice_name][row] for name in (CANDIDATE, model))
+    return interval(candidate - share * other, settings.confidence_level)
 
 
 def _natural(name: str) -> list[str | int]:

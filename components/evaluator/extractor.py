@@ -22,10 +22,11 @@ from components.evaluator.bootstrap import user_weights
 from components.evaluator.items import Items
 from components.evaluator.settings import EvaluatorSettings
 from components.examples import reading
+from components.hashing import hashes
 from components.metrics import METRICS
 from components.metrics.metric import Lists
 from components.metrics.ranks import rank_counts
-from components.metrics.tfma_metrics import RANK_COUNTS, STATISTICS_KEY, exposure
+from components.metrics.tfma_metrics import RANK_COUNTS, STATISTICS_KEY, USERS, exposure
 
 HISTORY_LENGTH = "history_length"
 ITEM_POPULARITY = "item_popularity"
@@ -46,6 +47,11 @@ def history_bands(lengths: np.ndarray) -> np.ndarray:
 def slice_features(settings: EvaluatorSettings) -> list[str]:
     """Returns the features that the slices are made from, each once."""
     return sorted({name for columns in settings.slices for name in columns})
+
+
+def users_that_count(settings: EvaluatorSettings) -> int:
+    """Returns up to how many users of a slice are told apart: one alone has no interval, and a few make no slice."""
+    return max(2, settings.min_slice_size)
 
 
 def answer_extractor(models: Mapping[str, JudgedModel], fitted: str, settings: EvaluatorSettings) -> Any:
@@ -95,13 +101,17 @@ class _ExtractAnswers(beam.DoFn):
     def process(self, extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
         batch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
         answers = self._loaded.ask(batch, self._settings.batch_size)
-        weights = user_weights(reading.scalars(batch, "user_id"), self._settings.bootstrap_replicates)
+        users = reading.scalars(batch, "user_id")
+        weights, number = user_weights(users, self._settings.bootstrap_replicates), hashes(users)
         items = self._loaded.items
         for values, group in _groups(self._slice_values(batch, items), batch.num_rows):
             yield {
                 tfma.FEATURES_KEY: {name: np.array([value]) for name, value in zip(self._features, values)},
                 STATISTICS_KEY: {
-                    name: statistics(answer.take(group), weights[group], items, self._settings)
+                    name: {
+                        USERS: np.unique(number[group])[: users_that_count(self._settings)],
+                        **statistics(answer.take(group), weights[group], items, self._settings),
+                    }
                     for name, answer in answers.items()
                 },
             }

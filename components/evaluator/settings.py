@@ -16,7 +16,12 @@ Slice = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class Threshold(Settings):
-    """What one metric of the candidate must reach; every condition that is set has to hold."""
+    """What one metric of the candidate must reach; every condition that is set has to hold.
+
+    Other models are compared with by the bootstrap: the confidence interval of the difference, in which both models'
+    replicates count the same users. Noise refuses nobody: a condition fails where the whole interval is on the wrong
+    side. Without replicates, and for metrics that have none, the figures decide.
+    """
 
     min: float | None = None
     """Lowest value that passes."""
@@ -24,9 +29,11 @@ class Threshold(Settings):
     """How far the value may be below the champion's, as a share of it: 0.01 is one per cent. Not checked without a
     champion."""
     beat_popularity: bool = False
-    """The value must be above that of the popularity baseline."""
+    """The value must be above that of the popularity baseline, or be that in part of the interval."""
     beat_baselines: Union[bool, tuple[str, ...]] = False
-    """The value must be above that of the best baseline: of all, or of those named."""
+    """The same for the best baseline: of all, or of those named."""
+    certain: bool = False
+    """Whether doubt refuses too: comparisons then ask for an interval that is wholly on the right side."""
     slices: tuple[Slice, ...] = ()
     """Slices of `evaluation.slices` in which all this must hold too, for each value with enough queries."""
 
@@ -63,8 +70,8 @@ class EvaluatorSettings(Settings):
     max_queries: PositiveInt | None = None
     """At most so many queries are asked, all of some users, drawn evenly and always the same; by default all are."""
     min_slice_size: PositiveInt = 50
-    """A slice with fewer queries is reported with its count only, and no threshold is checked on it. The whole
-    set of queries is no slice."""
+    """A slice with queries of fewer users is reported with their count only, and no threshold is checked on it. The
+    whole set of queries is no slice."""
     bootstrap_replicates: NonNegativeInt = 200
     """Replicates of the bootstrap over users, from which the confidence intervals of the ranking metrics come; 0 for
     none."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tensorflow_model_analysis.proto import config_pb2, validation_result_pb2
 
-from components.evaluation_report import CANDIDATE, CHAMPION, OVERALL, Check, Table
+from components.evaluation_report import CANDIDATE, CHAMPION, OVERALL, Check, Interval, Table
 from components.evaluator.settings import EvaluatorSettings, Threshold
+from components.metrics import METRICS
 
 Columns = tuple[str, ...]
-Failure = tuple[str, str, str]
-"""Metric, slice and kind ("min" or "champion") of a threshold that TFMA found violated."""
+Failure = tuple[str, str]
+"""Metric and slice of a threshold that TFMA found violated."""
+Difference = Callable[[str, str, str, float], "Interval | None"]
+"""The interval of the candidate's metric in a slice less another model's times a share: metric, slice, model, share."""
 
 
 def slice_name(columns_and_values: Mapping[str, str]) -> str:
@@ -20,29 +23,23 @@ def slice_name(columns_and_values: Mapping[str, str]) -> str:
     return ", ".join(f"{column}={value}" for column, value in columns_and_values.items()) or OVERALL
 
 
-def tfma_thresholds(threshold: Threshold, has_champion: bool) -> list[config_pb2.PerSliceMetricThreshold]:
-    """Returns what of a threshold TFMA itself can check: a value for `min`, a change for `max_drop`."""
-    metric_threshold = config_pb2.MetricThreshold()
-    if threshold.min is not None:
-        metric_threshold.value_threshold.lower_bound.value = threshold.min
-    if threshold.max_drop is not None and has_champion:
-        metric_threshold.change_threshold.relative.value = -threshold.max_drop
-        metric_threshold.change_threshold.direction = config_pb2.MetricDirection.HIGHER_IS_BETTER
-    if not metric_threshold.ListFields():
+def tfma_thresholds(threshold: Threshold) -> list[config_pb2.PerSliceMetricThreshold]:
+    """Returns what of a threshold TFMA itself can check: `min`. It knows nothing of replicates that are paired."""
+    if threshold.min is None:
         return []
+    metric_threshold = config_pb2.MetricThreshold()
+    metric_threshold.value_threshold.lower_bound.value = threshold.min
     slices = [config_pb2.SlicingSpec(), *(config_pb2.SlicingSpec(feature_keys=columns) for columns in threshold.slices)]
     return [config_pb2.PerSliceMetricThreshold(slicing_specs=slices, threshold=metric_threshold)]
 
 
 def tfma_failures(result: validation_result_pb2.ValidationResult) -> set[Failure]:
     """Returns the violations that TFMA's validation found."""
-    failures = set()
-    for validation in result.metric_validations_per_slice:
-        name = slice_name(slice_values(validation.slice_key))
-        for failure in validation.failures:
-            kind = CHAMPION if failure.metric_threshold.HasField("change_threshold") else "min"
-            failures.add((failure.metric_key.name, name, kind))
-    return failures
+    return {
+        (failure.metric_key.name, slice_name(slice_values(validation.slice_key)))
+        for validation in result.metric_validations_per_slice
+        for failure in validation.failures
+    }
 
 
 def slice_values(slice_key: Any) -> dict[str, str]:
@@ -55,39 +52,55 @@ def slice_values(slice_key: Any) -> dict[str, str]:
 
 
 def check_thresholds(
-    table: Table, columns: Mapping[str, Columns], failures: set[Failure], settings: EvaluatorSettings
+    table: Table,
+    columns: Mapping[str, Columns],
+    failures: set[Failure],
+    settings: EvaluatorSettings,
+    difference: Difference,
 ) -> list[Check]:
-    """Lists every condition with both its figures, overall and on each slice with enough queries.
+    """Lists every condition with both its figures, overall and on each slice with enough users.
 
-    TFMA decided on `min` and `max_drop`. Whether baselines are beaten is decided here, since TFMA compares with one
-    model only, which is the champion.
+    TFMA decided on `min`; what compares models is decided here.
 
     Args:
         table: all models' metrics.
         columns: slice to the features that define it.
         failures: what TFMA found violated.
         settings: the thresholds.
+        difference: gives intervals, None where there are no replicates.
     """
     return [
         check
         for metric, threshold in settings.thresholds.items()
         for name, values in table[CANDIDATE].items()
         if metric in values and (name == OVERALL or set(columns[name]) in map(set, threshold.slices))
-        for check in _conditions(table, failures, metric, threshold, name, settings.baselines.names)
+        for check in _conditions(table, failures, metric, threshold, name, settings.baselines.names, difference)
     ]
 
 
 def _conditions(
-    table: Table, failures: set[Failure], metric: str, threshold: Threshold, name: str, baselines: tuple[str, ...]
+    table: Table,
+    failures: set[Failure],
+    metric: str,
+    threshold: Threshold,
+    name: str,
+    baselines: tuple[str, ...],
+    difference: Difference,
 ) -> Iterator[Check]:
     figure = table[CANDIDATE][name][metric]
     if threshold.min is not None:
-        yield Check(metric, name, figure, threshold.min, "min", (metric, name, "min") not in failures)
-    # Nothing can drop below zero, and TFMA has no ratio to it.
-    if threshold.max_drop is not None and CHAMPION in table and (before := table[CHAMPION][name][metric]) > 0:
-        bound = before * (1 - threshold.max_drop)
-        yield Check(metric, name, figure, bound, CHAMPION, (metric, name, CHAMPION) not in failures)
+        yield Check(metric, name, figure, threshold.min, "min", (metric, name) not in failures)
+    # Nothing can drop below zero.
+    if threshold.max_drop is not None and CHAMPION in table and table[CHAMPION][name][metric] > 0:
+        share = 1 - threshold.max_drop
+        bound, interval = table[CHAMPION][name][metric] * share, difference(metric, name, CHAMPION, share)
+        low, high = interval or (figure - bound,) * 2
+        passed = (low if threshold.certain else high) >= 0
+        yield Check(metric, name, figure, bound, CHAMPION, passed, interval)
     for rivals in threshold.rivals(baselines):
         best = max(rivals, key=lambda rival: table[rival][name][metric])
-        bound = table[best][name][metric]
-        yield Check(metric, name, figure, bound, best, figure > bound)
+        bound, interval = table[best][name][metric], difference(metric, name, best, 1.0)
+        low, high = interval or (figure - bound,) * 2
+        perfect = figure == 1 and METRICS[metric.partition("@")[0]].of == "rank"  # nothing can be above that
+        passed = perfect or (low if threshold.certain else high) > 0
+        yield Check(metric, name, figure, bound, best, passed, interval)

@@ -7,6 +7,7 @@ from those that TFMA itself registers (such as `NDCG`), because TFMA looks there
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -20,6 +21,8 @@ STATISTICS_KEY = "statistics"
 """Key of an extract: model name to name of the statistic to its value."""
 RANK_COUNTS = "rank_counts"
 """The statistic [R + 1, depth + 1] of ranks: as they are, and in R replicates (see `ranks.rank_counts`)."""
+USERS = "users"
+"""The statistic [M] uint64 of whose the queries are: hashes of the users, ascending, at most so many as count."""
 REPLICATES = "replicates"
 """Name of the metric [M, R] that holds the M ranking metrics in each replicate."""
 
@@ -57,6 +60,13 @@ class QueryCount(metric_types.Metric):
 
     def __init__(self, name: str = "example_count"):
         super().__init__(_count_computations, name=name)
+
+
+class UserCount(metric_types.Metric):
+    """Whose queries there are: how many users, or `most` where there are more."""
+
+    def __init__(self, most: int, name: str = "user_count"):
+        super().__init__(_user_computations, most=most, name=name)
 
 
 def exposure(k: int) -> str:
@@ -118,12 +128,26 @@ def _count_computations(
     return _derived(name, RANK_COUNTS, lambda counts: float(counts[0].sum()), model_names, example_weighted)
 
 
+def _user_computations(
+    most: int, name: str, model_names: list[str] | None = None, example_weighted: bool = False
+) -> metric_types.MetricComputations:
+    return _derived(
+        name,
+        USERS,
+        lambda users: float(len(users)),
+        model_names,
+        example_weighted,
+        functools.partial(_Smallest, most=most),
+    )
+
+
 def _derived(
     name: str,
     statistic: str,
     function: Callable[[Any], Any],
     model_names: list[str] | None,
     example_weighted: bool,
+    combiner: Callable[[metric_types.MetricKey, str], beam.CombineFn] | None = None,
 ) -> metric_types.MetricComputations:
     """Returns, for each model, its statistic (TFMA adds it up once, however often it is named) and what follows."""
     computations: metric_types.MetricComputations = []
@@ -147,7 +171,7 @@ def _derived(
                         include_filter={STATISTICS_KEY: {}}, include_default_inputs=False
                     )
                 ],
-                combiner=StatisticCombiner(statistic_key, statistic),
+                combiner=(combiner or StatisticCombiner)(statistic_key, statistic),
             ),
             metric_types.DerivedMetricComputation(keys=[key], result=result),
         ]
@@ -176,3 +200,20 @@ class StatisticCombiner(beam.CombineFn):
     def extract_output(self, accumulator: Any) -> dict[metric_types.MetricKey, Any]:
         """Returns the statistic under the model's private key."""
         return {self._key: accumulator}
+
+
+class _Smallest(StatisticCombiner):
+    """Unites one statistic of one model: sets of numbers, of which the `most` smallest are kept."""
+
+    def __init__(self, key: metric_types.MetricKey, statistic: str, most: int):
+        super().__init__(key, statistic)
+        self._most = most
+
+    def create_accumulator(self) -> Any:
+        return np.zeros(0, np.uint64)
+
+    def add_input(self, accumulator: Any, element: metric_types.StandardMetricInputs) -> Any:
+        return self.merge_accumulators([accumulator, element[STATISTICS_KEY][self._key.model_name][self._statistic]])
+
+    def merge_accumulators(self, accumulators: Iterable[Any]) -> Any:
+        return np.unique(np.concatenate(list(accumulators)))[: self._most]

@@ -59,14 +59,20 @@ def _reindex(config: Config, root: Path, terminal: Terminal) -> Outcome:
 
 def with_rivals_only(config: Config) -> Config:
     """The config with the baselines that a threshold names, and no others: to fit them all takes longer than the rest,
-    and the last training's evaluation has them."""
+    and the last training's evaluation has them. Where all are to be beaten, that is popularity, or else the first."""
     evaluation = config.evaluation
     names = evaluation.baselines.names
-    rivals = {
-        rival for threshold in evaluation.thresholds.values() for group in threshold.rivals(names) for rival in group
+    any_of = ("popularity",) if "popularity" in names else names[:1]
+    thresholds = {
+        metric: threshold.model_copy(update={"beat_baselines": any_of})
+        if threshold.beat_baselines is True
+        else threshold
+        for metric, threshold in evaluation.thresholds.items()
     }
+    rivals = {rival for threshold in thresholds.values() for group in threshold.rivals(names) for rival in group}
     baselines = evaluation.baselines.model_copy(update={"names": tuple(name for name in names if name in rivals)})
-    return config.model_copy(update={"evaluation": evaluation.model_copy(update={"baselines": baselines})})
+    changed = evaluation.model_copy(update={"baselines": baselines, "thresholds": thresholds})
+    return config.model_copy(update={"evaluation": changed})
 
 
 def find_trained(config: Config) -> Trained:

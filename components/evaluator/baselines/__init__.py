@@ -6,7 +6,7 @@ The config imports this package for its settings, so NumPy and SciPy are importe
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components.evaluator.baselines.settings import NAMES, BaselineSettings
 from components.progress import progress
@@ -23,27 +23,46 @@ def fit(settings: BaselineSettings, events: TrainingEvents) -> dict[str, Baselin
     Raises:
         InputError: one needs a package that is not installed.
     """
+    from components.evaluator.baselines.blend import Blend
+    from components.evaluator.baselines.choice import chosen
+
     kinds = _kinds()
-    fitted: dict[str, Baseline] = {}
-    for name in settings.names:
-        progress(f"fitting the baseline {name}")
-        fitted[name] = kinds[name].fit(settings, events)
-    return fitted
+    settings = chosen(settings, events, lambda name, *of: kinds[name].fit(*of))
+    parts: dict[str, Any] = {}
+
+    def part(name: str) -> Any:
+        if name not in parts:
+            progress(f"fitting the baseline {name}")
+            if name == "blend":
+                parts[name] = Blend.of(part("ease"), part("sequential_knn"))
+            else:
+                parts[name] = kinds[name].fit(settings, events)
+        return parts[name]
+
+    return {name: part(name) for name in settings.names}
 
 
 def save(baselines: dict[str, Baseline], directory: str) -> None:
-    """Writes baselines to a local directory, each into a folder of its name and an array into a file."""
+    """Writes baselines to a local directory, each into a folder of its name and an array into a file.
+
+    An array that several have is written once.
+    """
     import numpy as np
     from scipy import sparse
 
+    written: dict[int, Path] = {}
     for name, baseline in baselines.items():
         folder = Path(directory, name)
         folder.mkdir(parents=True)
         for field, array in vars(baseline).items():
-            if sparse.issparse(array):
-                sparse.save_npz(folder / f"{field}.npz", array, compressed=False)
+            file = folder / f"{field}.np{'z' if sparse.issparse(array) else 'y'}"
+            if id(array) in written:
+                file.symlink_to(written[id(array)].absolute())
+            elif sparse.issparse(array):
+                sparse.save_npz(file, array, compressed=False)
             else:
-                np.save(folder / f"{field}.npy", array)
+                np.save(file, array)
+            written.setdefault(id(array), file)
 
 
 def load(directory: str) -> dict[str, Baseline]:
@@ -66,12 +85,15 @@ def load(directory: str) -> dict[str, Baseline]:
 
 
 def _kinds() -> dict[str, type[Baseline]]:
+    from components.evaluator.baselines.blend import Blend
     from components.evaluator.baselines.content import Content
     from components.evaluator.baselines.ease import Ease
     from components.evaluator.baselines.ials import Ials
     from components.evaluator.baselines.item_knn import ItemKnn
     from components.evaluator.baselines.markov import Markov
     from components.evaluator.baselines.popularity import Popularity, RecentPopularity
+    from components.evaluator.baselines.sequential_knn import SequentialKnn
+    from components.evaluator.baselines.session_knn import SessionKnn
 
     return {
         "popularity": Popularity,
@@ -79,6 +101,9 @@ def _kinds() -> dict[str, type[Baseline]]:
         "item_knn": ItemKnn,
         "ease": Ease,
         "markov": Markov,
+        "sequential_knn": SequentialKnn,
+        "session_knn": SessionKnn,
+        "blend": Blend,
         "content": Content,
         "ials": Ials,
     }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -14,12 +14,11 @@ from components.evaluator.baselines.settings import BaselineSettings
 Ragged = tuple[np.ndarray, np.ndarray]
 """Values of all rows one after the other, and offsets [B + 1]: row i has values[offsets[i]:offsets[i + 1]]."""
 
-_BLOCK_CELLS = 1 << 22
-
 
 @dataclass(frozen=True)
 class TrainingEvents:
-    """n training events in the order of time: all, or of a long log all of some users."""
+    """n training events in the order of time, and those of a user at the same time in that of the log if its order
+    counts: all, or of a long log all of some users."""
 
     user: np.ndarray
     """[n] int32, from 0 to num_users - 1."""
@@ -43,6 +42,18 @@ class TrainingEvents:
     def popularity(self) -> np.ndarray:
         """Training events of each item, [N] float32."""
         return self.counts.astype(np.float32)
+
+    def places(self) -> np.ndarray:
+        """How many events of its user come after each event, [n] int64: 0 for a user's newest."""
+        by_user = np.argsort(self.user, kind="stable")
+        ends = np.cumsum(np.bincount(self.user, minlength=self.num_users))
+        place = np.empty(len(self.user), np.int64)
+        place[by_user] = ends[self.user[by_user]] - 1 - np.arange(len(self.user))
+        return place
+
+    def take(self, rows: np.ndarray) -> TrainingEvents:
+        """Some of the events, `rows` [m] ascending; the items stay all, and are counted as they were."""
+        return replace(self, user=self.user[rows], item=self.item[rows])
 
     def matrix(self) -> sparse.csr_array:
         """Which user had which item, [num_users, N] float32 of ones."""
@@ -73,20 +84,27 @@ class Baseline(Protocol):
         """
 
 
-def history_matrix(histories: Ragged, num_items: int) -> sparse.csr_array:
-    """Which query has which item in its history, [B, N] float32 of ones."""
-    values, offsets = histories
-    return sparse.csr_array((np.ones(len(values), np.float32), values, offsets), (len(offsets) - 1, num_items))
+def history_matrix(
+    histories: Ragged, num_items: int, weight: Callable[[np.ndarray], np.ndarray] | None = None
+) -> sparse.csr_array:
+    """Which query has which item in its history, [B, N] float32.
 
-
-def cooccurrence(matrix: sparse.csr_array) -> Iterator[tuple[slice, sparse.csr_array]]:
-    """Yields X^T X of a sparse X [U, N] in blocks of rows, with the rows: common users of items, at most 2^22 numbers.
-
-    The whole of it would not fit into memory where the catalogue is large.
+    Args:
+        histories: as for `Baseline.scores`.
+        num_items: N.
+        weight: what an item at a place counts, of places from 0 for the newest; by default 1.
     """
-    by_item = matrix.T.tocsr()
-    num_items = by_item.shape[0]
-    step = max(1, _BLOCK_CELLS // num_items)
-    for start in range(0, num_items, step):
-        rows = slice(start, min(start + step, num_items))
-        yield rows, by_item[rows] @ matrix
+    values, offsets = histories
+    place = np.arange(len(values)) - np.repeat(offsets[:-1], np.diff(offsets))
+    counts = np.ones(len(values)) if weight is None else weight(place)
+    return sparse.csr_array((counts.astype(np.float32), values, offsets), (len(offsets) - 1, num_items))
+
+
+def power(exponent: np.ndarray | float) -> Callable[[np.ndarray], np.ndarray]:
+    """Weights of places p: (p + 1)^-exponent."""
+    return lambda place: (place + 1.0) ** -np.float64(exponent)
+
+
+def half_life(places: np.ndarray | float) -> Callable[[np.ndarray], np.ndarray]:
+    """Weights of places p: 2^(-p / places)."""
+    return lambda place: np.exp2(-place / np.float64(places))

@@ -28,7 +28,7 @@ def test_the_champion_is_the_baseline_and_thresholds_are_the_candidates(has_cham
     assert list(others.model_names) == names[1:]
     [bound] = [bound for metric in judged.metrics for bound in metric.per_slice_thresholds]
     assert bound.threshold.value_threshold.lower_bound.value == pytest.approx(0.1)
-    assert bound.threshold.HasField("change_threshold") == has_champion
+    assert not bound.threshold.HasField("change_threshold"), "TFMA knows nothing of paired replicates"
     assert [list(spec.feature_keys) for spec in bound.slicing_specs] == [[], ["user_type"]]
     assert not [bound for metric in others.metrics for bound in metric.per_slice_thresholds]
     assert [list(spec.feature_keys) for spec in config.slicing_specs] == [[], ["user_type"]]
@@ -38,12 +38,13 @@ def test_each_metric_is_computed_by_what_it_is_of() -> None:
     judged, _ = eval_config(SETTINGS, METRICS, has_champion=False).metrics_specs
     assert [(metric.class_name, json.loads(metric.config).get("name")) for metric in judged.metrics] == [
         ("QueryCount", None),
+        ("UserCount", None),
         ("RankingMetric", "hit_rate@10"),
         ("ExposureMetric", "coverage@10"),
         ("ListMean", "novelty@10"),
     ]
     drawn = SETTINGS.model_copy(update={"bootstrap_replicates": 5})
-    assert eval_config(drawn, METRICS, has_champion=False).metrics_specs[0].metrics[1].class_name == "Replicates"
+    assert eval_config(drawn, METRICS, has_champion=False).metrics_specs[0].metrics[2].class_name == "Replicates"
 
 
 def test_without_baselines_and_champion_there_is_one_spec() -> None:

@@ -425,7 +425,7 @@ def test_a_model_that_takes_the_querys_features_gets_them(
 def test_items_that_training_never_saw_are_missed_by_baselines_and_have_a_slice(
     tmp_path: Path, servable: Callable[..., Path]
 ) -> None:
-    queries = [{**query, "item_id": NEW_ITEMS[0]} for query in make_queries(6)]
+    queries = [{**query, "item_id": NEW_ITEMS[0]} for query in make_queries(12)]
     settings = SETTINGS.model_copy(update={"slices": (("item_popularity",),), "bootstrap_replicates": 0})
     report = Run(tmp_path, write_interactions(tmp_path / "x", queries), {"model": servable()}, settings).report
     assert report.slices() == ["overall", "item_popularity=new"]

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from components.evaluation_report import Check
+import pytest
+
+from components.evaluation_report import Check, Interval
 from components.evaluator.settings import EvaluatorSettings, Threshold
 
 
-def _check(settings: EvaluatorSettings, failures: set, **values: dict[str, float]) -> list[Check]:
-    """Checks thresholds on models with one slice besides the whole; the metrics all have the same values."""
+def _check(
+    settings: EvaluatorSettings, failures: set, interval: Interval | None = None, **values: dict[str, float]
+) -> list[Check]:
+    """Checks thresholds on models with one slice besides the whole; the metrics all have the same values.
+
+    All differences have the interval; None is for no replicates.
+    """
     from components.evaluator.validation import check_thresholds
 
     table = {
@@ -17,13 +24,14 @@ def _check(settings: EvaluatorSettings, failures: set, **values: dict[str, float
         }
         for model, of_slice in values.items()
     }
-    return check_thresholds(table, {"overall": (), "user_type=new": ("user_type",)}, failures, settings)
+    columns = {"overall": (), "user_type=new": ("user_type",)}
+    return check_thresholds(table, columns, failures, settings, lambda *of: interval)
 
 
 def test_the_default_thresholds() -> None:
     checks = _check(
         EvaluatorSettings(),
-        {("hit_rate@10", "overall", "champion")},
+        set(),
         candidate={"overall": 0.2, "new": 0.1},
         champion={"overall": 0.3, "new": 0.3},
         popularity={"overall": 0.2, "new": 0.3},
@@ -39,7 +47,7 @@ def test_thresholds_on_slices() -> None:
     settings = EvaluatorSettings(thresholds={"hit_rate@10": Threshold(min=0.15, slices=(("user_type",),))})
     checks = _check(
         settings,
-        {("hit_rate@10", "user_type=new", "min")},
+        {("hit_rate@10", "user_type=new")},
         candidate={"overall": 0.2, "new": 0.1},
         popularity={"overall": 0.2, "new": 0.3},
     )
@@ -77,4 +85,55 @@ def test_the_best_of_the_baselines_is_to_be_beaten() -> None:
 def test_a_champion_that_never_hits_can_not_be_fallen_behind() -> None:
     settings = EvaluatorSettings(thresholds={"hit_rate@10": Threshold(max_drop=0.0)})
     found = {"candidate": {"overall": 0.0, "new": 0.0}, "champion": {"overall": 0.0, "new": 0.0}}
-    assert _check(settings, {("hit_rate@10", "overall", "champion")}, **found, popularity=found["candidate"]) == []
+    assert _check(settings, set(), **found, popularity=found["candidate"]) == []
+
+
+@pytest.mark.parametrize(
+    ("interval", "certain", "champion", "baseline"),
+    [
+        ((-0.03, -0.01), False, "is below", "is not above"),
+        ((-0.03, 0.01), False, "is within noise of", "is within noise of"),
+        ((-0.03, 0.01), True, "is below", "is not above"),
+        ((0.0, 0.0), False, "is within noise of", "is not above"),
+    ],
+)
+def test_noise_refuses_only_who_asks_for_certainty(
+    interval: Interval, certain: bool, champion: str, baseline: str
+) -> None:
+    threshold = Threshold(max_drop=0.0, beat_popularity=True, certain=certain)
+    checks = _check(
+        EvaluatorSettings(thresholds={"hit_rate@10": threshold}),
+        set(),
+        interval,
+        candidate={"overall": 0.1, "new": 0.1},
+        champion={"overall": 0.11, "new": 0.1},
+        popularity={"overall": 0.11, "new": 0.1},
+    )
+    assert [str(check) for check in checks] == [
+        f"hit@10 0.1000 {champion} the champion's 0.1100 (less the drop allowed)",
+        f"hit@10 0.1000 {baseline} popularity's 0.1100",
+    ]
+    assert [check.passed for check in checks] == [relation == "is within noise of" for relation in (champion, baseline)]
+    assert all(check.interval == interval for check in checks)
+
+
+def test_perfect_answers_need_not_be_above_others() -> None:
+    def verdict(metric: str, value: float) -> tuple[str, bool]:
+        settings = EvaluatorSettings(thresholds={metric: Threshold(beat_popularity=True)})
+        values = {name: {"overall": value, "new": value} for name in ("candidate", "popularity")}
+        [check] = _check(settings, set(), (0.0, 0.0), **values)
+        return str(check), check.passed
+
+    assert verdict("hit_rate@10", 1.0) == ("hit@10 1.0000 equals popularity's 1.0000", True)
+    assert verdict("hit_rate@10", 0.5) == ("hit@10 0.5000 is not above popularity's 0.5000", False)
+
+
+def test_a_lead_may_be_noise_too() -> None:
+    def verdict(certain: bool) -> tuple[str, bool]:
+        settings = EvaluatorSettings(thresholds={"ndcg@10": Threshold(beat_popularity=True, certain=certain)})
+        values = {"candidate": {"overall": 0.12, "new": 0.1}, "popularity": {"overall": 0.11, "new": 0.1}}
+        [check] = _check(settings, set(), (-0.01, 0.03), **values)
+        return str(check), check.passed
+
+    assert verdict(certain=False) == ("NDCG@10 0.1200 is above popularity's 0.1100", True)
+    assert verdict(certain=True) == ("NDCG@10 0.1200 is within noise of popularity's 0.1100", False)

@@ -111,3 +111,16 @@ def test_metrics_of_lists() -> None:
     }
     nothing = _compute(metrics[:1], ["candidate"], [extract(0.0, 0, [0])])
     assert math.isnan(nothing["values"]["candidate", "novelty@2"])
+
+
+def test_users_are_counted_once_and_up_to_a_number() -> None:
+    extracts = [
+        {tfma_metrics.STATISTICS_KEY: {"candidate": {"users": np.array(users, np.uint64)}}}
+        for users in ([2, 5], [], [5, 2**63 + 1], [3])
+    ]
+
+    def found(most: int) -> float:
+        values = _compute([tfma_metrics.UserCount(most=most)], ["candidate"], extracts)["values"]
+        return values["candidate", "user_count"]
+
+    assert (found(9), found(4), found(3)) == (4, 4, 3)

@@ -10,6 +10,7 @@ import pytest
 
 from components.errors import InputError
 from components.evaluation_report import load_report
+from components.evaluator.baselines import BaselineSettings
 from pipeline.config import Config
 from pipeline.local.evaluate import evaluate, find_model
 from tests.components.conftest import ITEMS, write_servable
@@ -95,7 +96,7 @@ def test_a_saved_model_and_then_a_pushed_version(world: World, tmp_path: Path, s
     assert "popularity" in said
     assert f"{world.model}; {tmp_path / 'figures'} has the figures" in said.replace("\n", "")
     report = load_report(str(tmp_path / "figures"))
-    assert list(report.metrics) == ["candidate", "popularity", "recent_popularity", "item_knn", "ease", "markov"]
+    assert list(report.metrics) == ["candidate", *BaselineSettings().names]
     assert report.metrics["candidate"]["overall"]["hit_rate@1"] == 1
     assert "overall" in report.slices()
 

@@ -26,16 +26,18 @@ from pipeline.local.reindex import Trained, find_trained, reindex, with_rivals_o
             {"ndcg@10": Threshold(beat_popularity=True), "mrr": Threshold(beat_baselines=("ease",))},
             ("popularity", "ease"),
         ),
-        ({"mrr": Threshold(beat_baselines=True)}, ("popularity", "recent_popularity", "item_knn", "ease", "markov")),
+        ({"mrr": Threshold(beat_baselines=True)}, ("popularity",)),
     ],
 )
 def test_only_baselines_that_decide_are_fitted(thresholds: dict[str, Threshold], left: tuple[str, ...]) -> None:
     config = Config(name="shop", data={"interactions": {"path": "log.csv"}}, evaluation={"thresholds": thresholds})
     changed = with_rivals_only(config)
     assert changed.evaluation.baselines.names == left
-    assert changed.evaluation.thresholds == config.evaluation.thresholds
+    for metric, threshold in config.evaluation.thresholds.items():
+        named = ("popularity",) if threshold.beat_baselines is True else threshold.beat_baselines
+        assert changed.evaluation.thresholds[metric] == threshold.model_copy(update={"beat_baselines": named})
     # All else is as it was: the nodes before the Evaluator come from the cache.
-    same = {"evaluation": {"baselines": {"names"}}}
+    same = {"evaluation": {"baselines": {"names"}, "thresholds": True}}
     assert changed.model_dump(exclude=same) == config.model_dump(exclude=same)
 
 

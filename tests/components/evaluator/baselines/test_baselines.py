@@ -27,7 +27,8 @@ def test_files_give_the_same_scores(tmp_path: Path) -> None:
     events, queries = random_log(), ragged([3, 0], [], [11])
     fitted = baselines.fit(BaselineSettings(), events)
     fitted["content"] = Content(sparse.csr_array(np.eye(12, 3, dtype=np.float32)))
-    fitted["ials"] = Ials(np.ones((12, 2), np.float32), np.eye(2, dtype=np.float32), np.array(3, np.float32))
+    alpha, exponent = np.array(3, np.float32), np.array(0.5, np.float32)
+    fitted["ials"] = Ials(np.ones((12, 2), np.float32), np.eye(2, dtype=np.float32), alpha, exponent)
     assert tuple(fitted) == baselines.NAMES
     baselines.save(fitted, str(tmp_path))
     loaded = baselines.load(str(tmp_path))
@@ -35,6 +36,7 @@ def test_files_give_the_same_scores(tmp_path: Path) -> None:
     for name, baseline in fitted.items():
         np.testing.assert_array_equal(loaded[name].scores(queries), baseline.scores(queries))
     assert isinstance(loaded["ease"].weights.base, np.memmap)
+    assert (tmp_path / "blend" / "weights.npy").is_symlink(), "on the disk once"
 
 
 def test_files_of_some_baselines(tmp_path: Path) -> None:

@@ -1,0 +1,120 @@
+"""Chooses what the config leaves open of the baselines, on training events that are held back for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from components.evaluator.baselines.base import Baseline, Ragged, TrainingEvents
+from components.evaluator.baselines.settings import BaselineSettings
+from components.hashing import mixed
+from components.metrics.ndcg import ndcg
+from components.progress import progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CHOICES: Mapping[str, Mapping[str, Sequence[float]]] = {
+    "item_knn": {"item_knn_exponent": (0.75, 0.0), "item_knn_shrinkage": (0.0, 30.0)},
+    "ease": {"ease_exponent": (0.75, 0.0), "ease_l2": (300.0, 100.0, 1000.0)},
+    "sequential_knn": {"sequential_knn_half_life": (4.0, 2.0, 16.0)},
+    "session_knn": {"session_knn_half_life": (4.0, 16.0)},
+}
+"""Baseline to parameter to the values that are tried, one parameter after the other; the first is where it starts."""
+_EVENTS = 300_000
+_ITEMS = 3_000
+"""ease: how many items take part in the choice; fitting to them takes a second."""
+_BATCH = 128
+
+
+def chosen(
+    settings: BaselineSettings,
+    events: TrainingEvents,
+    fit: Callable[[str, BaselineSettings, TrainingEvents], Baseline],
+) -> BaselineSettings:
+    """Returns the settings with a value for all that is null.
+
+    Args:
+        settings: the settings.
+        events: the training events. On the last one of some users, which nothing is fitted to, values are compared.
+        fit: fits a baseline.
+    """
+    start = {
+        name: values[0] for of in CHOICES.values() for name, values in of.items() if getattr(settings, name) is None
+    }
+    settings = settings.model_copy(update=start)
+    wanted = [name for name in CHOICES if name in settings.names or (name in _BLENDED and "blend" in settings.names)]
+    open_ = {name: {key: values for key, values in CHOICES[name].items() if key in start} for name in wanted}
+    learned, histories, targets = held_out(events, settings.choice_queries)
+    if not any(open_.values()) or not len(targets) or not len(learned.user):
+        return settings
+    progress("choosing the baselines' parameters")
+    small = settings.model_copy(update={"ease_max_items": min(settings.ease_max_items, _ITEMS)})
+    for name, parameters in open_.items():
+        found: dict[str, float] = {}
+        for key, values in parameters.items():
+
+            def gain(value: float, name: str = name, key: str = key, found: dict[str, float] = found) -> float:
+                tried = small.model_copy(update={**found, key: value})
+                return _gain(fit(name, tried, learned), histories, targets)
+
+            found[key] = max(values, key=gain)  # of equals the first
+        settings = settings.model_copy(update=found)
+    return settings
+
+
+_BLENDED = ("ease", "sequential_knn")
+
+
+def held_out(events: TrainingEvents, queries: int) -> tuple[TrainingEvents, Ragged, np.ndarray]:
+    """Holds back the last event of some users.
+
+    Args:
+        events: the events.
+        queries: of how many users at most.
+
+    Returns:
+        The other events, of a long log those of some users; the histories of the users whose last event is held back,
+        as for `Baseline.scores`; and the items [Q] of these events.
+    """
+    order = np.argsort(mixed(np.arange(events.num_users)), kind="stable")
+    counts = np.bincount(events.user, minlength=events.num_users)
+    kept = np.zeros(events.num_users, bool)
+    kept[order[np.cumsum(counts[order]) <= max(_EVENTS, int(counts[order[0]]))]] = True
+    events = events.take(np.flatnonzero(kept[events.user]))
+    place = events.places()
+    asked = np.zeros(events.num_users, bool)
+    asked[[user for user in order if kept[user] and counts[user] > 1][:queries]] = True
+    last = (place == 0) & asked[events.user]
+    learned = events.take(np.flatnonzero(~last))
+    rows = np.flatnonzero(asked[learned.user])
+    # Newest first, by user.
+    rows = rows[np.lexsort((-rows, learned.user[rows]))]
+    user, item = learned.user[rows], learned.item[rows]
+    _, first = np.unique(user.astype(np.int64) * events.num_items + item, return_index=True)
+    first.sort()
+    numbers = np.cumsum(asked) - 1
+    lengths = np.bincount(numbers[user[first]], minlength=int(asked.sum()))
+    last_rows = np.flatnonzero(last)
+    targets = events.item[last_rows[np.argsort(events.user[last_rows])]]
+    return learned, (item[first], np.concatenate([[0], np.cumsum(lengths)])), targets
+
+
+def _gain(baseline: Baseline, histories: Ragged, targets: np.ndarray) -> float:
+    """The mean NDCG@10 of the targets among all items that are not in the history; who had the target counts 0."""
+    values, offsets = histories
+    total = 0.0
+    for start in range(0, len(targets), _BATCH):
+        stop = min(start + _BATCH, len(targets))
+        some = values[offsets[start] : offsets[stop]], offsets[start : stop + 1] - offsets[start]
+        scores = baseline.scores(some)
+        row = np.arange(stop - start)
+        scores[np.repeat(row, np.diff(some[1])), some[0]] = -np.inf
+        target = targets[start:stop]
+        true = scores[row, target][:, np.newaxis]
+        # Of equal scores the smaller row comes first.
+        ahead = (scores > true) | ((scores == true) & (np.arange(scores.shape[1]) < target[:, np.newaxis]))
+        total += float(np.where(np.isneginf(true[:, 0]), 0.0, ndcg(ahead.sum(axis=1), 10)).sum())
+    return total / max(len(targets), 1)
