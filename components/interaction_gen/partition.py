@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from components.examples.interactions import PLACE
 from components.hashing import mixed
 from components.interaction_gen import split as splitting
 from components.interaction_gen.events import EVALUATION
@@ -156,6 +157,7 @@ def examples(
     trained = np.concatenate([[0], np.cumsum(training)])
     known = trained[end] > trained[start]
     following = next_same(user, item.indices.to_numpy(zero_copy_only=False))
+    place = np.maximum(end - moment, 0)
     report.split_events["train"] += int(training.sum())
     report.split_events["eval"] += int(evaluation.sum())
     report.facts["training users"] += len(np.unique(user[training]))
@@ -167,6 +169,7 @@ def examples(
         for first in range(0, len(rows), step):
             some = rows[first : first + step]
             arrays = {name: column.take(pa.array(some)) for name, column in columns.items()}
+            arrays[PLACE] = pa.array(place[some])
             arrays["history"] = recent(start[some], end[some], item, settings.history.max_length)
             if queries:
                 arrays["seen"] = distinct(start[some], end[some], following, item, settings.history.max_seen)

@@ -2,6 +2,7 @@
 
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from components.examples.interactions import PLACE
 from components.examples.schema import add_required, add_side_features, limit
 from components.interaction_gen.settings import InteractionSettings
 
@@ -18,6 +19,7 @@ def interaction_schema(settings: InteractionSettings) -> schema_pb2.Schema:
     add_required(schema, "user_id", schema_pb2.BYTES)
     add_required(schema, "item_id", schema_pb2.BYTES)
     add_required(schema, "timestamp", schema_pb2.INT)
+    add_required(schema, PLACE, schema_pb2.INT)
     limit(add_required(schema, "weight", schema_pb2.FLOAT), 0.0, None)
     if settings.columns.rating is not None:
         lowest, highest = settings.rating_range or (None, None)

@@ -11,6 +11,8 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from components.examples.interactions import PLACE
+
 PADDING, UNKNOWN, FIRST = 0, 1, 2
 
 ITEM_VOCABULARY = "item_id"
@@ -31,14 +33,15 @@ def preprocess_interactions(inputs: dict[str, Any], custom_config: dict[str, Any
 
     Args:
         inputs: `user_id` and `item_id` [B, 1] string, `history` sparse [B, H] string, `weight` [B, 1] float,
-            `timestamp` [B, 1] int64, and the query features, sparse.
+            `timestamp` and `PLACE` [B, 1] int64, and the query features, sparse.
         custom_config: `features`: query feature to type (`category`, `categories`, `number`, `text`); `time_features`:
             names of `TIME_FEATURES`; `user_id`: whether users get a vocabulary; `categories` and `text_tokens`: sizes
             of the vocabularies.
 
     Returns:
         `item` [B] int64 and `history` sparse [B, H] int64, indices into the item vocabulary; `user_hash` [B] int64,
-        the same for the same user; `weight` [B] float32; `timestamp` [B] int64 microseconds; `user` [B] int64, index
+        the same for the same user; `weight` [B] float32; `timestamp` [B] int64 microseconds; `place` [B] int64, among
+        the user's events of the same time, if their order counts; `user` [B] int64, index
         into the user vocabulary, if asked for; and with `QUERY_PREFIX` before the name, the query features as
         `preprocess_catalogue` gives the items', and each time feature sparse [B, 1] int64.
     """
@@ -54,6 +57,7 @@ def preprocess_interactions(inputs: dict[str, Any], custom_config: dict[str, Any
         "user_hash": tf.strings.to_hash_bucket_fast(user_id, 2**63 - 1),
         "weight": tf.reshape(inputs["weight"], [-1]),
         "timestamp": timestamp,
+        "place": tf.reshape(inputs[PLACE], [-1]),
     }
     if custom_config["user_id"]:
         outputs["user"] = _index(user_id, tft.vocabulary(user_id, vocab_filename=USER_VOCABULARY))

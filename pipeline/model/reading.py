@@ -20,10 +20,10 @@ from pipeline.model.towers import SideFeature
 
 _BUCKETS = 64
 """Parts of users that a long log is first cut into, while its size isn't known yet."""
-_COLUMNS = _USER, _ITEM, _WEIGHT, _TIME = "user_hash", "item", "weight", "timestamp"
+_COLUMNS = _USER, _ITEM, _WEIGHT, _TIME, _PLACE = "user_hash", "item", "weight", "timestamp", "place"
 
 _Table = dict[str, np.ndarray]
-"""Columns of the same rows: the four above, and the inputs of the query tower."""
+"""Columns of the same rows: the five above, and the inputs of the query tower."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,8 @@ def read_log(
     user_id: bool = False,
     in_memory: int = 1 << 62,
 ) -> Log:
-    """Reads the transformed training events at a URI, sorted by time and, where that is the same, by content.
+    """Reads the transformed training events at a URI, sorted by time and, where that is the same, by their place among
+    their user's events of the time and by content.
 
     Beam writes rows in another order each time; training must not depend on it. Weights are scaled to a mean of 1, so
     that what they are measured in doesn't change what other settings, such as l2, come to.
@@ -143,7 +144,7 @@ def read_log(
     Raises:
         InputError: There are no events.
     """
-    types: dict[str, type] = {_ITEM: int, "history": int, _WEIGHT: float, _TIME: int, _USER: int}
+    types: dict[str, type] = {_ITEM: int, "history": int, _WEIGHT: float, _TIME: int, _PLACE: int, _USER: int}
     types |= {QUERY_PREFIX + f.name: float if f.is_number else int for f in query_features}
     types |= {"user": int} if user_id else {}
     held: list[_Table] = []
@@ -244,6 +245,7 @@ def _table(batch: Columns, max_history: int, query_features: tuple[SideFeature, 
         _ITEM: scalars(batch, _ITEM).astype(np.int32),
         _WEIGHT: scalars(batch, _WEIGHT),
         _TIME: scalars(batch, _TIME),
+        _PLACE: scalars(batch, _PLACE),
         "history": pad(*ragged(batch, "history"), max_history),
     }
     for feature in query_features:
@@ -270,7 +272,7 @@ def _sorted(table: _Table) -> Events:
     inputs = {name: column for name, column in table.items() if name not in _COLUMNS}
     row = np.arange(len(table[_ITEM]))
     events = Events(row, table[_USER], table[_ITEM], table[_WEIGHT], inputs)
-    events = events.take(np.lexsort((content_hash(events), table[_TIME])))
+    events = events.take(np.lexsort((content_hash(events), table[_PLACE], table[_TIME])))
     return dataclasses.replace(events, row=row)
 
 

@@ -34,7 +34,7 @@ def fit(settings: BaselineSettings, events: TrainingEvents) -> dict[str, Baselin
         if name not in parts:
             progress(f"fitting the baseline {name}")
             if name == "blend":
-                parts[name] = Blend.of(part("ease"), part("sequential_knn"))
+                parts[name] = Blend.of(part("ease"), part("sequential_knn"), settings)
             else:
                 parts[name] = kinds[name].fit(settings, events)
         return parts[name]

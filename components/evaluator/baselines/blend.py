@@ -15,7 +15,7 @@ from components.evaluator.baselines.settings import BaselineSettings
 
 @dataclass(frozen=True)
 class Blend:
-    """An item's score is the sum of both models' scores, each less its mean and over its deviation among all items."""
+    """An item's score is a weighted sum of both models', each less its mean and over its deviation among all items."""
 
     weights: np.ndarray
     """As `Ease` has them, and so the next two."""
@@ -24,21 +24,24 @@ class Blend:
     transitions: sparse.csr_array
     """As `SequentialKnn` has them, and so the next."""
     places: np.ndarray
+    share: np.ndarray
+    """[] float32, the weight of the latter."""
 
     @classmethod
     def fit(cls, settings: BaselineSettings, events: TrainingEvents) -> Blend:
         """Fits both."""
-        return cls.of(Ease.fit(settings, events), SequentialKnn.fit(settings, events))
+        return cls.of(Ease.fit(settings, events), SequentialKnn.fit(settings, events), settings)
 
     @classmethod
-    def of(cls, ease: Ease, sequential: SequentialKnn) -> Blend:
+    def of(cls, ease: Ease, sequential: SequentialKnn, settings: BaselineSettings) -> Blend:
         """Puts two together that are fitted already, which takes no memory."""
-        return cls(**vars(ease), **vars(sequential))
+        return cls(**vars(ease), **vars(sequential), share=np.array(settings.blend_share, np.float32))
 
     def scores(self, histories: Ragged) -> np.ndarray:
         """See `Baseline.scores`."""
-        ease = Ease(self.weights, self.prior, self.exponent).scores(histories)
-        return _standardised(ease) + _standardised(SequentialKnn(self.transitions, self.places).scores(histories))
+        ease = _standardised(Ease(self.weights, self.prior, self.exponent).scores(histories))
+        sequential = _standardised(SequentialKnn(self.transitions, self.places).scores(histories))
+        return (1 - self.share) * ease + self.share * sequential
 
 
 def _standardised(scores: np.ndarray) -> np.ndarray:

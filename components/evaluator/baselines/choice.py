@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,13 +17,31 @@ from components.progress import progress
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CHOICES: Mapping[str, Mapping[str, Sequence[float]]] = {
-    "item_knn": {"item_knn_exponent": (0.75, 0.0), "item_knn_shrinkage": (0.0, 30.0)},
-    "ease": {"ease_exponent": (0.75, 0.0), "ease_l2": (300.0, 100.0, 1000.0)},
-    "sequential_knn": {"sequential_knn_half_life": (4.0, 2.0, 16.0)},
-    "session_knn": {"session_knn_half_life": (4.0, 16.0)},
+
+class Choice(NamedTuple):
+    """A parameter and the values that are tried; the first is where it starts."""
+
+    parameter: str
+    values: tuple[float, ...]
+    field: str = ""
+    """The field of the fitted baseline that is the parameter, where nothing else of it depends on that."""
+
+
+CHOICES: Mapping[str, tuple[Choice, ...]] = {
+    "item_knn": (
+        Choice("item_knn_shrinkage", (0.0, 30.0)),
+        Choice("item_knn_exponent", (0.75, 0.0), "exponent"),
+    ),
+    "ease": (
+        Choice("ease_l2", (300.0, 100.0, 1000.0)),
+        Choice("ease_exponent", (0.75, 0.0), "exponent"),
+    ),
+    "sequential_knn": (Choice("sequential_knn_half_life", (4.0, 2.0, 16.0), "places"),),
+    "session_knn": (Choice("session_knn_half_life", (4.0, 16.0), "places"),),
+    "blend": (Choice("blend_share", (0.5, 0.2, 0.8), "share"),),
 }
-"""Baseline to parameter to the values that are tried, one parameter after the other; the first is where it starts."""
+"""Baseline to what is chosen, one parameter after the other. A baseline comes after those that it is made of."""
+_PARTS = {"blend": ("ease", "sequential_knn")}
 _EVENTS = 300_000
 _ITEMS = 3_000
 """ease: how many items take part in the choice; fitting to them takes a second."""
@@ -32,7 +51,7 @@ _BATCH = 128
 def chosen(
     settings: BaselineSettings,
     events: TrainingEvents,
-    fit: Callable[[str, BaselineSettings, TrainingEvents], Baseline],
+    fit: Callable[[str, BaselineSettings, TrainingEvents], Any],
 ) -> BaselineSettings:
     """Returns the settings with a value for all that is null.
 
@@ -41,31 +60,30 @@ def chosen(
         events: the training events. On the last one of some users, which nothing is fitted to, values are compared.
         fit: fits a baseline.
     """
-    start = {
-        name: values[0] for of in CHOICES.values() for name, values in of.items() if getattr(settings, name) is None
-    }
-    settings = settings.model_copy(update=start)
-    wanted = [name for name in CHOICES if name in settings.names or (name in _BLENDED and "blend" in settings.names)]
-    open_ = {name: {key: values for key, values in CHOICES[name].items() if key in start} for name in wanted}
+    missing = [choice for of in CHOICES.values() for choice in of if getattr(settings, choice.parameter) is None]
+    settings = settings.model_copy(update={choice.parameter: choice.values[0] for choice in missing})
+    wanted = {part for name in settings.names for part in (name, *_PARTS.get(name, ()))}
+    open_ = {name: [choice for choice in CHOICES[name] if choice in missing] for name in CHOICES if name in wanted}
     learned, histories, targets = held_out(events, settings.choice_queries)
     if not any(open_.values()) or not len(targets) or not len(learned.user):
         return settings
     progress("choosing the baselines' parameters")
-    small = settings.model_copy(update={"ease_max_items": min(settings.ease_max_items, _ITEMS)})
-    for name, parameters in open_.items():
-        found: dict[str, float] = {}
-        for key, values in parameters.items():
-
-            def gain(value: float, name: str = name, key: str = key, found: dict[str, float] = found) -> float:
-                tried = small.model_copy(update={**found, key: value})
-                return _gain(fit(name, tried, learned), histories, targets)
-
-            found[key] = max(values, key=gain)  # of equals the first
-        settings = settings.model_copy(update=found)
-    return settings
-
-
-_BLENDED = ("ease", "sequential_knn")
+    most = settings.ease_max_items
+    settings = settings.model_copy(update={"ease_max_items": min(most, _ITEMS)})
+    for name, choices in open_.items():
+        model: Any = None
+        for choice in choices:
+            if choice.field:
+                model = model or fit(name, settings, learned)
+                models = {of: replace(model, **{choice.field: np.array(of, np.float32)}) for of in choice.values}
+            else:
+                models = {
+                    of: fit(name, settings.model_copy(update={choice.parameter: of}), learned) for of in choice.values
+                }
+            gains = {value: _gain(tried, histories, targets) for value, tried in models.items()}
+            best = max(gains, key=gains.__getitem__)  # of equals the first
+            model, settings = models[best], settings.model_copy(update={choice.parameter: best})
+    return settings.model_copy(update={"ease_max_items": most})
 
 
 def held_out(events: TrainingEvents, queries: int) -> tuple[TrainingEvents, Ragged, np.ndarray]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from components.errors import InputError
 from components.evaluator.baselines.base import TrainingEvents
 from components.evaluator.baselines.settings import BaselineSettings
+from components.examples.interactions import PLACE
 from components.examples.reading import distinct, read_batches, scalars
 from components.hashing import hashes, mixed
 
@@ -17,7 +20,8 @@ _MICROSECONDS_A_DAY = 86_400e6
 def read_training_events(uri: str, settings: BaselineSettings) -> TrainingEvents:
     """Reads the split `train` of the Interactions artifact at `uri`.
 
-    Events of the same time come in a fixed order that has nothing to do with the items: files don't keep the log's.
+    Events of a user at the same time come in the order of the log where that counts, and others of the same time in a
+    fixed order that has nothing to do with the items.
 
     Args:
         uri: of the artifact.
@@ -27,10 +31,11 @@ def read_training_events(uri: str, settings: BaselineSettings) -> TrainingEvents
         InputError: there are no training events.
     """
     counted, kept = _Counted(settings.recent_half_life_days), _Kept(settings.max_events)
-    for batch in read_batches(uri, "train", {"user_id": bytes, "item_id": bytes, "timestamp": int}, _BATCH):
+    types = {"user_id": bytes, "item_id": bytes, "timestamp": int, PLACE: int}
+    for batch in read_batches(uri, "train", types, _BATCH):
         time = scalars(batch, "timestamp")
         item = counted.add(scalars(batch, "item_id"), time)
-        kept.add(scalars(batch, "user_id"), item, time)
+        kept.add(scalars(batch, "user_id"), item, time, scalars(batch, PLACE, 0))
     if not counted.number_of:
         raise InputError(f"{uri}: no training events, so there is nothing to fit the baselines to")
     ids = np.array(list(counted.number_of), dtype=object)
@@ -40,8 +45,8 @@ def read_training_events(uri: str, settings: BaselineSettings) -> TrainingEvents
     row_of[ranked] = np.arange(len(ids))
     name_of = np.empty(len(ids), np.int64)
     name_of[by_id] = np.arange(len(ids))
-    user, item, time, num_users = kept.columns()
-    order = np.lexsort((mixed(user * len(ids) + name_of[item]), time))
+    user, item, time, place, num_users = kept.columns()
+    order = np.lexsort((mixed(user * len(ids) + name_of[item]), place, time))
     return TrainingEvents(
         user[order].astype(np.int32),
         row_of[item][order].astype(np.int32),
@@ -87,20 +92,20 @@ class _Kept:
         self._limit = 1 << 64
         self._number_of: dict[bytes, int] = {}
         self._hash = np.zeros(0, np.uint64)
-        self._held: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._held: list[tuple[np.ndarray, ...]] = []
         self._size = 0
 
-    def add(self, users: np.ndarray, item: np.ndarray, time: np.ndarray) -> None:
-        """Takes in events [B]."""
-        names, place = distinct(users)
+    def add(self, users: np.ndarray, *columns: np.ndarray) -> None:
+        """Takes in events [B]: their users, and further columns [B]."""
+        names, of = distinct(users)
         if self._limit < 1 << 64:
             below = hashes(names) < np.uint64(self._limit)
-            there = below[place]
+            there = below[of]
             names = [name for name, wanted in zip(names, below.tolist()) if wanted]
-            place = (np.cumsum(below) - 1)[place[there]]
-            item, time = item[there], time[there]
-        user = np.array([self._number_of.setdefault(name, len(self._number_of)) for name in names], np.int64)[place]
-        self._held.append((user, item, time))
+            of = (np.cumsum(below) - 1)[of[there]]
+            columns = tuple(column[there] for column in columns)
+        user = np.array([self._number_of.setdefault(name, len(self._number_of)) for name in names], np.int64)[of]
+        self._held.append((user, *columns))
         self._size += len(user)
         while self._size > self._most and self._limit > 1:
             self._halve()
@@ -111,16 +116,16 @@ class _Kept:
         if len(self._hash) < len(names):
             self._hash = np.concatenate([self._hash, hashes(names[len(self._hash) :])])
         self._limit //= 2
-        user, item, time = (np.concatenate(column) for column in zip(*self._held))
+        user, *columns = (np.concatenate(column) for column in zip(*self._held))
         wanted = (self._hash < np.uint64(self._limit))[user]
-        self._held = [(user[wanted], item[wanted], time[wanted])]
+        self._held = [(user[wanted], *(column[wanted] for column in columns))]
         self._size = int(wanted.sum())
 
-    def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-        """Returns users, numbered in the order of their ids, items and times of the events, and how many users."""
-        user, item, time = (np.concatenate(column) for column in zip(*self._held))
+    def columns(self) -> tuple[Any, ...]:
+        """Returns users [n], numbered in the order of their ids, the further columns, and how many users there are."""
+        user, *columns = (np.concatenate(column) for column in zip(*self._held))
         names = np.array(list(self._number_of), dtype=object)
         numbers = np.unique(user)
         place = np.empty(len(names), np.int64)
         place[numbers[np.argsort(names[numbers])]] = np.arange(len(numbers))
-        return place[user], item, time, len(numbers)
+        return place[user], *columns, len(numbers)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Optional, get_args
+from typing import Annotated, Literal, Optional, get_args
 
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator
 
 from components.settings import Settings
 
@@ -83,6 +83,8 @@ class BaselineSettings(Settings):
     """session_knn: how many users count."""
     session_knn_half_life: Optional[PositiveFloat] = None
     """session_knn: after how many places an item of the history counts half."""
+    blend_share: Optional[Annotated[float, Field(ge=0, le=1)]] = None
+    """blend: the share of sequential_knn's scores in the sum, that of ease's being the rest."""
     ials_factors: PositiveInt = 64
     """ials: length of the item vectors."""
     ials_regularization: PositiveFloat = 10.0

@@ -106,7 +106,7 @@ def test_a_pipeline_of_the_data_nodes(data):
     assert first["CatalogueGen"][1] == (
         "40 items: 39 listed (0 of them never seen in the log), 1 only in the log; rejected 0"
     )
-    assert first["ExampleValidator"][1] == "no anomalies in 6 features"
+    assert first["ExampleValidator"][1] == "no anomalies in 7 features"
 
     os.utime(data / "log.csv", (1, 1))  # touched, not changed
     second = run(data)

@@ -31,6 +31,7 @@ def test_examples_hold_what_the_architecture_says(tmp_path):
             "user_id": ["u"],
             "item_id": ["a"],
             "timestamp": [30_000_000],
+            "#place": [0],
             "weight": [5.0],
             "event": ["buy"],
             "rating": [2.5],

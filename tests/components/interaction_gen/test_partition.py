@@ -96,7 +96,10 @@ def test_ties_in_the_order_of_the_log():
     options = {"split": {"method": "leave_last_n", "n": 2}}
     found, _, _ = core(rows, **options)
     assert brief(found["eval"]) == [("u", "a", 2, ("a",)), ("u", "d", 3, ("a", "c", "b", "a"))]
+    assert {example["#place"] for split in found.values() for example in split} == {0}
     found, _, _ = core(rows, **options, history={"ties": "log_order"})
+    assert {example["item_id"]: example["#place"] for example in found["train"]} == {"a": 0, "b": 0, "c": 1, "z": 0}
+    assert [example["#place"] for example in found["eval"]] == [2, 0]
     assert sorted(brief(found["train"])) == [
         ("u", "a", 1, ()),
         ("u", "b", 2, ("a",)),

@@ -16,6 +16,7 @@ def test_the_feature_spec_of_interactions():
         "user_id": dense,
         "item_id": dense,
         "timestamp": integers,
+        "#place": integers,
         "weight": floats,
         "rating": floats,
         "event": dense,
@@ -44,6 +45,7 @@ def test_statistics_leave_out_what_is_derived():
         "user_id",
         "item_id",
         "timestamp",
+        "#place",
         "weight",
         "user_type",
     ]

@@ -13,6 +13,7 @@ import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
+from components.examples.interactions import PLACE
 from pipeline.model.settings import ModelSettings, TrainerSettings, TrainingSettings
 
 ITEMS = [f"item {n}, é" for n in range(6)]
@@ -32,6 +33,7 @@ EVENT_SPEC = {
     "history": tf.io.VarLenFeature(tf.string),
     "weight": tf.io.FixedLenFeature([1], tf.float32),
     "timestamp": tf.io.FixedLenFeature([1], tf.int64),
+    PLACE: tf.io.FixedLenFeature([1], tf.int64),
 }
 ITEM_SPEC = {
     "item_id": STRING,
@@ -52,6 +54,7 @@ def events() -> Rows:
     for place, row in enumerate(rows):
         odd = float(place % 2)
         row |= {"user_id": [f"user {place % 7}"], "weight": [2 + 2 * odd], "device": ["tv"], "age": [odd]}
+        row[PLACE] = [0]
     rows[0] |= {"device": [], "age": []}
     return rows
 

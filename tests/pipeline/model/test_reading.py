@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from components.errors import InputError
 from pipeline.model.reading import Events, content_hash, read_log, with_other_items
 from pipeline.model.towers import SideFeature
-from tests.pipeline.model.tiny_data import some_events, write_log
+from tests.pipeline.model.tiny_data import some_events, tiny_rows, write_log
 
 HISTORY = 3
 GENRES = SideFeature("genres", False, 9)
@@ -102,6 +102,20 @@ def test_samples_of_parts_are_evenly_spread_and_in_the_order_of_time(tmp_path: P
     assert np.corrcoef(places, np.arange(len(places)))[0, 1] > 0.9
     # Of one part all that is chosen.
     assert len(read_log(uri, HISTORY).sample(lambda part: part.take(slice(100)), 40)) == 100
+
+
+@pytest.mark.parametrize("in_memory", [1 << 62, 100])
+def test_events_of_the_same_time_come_in_their_place(tmp_path: Path, in_memory: int) -> None:
+    """Of the log that `write_log` writes each time has three events, in places 0, 1 and 2."""
+    items = [row["item"][0] for row in tiny_rows()]
+    log = read_log(write_log(tmp_path, shuffle=1), HISTORY, in_memory=in_memory)
+    for part in log.parts:
+        events = part()
+        for user in np.unique(events.user):
+            expected = [row["item"][0] for row in tiny_rows() if row["user_hash"][0] == user]
+            assert events.item[events.user == user].tolist() == expected
+    if len(log.parts) == 1:
+        assert log.parts[0]().item.tolist() == items
 
 
 def test_a_changed_log_is_changed_part_by_part(tmp_path: Path) -> None:

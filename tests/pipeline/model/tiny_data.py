@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -54,21 +55,32 @@ def followers(parts: int = 1) -> TrainingData:
     return TrainingData(log, vocabulary, "latest")
 
 
-def write_log(folder: Path, count: int = 400, shuffle: int = 0) -> str:
-    """Writes transformed events, the same ones in an order of the files that `shuffle` says; returns their URI."""
+def tiny_rows(count: int = 400) -> list[dict[str, list[Any]]]:
+    """Transformed events in their order, three at a time."""
     rng = np.random.default_rng(0)
     rows = []
     for row in range(count):
         user = int(rng.integers(0, 30))
-        values = {
-            "item": [int(rng.integers(2, 50))],
-            "history": rng.integers(2, 50, rng.integers(0, 5)).tolist(),
-            "timestamp": [row // 3],
-            "user_hash": [user * 7919 - 50_000],
-            "query_genres": rng.integers(1, 9, rng.integers(0, 4)).tolist(),
-        }
-        features = {name: tf.train.Feature(int64_list={"value": some}) for name, some in values.items()}
-        features["weight"] = tf.train.Feature(float_list={"value": [float(rng.integers(1, 5))]})
+        rows.append(
+            {
+                "item": [int(rng.integers(2, 50))],
+                "history": rng.integers(2, 50, rng.integers(0, 5)).tolist(),
+                "timestamp": [row // 3],
+                "place": [row % 3],
+                "user_hash": [user * 7919 - 50_000],
+                "query_genres": rng.integers(1, 9, rng.integers(0, 4)).tolist(),
+                "weight": [float(rng.integers(1, 5))],
+            }
+        )
+    return rows
+
+
+def write_log(folder: Path, count: int = 400, shuffle: int = 0) -> str:
+    """Writes `tiny_rows`, the same ones in an order of the files that `shuffle` says; returns their URI."""
+    rows = []
+    for values in tiny_rows(count):
+        features = {n: tf.train.Feature(int64_list={"value": some}) for n, some in values.items() if n != "weight"}
+        features["weight"] = tf.train.Feature(float_list={"value": values["weight"]})
         rows.append(tf.train.Example(features={"feature": features}).SerializeToString())
     order = np.random.default_rng(shuffle).permutation(count)
     (folder / "Split-train").mkdir(parents=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -40,18 +42,33 @@ def test_the_value_of_the_highest_gain_is_taken_and_what_is_set_stays(monkeypatc
     tried = []
 
     def note(name: str, settings: BaselineSettings, events: TrainingEvents) -> Baseline:
-        tried.append((name, settings))
-        return fit("popularity", LAST)
+        tried.append((name, settings.ease_l2))
+        return fit(name, LAST, ease_l2=settings.ease_l2, ease_exponent=0, sequential_knn_half_life=1, blend_share=0)
 
-    monkeypatch.setattr(choice, "_gain", lambda *_: {100.0: 1.0}.get(tried[-1][1].ease_l2, 0.0))
+    weights = {l2: fit("ease", LAST, ease_l2=l2, ease_exponent=0).weights for l2 in _values("ease_l2")}
+
+    def gain(model: Any, *_: Any) -> float:
+        """100 is the best l2, and 0.2 the best share."""
+        best = getattr(model, "share", np.float32(0.2)) == np.float32(0.2)
+        return float(best and (model.weights == weights[100]).all()) if hasattr(model, "weights") else 0.0
+
+    monkeypatch.setattr(choice, "_gain", gain)
     found = chosen(BaselineSettings(names=("ease", "markov"), ease_exponent=0.3), LAST, note)
     assert (found.ease_l2, found.ease_exponent) == (100, 0.3)
-    assert [(name, settings.ease_l2) for name, settings in tried] == [("ease", l2) for l2 in CHOICES["ease"]["ease_l2"]]
-    assert found.sequential_knn_half_life == CHOICES["sequential_knn"]["sequential_knn_half_life"][0], "not wanted"
+    assert found.ease_max_items == BaselineSettings().ease_max_items
+    assert tried == [("ease", l2) for l2 in _values("ease_l2")]
+    assert found.sequential_knn_half_life == _values("sequential_knn_half_life")[0], "not wanted"
 
     tried.clear()
-    assert chosen(BaselineSettings(names=("blend",)), LAST, note).ease_l2 == 100
-    assert {name for name, _ in tried} == {"ease", "sequential_knn"}
+    found = chosen(BaselineSettings(names=("blend",)), LAST, note)
+    assert (found.ease_l2, found.blend_share) == (100, pytest.approx(0.2))
+    assert [name for name, _ in tried] == ["ease"] * 3 + ["sequential_knn", "blend"], (
+        "what only a query goes by is not fitted anew"
+    )
+
+
+def _values(parameter: str) -> tuple[float, ...]:
+    return next(each.values for of in CHOICES.values() for each in of if each.parameter == parameter)
 
 
 def test_gain_is_the_ndcg_of_what_follows_among_what_was_not_had() -> None:
@@ -63,4 +80,4 @@ def test_gain_is_the_ndcg_of_what_follows_among_what_was_not_had() -> None:
 def test_a_log_without_a_user_who_came_twice_has_the_first_values() -> None:
     alone = log([("u", "a"), ("v", "b")])
     found = baselines.fit(BaselineSettings(), alone)
-    assert found["ease"].exponent == pytest.approx(CHOICES["ease"]["ease_exponent"][0])
+    assert found["ease"].exponent == pytest.approx(_values("ease_exponent")[0])

@@ -10,6 +10,7 @@ import pytest
 from components.errors import InputError
 from components.evaluator.baselines import BaselineSettings, reading
 from components.evaluator.baselines.reading import read_training_events
+from tests.components.conftest import write_examples
 from tests.components.evaluator.baselines.toy import (
     write_log,
 )
@@ -59,6 +60,21 @@ def test_the_order_of_simultaneous_events_is_fixed_and_says_nothing_of_popularit
     assert events.item.tolist() == again.item.tolist()
     steps = np.concatenate([np.diff(events.item[events.user == user]) for user in range(41)])
     assert abs(np.mean(steps > 0) - 0.5) < 0.05
+
+
+def test_simultaneous_events_of_a_user_come_in_the_order_of_the_log_where_it_counts(tmp_path: Path) -> None:
+    """The files may have them in any order."""
+    places = np.random.default_rng(0).permutation(40).tolist()
+    examples = [
+        {"user_id": f"u{user}", "item_id": f"i{place:02}", "timestamp": 7, "#place": place}
+        for place in places
+        for user in range(3)
+    ]
+    write_examples(tmp_path, "train", examples, 2)
+    events = read_training_events(str(tmp_path), BaselineSettings())
+    for user in range(3):
+        items = [events.item_ids[item].decode() for item in events.item[events.user == user]]
+        assert items == [f"i{place:02}" for place in range(40)]
 
 
 def test_no_training_events(tmp_path: Path) -> None:
