@@ -12,6 +12,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components.examples.interactions import PLACE
+from pipeline.model.moments import mean_and_deviation
 
 PADDING, UNKNOWN, FIRST = 0, 1, 2
 
@@ -109,10 +110,10 @@ def _index(value: Any, vocabulary: Any) -> Any:
 
 def _standardise(value: tf.SparseTensor) -> tf.Tensor:
     """Z-score [B] of a sparse [B, 1] number, 0 where it is missing."""
-    # Beam adds up in batches whose sizes it takes from the clock; in float64 nothing of that is left in the result.
-    exact = tf.SparseTensor(value.indices, tf.cast(value.values, tf.float64), value.dense_shape)
-    scaled = tft.scale_to_z_score(exact)
+    mean, deviation = mean_and_deviation(value.values)
+    values = tf.math.divide_no_nan(tf.cast(value.values, tf.float64) - mean, deviation)
     # Filling after scaling keeps missing values out of the mean.
+    scaled = tf.SparseTensor(value.indices, values, value.dense_shape)
     dense = tft.sparse_tensor_to_dense_with_shape(scaled, [None, 1], default_value=0.0)
     return tf.cast(tf.reshape(dense, [-1]), tf.float32)
 

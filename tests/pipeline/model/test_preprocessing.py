@@ -33,7 +33,8 @@ def test_events_become_indices_in_the_order_of_time(transformed: Transformed) ->
 
 def test_z_scores_do_not_depend_on_the_batches_that_beam_makes(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    rows = [{"item_id": [f"{row}"], "year": [1900 + 100 * rng.random()]} for row in range(100)]
+    # Large numbers of a small spread, where sums of floating-point numbers differ most.
+    rows = [{"item_id": [f"{row}"], "year": [1.6e9 + 1000 * rng.random()]} for row in range(100)]
     spec = {name: ITEM_SPEC[name] for name in ("item_id", "year")}
     preprocessing_fn = functools.partial(preprocess_catalogue, custom_config={"features": {"year": "number"}})
     batches = {1: rows, 7: rows[::-1], 100: rows}
@@ -45,6 +46,7 @@ def test_z_scores_do_not_depend_on_the_batches_that_beam_makes(tmp_path: Path) -
         table = read_columns(str(tmp_path / f"{size}" / "examples"), "catalogue", {"item_id": bytes, "year": float})
         found.append(dict(zip(scalars(table, "item_id").tolist(), scalars(table, "year").tolist())))
     assert len(found[0]) == 100
+    assert np.std(list(found[0].values())) == pytest.approx(1, abs=1e-5)
     assert found[0] == found[1] == found[2]
 
 
