@@ -28,7 +28,7 @@ from pipeline.config import environment
 from pipeline.config.kubeflow import KubeflowSettings
 from pipeline.config.metadata import MetadataSettings
 from pipeline.config.tuning import TuningSettings
-from pipeline.model.settings import ModelSettings, TrainingSettings
+from pipeline.model.settings import ModelSettings, TrainingSettings, check_together
 
 
 def _no_uri(path: Any) -> Any:
@@ -233,6 +233,11 @@ class Config(Settings):
         both = sorted(set(self.model.query_features) & set(self.model.time_features))
         if both:
             raise ValueError(f"model.query_features and model.time_features both have {', '.join(both)}")
+        return self
+
+    @model_validator(mode="after")
+    def _training_fits_the_model(self) -> Config:
+        check_together(self.model, self.training)
         return self
 
     @model_validator(mode="after")

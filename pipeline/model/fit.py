@@ -6,6 +6,7 @@ test split never comes near this module.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,9 +22,11 @@ from pipeline.model.fit_ranker import fit_ranker
 from pipeline.model.inputs import TrainingData
 from pipeline.model.optimizers import make_optimizer
 from pipeline.model.ranker import Ranker
-from pipeline.model.reading import Log, with_other_items
+from pipeline.model.reading import Events, Log, with_other_items
+from pipeline.model.sequences import Sequences, batches_of, cut
 from pipeline.model.settings import ModelSettings, TrainingSettings
 from pipeline.model.towers import TwoTowerModel
+from pipeline.model.transformer import SEQUENCES
 from pipeline.model.validation import exact_ranks, held_back, ranking_metrics, split
 from pipeline.model.workers import distributed
 
@@ -241,7 +244,10 @@ def _epochs(
     """Trains passes `done + 1` to `epochs`, yielding each one's number, mean loss and seconds."""
     epoch = done
     # One for all passes: each only has an order of its own, and to make one traces functions anew.
-    whole = batches(events, settings.batch_size, seed, lambda: epoch)
+    if model.learns_from_sequences:
+        whole = sequence_batches(events, model.max_history, settings.batch_sequences, seed, lambda: epoch)
+    else:
+        whole = batches(events, settings.batch_size, seed, lambda: epoch)
     given = distributed.shared(whole, model.distribute_strategy)
     for epoch in range(done, epochs):
         start = time.perf_counter()
@@ -271,13 +277,46 @@ def batches(log: Log, batch_size: int, seed: int, epoch: Callable[[], int]) -> t
                 rows = order[start : start + batch_size]
                 yield {name: column[rows] for name, column in columns.items()}
 
-    first = log.first.columns()
-    signature = {name: tf.TensorSpec([None, *column.shape[1:]], column.dtype) for name, column in first.items()}
+    return _dataset(gathered, log.first.columns(), log.steps(batch_size))
+
+
+def sequence_batches(log: Log, places: int, batch_size: int, seed: int, epoch: Callable[[], int]) -> tf.data.Dataset:
+    """The same as whole sequences: batches of `batch_size` pieces of at most `places` items, see `sequences.cut`."""
+
+    @functools.lru_cache(maxsize=1)
+    def pieces(number: int) -> tuple[Events, Sequences]:
+        events = log.parts[number]()
+        return events, cut(events, places)
+
+    def gathered() -> Iterator[dict[str, np.ndarray]]:
+        chance = np.random.default_rng([seed, epoch()])
+        for number in chance.permutation(len(log.parts)):
+            events, sequences = pieces(number)
+            columns = _without_history(events)
+            for rows, made in batches_of(sequences, batch_size, chance):
+                yield {**{name: column[rows] for name, column in columns.items()}, **made}
+
+    _, one = next(batches_of(cut(log.first, places), 1, np.random.default_rng(0)))
+    steps = sum(-(-len(pieces(number)[1]) // batch_size) for number in range(len(log.parts)))
+    return _dataset(gathered, {**_without_history(log.first), **one}, steps)
+
+
+def _without_history(events: Events) -> dict[str, np.ndarray]:
+    return {name: column for name, column in events.columns().items() if name != "history"}
+
+
+def _dataset(
+    gathered: Callable[[], Iterator[dict[str, np.ndarray]]], first: dict[str, np.ndarray], steps: int
+) -> tf.data.Dataset:
+    """What is gathered, of which `first` has the columns, as so many steps."""
+    signature = {
+        name: tf.TensorSpec([None, None] if name == SEQUENCES else [None, *column.shape[1:]], column.dtype)
+        for name, column in first.items()
+    }
     options = tf.data.Options()
     # There is nothing to tune, and at the end of a pass the tuner's thread may keep it waiting for up to its period,
     # which doubles all the time: 10 s after 20.
     options.autotune.enabled = False
     dataset = tf.data.Dataset.from_generator(gathered, output_signature=signature)
     # Where Keras doesn't know how many there are it begins a step too many, which the model counts.
-    count = tf.data.experimental.assert_cardinality(log.steps(batch_size))
-    return dataset.apply(count).prefetch(2).with_options(options)
+    return dataset.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(2).with_options(options)

@@ -75,6 +75,46 @@ def sampled_softmax(
     return mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=true, logits=logits) * weight, batch)
 
 
+def softmax_against(
+    query: tf.Tensor,
+    own: tf.Tensor,
+    own_bias: tf.Tensor,
+    own_row: tf.Tensor,
+    embedding: tf.Tensor,
+    bias: tf.Tensor,
+    row: tf.Tensor,
+    log_q: tf.Tensor,
+    weight: tf.Tensor,
+    mixed_precision: bool = False,
+) -> tf.Tensor:
+    """Weighted mean cross-entropy of each query's true item against sampled ones that are the same for all queries.
+
+    What `sampled_softmax` does, for more queries than there are candidates. Each sample stands for all items that would
+    come as often, so that the sum over the samples is that over all items.
+
+    Args:
+        query: [B, D] float32.
+        own: [B, D] float32, the true items' embeddings.
+        own_bias: [B] float32, theirs.
+        own_row: [B] int32, which items they are.
+        embedding: [C, D] float32, the samples'.
+        bias: [C] float32, theirs.
+        row: [C] int32, which items they are; a true item among them is left out.
+        log_q: [C] float32, logarithm of how often each comes up, as a share of the samples.
+        weight: [B] float32, weights of the examples; the sum is divided by B.
+        mixed_precision: Multiply in bfloat16.
+
+    Returns:
+        A scalar.
+    """
+    positive = tf.reduce_sum(query * own, axis=1) + own_bias
+    count = tf.cast(tf.size(row), tf.float32)
+    logits = _scores(query, embedding, bias, mixed_precision) - log_q - tf.math.log(count)
+    logits = tf.where(own_row[:, tf.newaxis] == row, logits.dtype.min, logits)
+    entropy = tf.reduce_logsumexp(tf.concat([positive[:, tf.newaxis], logits], axis=1), axis=1) - positive
+    return mean(entropy * weight)
+
+
 def full_softmax(
     query: tf.Tensor,
     embedding: tf.Tensor,

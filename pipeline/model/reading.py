@@ -38,6 +38,8 @@ class Events:
     """[N] int32 item indices."""
     weight: np.ndarray
     """[N] float32."""
+    moment: np.ndarray
+    """[N] int64, not descending: an event is before another one of its user if its moment is less."""
     inputs: Mapping[str, np.ndarray]
     """Inputs of the query tower, all with N rows: `history` [N, H] int32 item indices, newest first, padded with 0, and
     what else `QueryTower` takes."""
@@ -48,7 +50,7 @@ class Events:
     def take(self, rows: Any) -> Events:
         """The events of `rows`, an index array or a slice."""
         inputs = {name: column[rows] for name, column in self.inputs.items()}
-        return Events(self.row[rows], self.user[rows], self.item[rows], self.weight[rows], inputs)
+        return Events(self.row[rows], self.user[rows], self.item[rows], self.weight[rows], self.moment[rows], inputs)
 
     def columns(self) -> dict[str, np.ndarray]:
         """What a training step takes: the inputs of the query tower, `item` and `weight`."""
@@ -112,6 +114,7 @@ class Log:
             user=column([some.user for some in chosen]),
             item=column([some.item for some in chosen]),
             weight=column([some.weight for some in chosen]),
+            moment=column([some.moment for some in chosen]),
             inputs={name: column([some.inputs[name] for some in chosen]) for name in chosen[0].inputs},
         )
 
@@ -226,7 +229,7 @@ class _Spilled:
         events = _sorted(_joined(tables, self._widths))
         self._weight += float(events.weight.sum(dtype=np.float64))
         part = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the log is
-        for column in (events.row, events.user, events.item, events.weight, *events.inputs.values()):
+        for column in (events.row, events.user, events.item, events.weight, events.moment, *events.inputs.values()):
             np.save(part, column)
         return part
 
@@ -234,9 +237,9 @@ class _Spilled:
         inputs = [name for name in self._names if name not in _COLUMNS]
         with self._reading:  # an earlier pass, which several workers leave at its end, may be about to read one too
             self._parts[place].seek(0)
-            row, user, item, weight, *values = (np.load(self._parts[place]) for _ in range(len(inputs) + 4))
+            row, user, item, weight, moment, *values = (np.load(self._parts[place]) for _ in range(len(inputs) + 5))
         mean = float(np.float32(self._weight / self.size))
-        return Events(row, user, item, weight / mean, dict(zip(inputs, values)))
+        return Events(row, user, item, weight / mean, moment, dict(zip(inputs, values)))
 
 
 def _table(batch: Columns, max_history: int, query_features: tuple[SideFeature, ...], user_id: bool) -> _Table:
@@ -271,9 +274,11 @@ def _joined(tables: Sequence[_Table], widths: Mapping[str, int] | None = None) -
 def _sorted(table: _Table) -> Events:
     inputs = {name: column for name, column in table.items() if name not in _COLUMNS}
     row = np.arange(len(table[_ITEM]))
-    events = Events(row, table[_USER], table[_ITEM], table[_WEIGHT], inputs)
-    events = events.take(np.lexsort((content_hash(events), table[_PLACE], table[_TIME])))
-    return dataclasses.replace(events, row=row)
+    events = Events(row, table[_USER], table[_ITEM], table[_WEIGHT], row, inputs)
+    order = np.lexsort((content_hash(events), table[_PLACE], table[_TIME]))
+    time, place = table[_TIME][order], table[_PLACE][order]
+    later = np.append(False, (time[1:] != time[:-1]) | (place[1:] != place[:-1]))
+    return dataclasses.replace(events.take(order), row=row, moment=np.cumsum(later))
 
 
 def content_hash(events: Events) -> np.ndarray:

@@ -57,9 +57,10 @@ class ModelSettings(Settings):
     dim: int = Field(64, ge=1, le=4096)
     """Width of the embeddings that both towers end in."""
 
-    history: Literal["pooling", "attention", "none"] = "pooling"
+    history: Literal["pooling", "attention", "transformer", "none"] = "pooling"
     """How the query tower reads the history: a mean with learned weights by place, the same after a block of
-    self-attention, or not at all."""
+    self-attention, a causal transformer that learns from each event of a whole sequence at once, for long histories, or
+    not at all."""
 
     history_dropout: float = Field(0.2, ge=0, lt=1)
     """Share of a history's items that a training step leaves out, so that no single item decides."""
@@ -68,7 +69,10 @@ class ModelSettings(Settings):
     """Whether the side features of the history's items count too."""
 
     attention_heads: int = Field(2, ge=1)
-    """Heads of the self-attention."""
+    """Heads of the self-attention and of the transformer."""
+
+    transformer_blocks: int = Field(2, ge=1, le=16)
+    """Blocks of the transformer."""
 
     user_id: bool = False
     """Whether the query tower has an embedding of each training user."""
@@ -126,6 +130,8 @@ class ModelSettings(Settings):
             raise ValueError(
                 "history none needs user_id, query_features or time_features: else all queries are the same"
             )
+        if self.history == "transformer" and self.dim % self.attention_heads:
+            raise ValueError(f"attention_heads {self.attention_heads}: dim {self.dim} must be a multiple of it")
         return self
 
 
@@ -152,6 +158,9 @@ class TrainingSettings(Settings):
 
     batch_size: int = Field(1_024, ge=2)
     """Events a step."""
+
+    batch_sequences: int = Field(32, ge=1)
+    """Pieces of users' sequences a step, with `model.history: transformer`, instead of events."""
 
     events_in_memory: int = Field(2_000_000, ge=1)
     """Most events in memory at a time. A longer log lies in temporary files on the disk, in parts of whole users;
@@ -237,3 +246,16 @@ class TrainerSettings(Settings):
 
     model: ModelSettings
     training: TrainingSettings
+
+    @model_validator(mode="after")
+    def _go_together(self) -> TrainerSettings:
+        check_together(self.model, self.training)
+        return self
+
+
+def check_together(model: ModelSettings, training: TrainingSettings) -> None:
+    """Raises ValueError unless the training can be of the model."""
+    if model.history == "transformer" and training.histories == "others":
+        raise ValueError("model.history transformer learns from an order, which training.histories others has not")
+    if model.history == "transformer" and training.workers > 1:
+        raise ValueError("model.history transformer: whole sequences are not shared among training.workers; set 1")

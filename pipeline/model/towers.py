@@ -8,6 +8,7 @@ item without training events is described by the features alone.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +22,13 @@ from pipeline.model import losses
 from pipeline.model.keras_private import forget
 from pipeline.model.preprocessing import FIRST, QUERY_PREFIX, UNKNOWN
 from pipeline.model.settings import ModelSettings, TrainingSettings
+from pipeline.model.transformer import AT, OF, SEQUENCES, Transformer
 from pipeline.model.workers.distributed import Share, add_up, without_repeats
 
 Inputs = Mapping[str, tf.Tensor]
 
+_TRANSFORMER_NOISE = 16
+"""The first stream of noise that the transformer draws from."""
 _LARGE = 1 << 16
 """Items; about as many as the histories of a batch have. With more, no step does anything for each of them."""
 
@@ -221,6 +225,11 @@ class QueryTower(keras.layers.Layer):
         self._num_items = vocabulary.num_items
         self._max_history = vocabulary.max_history
         self._attention = _SelfAttention(settings.attention_heads, dim) if settings.history == "attention" else None
+        self._transformer = None
+        if settings.history == "transformer":
+            self._transformer = Transformer(
+                settings.transformer_blocks, settings.attention_heads, dim, vocabulary.max_history
+            )
         self._users: Any = _table("users", vocabulary.num_users + FIRST, dim) if settings.user_id else None
         self._feature_names = [f.name for f in vocabulary.query_features]
         self._features = FeatureEmbedding(vocabulary.query_features, QUERY_PREFIX, dim) if self._feature_names else None
@@ -228,11 +237,12 @@ class QueryTower(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         """Creates the weights of places and the embedding of an empty history."""
-        # Half of the weight is gone after some ten events; training moves it from there.
-        start = -0.07 * np.arange(self._max_history, dtype=np.float32)
-        self._recency = self.add_weight(
-            name="recency", shape=[self._max_history], initializer=keras.initializers.Constant(start)
-        )
+        if self._transformer is None:
+            # Half of the weight is gone after some ten events; training moves it from there.
+            start = -0.07 * np.arange(self._max_history, dtype=np.float32)
+            self._recency = self.add_weight(
+                name="recency", shape=[self._max_history], initializer=keras.initializers.Constant(start)
+            )
         self._nothing = self.add_weight(name="nothing", shape=[self._settings.dim], initializer="zeros")
         super().build(input_shape)
 
@@ -240,13 +250,17 @@ class QueryTower(keras.layers.Layer):
         """Embeds a batch.
 
         Args:
-            inputs: `history` [B, H] int, newest first, H at most `max_history`; `user` [B] int where the model has ids
-                of users; and by `QUERY_PREFIX` and name the query features as in `ItemFeatures`.
+            inputs: `history` [B, H] int, newest first, H at most `max_history`, or `SEQUENCES`, `OF` and `AT`, which
+                are told apart by what there is; `user` [B] int where the model has ids of users; and by `QUERY_PREFIX`
+                and name the query features as in `ItemFeatures`.
             noise: What training leaves out; None leaves out nothing.
         """
-        history, user = inputs["history"], None
+        user = None
         if self._users is not None:
             user = self._users(inputs["user"]) * tf.cast(inputs["user"] > UNKNOWN, tf.float32)[:, tf.newaxis]
+        if SEQUENCES in inputs:
+            return self._sum(self._pool_sequences(inputs, noise), user, inputs, noise)
+        history = inputs["history"]
         items = None if self._settings.history == "none" else self._items(history)
         return self.combine(items, history > UNKNOWN, user, inputs, noise)
 
@@ -267,8 +281,10 @@ class QueryTower(keras.layers.Layer):
             inputs: The query features, as in `call`.
             noise: As in `call`.
         """
+        return self._sum(self._pool(items, known, noise), user, inputs, noise)
+
+    def _sum(self, query: tf.Tensor, user: tf.Tensor | None, inputs: Inputs, noise: Noise | None) -> tf.Tensor:
         settings = self._settings
-        query = self._pool(items, known, noise)
         if user is not None:
             if noise is not None:
                 user *= tf.cast(~noise.dropped([tf.shape(user)[0], 1], settings.id_dropout, 1), tf.float32)
@@ -283,7 +299,7 @@ class QueryTower(keras.layers.Layer):
             query = self._layers(query)
         if settings.normalize:
             query = tf.math.l2_normalize(query, axis=1) / settings.temperature
-        if noise is not None and settings.dropout:
+        if noise is not None and settings.dropout and self._transformer is None:
             kept = ~noise.dropped(tf.shape(query), settings.dropout, 3)
             query *= tf.cast(kept, tf.float32) / (1 - settings.dropout)
         return query
@@ -306,6 +322,10 @@ class QueryTower(keras.layers.Layer):
     def _pool(self, items: tf.Tensor | None, known: tf.Tensor, noise: Noise | None) -> tf.Tensor:
         if self._settings.history == "none":
             return tf.zeros([tf.shape(known)[0], 1]) + self._nothing
+        if self._transformer is not None:
+            newest = tf.argmax(known, axis=1, output_type=tf.int32)  # what is older than the newest that training saw
+            wanted = tf.gather(self._transformer.encode(items, known), newest, batch_dims=1)
+            return tf.where(tf.reduce_any(known, axis=1, keepdims=True), wanted, self._nothing)
         if noise is not None:
             known &= ~noise.dropped(tf.shape(known), self._settings.history_dropout, 0)
         weight = tf.exp(self._recency[: tf.shape(known)[1]]) * tf.cast(known, tf.float32)
@@ -315,6 +335,22 @@ class QueryTower(keras.layers.Layer):
         # [B, 1, H] @ [B, H, D]: no [B, H, D] product is stored besides the embeddings.
         pooled = tf.squeeze(tf.matmul(weight[:, tf.newaxis, :], items), axis=1)
         return tf.math.divide_no_nan(pooled, total) + tf.where(total > 0, 0.0, self._nothing)
+
+    def _pool_sequences(self, inputs: Inputs, noise: Noise | None) -> tf.Tensor:
+        """[B, D], of the events' histories, each a sequence from a place on."""
+        sequences, of, at = inputs[SEQUENCES], inputs[OF], inputs[AT]
+        streams, rate = itertools.count(_TRANSFORMER_NOISE), self._settings.dropout
+
+        def drop(value: tf.Tensor) -> tf.Tensor:
+            if noise is None or not rate:
+                return value
+            kept = ~noise.dropped(tf.shape(value), rate, next(streams))
+            return value * tf.cast(kept, tf.float32) / (1 - rate)
+
+        assert self._transformer is not None  # nothing else learns from sequences
+        found = self._transformer.encode(self._items(sequences), sequences > UNKNOWN, drop)
+        wanted = tf.gather_nd(found, tf.stack([of, tf.maximum(at, 0)], axis=1))
+        return tf.where((at >= 0)[:, tf.newaxis], wanted, self._nothing)
 
 
 class CandidateTower(keras.layers.Layer):
@@ -381,6 +417,8 @@ class TwoTowerModel(tfrs.models.Model):
         self.candidate_tower = CandidateTower(candidates, vocabulary, settings)
         self._training = training
         self._num_items = num_items
+        self.learns_from_sequences = settings.history == "transformer"
+        self.max_history = vocabulary.max_history
         self._item_features = {name: tf.constant(v) for name, v in vocabulary.item_features.values.items()}
         self._probability = tf.constant(vocabulary.counts / max(vocabulary.counts.sum(), 1), tf.float32)
         self._seed = seed
@@ -441,6 +479,13 @@ class TwoTowerModel(tfrs.models.Model):
         if settings.loss == "full":
             embedding, bias = self.vocabulary_embeddings()
             loss = losses.full_softmax(query, embedding, bias, row, inputs["weight"], settings.mixed_precision, batch)
+        elif SEQUENCES in inputs:
+            candidates, log_q = self._sample(self._some(row, seed), seed)
+            embedding, bias = self.candidates(candidates)
+            own, own_bias = self.candidates(row)
+            sampled = (embedding, bias, candidates, log_q)
+            weight, mixed = inputs["weight"], settings.mixed_precision
+            loss = losses.softmax_against(query, own, own_bias, row, *sampled, weight, mixed)
         else:
             sampled = row if share is None else tf.cast(share.items, tf.int32) - FIRST
             candidates, log_q = self._sample(sampled, seed)
@@ -469,6 +514,11 @@ class TwoTowerModel(tfrs.models.Model):
             norms = norms if share is None else norms / tf.cast(share.count, tf.float32)
             loss += settings.l2 * (losses.mean(tf.reduce_sum(query**2, 1), batch) + norms)
         return loss
+
+    def _some(self, row: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """At most `batch_size` of the rows [B], drawn evenly: sequences have thousands of events a step."""
+        stream = tf.random.experimental.stateless_fold_in(seed, 5)
+        return tf.random.experimental.stateless_shuffle(row, stream)[: self._training.batch_size]
 
     def _sample(self, row: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Rows [C] of a step's candidates, those of the batch first, and the logarithms [C] of how often each comes."""

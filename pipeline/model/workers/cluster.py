@@ -143,6 +143,8 @@ def train_on_workers(job: Job) -> bool:
         return True
     if count > 1:
         raise InputError(f"training.workers {count}: {TF_CONFIG} names the workers already; set it to 1, or unset that")
+    if job.settings.model.history == "transformer":
+        raise InputError(f"model.history transformer: whole sequences are not shared among workers; unset {TF_CONFIG}")
     if training.jit_compile:
         raise InputError("training.jit_compile: XLA can't compile steps that several workers share; set it to false")
     if not job.settings.checkpoints:

@@ -20,6 +20,7 @@ from pipeline.model.preprocessing import FIRST
 from pipeline.model.reading import Log, read_log
 from pipeline.model.settings import ModelSettings, RankingSettings, TrainingSettings
 from pipeline.model.towers import ItemFeatures, SideFeature, Vocabulary
+from pipeline.model.transformer import AT, OF, SEQUENCES
 from pipeline.model.validation import exact_ranks, held_back, ranking_metrics
 from tests.pipeline.model.tiny_data import followers, some_events, write_log
 
@@ -69,6 +70,25 @@ def test_passes_over_parts_have_each_event_once_in_an_order_of_seed_and_epoch(tm
 
 @pytest.mark.slow
 @pytest.mark.smoke
+def test_sequences_have_each_event_once_in_an_order_of_seed_and_epoch(tmp_path: Path) -> None:
+    log = read_log(write_log(tmp_path), HISTORY, (GENRES,), in_memory=100)
+
+    def batches(seed: int, epoch: int) -> tf.data.Dataset:
+        return fit.sequence_batches(log, 5, 4, seed, lambda: epoch)
+
+    first = items_of(batches(1, 0))
+    assert first == items_of(batches(1, 0))
+    assert first != items_of(batches(1, 1))
+    assert first != items_of(batches(2, 0))
+    assert sorted(first) == sorted(itertools.chain(*(part().item.tolist() for part in log.parts)))
+    made = list(batches(1, 0))
+    assert len(made) == int(batches(1, 0).cardinality())
+    assert {"item", "weight", "query_genres", SEQUENCES, OF, AT} == set(made[0])
+    assert all(batch[SEQUENCES].shape[0] <= 4 and batch[SEQUENCES].shape[1] <= 5 for batch in made)
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("passes", "expected"), [(1, 10.0), (2, (0.5 * 10 + 20) / 1.5), (3, (0.25 * 10 + 0.5 * 20 + 60) / 1.75)]
 )
@@ -103,11 +123,13 @@ Weights = Callable[..., list[np.ndarray]]
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Weights:
     """Trains the towers, and a ranker if asked for, and returns all weights that come of it."""
 
-    def train(refit: bool = True, ranking: bool = False, checkpoint: Checkpoint | None = None) -> list[np.ndarray]:
+    def train(
+        refit: bool = True, ranking: bool = False, checkpoint: Checkpoint | None = None, history: str = "pooling"
+    ) -> list[np.ndarray]:
         trained = fit.train(
             followers(),
-            ModelSettings(**NOISY, ranking=RankingSettings(enabled=ranking)),
-            settings_of(refit=refit, learning_rate=0.01),
+            ModelSettings(**NOISY, history=history, ranking=RankingSettings(enabled=ranking)),
+            settings_of(refit=refit, learning_rate=0.01, batch_sequences=2),
             1,
             str(tmp_path_factory.mktemp("logs")),
             checkpoint,
@@ -129,6 +151,12 @@ def undisturbed(weights: Weights) -> Weights:
 @trains
 def test_training_is_repeatable(weights: Weights, undisturbed: Weights) -> None:
     for one, other in zip(undisturbed(True, False), weights(True, False)):
+        assert np.array_equal(one, other)
+
+
+@trains
+def test_training_from_sequences_is_repeatable(weights: Weights) -> None:
+    for one, other in zip(weights(history="transformer"), weights(history="transformer")):
         assert np.array_equal(one, other)
 
 

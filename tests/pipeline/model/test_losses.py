@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from pipeline.model.losses import full_softmax, log_q, sampled_softmax
+from pipeline.model.losses import full_softmax, log_q, sampled_softmax, softmax_against
 
 
 def test_full_softmax_is_the_weighted_mean_cross_entropy() -> None:
@@ -110,6 +110,37 @@ def test_corrected_sampling_estimates_the_full_softmax() -> None:
         tf.ones(1),
     )
     assert float(loss) == pytest.approx(exact, rel=0.02)
+
+
+def test_softmax_against_all_items_is_the_full_softmax() -> None:
+    rng = np.random.default_rng(0)
+    query, embedding = (tf.constant(rng.normal(size=(size, 3)), tf.float32) for size in (5, 4))
+    bias, weight = (tf.constant(rng.random(size), tf.float32) for size in (4, 5))
+    row = tf.constant([0, 3, 3, 1, 2])
+    own, own_bias = tf.gather(embedding, row), tf.gather(bias, row)
+    evenly = tf.fill([4], -math.log(4))
+    found = softmax_against(query, own, own_bias, row, embedding, bias, tf.range(4), evenly, weight)
+    np.testing.assert_allclose(found, full_softmax(query, embedding, bias, row, weight), rtol=1e-6)
+    # Twice the samples, each of which comes as often, say the same; of a half each stands for two.
+    twice = tf.concat([tf.range(4)] * 2, axis=0)
+    again = softmax_against(
+        query,
+        own,
+        own_bias,
+        row,
+        tf.gather(embedding, twice),
+        tf.gather(bias, twice),
+        twice,
+        tf.fill([8], -math.log(4)),
+        weight,
+    )
+    np.testing.assert_allclose(again, found, rtol=1e-6)
+    one = softmax_against(
+        query[:1], own[:1], own_bias[:1], row[:1], embedding[1:2], bias[1:2], [1], evenly[:1], weight[:1]
+    )
+    logits = (query[:1] @ tf.transpose(embedding) + bias).numpy()[0]
+    expected = math.log(math.exp(logits[0]) + 4 * math.exp(logits[1])) - logits[0]
+    assert float(one) == pytest.approx(float(weight[0]) * expected, rel=1e-5)
 
 
 def test_bfloat16_is_close() -> None:

@@ -26,6 +26,7 @@ def test_order_of_simultaneous_events_does_not_depend_on_the_order_of_the_file()
         rng.integers(0, 3, 200),
         rng.integers(2, 4, 200).astype(np.int32),
         rng.choice([0.5, 1.0], 200).astype(np.float32),
+        np.zeros(200, np.int64),
         {"history": rng.integers(0, 3, (200, 2)).astype(np.int32), "age": rng.random(200).astype(np.float32)},
     )
     shuffled = some.take(rng.permutation(200))

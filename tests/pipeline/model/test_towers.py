@@ -13,6 +13,7 @@ from pipeline.model import towers
 from pipeline.model.preprocessing import PADDING, QUERY_PREFIX, UNKNOWN
 from pipeline.model.settings import ModelSettings, TrainingSettings
 from pipeline.model.towers import ItemFeatures, Noise, SideFeature, TwoTowerModel, Vocabulary
+from pipeline.model.transformer import AT, OF, SEQUENCES
 
 VOCABULARY = Vocabulary(
     counts=np.array([5, 3, 2]),
@@ -95,6 +96,46 @@ def test_with_attention_the_same_item_means_something_else_beside_another() -> N
     tower._recency.assign([0.0, -100.0, -100.0])  # nothing but the newest item's place counts
     [beside_three, beside_four] = tower(requests([[2, 3], [2, 4]])).numpy()
     assert not np.allclose(beside_three, beside_four, atol=1e-4)
+
+
+def test_with_a_transformer_a_sequence_has_the_queries_of_its_histories() -> None:
+    """So a request is answered by what was learned from whole sequences."""
+    model = two_towers(history="transformer", dim=4, user_id=True, query_features=("device", "age"))
+    for weight in model.query_tower.trainable_weights:
+        weight.assign_add(tf.random.stateless_normal(weight.shape, [1, 2], stddev=0.3))
+    sequences = [[4, 2, 3], [3, UNKNOWN, 2], [2, PADDING, PADDING]]
+    asked = [(0, 0), (0, 2), (2, 0), (1, 0), (1, 1), (0, -1)]
+    others = {"user": [2, 3, UNKNOWN, 2, 2, 3], "device": [[2]] * 6, "age": [0.5, 0, 1, 2, 3, 4]}
+    histories = [(sequences[of][at:] if at >= 0 else []) for of, at in asked]
+    requested = requests([history + [PADDING] * (3 - len(history)) for history in histories], **others)
+    of, at = (tf.constant(column) for column in zip(*asked))
+    learned = {**requested, SEQUENCES: tf.constant(sequences), OF: of, AT: at}
+    del learned["history"]
+    # Where a sequence is learned from, each item is one that training saw; a request may begin with others.
+    rows = [0, 1, 2, 3, 5]
+    first, second = (tf.gather(model.query_tower(inputs), rows).numpy() for inputs in (requested, learned))
+    np.testing.assert_allclose(first, second, atol=1e-5)
+    assert np.abs(first[0] - first[1]).max() > 1e-3
+    no_history = tf.constant([[PADDING] * 3])
+    begins_unknown = {**requests([[UNKNOWN, 2, PADDING]]), "user": tf.constant([UNKNOWN])}
+    np.testing.assert_allclose(
+        model.query_tower(begins_unknown), model.query_tower(requests([[2, PADDING, PADDING]])), atol=1e-5
+    )
+    assert tf.reduce_all(tf.math.is_finite(model.query_tower({**requests([[0] * 3]), "history": no_history})))
+
+
+def test_the_transformer_leaves_out_by_the_seed_alone() -> None:
+    model = two_towers(history="transformer", dropout=0.5)
+    batch = {
+        **{name: value for name, value in requests([[]] * 2).items() if name != "history"},
+        SEQUENCES: tf.constant([[4, 2, 3]]),
+        OF: tf.constant([0, 0]),
+        AT: tf.constant([0, 1]),
+    }
+    first, again, other = (model.query_tower(batch, Noise(seed)).numpy() for seed in (SEED, SEED, SEED + 1))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0
+    assert np.abs(first - model.query_tower(batch).numpy()).max() > 0
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -235,6 +276,9 @@ def test_without_a_bias_there_is_none_to_train() -> None:
         ({"loss": "mixed", "uniform_negatives": 4, "hard_negatives": 2}, {"history": "attention"}),
         ({"loss": "full", "mixed_precision": True}, {"normalize": True}),
         ({"loss": "in_batch", "log_q": False, "optimizer": "lazy_adam"}, {"user_id": True}),
+        ({"loss": "full", "l2": 0}, {"history": "transformer"}),
+        ({"loss": "in_batch", "batch_size": 2, "l2": 0}, {"history": "transformer"}),
+        ({"loss": "mixed", "uniform_negatives": 4, "l2": 0}, {"history": "transformer", "shared_item_table": True}),
     ],
 )
 def test_training_learns_what_follows_what(training: dict[str, Any], settings: dict[str, Any]) -> None:
@@ -247,6 +291,8 @@ def test_training_learns_what_follows_what(training: dict[str, Any], settings: d
     # After item 2 comes 3, after 3 comes 4, after 4 comes 2.
     rows = requests([[2, 0, 0], [3, 0, 0], [4, 0, 0]])
     batch = {**rows, "item": tf.constant([3, 4, 2]), "weight": tf.ones([3])}
+    if model.learns_from_sequences:
+        batch |= {SEQUENCES: tf.constant([[3, 2], [4, 0]]), OF: tf.constant([0, 0, 1]), AT: tf.constant([1, 0, 0])}
     model.fit(tf.data.Dataset.from_tensors(batch).repeat(60), epochs=1, verbose=0)
     embedding, bias = model.vocabulary_embeddings()
     scores = tf.matmul(model.query_tower(rows), embedding, transpose_b=True) + bias

@@ -18,9 +18,9 @@ from tests.pipeline.model.small_log import ITEMS, make_settings, rank
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]
 
 
-def train(transformed: Transformed, output: Path, **training: Any) -> Path:
+def train(transformed: Transformed, output: Path, model: dict[str, Any] | None = None, **training: Any) -> Path:
     """Calls `run_fn` as TFX does."""
-    settings = make_settings(**training).model_copy(update={"checkpoints": str(output / "checkpoints")})
+    settings = make_settings(model, **training).model_copy(update={"checkpoints": str(output / "checkpoints")})
     run_fn(
         SimpleNamespace(
             custom_config=settings.model_dump(mode="json"),
@@ -45,6 +45,17 @@ def test_training_learns_the_follower(trained: Path) -> None:
     ids, scores = rank(towers, [[ITEMS[n]] for n in range(6)])
     best = [ids[row] for row in scores.argmax(axis=1)]
     assert best == [ITEMS[(n + 1) % 6] for n in range(6)]
+
+
+def test_a_transformer_learns_the_follower_too(transformed: Transformed, tmp_path: Path) -> None:
+    """Exported, it answers requests of any length, which are shorter or longer than what it learned from."""
+    model = {"history": "transformer", "query_features": ["device", "age"], "user_id": True}
+    trained = train(transformed, tmp_path, model, batch_sequences=2, epochs=10, patience=10)
+    towers = tf.saved_model.load(str(trained / "model"))
+    for history in ([0], [0, 5], [0, 5, 4, 3, 2, 1, 0, 5, 4]):
+        ids, scores = rank(towers, [[ITEMS[(n + place) % 6] for place in history] for n in range(6)])
+        best = [ids[row] for row in scores.argmax(axis=1)]
+        assert best == [ITEMS[(n + 1) % 6] for n in range(6)]
 
 
 def test_no_checkpoint_is_left_behind(trained: Path) -> None:

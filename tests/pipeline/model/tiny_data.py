@@ -23,7 +23,12 @@ def some_events(users: list[int], items: list[int], histories: list[list[int]] |
     count = len(users)
     history = np.array(histories if histories is not None else [[0, 0]] * count, np.int32).reshape(count, 2)
     return Events(
-        np.arange(count), np.array(users), np.array(items, np.int32), np.ones(count, np.float32), {"history": history}
+        np.arange(count),
+        np.array(users),
+        np.array(items, np.int32),
+        np.ones(count, np.float32),
+        np.arange(count),
+        {"history": history},
     )
 
 

@@ -43,7 +43,8 @@ def make_data() -> TrainingData:
     }
     items = rng.integers(2, ITEMS + 2, EVENTS).astype(np.int32)
     weight = rng.uniform(0.5, 2, EVENTS).astype(np.float32)
-    events = Events(np.arange(EVENTS), inputs["user"].astype(np.int64), items, weight, inputs)
+    row = np.arange(EVENTS)
+    events = Events(row, inputs["user"].astype(np.int64), items, weight, row, inputs)
     genres = rng.integers(0, 5, (ITEMS, 2)).astype(np.int32)
     vocabulary = Vocabulary(
         np.bincount(items - 2, minlength=ITEMS),

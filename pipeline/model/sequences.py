@@ -1,0 +1,106 @@
+"""Events as sequences of their users, so that one pass over a sequence learns from every event of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.model.preprocessing import PADDING
+from pipeline.model.reading import Events
+from pipeline.model.transformer import AT, OF, SEQUENCES
+
+_GROUP = 16
+"""Batches in each of which the sequences are about as long."""
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Q pieces of users' sequences, and the events that are learned from each."""
+
+    items: np.ndarray
+    """[E] int32, all users' items, oldest first, one user after the other."""
+    start: np.ndarray
+    """[Q] int64, where a piece begins in `items`."""
+    end: np.ndarray
+    """[Q] int64, where it ends; users of one event have pieces without items."""
+    events: np.ndarray
+    """[N] int64, rows of the events, those of a piece together."""
+    last: np.ndarray
+    """[N] int64, where in `items` an event's newest earlier one is; -1 without one."""
+    first_event: np.ndarray
+    """[Q + 1] int64: piece q has `events[first_event[q]:first_event[q + 1]]`."""
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+
+def cut(events: Events, places: int) -> Sequences:
+    """Cuts users' events into pieces of at most `places` items.
+
+    An event is in the piece in which its history ends, all of its user's events at earlier moments; one without a
+    history in its user's oldest piece. The newest piece of a user is as long as can be.
+
+    Args:
+        events: In the order of time.
+        places: The most items of a piece.
+    """
+    order = np.argsort(events.user, kind="stable")
+    user, moment = events.user[order], events.moment[order]
+    position = np.arange(len(order))
+    new_user = np.ones(len(order), bool)
+    new_user[1:] = user[1:] != user[:-1]
+    new_moment = new_user.copy()
+    new_moment[1:] |= moment[1:] != moment[:-1]
+    begin = np.maximum.accumulate(np.where(new_user, position, 0))
+    last = np.maximum.accumulate(np.where(new_moment, position, 0)) - 1
+    last[last < begin] = -1
+    # Pieces are counted from a user's newest event, which is in no other one's history and so in no piece.
+    ends = np.append(np.flatnonzero(new_user)[1:], len(order))
+    end = ends[np.cumsum(new_user) - 1] - 1
+    piece = (end - 1 - np.where(last < 0, np.minimum(begin, end - 1), last)) // places
+    # Pieces in the order of users, of each the oldest first.
+    key = np.lexsort((position, -piece, begin))
+    changed = np.ones(len(key), bool)
+    changed[1:] = (begin[key][1:] != begin[key][:-1]) | (piece[key][1:] != piece[key][:-1])
+    heads = key[changed]
+    piece_end = end[heads] - piece[heads] * places
+    piece_start = np.maximum(begin[heads], piece_end - places)
+    return Sequences(
+        items=events.item[order],
+        start=piece_start,
+        end=piece_end,
+        events=order[key],
+        last=last[key],
+        first_event=np.append(np.flatnonzero(changed), len(key)),
+    )
+
+
+def batches_of(
+    sequences: Sequences, size: int, chance: np.random.Generator
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Yields batches of `size` pieces: the rows [B] of their events, and `SEQUENCES`, `OF` and `AT`.
+
+    Pieces of a batch are about as long, for the others are padded to the longest.
+    """
+    length = sequences.end - sequences.start
+    order = chance.permutation(len(sequences))
+    groups = [order[first : first + _GROUP * size] for first in range(0, len(order), _GROUP * size)]
+    by_length = np.concatenate([group[np.argsort(length[group], kind="stable")] for group in groups])
+    chosen = [by_length[first : first + size] for first in range(0, len(by_length), size)]
+    for number in chance.permutation(len(chosen)):
+        yield _batch(sequences, np.sort(chosen[number]))
+
+
+def _batch(sequences: Sequences, pieces: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    start, end = sequences.start[pieces], sequences.end[pieces]
+    place = np.arange(max(1, int((end - start).max(initial=0))))
+    at = end[:, np.newaxis] - 1 - place
+    items = np.where(at >= start[:, np.newaxis], sequences.items[np.maximum(at, 0)], PADDING).astype(np.int32)
+    counts = sequences.first_event[pieces + 1] - sequences.first_event[pieces]
+    of = np.repeat(np.arange(len(pieces)), counts)
+    rows = np.repeat(sequences.first_event[pieces] - (np.cumsum(counts) - counts), counts) + np.arange(len(of))
+    last = sequences.last[rows]
+    begins = np.where(last < 0, -1, end[of] - 1 - last)
+    return sequences.events[rows], {SEQUENCES: items, OF: of.astype(np.int32), AT: begins.astype(np.int32)}

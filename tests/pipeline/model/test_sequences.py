@@ -1,0 +1,68 @@
+"""Events as pieces of their users' sequences: nothing is lost, and no event sees itself or what is later."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.model.reading import Events
+from pipeline.model.sequences import batches_of, cut
+from pipeline.model.transformer import AT, OF, SEQUENCES
+
+LOG = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 8)), min_size=1, max_size=60)
+
+
+def events_of(log: list[tuple[int, int]]) -> Events:
+    """Events of users at times; each has an item of its own, from 2 in the order of time."""
+    users, times = np.array(log).T
+    order = np.argsort(times, kind="stable")
+    row = np.arange(len(log))
+    return Events(row, users[order], (2 + row).astype(np.int32), np.ones(len(log), np.float32), times[order], {})
+
+
+def seen_by(events: Events, places: int, size: int, seed: int) -> dict[int, list[int]]:
+    """The history of each event, newest first, by the event's item, as batches have it."""
+    found: dict[int, list[int]] = {}
+    for rows, made in batches_of(cut(events, places), size, np.random.default_rng(seed)):
+        for row, of, at in zip(rows, made[OF], made[AT]):
+            assert int(events.item[row]) not in found, "an event is learned from once"
+            sequence = made[SEQUENCES][of].tolist()
+            found[int(events.item[row])] = [item for item in sequence[at:] if item] if at >= 0 else []
+    return found
+
+
+@given(LOG, st.integers(1, 5), st.integers(1, 4))
+def test_each_event_is_there_once_with_what_was_before_it(log: list[tuple[int, int]], places: int, size: int) -> None:
+    events = events_of(log)
+    found = seen_by(events, places, size, 1)
+    assert sorted(found) == events.item.tolist()
+    for row, item in enumerate(events.item.tolist()):
+        before = (events.user == events.user[row]) & (events.moment < events.moment[row])
+        newest_first = events.item[before][::-1].tolist()
+        assert found[item] == newest_first[: len(found[item])]
+        assert bool(found[item]) == bool(newest_first)
+        assert len(found[item]) <= places
+        last_of_user = events.user[row + 1 :].tolist().count(events.user[row]) == 0
+        if last_of_user and (np.diff(events.moment[events.user == events.user[row]]) > 0).all():
+            assert len(found[item]) == min(places, len(newest_first)), "the newest piece is as long as can be"
+
+
+def test_batches_are_a_function_of_chance_and_hold_so_many_pieces() -> None:
+    events = events_of([(user, time) for user in range(10) for time in range(user + 1)])
+    sequences = cut(events, 4)
+    assert len(sequences) == sum(max(1, -(-user // 4)) for user in range(10))
+
+    def rows(seed: int) -> list[list[int]]:
+        return [rows.tolist() for rows, _ in batches_of(sequences, 3, np.random.default_rng(seed))]
+
+    assert rows(1) == rows(1) != rows(2)
+    assert len(rows(1)) == -(-len(sequences) // 3)
+    assert max(made[SEQUENCES].shape[0] for _, made in batches_of(sequences, 3, np.random.default_rng(0))) == 3
+
+
+@pytest.mark.parametrize("column", [SEQUENCES, OF, AT])
+def test_columns_are_int32(column: str) -> None:
+    [(_, made)] = batches_of(cut(events_of([(1, 1)]), 3), 2, np.random.default_rng(0))
+    assert made[column].dtype == np.int32
