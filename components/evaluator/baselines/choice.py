@@ -80,8 +80,7 @@ def chosen(
                 models = {
                     of: fit(name, settings.model_copy(update={choice.parameter: of}), learned) for of in choice.values
                 }
-            gains = {value: _gain(tried, histories, targets) for value, tried in models.items()}
-            best = max(gains, key=gains.__getitem__)  # of equals the first
+            best = _best({value: _gains(tried, histories, targets) for value, tried in models.items()})
             model, settings = models[best], settings.model_copy(update={choice.parameter: best})
     return settings.model_copy(update={"ease_max_items": most})
 
@@ -120,10 +119,21 @@ def held_out(events: TrainingEvents, queries: int) -> tuple[TrainingEvents, Ragg
     return learned, (item[first], np.concatenate([[0], np.cumsum(lengths)])), targets
 
 
-def _gain(baseline: Baseline, histories: Ragged, targets: np.ndarray) -> float:
-    """The mean NDCG@10 of the targets among all items that are not in the history; who had the target counts 0."""
+def _best(gains: Mapping[float, np.ndarray]) -> float:
+    """The value of the highest mean of gains [Q], or the first, unless that is surpassed by more than a standard error."""
+    first, start = next(iter(gains.items()))
+
+    def lead(value: float) -> float:
+        difference = gains[value] - start
+        return 0.0 if value == first else float(difference.mean() - difference.std() / len(start) ** 0.5)
+
+    return max(gains, key=lead)  # of equals the first
+
+
+def _gains(baseline: Baseline, histories: Ragged, targets: np.ndarray) -> np.ndarray:
+    """The NDCG@10 [Q] of the targets among all items that are not in the history; who had the target counts 0."""
     values, offsets = histories
-    total = 0.0
+    found = [np.zeros(0)]
     for start in range(0, len(targets), _BATCH):
         stop = min(start + _BATCH, len(targets))
         some = values[offsets[start] : offsets[stop]], offsets[start : stop + 1] - offsets[start]
@@ -134,5 +144,5 @@ def _gain(baseline: Baseline, histories: Ragged, targets: np.ndarray) -> float:
         true = scores[row, target][:, np.newaxis]
         # Of equal scores the smaller row comes first.
         ahead = (scores > true) | ((scores == true) & (np.arange(scores.shape[1]) < target[:, np.newaxis]))
-        total += float(np.where(np.isneginf(true[:, 0]), 0.0, ndcg(ahead.sum(axis=1), 10)).sum())
-    return total / max(len(targets), 1)
+        found.append(np.where(np.isneginf(true[:, 0]), 0.0, ndcg(ahead.sum(axis=1), 10)))
+    return np.concatenate(found)

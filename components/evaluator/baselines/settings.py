@@ -31,7 +31,7 @@ NO_IMPLICIT = (
 
 class BaselineSettings(Settings):
     """The simple recommenders that a model is measured against. What is null is chosen from a few values by NDCG@10 on
-    the last training event of some users, without the test queries."""
+    the last training event of some users, without the test queries; in doubt it is what does well on many data sets."""
 
     names: tuple[Name, ...] = (
         "popularity",
@@ -51,7 +51,7 @@ class BaselineSettings(Settings):
     max_events: PositiveInt = 5_000_000
     """Training events that all but the popular items are fitted to at most; of more those of some users, drawn by a
     hash. The popular items are counted in all of them."""
-    choice_queries: PositiveInt = 500
+    choice_queries: PositiveInt = 2_000
     """On at most so many users' last training events the parameters that are null are chosen."""
     recent_half_life_days: PositiveFloat = 14.0
     """recent_popularity: after how many days an event counts half. Without times the events of a file count alike."""

@@ -50,6 +50,7 @@ def test_overrides_are_yaml_and_make_missing_sections(tmp_path: Path) -> None:
         (MINIMAL + "model: {dim: many}\n", ["model.dim", "integer", "'many'"]),
         (MINIMAL + "model: {dim: 0}\n", ["model.dim", "greater than or equal to 1", "got 0"]),
         (MINIMAL + "training: {learning_rate: .inf}\n", ["training.learning_rate", "finite"]),
+        (MINIMAL + "model: {history: transformer}\ntraining: {workers: 2}\n", ["model.history transformer", "set 1"]),
         ("name: shop\n", ["data: missing"]),
         ("name: shop\ndata: {interactions: {}}\n", ["data.interactions.path: missing"]),
         ("name: a b\ndata: {interactions: {path: log.csv}}\n", ["name", "pattern"]),

@@ -47,7 +47,7 @@ def test_every_key_is_explained_with_what_it_may_be() -> None:
         ("data", "keys", "*required*"),
         ("model", "keys", ""),
         ("model.dim", "whole number from 1 to 4,096", "`64`"),
-        ("model.history", "`pooling`, `attention` or `none`", "`pooling`"),
+        ("model.history", "`pooling`, `attention`, `transformer` or `none`", "`pooling`"),
         ("model.history_dropout", "number ≥ 0 and < 1", "`0.2`"),
         ("model.query_layers", "list of whole numbers > 0", "`[]`"),
         ("data.interactions.path", "text (not empty)", "*required*"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.model.settings import ModelSettings, TrainingSettings
+from pipeline.model.settings import ModelSettings, TrainingSettings, check_together
 
 
 def test_settings_that_leave_nothing_to_learn_from_are_refused() -> None:
@@ -18,3 +18,20 @@ def test_settings_that_leave_nothing_to_learn_from_are_refused() -> None:
 def test_wrong_settings(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="workers"):
         TrainingSettings(**wrong)
+
+
+def test_heads_of_a_transformer_share_the_width() -> None:
+    with pytest.raises(ValueError, match="attention_heads 3: dim 64 must be a multiple of it"):
+        ModelSettings(history="transformer", attention_heads=3)
+    ModelSettings(attention_heads=3)
+
+
+@pytest.mark.parametrize(
+    ("training", "words"),
+    [({"histories": "others"}, "training.histories others"), ({"workers": 2}, "training.workers")],
+)
+def test_whole_sequences_need_an_order_and_one_process(training: dict[str, object], words: str) -> None:
+    settings = TrainingSettings(**training)
+    with pytest.raises(ValueError, match=words):
+        check_together(ModelSettings(history="transformer"), settings)
+    check_together(ModelSettings(), settings)

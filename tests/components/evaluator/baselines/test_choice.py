@@ -47,12 +47,12 @@ def test_the_value_of_the_highest_gain_is_taken_and_what_is_set_stays(monkeypatc
 
     weights = {l2: fit("ease", LAST, ease_l2=l2, ease_exponent=0).weights for l2 in _values("ease_l2")}
 
-    def gain(model: Any, *_: Any) -> float:
+    def gains(model: Any, *_: Any) -> np.ndarray:
         """100 is the best l2, and 0.2 the best share."""
         best = getattr(model, "share", np.float32(0.2)) == np.float32(0.2)
-        return float(best and (model.weights == weights[100]).all()) if hasattr(model, "weights") else 0.0
+        return np.full(3, float(best and hasattr(model, "weights") and (model.weights == weights[100]).all()))
 
-    monkeypatch.setattr(choice, "_gain", gain)
+    monkeypatch.setattr(choice, "_gains", gains)
     found = chosen(BaselineSettings(names=("ease", "markov"), ease_exponent=0.3), LAST, note)
     assert (found.ease_l2, found.ease_exponent) == (100, 0.3)
     assert found.ease_max_items == BaselineSettings().ease_max_items
@@ -74,7 +74,18 @@ def _values(parameter: str) -> tuple[float, ...]:
 def test_gain_is_the_ndcg_of_what_follows_among_what_was_not_had() -> None:
     _, histories, targets = held_out(LAST, 9)
     # By popularity a, b, c: u, who had a and b, finds c first; v, who had b, finds it second.
-    assert choice._gain(fit("popularity", LAST), histories, targets) == pytest.approx((1 + 1 / np.log2(3)) / 2)
+    found = choice._gains(fit("popularity", LAST), histories, targets)
+    np.testing.assert_allclose(found, [1, 1 / np.log2(3)])
+
+
+def test_in_doubt_the_first_value_stays() -> None:
+    start = np.array([0.5, 0.5, 0.5, 0.5])
+    # Better on the whole, by less than the standard error of the difference, 0.25 / 2.
+    doubtful = start + [0.35, -0.15, 0.35, -0.15]
+    assert choice._best({1.0: start, 2.0: doubtful}) == 1
+    assert choice._best({1.0: start, 2.0: doubtful + 0.03}) == 2
+    assert choice._best({1.0: start, 2.0: doubtful + 0.03, 3.0: doubtful + 0.04}) == 3
+    assert choice._best({1.0: start, 2.0: start - 0.1}) == 1
 
 
 def test_a_log_without_a_user_who_came_twice_has_the_first_values() -> None:

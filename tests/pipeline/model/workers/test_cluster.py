@@ -159,7 +159,7 @@ def test_the_first_reason_is_told(codes: dict[int, int], errors: dict[int, dict[
     assert isinstance(reason, InputError) == (message == "diverged")
 
 
-def make_job(folder: Path, **training: object) -> Job:
+def make_job(folder: Path, model: ModelSettings = ModelSettings(), **training: object) -> Job:  # noqa: B008  frozen
     settings = TrainerSettings(
         seed=1,
         features={},
@@ -168,7 +168,7 @@ def make_job(folder: Path, **training: object) -> Job:
         max_history=1,
         hold_out="latest",
         checkpoints=str(folder),
-        model=ModelSettings(),
+        model=model,
         training=TrainingSettings(**training),
     )
     inputs = Transformed(**{name: name for name in Transformed.model_fields})
@@ -182,7 +182,11 @@ def test_one_worker_is_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"workers": 2}, "TF_CONFIG names the workers already"), ({"jit_compile": True}, "training.jit_compile")],
+    [
+        ({"workers": 2}, "TF_CONFIG names the workers already"),
+        ({"jit_compile": True}, "training.jit_compile"),
+        ({"model": ModelSettings(history="transformer")}, "model.history transformer: .* unset TF_CONFIG"),
+    ],
 )
 def test_settings_that_do_not_go_with_several_machines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], message: str
