@@ -120,7 +120,7 @@ def held_out(events: TrainingEvents, queries: int) -> tuple[TrainingEvents, Ragg
 
 
 def _best(gains: Mapping[float, np.ndarray]) -> float:
-    """The value of the highest mean of gains [Q], or the first, unless that is surpassed by more than a standard error."""
+    """The value of the highest mean of gains [Q]; the first, unless that is surpassed by more than a standard error."""
     first, start = next(iter(gains.items()))
 
     def lead(value: float) -> float:

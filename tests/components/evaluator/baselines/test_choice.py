@@ -81,7 +81,7 @@ def test_gain_is_the_ndcg_of_what_follows_among_what_was_not_had() -> None:
 def test_in_doubt_the_first_value_stays() -> None:
     start = np.array([0.5, 0.5, 0.5, 0.5])
     # Better on the whole, by less than the standard error of the difference, 0.25 / 2.
-    doubtful = start + [0.35, -0.15, 0.35, -0.15]
+    doubtful = np.array([0.85, 0.35, 0.85, 0.35])
     assert choice._best({1.0: start, 2.0: doubtful}) == 1
     assert choice._best({1.0: start, 2.0: doubtful + 0.03}) == 2
     assert choice._best({1.0: start, 2.0: doubtful + 0.03, 3.0: doubtful + 0.04}) == 3
