@@ -237,7 +237,7 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _training_fits_the_model(self) -> Config:
-        check_together(self.model, self.training)
+        check_together(self.model, self.training, self.data.interactions.history.max_length)
         return self
 
     @model_validator(mode="after")

@@ -30,6 +30,9 @@ from pipeline.model.transformer import SEQUENCES
 from pipeline.model.validation import exact_ranks, held_back, ranking_metrics, split
 from pipeline.model.workers import distributed
 
+_PLACES = 6_000
+"""Events a step, when they are learned from whole sequences."""
+
 Epoch = dict[str, float]
 """What one pass came to: `epoch` from 1, `loss`, `seconds`, and on the validation events `hit@10` and `ndcg@10`."""
 
@@ -280,8 +283,13 @@ def batches(log: Log, batch_size: int, seed: int, epoch: Callable[[], int]) -> t
     return _dataset(gathered, log.first.columns(), log.steps(batch_size))
 
 
-def sequence_batches(log: Log, places: int, batch_size: int, seed: int, epoch: Callable[[], int]) -> tf.data.Dataset:
-    """The same as whole sequences: batches of `batch_size` pieces of at most `places` items, see `sequences.cut`."""
+def sequence_batches(
+    log: Log, places: int, batch_size: int | None, seed: int, epoch: Callable[[], int]
+) -> tf.data.Dataset:
+    """The same as whole sequences: batches of `batch_size` pieces of at most `places` items, see `sequences.cut`.
+
+    By default they are so many that a batch has about `_PLACES` events.
+    """
 
     @functools.lru_cache(maxsize=1)
     def pieces(number: int) -> tuple[Events, Sequences]:
@@ -293,11 +301,13 @@ def sequence_batches(log: Log, places: int, batch_size: int, seed: int, epoch: C
         for number in chance.permutation(len(log.parts)):
             events, sequences = pieces(number)
             columns = _without_history(events)
-            for rows, made in batches_of(sequences, batch_size, chance):
+            for rows, made in batches_of(sequences, size, chance):
                 yield {**{name: column[rows] for name, column in columns.items()}, **made}
 
     _, one = next(batches_of(cut(log.first, places), 1, np.random.default_rng(0)))
-    steps = sum(-(-len(pieces(number)[1]) // batch_size) for number in range(len(log.parts)))
+    counts = [len(pieces(number)[1]) for number in range(len(log.parts))]
+    size = batch_size or max(1, round(_PLACES * sum(counts) / log.size))
+    steps = sum(-(-count // size) for count in counts)
     return _dataset(gathered, {**_without_history(log.first), **one}, steps)
 
 

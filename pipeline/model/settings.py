@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Optional
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -159,8 +159,9 @@ class TrainingSettings(Settings):
     batch_size: int = Field(1_024, ge=2)
     """Events a step."""
 
-    batch_sequences: int = Field(32, ge=1)
-    """Pieces of users' sequences a step, with `model.history: transformer`, instead of events."""
+    batch_sequences: Optional[PositiveInt] = None
+    """With `model.history: transformer`: pieces of users' sequences a step; by default so many that they have some
+    thousand events."""
 
     events_in_memory: int = Field(2_000_000, ge=1)
     """Most events in memory at a time. A longer log lies in temporary files on the disk, in parts of whole users;
@@ -249,12 +250,14 @@ class TrainerSettings(Settings):
 
     @model_validator(mode="after")
     def _go_together(self) -> TrainerSettings:
-        check_together(self.model, self.training)
+        check_together(self.model, self.training, self.max_history)
         return self
 
 
-def check_together(model: ModelSettings, training: TrainingSettings) -> None:
-    """Raises ValueError unless the training can be of the model."""
+def check_together(model: ModelSettings, training: TrainingSettings, max_history: int) -> None:
+    """Raises ValueError unless the training can be of the model, on histories of at most `max_history` items."""
+    if model.history == "transformer" and not max_history:
+        raise ValueError("model.history transformer: data.interactions.history.max_length is 0; it must be more")
     if model.history == "transformer" and training.histories == "others":
         raise ValueError("model.history transformer learns from an order, which training.histories others has not")
     if model.history == "transformer" and training.workers > 1:

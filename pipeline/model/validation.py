@@ -85,7 +85,9 @@ def score_items(
 def exact_ranks(model: TwoTowerModel, events: Events) -> np.ndarray:
     """Rank [N] int, 0 the best, of each event's item among all items that are not in its history."""
     items = model.vocabulary_embeddings()
-    batch_size = max(1, min(1024, _SCORES // len(items[1])))
+    # A transformer has a score of each place of a history for each other one.
+    places = events.inputs["history"].shape[1] ** 2
+    batch_size = max(1, min(1024, _SCORES // max(len(items[1]), places)))
     ranks = []
     for batch, _, scores in score_items(model, items, events, batch_size):
         true = scores[np.arange(len(batch)), batch.item - FIRST]

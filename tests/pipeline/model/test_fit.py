@@ -84,6 +84,8 @@ def test_sequences_have_each_event_once_in_an_order_of_seed_and_epoch(tmp_path: 
     made = list(batches(1, 0))
     assert len(made) == int(batches(1, 0).cardinality())
     assert {"item", "weight", "query_genres", SEQUENCES, OF, AT} == set(made[0])
+    [whole] = fit.sequence_batches(read_log(write_log(tmp_path / "again"), HISTORY), 5, None, 1, lambda: 0)
+    assert len(whole["item"]) == 400, "as many as a step should have are more than there are"
     assert all(batch[SEQUENCES].shape[0] <= 4 and batch[SEQUENCES].shape[1] <= 5 for batch in made)
 
 

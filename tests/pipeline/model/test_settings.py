@@ -33,5 +33,11 @@ def test_heads_of_a_transformer_share_the_width() -> None:
 def test_whole_sequences_need_an_order_and_one_process(training: dict[str, object], words: str) -> None:
     settings = TrainingSettings(**training)
     with pytest.raises(ValueError, match=words):
-        check_together(ModelSettings(history="transformer"), settings)
-    check_together(ModelSettings(), settings)
+        check_together(ModelSettings(history="transformer"), settings, 50)
+    check_together(ModelSettings(), settings, 50)
+
+
+def test_a_transformer_needs_histories() -> None:
+    with pytest.raises(ValueError, match=r"history\.max_length is 0"):
+        check_together(ModelSettings(history="transformer"), TrainingSettings(), 0)
+    check_together(ModelSettings(), TrainingSettings(), 0)
