@@ -323,6 +323,8 @@ class QueryTower(keras.layers.Layer):
         if self._settings.history == "none":
             return tf.zeros([tf.shape(known)[0], 1]) + self._nothing
         if self._transformer is not None:
+            # A batch of empty histories has no place at all, where there must be one.
+            items, known = tf.pad(items, [[0, 0], [0, 1], [0, 0]]), tf.pad(known, [[0, 0], [0, 1]])
             newest = tf.argmax(known, axis=1, output_type=tf.int32)  # what is older than the newest that training saw
             wanted = tf.gather(self._transformer.encode(items, known), newest, batch_dims=1)
             return tf.where(tf.reduce_any(known, axis=1, keepdims=True), wanted, self._nothing)

@@ -116,12 +116,17 @@ def test_with_a_transformer_a_sequence_has_the_queries_of_its_histories() -> Non
     first, second = (tf.gather(model.query_tower(inputs), rows).numpy() for inputs in (requested, learned))
     np.testing.assert_allclose(first, second, atol=1e-5)
     assert np.abs(first[0] - first[1]).max() > 1e-3
-    no_history = tf.constant([[PADDING] * 3])
     begins_unknown = {**requests([[UNKNOWN, 2, PADDING]]), "user": tf.constant([UNKNOWN])}
     np.testing.assert_allclose(
         model.query_tower(begins_unknown), model.query_tower(requests([[2, PADDING, PADDING]])), atol=1e-5
     )
-    assert tf.reduce_all(tf.math.is_finite(model.query_tower({**requests([[0] * 3]), "history": no_history})))
+
+
+@pytest.mark.parametrize("width", [0, 1, 3])
+def test_with_a_transformer_an_empty_history_has_an_embedding_of_its_own(width: int) -> None:
+    tower = two_towers(history="transformer").query_tower
+    tower._nothing.assign([1, 2, 3, 4])
+    np.testing.assert_allclose(tower(requests([[PADDING] * width] * 2)), [[1, 2, 3, 4]] * 2)
 
 
 def test_the_transformer_leaves_out_by_the_seed_alone() -> None:

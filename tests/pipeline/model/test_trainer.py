@@ -52,6 +52,8 @@ def test_a_transformer_learns_the_follower_too(transformed: Transformed, tmp_pat
     model = {"history": "transformer", "query_features": ["device", "age"], "user_id": True}
     trained = train(transformed, tmp_path, model, batch_sequences=2, epochs=10, patience=10)
     towers = tf.saved_model.load(str(trained / "model"))
+    none = {"user_id": tf.constant(["", ""]), "history": tf.fill([2, 0], ""), "context": tf.fill([2, 2], "")}
+    assert towers.signatures["query"](**none)["embedding"].shape == (2, 8)
     for history in ([0], [0, 5], [0, 5, 4, 3, 2, 1, 0, 5, 4]):
         ids, scores = rank(towers, [[ITEMS[(n + place) % 6] for place in history] for n in range(6)])
         best = [ids[row] for row in scores.argmax(axis=1)]
