@@ -29,7 +29,8 @@ def write_queries(folder: Path, queries: list[tuple[str, list[str]]]) -> str:
     (folder / "Split-eval").mkdir()
     with tf.io.TFRecordWriter(str(folder / "Split-eval" / "examples-0.gz"), "GZIP") as writer:
         for item, seen in queries:
-            features = {"user_id": feature(["u"]), "item_id": feature([item]), "seen": feature(seen)}
+            of_user = {"user_id": feature(["u"]), "user_type": feature(["known"])}
+            features = {**of_user, "item_id": feature([item]), "seen": feature(seen)}
             writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
     return str(folder)
 
@@ -213,7 +214,7 @@ def test_served_metrics(tmp_path: Path) -> None:
         {"user_id": "d", "item_id": "i09", "history": [], "seen": []},  # missed
         {"user_id": "e", "item_id": "i05", "history": ["i00"], "seen": [], "skip": 3.0},  # rank 1
     ]
-    write_examples(tmp_path, "eval", queries)
+    write_examples(tmp_path, "eval", [{"user_type": "known", **query} for query in queries])
     figures = {"count": 4, "hit_rate@1": 0.5, "ndcg@2": 0.6, "mrr": 0.625, "gini@1": 0.9}
     report = Report({"candidate": {"overall": figures}}, (), True, "mrr", {"candidate": 2}, True, 3, 50)
     ranks = served_ranks(FakeClient(), str(tmp_path), report, {"skip": float})

@@ -25,6 +25,7 @@ def columns(**changes):
         "user_id": ["u"] * ROWS,
         "item_id": ["i"] * ROWS,
         "timestamp": list(range(ROWS)),
+        "#place": [0] * ROWS,
         "weight": [1.0] * ROWS,
         "rating": [float(1 + k % 5) for k in range(ROWS)],
         "event": ["buy", "view"] * (ROWS // 2),
@@ -33,7 +34,10 @@ def columns(**changes):
     }
     for name, values in changes.items():
         full[name] = values + full.get(name, [None] * ROWS)[len(values) :]
-    kinds = {"weight": pa.float32(), "rating": pa.float32(), "price": pa.float32(), "timestamp": pa.int64()}
+    kinds = {
+        **dict.fromkeys(("weight", "rating", "price"), pa.float32()),
+        **dict.fromkeys(("timestamp", "#place"), pa.int64()),
+    }
     return {name: pa.array(values, kinds.get(name, pa.string())) for name, values in full.items()}
 
 

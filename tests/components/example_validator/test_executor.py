@@ -25,9 +25,9 @@ def validate(folder, **eval_changes):
 
 def test_the_run_goes_on_without_anomalies(tmp_path):
     result, anomalies = validate(tmp_path)
-    assert anomalies.get_string_custom_property("summary") == "no anomalies in 8 features"
+    assert anomalies.get_string_custom_property("summary") == "no anomalies in 9 features"
     (published,) = result.output_artifacts["anomalies"].artifacts
-    assert published.custom_properties["summary"].string_value == "no anomalies in 8 features"
+    assert published.custom_properties["summary"].string_value == "no anomalies in 9 features"
 
 
 def test_the_run_stops_at_an_anomaly(tmp_path):
