@@ -29,8 +29,7 @@ def write_queries(folder: Path, queries: list[tuple[str, list[str]]]) -> str:
     (folder / "Split-eval").mkdir()
     with tf.io.TFRecordWriter(str(folder / "Split-eval" / "examples-0.gz"), "GZIP") as writer:
         for item, seen in queries:
-            of_user = {"user_id": feature(["u"]), "user_type": feature(["known"])}
-            features = {**of_user, "item_id": feature([item]), "seen": feature(seen)}
+            features = {"user_id": feature(["u"]), "item_id": feature([item]), "seen": feature(seen)}
             writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
     return str(folder)
 
