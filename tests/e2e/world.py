@@ -216,6 +216,8 @@ def write_config(path: Path, changes: Mapping[str, Any] = {}) -> None:
         },
         "model": {"dim": 16},
         "training": {"epochs": 15, "batch_size": 128, "learning_rate": 0.02, "loss": "full"},
+        # The others are fitted in the run of tests/e2e/test_movielens.py.
+        "evaluation": {"baselines": {"names": ["popularity", "item_knn", "blend"]}},
         "validation": {"num_requests": 20, "max_latency_ms": None},
         "serving": {"base_path": "models", "port": 0, "rest_port": 0},
     }
