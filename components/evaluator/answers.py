@@ -19,10 +19,7 @@ from components.metrics.history_overlap import categories_of
 from components.metrics.ranks import label_ranks
 from components.progress import progress
 
-QUERY_FEATURES: reading.Features = {
-    **dict.fromkeys(("user_id", "item_id"), bytes),
-    **dict.fromkeys(("user_type", "history", "seen"), bytes),
-}
+QUERY_FEATURES: reading.Features = dict.fromkeys(("user_id", "item_id", "user_type", "history", "seen"), bytes)
 _UNKNOWN = -2
 """Row of a relevant item that no answer can have; -1 is the padding of answers."""
 

@@ -41,8 +41,8 @@ class Transformer(keras.layers.Layer):
 
     def __init__(self, blocks: int, heads: int, dim: int, places: int) -> None:
         super().__init__(name="transformer")
-        self._places = max(1, places)
-        self._blocks = [_Block(heads, dim, self._places, f"block_{number}") for number in range(blocks)]
+        self._places = places
+        self._blocks = [_Block(heads, dim, places, f"block_{number}") for number in range(blocks)]
         self._norm = _Norm("norm", dim)
 
     def encode(self, items: tf.Tensor, known: tf.Tensor, drop: Drop = tf.identity) -> tf.Tensor:

@@ -86,7 +86,7 @@ def exact_ranks(model: TwoTowerModel, events: Events) -> np.ndarray:
     """Rank [N] int, 0 the best, of each event's item among all items that are not in its history."""
     items = model.vocabulary_embeddings()
     # A transformer has a score of each place of a history for each other one.
-    places = events.inputs["history"].shape[1] ** 2
+    places = events.inputs["history"].shape[1] ** 2 if model.learns_from_sequences else 0
     batch_size = max(1, min(1024, _SCORES // max(len(items[1]), places)))
     ranks = []
     for batch, _, scores in score_items(model, items, events, batch_size):

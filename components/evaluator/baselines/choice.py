@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from components.evaluator.answers import answer, distinct
 from components.evaluator.baselines.base import Baseline, Ragged, TrainingEvents
 from components.evaluator.baselines.settings import BaselineSettings
 from components.hashing import mixed
 from components.metrics.ndcg import ndcg
+from components.metrics.ranks import label_ranks
 from components.progress import progress
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ _EVENTS = 300_000
 _ITEMS = 3_000
 """ease: how many items take part in the choice; fitting to them takes a second."""
 _BATCH = 128
+_DEPTH = 10
 
 
 def chosen(
@@ -109,14 +112,10 @@ def held_out(events: TrainingEvents, queries: int) -> tuple[TrainingEvents, Ragg
     rows = np.flatnonzero(asked[learned.user])
     # Newest first, by user.
     rows = rows[np.lexsort((-rows, learned.user[rows]))]
-    user, item = learned.user[rows], learned.item[rows]
-    _, first = np.unique(user.astype(np.int64) * events.num_items + item, return_index=True)
-    first.sort()
-    numbers = np.cumsum(asked) - 1
-    lengths = np.bincount(numbers[user[first]], minlength=int(asked.sum()))
+    number = np.cumsum(asked) - 1
+    histories = distinct(number[learned.user[rows]], learned.item[rows], int(asked.sum()), events.num_items)
     last_rows = np.flatnonzero(last)
-    targets = events.item[last_rows[np.argsort(events.user[last_rows])]]
-    return learned, (item[first], np.concatenate([[0], np.cumsum(lengths)])), targets
+    return learned, histories, events.item[last_rows[np.argsort(events.user[last_rows])]]
 
 
 def _best(gains: Mapping[float, np.ndarray]) -> float:
@@ -133,16 +132,9 @@ def _best(gains: Mapping[float, np.ndarray]) -> float:
 def _gains(baseline: Baseline, histories: Ragged, targets: np.ndarray) -> np.ndarray:
     """The NDCG@10 [Q] of the targets among all items that are not in the history; who had the target counts 0."""
     values, offsets = histories
-    found = [np.zeros(0)]
+    ranks = []
     for start in range(0, len(targets), _BATCH):
         stop = min(start + _BATCH, len(targets))
         some = values[offsets[start] : offsets[stop]], offsets[start : stop + 1] - offsets[start]
-        scores = baseline.scores(some)
-        row = np.arange(stop - start)
-        scores[np.repeat(row, np.diff(some[1])), some[0]] = -np.inf
-        target = targets[start:stop]
-        true = scores[row, target][:, np.newaxis]
-        # Of equal scores the smaller row comes first.
-        ahead = (scores > true) | ((scores == true) & (np.arange(scores.shape[1]) < target[:, np.newaxis]))
-        found.append(np.where(np.isneginf(true[:, 0]), 0.0, ndcg(ahead.sum(axis=1), 10)))
-    return np.concatenate(found)
+        ranks.append(label_ranks(answer(baseline, some, _DEPTH, exclude_seen=True), targets[start:stop]))
+    return ndcg(np.concatenate(ranks), _DEPTH)

@@ -159,7 +159,7 @@ def test_the_first_reason_is_told(codes: dict[int, int], errors: dict[int, dict[
     assert isinstance(reason, InputError) == (message == "diverged")
 
 
-def make_job(folder: Path, model: ModelSettings = ModelSettings(), **training: object) -> Job:  # noqa: B008  frozen
+def make_job(folder: Path, history: str = "pooling", **training: object) -> Job:
     settings = TrainerSettings(
         seed=1,
         features={},
@@ -168,7 +168,7 @@ def make_job(folder: Path, model: ModelSettings = ModelSettings(), **training: o
         max_history=1,
         hold_out="latest",
         checkpoints=str(folder),
-        model=model,
+        model=ModelSettings(history=history),
         training=TrainingSettings(**training),
     )
     inputs = Transformed(**{name: name for name in Transformed.model_fields})
@@ -185,7 +185,7 @@ def test_one_worker_is_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     [
         ({"workers": 2}, "TF_CONFIG names the workers already"),
         ({"jit_compile": True}, "training.jit_compile"),
-        ({"model": ModelSettings(history="transformer")}, "model.history transformer: .* unset TF_CONFIG"),
+        ({"history": "transformer"}, "model.history transformer: .* unset TF_CONFIG"),
     ],
 )
 def test_settings_that_do_not_go_with_several_machines(
