@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 from scipy import sparse
 
+from components.closed_forms.histories import Ragged
 from components.evaluator import baselines
-from components.evaluator.baselines.base import Baseline, Ragged
+from components.evaluator.baselines.base import Baseline
 from components.evaluator.baselines.popularity import Popularity
 from components.evaluator.items import load_items
 from components.evaluator.servable import Servable

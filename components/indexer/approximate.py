@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.errors import InputError
+from components.indexer import blocks
 from components.indexer.index import Index
 from components.indexer.items import Items
 from components.indexer.ranking import Asked, SecondStage
@@ -139,7 +140,8 @@ class ApproximateIndex(tf.Module):
         one = tf.ones([tf.shape(asked.query)[0], 1])
         rows = self._search.search(tf.concat([asked.query, one], axis=1), width)
         rows = tf.pad(rows, [[0, 0], [0, width - tf.shape(rows)[1]]], constant_values=-1)
-        rows = tf.where(asked.personal[:, tf.newaxis], rows, self._popular[:width])
+        rows = self._with_votes(asked, rows)
+        rows = tf.where(asked.personal[:, tf.newaxis], rows, self._popular[: tf.shape(rows)[1]])
         scores = self._items.scores_of(asked, tf.maximum(rows, 0))
         scores = tf.where((rows < 0) | among(rows, excluded), -np.inf, scores)
         scores, place = tf.math.top_k(scores, wanted)
@@ -151,6 +153,14 @@ class ApproximateIndex(tf.Module):
             scores, place = tf.math.top_k(scores, k)
             rows = tf.gather(rows, place, batch_dims=1)
         return scores, rows
+
+    def _with_votes(self, asked: Asked, rows: tf.Tensor) -> tf.Tensor:
+        """The rows [B, W], and as many again that the linear part has the most votes for; -1 for one that is there."""
+        if not asked.votes:
+            return rows
+        width = tf.minimum(tf.shape(rows)[1], self._items.count)
+        _, voted = blocks.best(tf.add_n([*asked.votes.values()]), width, self._items.num_rows)
+        return tf.concat([rows, tf.where(among(voted, tf.cast(rows, tf.int64)), -1, voted)], axis=1)
 
 
 def among(rows: tf.Tensor, listed: tf.Tensor) -> tf.Tensor:

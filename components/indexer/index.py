@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import tensorflow as tf
 
+from components.closed_forms.linear import Part, to_rows
 from components.errors import InputError
 from components.examples import context
 from components.examples.catalogue import CATALOGUE_SPLIT, LISTED
@@ -17,7 +18,7 @@ from components.indexer.attributes import Attributes, read_attributes
 from components.indexer.gather import gather
 from components.indexer.settings import SimilarSettings
 from components.indexer.similar import read_vectors
-from components.indexer.towers import embed_catalogue, embed_ids, read_manifest
+from components.indexer.towers import embed_catalogue, embed_ids, read_linear, read_manifest
 from components.progress import progress
 
 
@@ -51,12 +52,18 @@ class Index:
     """[U + 1] int64: user u's history is `history_values[history_splits[u]:history_splits[u + 1]]`."""
     cooccurrence: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     """[N, F] float32, vectors of what items come with; [0, 0] where similar items go by the embeddings alone."""
+    linear: tuple[Part, ...] = ()
+    """The linear part, for the N items."""
     attributes: Attributes = field(default_factory=Attributes)
     """What the items can be filtered by."""
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays by name."""
         own = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        for part in own.pop("linear"):
+            weights = {"data": part.weights.data, "indices": part.weights.indices, "indptr": part.weights.indptr}
+            arrays = {**weights, "places": part.places, "share": np.float32(part.share)}
+            own |= {f"{part.name} {name}": value for name, value in arrays.items()}
         return own.pop("attributes").arrays() | own
 
 
@@ -103,6 +110,8 @@ def build_index(
     if similar.method == "co_occurrence":
         progress("counting which items come together")
         together = read_vectors(interactions, row_of, similar, int(gathered.events.sum()))
+    parts, ids = read_linear(towers_dir)
+    row = np.array([row_of.get(item, -1) for item in ids], np.int64)
     return Index(
         item_ids=item_ids,
         display=display,
@@ -117,6 +126,7 @@ def build_index(
         history_values=gathered.values.astype(np.int32),
         history_splits=gathered.splits,
         cooccurrence=together,
+        linear=tuple(to_rows(part, row, len(item_ids)) for part in parts),
         attributes=read_attributes(catalogue, filter_types or {}, kept),
     )
 

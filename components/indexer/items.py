@@ -48,11 +48,13 @@ class Items(tf.Module):
 
     def scores(self, asked: Asked) -> tf.Tensor:
         """Scores of all rows [B, R]."""
-        return self.table.products(_weighted(asked))
+        scores = self.table.products(_weighted(asked))
+        return tf.add_n([scores, *asked.votes.values()]) if asked.votes else scores
 
     def scores_of(self, asked: Asked, rows: tf.Tensor) -> tf.Tensor:
         """Scores of rows [B, M] that each request has of its own."""
-        return self.table.pairs(_weighted(asked), rows)
+        votes = [tf.gather(votes, rows, batch_dims=1) for votes in asked.votes.values()]
+        return tf.add_n([self.table.pairs(_weighted(asked), rows), *votes])
 
     def directions(self, rows: tf.Tensor) -> tf.Tensor:
         """The vectors at rows of any shape, at length 1: [..., D]."""

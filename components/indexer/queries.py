@@ -10,6 +10,7 @@ import tensorflow as tf
 from components.indexer.compact import Table
 from components.indexer.index import Index
 from components.indexer.items import Items
+from components.indexer.linear import Linear
 from components.indexer.lookup import line_numbers
 from components.indexer.ranking import Asked
 from components.indexer.settings import IndexerSettings
@@ -39,6 +40,7 @@ class Queries(tf.Module):
         self._num_users = len(index.user_ids)
         self._history_items = Table(index.history_embedding, settings.compact, "history_items")
         self._history_known = tf.Variable(index.history_known, trainable=False, name="history_known")
+        self._linear = Linear(index.linear, items.num_rows, settings.compact)
         self._dim = index.embedding.shape[1]
         self._user_embeddings = None
         if len(index.user_embedding):
@@ -89,7 +91,8 @@ class Queries(tf.Module):
         personal = tf.ones_like(known) if self._cold_start == "model" else known | has_request
         query = tf.where(personal[:, tf.newaxis], query, 0.0)
         source = tf.where(known, "user", tf.where(has_request, "history", "popular"))
-        return source, tf.concat([requested, stored], axis=1), Asked(query, items, trained, personal)
+        votes = self._linear.votes(chosen)
+        return source, tf.concat([requested, stored], axis=1), Asked(query, items, trained, personal, votes)
 
     def _stored_rows(self, user: tf.Tensor) -> tf.Tensor:
         """Stored histories [B, S] int64 of user rows [B], padded with -1; the row after the last has none."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from components.closed_forms.linear import NAMES
 from components.indexer.compact import Table
 
 
 class Asked(NamedTuple):
-    """What the ranker must know of B requests."""
+    """What B requests come to."""
 
     query: tf.Tensor
     """[B, D] float32."""
@@ -21,6 +23,8 @@ class Asked(NamedTuple):
     """[B, H] bool, which of the history training saw."""
     personal: tf.Tensor
     """[B] bool; popular items are not ranked."""
+    votes: Mapping[str, tf.Tensor]
+    """What each part of the linear part adds to the towers' scores, [B, R] float32."""
 
 
 class SecondStage(tf.Module):
@@ -63,10 +67,18 @@ class SecondStage(tf.Module):
             tf.gather(self._popularity, there),
             asked.history,
             asked.known,
+            self._votes(asked, there),
         )["correction"]
         return ranked(
             scores, best, rows if places is None else places, tf.where(asked.personal[:, tf.newaxis], correction, 0.0)
         )
+
+    @staticmethod
+    def _votes(asked: Asked, rows: tf.Tensor) -> tf.Tensor:
+        """The parts' votes for rows [B, C], [B, C, P]."""
+        none = tf.zeros(tf.shape(rows))
+        votes = [tf.gather(asked.votes[name], rows, batch_dims=1) if name in asked.votes else none for name in NAMES]
+        return tf.stack(votes, axis=2)
 
 
 def ranked(scores: tf.Tensor, best: tf.Tensor, rows: tf.Tensor, correction: tf.Tensor) -> tf.Tensor:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from components.closed_forms.linear import Part, from_bytes
 from components.errors import InputError
 from components.examples.catalogue import CATALOGUE_SPLIT
 from components.examples.reading import read_batches, scalars, split_files
 
 TOWERS_MANIFEST = "towers.json"
+TOWERS_LINEAR = "linear.npz"
 _BATCH = 4_096
 
 
@@ -22,6 +24,15 @@ def read_manifest(towers_dir: str) -> dict[str, Any]:
     `max_history`, the most items of a history, and `candidates`, items that the ranker ranks, if there is one."""
     with tf.io.gfile.GFile(os.path.join(towers_dir, "assets.extra", TOWERS_MANIFEST)) as file:
         return json.load(file)
+
+
+def read_linear(towers_dir: str) -> tuple[tuple[Part, ...], list[bytes]]:
+    """The linear part and the ids of its items; nothing where the Trainer found that it gains nothing."""
+    path = os.path.join(towers_dir, "assets.extra", TOWERS_LINEAR)
+    if not tf.io.gfile.exists(path):
+        return (), []
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return from_bytes(file.read())
 
 
 def embed_catalogue(towers: Any, catalogue: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

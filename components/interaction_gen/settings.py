@@ -32,7 +32,7 @@ class Columns(Settings):
 class History(Settings):
     """How much of a user's past an example carries."""
 
-    max_length: int = Field(default=50, ge=0, le=10_000)
+    max_length: int = Field(default=200, ge=0, le=10_000)
     """The newest items of the past, repetitions included, that `history` holds."""
     max_seen: int = Field(default=1000, ge=0, le=10_000)
     """The newest distinct items that `seen` holds in the evaluation split."""

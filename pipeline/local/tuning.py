@@ -95,8 +95,8 @@ def _tune(config: Config, root: Path, terminal: Terminal) -> Outcome:
             catalogue=uri("CatalogueTransform", "transformed_examples"),
             catalogue_graph=uri("CatalogueTransform", "transform_graph"),
         )
-        train = _trainer(inputs, TrainerSettings.model_validate(custom_config))
-        search(config, study, train, terminal)
+        settings, train = _trainer(inputs, TrainerSettings.model_validate(custom_config))
+        search(config, study, train, terminal, (settings.model, settings.training))
     write_best(folder / BEST, study, config)
     print_table(terminal.console, trial_table(study, config))
     terminal.console.print(
@@ -115,17 +115,21 @@ def _tune(config: Config, root: Path, terminal: Terminal) -> Outcome:
     return Outcome(DONE, facts)
 
 
-def _trainer(inputs: Transformed, settings: TrainerSettings) -> Train:
-    """Reads what Transform made; returns what trains on it."""
+def _trainer(inputs: Transformed, settings: TrainerSettings) -> tuple[TrainerSettings, Train]:
+    """Reads what Transform made; returns the settings with what the data decides, and what trains on it."""
     import tensorflow as tf
     import tf_keras as keras
 
+    from pipeline.model.choice import resolved
     from pipeline.model.fit import validate
     from pipeline.model.inputs import read_data
 
+    settings = resolved(inputs, settings)
     data = read_data(inputs, settings)
 
     def train(model: ModelSettings, training: TrainingSettings, on_epoch: OnEpoch) -> object:
+        if model.history == "auto":
+            model = model.model_copy(update={"history": settings.model.history})
         try:
             return validate(data, model, training, settings.seed, on_epoch=on_epoch)
         except tf.errors.ResourceExhaustedError as error:
@@ -133,7 +137,7 @@ def _trainer(inputs: Transformed, settings: TrainerSettings) -> Train:
         finally:
             keras.backend.clear_session()  # or each trial's graphs stay in memory
 
-    return train
+    return settings, train
 
 
 def study_name(config: Config, given: Mapping[str, Any], folders: Sequence[str]) -> str:
@@ -193,7 +197,13 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
 
 
-def search(config: Config, study: optuna.Study, train: Train, terminal: Terminal) -> None:
+def search(
+    config: Config,
+    study: optuna.Study,
+    train: Train,
+    terminal: Terminal,
+    start: tuple[ModelSettings, TrainingSettings] | None = None,
+) -> None:
     """Makes the trials that the study lacks; the first is the config as it stands, as far as the space has it.
 
     Args:
@@ -201,13 +211,15 @@ def search(config: Config, study: optuna.Study, train: Train, terminal: Terminal
         study: From `open_study`.
         train: What a trial does.
         terminal: Where to say so.
+        start: The config's settings with what the data decides; by default as they are for pooling.
 
     Raises:
         InputError: Every trial was pruned.
     """
     settings = config.tuning
     if not study.trials:
-        study.enqueue_trial(*_as_configured(config))
+        model = config.model.resolved()
+        study.enqueue_trial(*_as_configured(config, *(start or (model, config.training.resolved(model.history, 0)))))
     before = len(finished(study))
     if before:
         terminal.console.print(f"{before} trials are there from an earlier call", highlight=False)
@@ -338,9 +350,11 @@ def write_best(path: Path, study: optuna.Study, config: Config) -> None:
     write_atomically(path, head + yaml.safe_dump(_nested(_values(study.best_trial, config))))
 
 
-def _as_configured(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
+def _as_configured(
+    config: Config, model: ModelSettings, training: TrainingSettings
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Parameters and notes of the trial of the config as it stands, as far as the space has it."""
-    content = config.model_dump(mode="json", include={"model", "training"})
+    content = {"model": model.model_dump(mode="json"), "training": training.model_dump(mode="json")}
     params = {}
     for key, dimension in config.tuning.space.items():
         section, name = key.split(".")

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
 
 from components import saved_model
-from pipeline.model.preprocessing import NO_TIME, PADDING, QUERY_PREFIX, UNKNOWN
+from components.closed_forms.linear import NAMES, Part, to_bytes
+from pipeline.model.preprocessing import ITEM_VOCABULARY, NO_TIME, PADDING, QUERY_PREFIX, UNKNOWN
 from pipeline.model.ranker import Ranker, features
 from pipeline.model.towers import QueryTower, TwoTowerModel, Vocabulary
 
 MANIFEST = "towers.json"
+LINEAR = "linear.npz"
 TIMESTAMP = "timestamp"
 
 
@@ -103,6 +105,7 @@ class RankingPart(tf.Module):
                 tf.TensorSpec([None, None], tf.float32, name="popularity"),
                 tf.TensorSpec([None, None, dim], tf.float32, name="history"),
                 tf.TensorSpec([None, None], tf.bool, name="known"),
+                tf.TensorSpec([None, None, len(NAMES)], tf.float32, name="votes"),
             ],
             autograph=False,
         )
@@ -196,6 +199,7 @@ def export_towers(
     directory: str,
     ranker: Ranker | None = None,
     candidates: int = 0,
+    linear: Sequence[Part] = (),
 ) -> None:
     """Writes the towers' SavedModel to `directory`.
 
@@ -209,6 +213,7 @@ def export_towers(
         directory: Where to.
         ranker: The second stage, if there is one; it makes the signature `rank`.
         candidates: Items that it ranks.
+        linear: The linear part, if there is one.
     """
     towers = Towers(model, graph, catalogue_graph, vocabulary, context, ranker)
     signatures = {name: getattr(towers, name) for name in ("query", "candidate", "history_item", "user")}
@@ -225,3 +230,6 @@ def export_towers(
     tf.io.gfile.makedirs(extra)
     with tf.io.gfile.GFile(os.path.join(extra, MANIFEST), "w") as file:
         json.dump(manifest, file, indent=2)
+    if linear:
+        with tf.io.gfile.GFile(os.path.join(extra, LINEAR), "wb") as file:
+            file.write(to_bytes(linear, graph.vocabulary_by_name(ITEM_VOCABULARY)))

@@ -7,9 +7,10 @@ test split never comes near this module.
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +21,7 @@ from components.progress import progress
 from pipeline.model.checkpoint import Checkpoint, get_state, set_state
 from pipeline.model.fit_ranker import fit_ranker
 from pipeline.model.inputs import TrainingData
+from pipeline.model.linear import Linear, learn, read_pairs, refitted
 from pipeline.model.optimizers import make_optimizer
 from pipeline.model.ranker import Ranker
 from pipeline.model.reading import Events, Log, with_other_items
@@ -45,6 +47,8 @@ class Trained:
     history: list[Epoch]
     """The epochs of the first training."""
     ranker: Ranker | None = None
+    linear: Linear | None = None
+    """The linear part, where it was tried."""
     ranking: list[Epoch] = field(default_factory=list)
     """What the ranker's passes came to; epoch 0 is the retrieval alone."""
 
@@ -60,7 +64,7 @@ def train(
 ) -> Trained:
     """Trains with early stopping on events held back and, if `settings.refit`, again on all events.
 
-    A ranker is learned in between, from the events held back.
+    Linear part and ranker are learned in between, from the events held back.
 
     Args:
         data: The data.
@@ -70,26 +74,35 @@ def train(
         log_dir: Where TensorBoard's logs go.
         checkpoint: Where to save each pass and to go on from.
         strategy: How the work is shared among replicas; by default there is one. All workers come to the same model,
-            but only the chief learns a ranker and logs.
+            but only the chief learns a linear part and a ranker, and logs.
     """
+    model_settings = model_settings.resolved()
+    settings = settings.resolved(model_settings.history, data.vocabulary.num_items)
     strategy = strategy or tf.distribute.get_strategy()
     checkpoint = checkpoint or Checkpoint(None)
     chief = distributed.is_chief(strategy)
     with strategy.scope():
         model = _compiled(data, model_settings, settings, seed)
     beginning = get_state(model)
-    ranking = model_settings.ranking
-    keep_best = ranking.enabled or not settings.refit
+    linear, ranking = model_settings.linear, model_settings.ranking
+    with_linear = linear.enabled and model_settings.history != "none" and data.vocabulary.max_history > 0
+    keep_best = with_linear or ranking.enabled or not settings.refit
     history = _fit_until_best(model, data, settings, seed, _tensorboard(log_dir, chief), checkpoint, keep_best)
     trained = Trained(model, history)
-    best = [weight.numpy() for weight in model.trainable_weights] if ranking.enabled else []
+    best = [weight.numpy() for weight in model.trainable_weights] if keep_best else []
+    if with_linear and chief:
+        pairs = read_pairs(data.events.map(lambda part: split(part, data.hold_out, settings)[0]), linear.max_events)
+        trained = replace(trained, linear=learn(model, pairs, held_back(data, settings, linear.queries), linear))
     if ranking.enabled and chief:
-        unseen = held_back(data, settings, ranking.queries)
-        ranker, passes = fit_ranker(model, data.vocabulary.counts, unseen, ranking, seed)
-        trained = Trained(model, history, ranker, passes)
+        unseen, parts = held_back(data, settings, ranking.queries), trained.linear.parts if trained.linear else ()
+        ranker, passes = fit_ranker(model, data.vocabulary.counts, unseen, ranking, seed, parts)
+        trained = replace(trained, ranker=ranker, ranking=passes)
     if settings.refit and data.events.size > 1:
         set_state(model, beginning)  # the same model again, for its steps are compiled already
         _refit(model, data.events, settings, seed, history, checkpoint, best)
+        if trained.linear is not None:
+            pairs, size = read_pairs(data.events, linear.max_events), (data.vocabulary.num_items, model.max_history)
+            trained = replace(trained, linear=refitted(trained.linear, pairs, *size, linear))
     return trained
 
 
@@ -101,6 +114,7 @@ def validate(
     on_epoch: Callable[[Epoch], None],
 ) -> list[Epoch]:
     """Trains once with early stopping on events held back, calling `on_epoch` after each pass; it may raise to stop."""
+    settings = settings.resolved(model_settings.resolved().history, data.vocabulary.num_items)
     model = _compiled(data, model_settings, settings, seed)
     return _fit_until_best(model, data, settings, seed, on_epoch, Checkpoint(None), False)
 
@@ -144,9 +158,9 @@ def _fit_until_best(
     queries = queries.take(np.unique(np.linspace(0, len(queries) - 1, settings.validation_queries).astype(int)))
     history, best = list(checkpoint.history), checkpoint.others("best")
     average = _resumed(model, checkpoint, settings, 0 if checkpoint.refit else len(history))
-    last = len(history) if _finished(history, settings) else settings.epochs
+    last = len(history) if _finished(history, settings) else settings.passes
     if len(history) < last:
-        progress(f"epoch {len(history) + 1} of at most {settings.epochs}")
+        progress(f"epoch {len(history) + 1} of at most {settings.passes}")
     for epoch, loss, seconds in _epochs(model, events, settings, seed, len(history), last):
         average.add(model)
         trained = [weight.numpy() for weight in model.trainable_weights]
@@ -155,7 +169,7 @@ def _fit_until_best(
         _assign(model, trained)
         history.append({"epoch": epoch, "loss": loss, "seconds": round(seconds, 3), **metrics})
         progress(
-            f"epoch {epoch} of at most {settings.epochs}: loss {loss:.3f}, "
+            f"epoch {epoch} of at most {settings.passes}: loss {loss:.3f}, "
             f"validation hit@10 {metrics['hit@10']:.4f}, NDCG@10 {metrics['ndcg@10']:.4f}"
         )
         if keep_best and best_epoch(history, settings) is history[-1]:
@@ -238,7 +252,7 @@ def _assign(model: TwoTowerModel, weights: list[np.ndarray]) -> None:
 def _finished(history: list[Epoch], settings: TrainingSettings) -> bool:
     if not history:
         return False
-    return len(history) - best_epoch(history, settings)["epoch"] >= settings.patience or len(history) >= settings.epochs
+    return len(history) - best_epoch(history, settings)["epoch"] >= settings.patience or len(history) >= settings.passes
 
 
 def _epochs(
@@ -253,13 +267,16 @@ def _epochs(
         whole = batches(events, settings.batch_size, seed, lambda: epoch)
     given = distributed.shared(whole, model.distribute_strategy)
     for epoch in range(done, epochs):
+        if settings.decay == "cosine":
+            rate = settings.rate * 0.5 * (1 + math.cos(math.pi * epoch / settings.passes))
+            model.optimizer.learning_rate.assign(rate)
         start = time.perf_counter()
         result = model.fit(**given, epochs=1, verbose=0)
         loss = float(result.history["loss"][0])
         if not np.isfinite(loss):
             raise InputError(
                 f"training diverged: the loss of epoch {epoch + 1} is {loss}; lower training.learning_rate (now "
-                f"{settings.learning_rate:g})"
+                f"{settings.rate:g})"
             )
         yield epoch + 1, loss, time.perf_counter() - start
 

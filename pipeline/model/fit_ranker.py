@@ -6,7 +6,7 @@ learns there makes real lists worse.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,14 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from components.closed_forms.linear import NAMES, Part
 from components.progress import progress
 from pipeline.model.preprocessing import FIRST, UNKNOWN
 from pipeline.model.ranker import NUM_FEATURES, Ranker, RankingLoss, features
 from pipeline.model.reading import Events
 from pipeline.model.settings import RankingSettings
 from pipeline.model.towers import TwoTowerModel
-from pipeline.model.validation import ranking_metrics, score_items
+from pipeline.model.validation import at_a_time, every_score, ranking_metrics, rows, without_history
 
 _VALIDATION = 0.3
 """Share of the lists, the latest, on which the number of passes is chosen."""
@@ -51,7 +52,12 @@ class Lists:
 
 
 def fit_ranker(
-    model: TwoTowerModel, popularity: np.ndarray, events: Events, settings: RankingSettings, seed: int
+    model: TwoTowerModel,
+    popularity: np.ndarray,
+    events: Events,
+    settings: RankingSettings,
+    seed: int,
+    parts: Sequence[Part] = (),
 ) -> tuple[Ranker, list[dict[str, float]]]:
     """Learns to rank what `model` retrieves for `events`, which it must not have seen.
 
@@ -64,12 +70,13 @@ def fit_ranker(
         events: In the order of time.
         settings: The ranker's.
         seed: Of the first weights and the order of lists.
+        parts: The linear part.
 
     Returns:
         The ranker, and what each pass came to on the latest events; epoch 0 is the retrieval alone.
     """
     asked = np.unique(np.linspace(0, len(events) - 1, settings.queries).astype(int))
-    lists = retrieve(model, popularity, events.take(asked), settings.candidates)
+    lists = retrieve(model, popularity, events.take(asked), settings.candidates, parts)
     cut = round(len(lists) * (1 - _VALIDATION))
     learned, latest = lists.take(slice(cut)), lists.take(slice(cut, None))
     history: list[dict[str, float]] = []
@@ -82,27 +89,36 @@ def fit_ranker(
     return ranker, history
 
 
-def retrieve(model: TwoTowerModel, popularity: np.ndarray, events: Events, candidates: int) -> Lists:
-    """The candidates that `model` retrieves for events, among all items that are not in their histories."""
+def retrieve(
+    model: TwoTowerModel, popularity: np.ndarray, events: Events, candidates: int, parts: Sequence[Part] = ()
+) -> Lists:
+    """What model and linear part retrieve for events, among all items that are not in their histories."""
     embedding, bias = items = model.vocabulary_embeddings()
     table = model.query_tower.history_table()
     popularity = tf.constant(popularity, tf.float32)
-    parts = []
-    for batch, query, scores in score_items(model, items, events, _BATCH):
-        history = batch.inputs["history"]
-        best, rows = tf.math.top_k(scores, min(candidates, len(bias)))
+    lists = []
+    for batch, query, scores in every_score(model, items, events, at_a_time(model, events, len(bias), _BATCH)):
+        history, votes = batch.inputs["history"], _votes(parts, rows(batch), scores.shape)
+        best, found = tf.math.top_k(without_history(scores + votes.sum(axis=2), batch), min(candidates, len(bias)))
         values = features(
             query,
-            tf.gather(embedding, rows),
-            tf.gather(bias, rows),
-            tf.gather(popularity, rows),
+            tf.gather(embedding, found),
+            tf.gather(bias, found),
+            tf.gather(popularity, found),
             tf.gather(table, history),
             tf.constant(history > UNKNOWN),
+            tf.gather(votes, found, batch_dims=1),
         )
-        hit = rows.numpy() == (batch.item - FIRST)[:, np.newaxis]
+        hit = found.numpy() == (batch.item - FIRST)[:, np.newaxis]
         place = np.where(hit.any(axis=1), hit.argmax(axis=1), -1).astype(np.int32)
-        parts.append((values.numpy(), np.isfinite(best.numpy()), place, batch.weight))
-    return Lists(*(np.concatenate(column) for column in zip(*parts)))
+        lists.append((values.numpy(), np.isfinite(best.numpy()), place, batch.weight))
+    return Lists(*(np.concatenate(column) for column in zip(*lists)))
+
+
+def _votes(parts: Sequence[Part], history: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """What each of `NAMES` adds to scores of a `shape` [B, N]: [B, N, P]."""
+    votes = {part.name: part.votes(history) for part in parts}
+    return np.stack([votes.get(name, np.zeros(shape, np.float32)) for name in NAMES], axis=2)
 
 
 def ranks(lists: Lists, ranker: Ranker) -> np.ndarray:

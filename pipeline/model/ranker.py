@@ -13,11 +13,12 @@ import tensorflow as tf
 import tensorflow_recommenders as tfrs
 import tf_keras as keras
 
+from components.closed_forms.linear import NAMES
 from pipeline.model.settings import RankingSettings
 
 _LAST = 5
 """Newest items of the history of which each has a feature, and the closest ones that are averaged."""
-NUM_FEATURES = 4 + _LAST + 2
+NUM_FEATURES = 4 + _LAST + 2 + len(NAMES)
 """F, see `features`."""
 
 
@@ -28,13 +29,15 @@ def features(
     popularity: tf.Tensor,
     history: tf.Tensor,
     known: tf.Tensor,
+    votes: tf.Tensor,
 ) -> tf.Tensor:
     """What the ranker sees of candidates: [B, C, F] float32.
 
-    The retrieval score; the item's bias; the logarithm of 1 + its events, and of 1 + the items in the history; how near
-    the candidate is to each of the last five items, newest first; how near to the nearest, and to the five nearest on
-    average. Near is the dot product with what the item is embedded as in a history, which its side features are part
-    of; an item that training did not see, and one that is not there, is at 0.
+    The retrieval score, with the linear part's votes; the item's bias; the logarithm of 1 + its events, and of 1 + the
+    items in the history; how near the candidate is to each of the last five items, newest first; how near to the
+    nearest, and to the five nearest on average. Near is the dot product with what the item is embedded as in a history,
+    which its side features are part of; an item that training did not see, and one that is not there, is at 0. At last
+    the votes.
 
     Args:
         query: [B, D] float32.
@@ -43,8 +46,10 @@ def features(
         popularity: [B, C] float32, training events of each.
         history: [B, H, D] float32, newest first.
         known: [B, H] bool, which of them training saw.
+        votes: [B, C, P] float32, what each of the linear part's `NAMES` adds to the towers' score.
     """
     score = tf.squeeze(tf.matmul(embedding, query[:, :, tf.newaxis]), axis=2) + bias
+    score += tf.reduce_sum(votes, axis=2)
     seen = tf.cast(known, tf.float32)
     near = tf.matmul(embedding, history, transpose_b=True) * seen[:, tf.newaxis, :]
     # A batch is as wide as its longest history; what a row sees must not depend on that.
@@ -52,7 +57,8 @@ def features(
     nearest = tf.math.top_k(near, _LAST).values
     length = tf.math.log1p(tf.reduce_sum(seen, axis=1, keepdims=True)) + tf.zeros_like(score)
     alone = tf.stack([score, bias, tf.math.log1p(popularity), length], axis=2)
-    return tf.concat([alone, near[:, :, :_LAST], nearest[:, :, :1], tf.reduce_mean(nearest, 2, keepdims=True)], axis=2)
+    closest = [nearest[:, :, :1], tf.reduce_mean(nearest, axis=2, keepdims=True)]
+    return tf.concat([alone, near[:, :, :_LAST], *closest, votes], axis=2)
 
 
 class Ranker(keras.layers.Layer):

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Any, Literal, Optional, TypeVar
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from components.settings import Settings
 
 Widths = tuple[PositiveInt, ...]
 Name = Annotated[str, Field(min_length=1)]
 HoldOut = Literal["latest", "last_of_user", "any"]
+_POOLING = {"dim": 64, "attention_heads": 2, "shared_item_table": False, "dropout": 0.2, "history_length": 50}
+_TRANSFORMER = {"dim": 128, "attention_heads": 4, "shared_item_table": True, "dropout": 0.3}
+_TRAINING = {"learning_rate": 0.006, "decay": "none", "l2": 0.02, "epochs": 20}
+_TRANSFORMER_TRAINING = {"learning_rate": 0.002, "decay": "cosine", "l2": 0.0, "epochs": 12}
+_FULL_UP_TO = 20_000
+"""Items up to which a transformer's loss is over all of them, at whose cost it does best."""
 
 
 class RankingSettings(Settings):
@@ -51,16 +57,43 @@ class RankingSettings(Settings):
     """Passes over the lists, of which the best by NDCG@10 counts; none if the retrieval alone is better."""
 
 
+class LinearSettings(Settings):
+    """The linear part: closed forms of which items go together and which follow one another, whose scores are added to
+    the towers'. How much they count is learned from the events that are held back for validation, which neither they
+    nor the first training of the towers see; they are left out where they gain nothing."""
+
+    enabled: bool = True
+    """Whether there is one. It needs a history, and leaves items without training events as they are."""
+
+    max_items: int = Field(6_000, ge=1)
+    """Most popular items that take part in EASE, which solves for the weights of all their pairs: its time grows with
+    the cube of that, its memory with the square. What follows one another is counted for all items."""
+
+    neighbours: int = Field(300, ge=1)
+    """Weights of each item that are kept, of each of the two."""
+
+    max_events: int = Field(5_000_000, ge=1)
+    """Training events that are counted at most; of a longer log those of some users."""
+
+    queries: int = Field(10_000, ge=1)
+    """At most so many of the events held back are asked, evenly spread."""
+
+
 class ModelSettings(Settings):
     """The two towers."""
 
-    dim: int = Field(64, ge=1, le=4096)
-    """Width of the embeddings that both towers end in."""
+    dim: Optional[Annotated[int, Field(ge=1, le=4096)]] = None
+    """Width of the embeddings that both towers end in; by default 64, of a transformer 128."""
 
-    history: Literal["pooling", "attention", "transformer", "none"] = "pooling"
-    """How the query tower reads the history: a mean with learned weights by place, the same after a block of
-    self-attention, a causal transformer that learns from each event of a whole sequence at once, for long histories, or
-    not at all."""
+    history: Literal["auto", "pooling", "attention", "transformer", "none"] = "auto"
+    """How the query tower reads the history: pooling, a mean with learned weights by place; attention, the same after a
+    block of self-attention; transformer, a causal transformer that learns from each event of a whole sequence at once,
+    for long histories; none, not at all. auto: a transformer where users have many events and there are enough of them,
+    pooling elsewhere (docs/architecture.md)."""
+
+    history_length: Optional[PositiveInt] = None
+    """The newest items of a history that the query tower reads; by default 50, a transformer all of
+    `data.interactions.history.max_length`."""
 
     history_dropout: float = Field(0.2, ge=0, lt=1)
     """Share of a history's items that a training step leaves out, so that no single item decides."""
@@ -68,8 +101,8 @@ class ModelSettings(Settings):
     history_features: bool = True
     """Whether the side features of the history's items count too."""
 
-    attention_heads: int = Field(2, ge=1)
-    """Heads of the self-attention and of the transformer."""
+    attention_heads: Optional[PositiveInt] = None
+    """Heads of the self-attention, by default 2, or of the transformer, by default 4."""
 
     transformer_blocks: int = Field(2, ge=1, le=16)
     """Blocks of the transformer."""
@@ -100,8 +133,9 @@ class ModelSettings(Settings):
     item_id: bool = True
     """Whether the candidate tower has an embedding of each item. Without it items are their side features alone."""
 
-    shared_item_table: bool = False
-    """Whether history and candidates use one item table. Two tables let "what follows X" differ from "like X"."""
+    shared_item_table: Optional[bool] = None
+    """Whether history and candidates use one item table. Two tables let "what follows X" differ from "like X"; a
+    transformer tells that by itself, and by default shares one."""
 
     item_bias: bool = True
     """Whether each item has a bias, which takes up popularity."""
@@ -112,14 +146,18 @@ class ModelSettings(Settings):
     temperature: float = Field(0.1, gt=0)
     """With `normalize`: smaller makes training look at the hardest negatives."""
 
-    dropout: float = Field(0.2, ge=0, lt=1)
-    """Share of the query embedding's entries dropped in training."""
+    dropout: Optional[Annotated[float, Field(ge=0, lt=1)]] = None
+    """Share of the query embedding's entries, or of those within a transformer, dropped in training; by default 0.2, of
+    a transformer 0.3."""
 
     text_tokens: int = Field(5_000, ge=1)
     """Most frequent tokens kept of each text feature."""
 
     categories: int = Field(10_000, ge=1)
     """Most frequent values kept of each categorical feature."""
+
+    linear: LinearSettings = LinearSettings()
+    """The linear part."""
 
     ranking: RankingSettings = RankingSettings()
     """The second stage."""
@@ -130,9 +168,27 @@ class ModelSettings(Settings):
             raise ValueError(
                 "history none needs user_id, query_features or time_features: else all queries are the same"
             )
-        if self.history == "transformer" and self.dim % self.attention_heads:
-            raise ValueError(f"attention_heads {self.attention_heads}: dim {self.dim} must be a multiple of it")
+        full = self.resolved()
+        if self.history == "transformer" and full.width % full.heads:
+            raise ValueError(f"attention_heads {full.heads}: dim {full.width} must be a multiple of it")
         return self
+
+    def resolved(self) -> ModelSettings:
+        """The settings with a value for all that they leave open; auto, where no data has decided yet, is pooling."""
+        found = _filled(self, _TRANSFORMER if self.history == "transformer" else _POOLING)
+        return found.model_copy(update={"history": "pooling"}) if self.history == "auto" else found
+
+    @property
+    def width(self) -> int:
+        """`dim` of resolved settings."""
+        assert self.dim is not None
+        return self.dim
+
+    @property
+    def heads(self) -> int:
+        """`attention_heads` of resolved settings."""
+        assert self.attention_heads is not None
+        return self.attention_heads
 
 
 class TrainingSettings(Settings):
@@ -142,9 +198,10 @@ class TrainingSettings(Settings):
     """What an event is learned from. past: what the user did before it. others: all that the user did but it, for logs
     that know no order; a query is still answered from the past."""
 
-    loss: Literal["in_batch", "mixed", "full"] = "in_batch"
-    """Softmax over the items of the batch; over those and others drawn evenly, so that rare items are negatives too; or
-    over all items that training has seen, for small catalogues."""
+    loss: Literal["auto", "in_batch", "mixed", "full"] = "auto"
+    """in_batch: softmax over the items of the batch; mixed: over those and others drawn evenly, so that rare items are
+    negatives too; full: over all items that training has seen, for small catalogues. auto: full for a transformer and
+    at most 20,000 items, in_batch elsewhere."""
 
     log_q: bool = True
     """Whether sampled items' scores are corrected for how often they are sampled. Without it popular items, which are
@@ -170,18 +227,23 @@ class TrainingSettings(Settings):
     optimizer: Literal["adam", "lazy_adam", "adagrad"] = "adam"
     """lazy_adam updates only the rows of tables that a batch has, for large catalogues."""
 
-    learning_rate: float = Field(0.006, gt=0)
-    """The optimizer's learning rate."""
+    learning_rate: Optional[PositiveFloat] = None
+    """The optimizer's learning rate; by default 0.006, of a transformer 0.002."""
 
-    l2: float = Field(0.02, ge=0)
-    """Weight of the squared norm of the embeddings of a batch; the fewer events users have, the more of it."""
+    decay: Optional[Literal["none", "cosine"]] = None
+    """Whether the learning rate falls from pass to pass, as half a cosine that would be 0 after `epochs`; by default
+    that of a transformer does."""
+
+    l2: Optional[NonNegativeFloat] = None
+    """Weight of the squared norm of the embeddings of a batch; the fewer events users have, the more of it. By default
+    0.02, with a transformer 0."""
 
     average: float = Field(0.6, ge=0, lt=1)
     """The model is the exponential moving average of the weights after each pass, in which the average before has this
     weight: less noise from the last steps. 0: the last pass alone."""
 
-    epochs: int = Field(20, ge=1)
-    """Most passes over the training events."""
+    epochs: Optional[PositiveInt] = None
+    """Most passes over the training events; by default 20, of a transformer 12."""
 
     patience: int = Field(3, ge=1)
     """Passes without a better validation metric after which training stops."""
@@ -211,6 +273,31 @@ class TrainingSettings(Settings):
 
     mixed_precision: bool = False
     """Whether scores are multiplied in bfloat16, which pays on hardware that has it."""
+
+    def resolved(self, history: str, num_items: int) -> TrainingSettings:
+        """The settings with a value for all that they leave open.
+
+        Args:
+            history: How the model reads the history, see `ModelSettings.resolved`.
+            num_items: Items that training has seen.
+        """
+        transformer = history == "transformer"
+        found = _filled(self, _TRANSFORMER_TRAINING if transformer else _TRAINING)
+        if self.loss != "auto":
+            return found
+        return found.model_copy(update={"loss": "full" if transformer and num_items <= _FULL_UP_TO else "in_batch"})
+
+    @property
+    def rate(self) -> float:
+        """`learning_rate` of resolved settings."""
+        assert self.learning_rate is not None
+        return self.learning_rate
+
+    @property
+    def passes(self) -> int:
+        """`epochs` of resolved settings."""
+        assert self.epochs is not None
+        return self.epochs
 
     @model_validator(mode="after")
     def _workers_have_work(self) -> TrainingSettings:
@@ -252,6 +339,14 @@ class TrainerSettings(Settings):
     def _go_together(self) -> TrainerSettings:
         check_together(self.model, self.training, self.max_history)
         return self
+
+
+_Open = TypeVar("_Open", bound=Settings)
+
+
+def _filled(settings: _Open, values: Mapping[str, Any]) -> _Open:
+    """The settings with values for those of these that are null."""
+    return settings.model_copy(update={name: v for name, v in values.items() if getattr(settings, name) is None})
 
 
 def check_together(model: ModelSettings, training: TrainingSettings, max_history: int) -> None:

@@ -192,7 +192,7 @@ class HistoryItems(keras.layers.Layer):
         super().__init__(name="history_items")
         self._items = items
         features = vocabulary.candidate_features if settings.history_features else ()
-        self._features = FeatureEmbedding(features, "history_", settings.dim) if features else None
+        self._features = FeatureEmbedding(features, "history_", settings.width) if features else None
         self._values = {name: tf.constant(value) for name, value in vocabulary.item_features.values.items()}
 
     def call(self, history: tf.Tensor) -> tf.Tensor:
@@ -219,17 +219,15 @@ class QueryTower(keras.layers.Layer):
 
     def __init__(self, items: keras.layers.Embedding, vocabulary: Vocabulary, settings: ModelSettings) -> None:
         super().__init__(name="query_tower")
-        dim = settings.dim
+        dim = settings.width
         self._items: Any = HistoryItems(items, vocabulary, settings)
         self._settings = settings
         self._num_items = vocabulary.num_items
         self._max_history = vocabulary.max_history
-        self._attention = _SelfAttention(settings.attention_heads, dim) if settings.history == "attention" else None
+        self._attention = _SelfAttention(settings.heads, dim) if settings.history == "attention" else None
         self._transformer = None
         if settings.history == "transformer":
-            self._transformer = Transformer(
-                settings.transformer_blocks, settings.attention_heads, dim, vocabulary.max_history
-            )
+            self._transformer = Transformer(settings.transformer_blocks, settings.heads, dim, vocabulary.max_history)
         self._users: Any = _table("users", vocabulary.num_users + FIRST, dim) if settings.user_id else None
         self._feature_names = [f.name for f in vocabulary.query_features]
         self._features = FeatureEmbedding(vocabulary.query_features, QUERY_PREFIX, dim) if self._feature_names else None
@@ -243,7 +241,7 @@ class QueryTower(keras.layers.Layer):
             self._recency = self.add_weight(
                 name="recency", shape=[self._max_history], initializer=keras.initializers.Constant(start)
             )
-        self._nothing = self.add_weight(name="nothing", shape=[self._settings.dim], initializer="zeros")
+        self._nothing = self.add_weight(name="nothing", shape=[self._settings.width], initializer="zeros")
         super().build(input_shape)
 
     def call(self, inputs: Inputs, noise: Noise | None = None) -> tf.Tensor:
@@ -367,10 +365,9 @@ class CandidateTower(keras.layers.Layer):
         self._num_items = vocabulary.num_items
         self._settings = settings
         features = vocabulary.candidate_features
-        self._features = FeatureEmbedding(features, "item_", settings.dim) if features else None
-        self._layers = (
-            _Layers(settings.candidate_layers, settings.dim, "candidate_layers") if settings.candidate_layers else None
-        )
+        self._features = FeatureEmbedding(features, "item_", settings.width) if features else None
+        layers = settings.candidate_layers
+        self._layers = _Layers(layers, settings.width, "candidate_layers") if layers else None
 
     def build(self, input_shape: Any) -> None:
         """Creates the biases."""
@@ -381,7 +378,7 @@ class CandidateTower(keras.layers.Layer):
 
     def call(self, index: tf.Tensor, values: Inputs) -> tuple[tf.Tensor, tf.Tensor]:
         """Embeds items of `index` [N] with side features `values` as in `ItemFeatures`."""
-        embedding = tf.zeros([tf.size(index), self._settings.dim])
+        embedding = tf.zeros([tf.size(index), self._settings.width])
         if self._settings.item_id:
             # The row of the unknown item was never trained: its noise must not reach an answer.
             embedding += self._items(index) * tf.cast(index > UNKNOWN, tf.float32)[:, tf.newaxis]
@@ -412,9 +409,11 @@ class TwoTowerModel(tfrs.models.Model):
     def __init__(self, settings: ModelSettings, training: TrainingSettings, vocabulary: Vocabulary, seed: int) -> None:
         super().__init__()
         num_items = vocabulary.num_items
-        candidates = _table("candidate_items", num_items + FIRST, settings.dim)
+        settings = settings.resolved()
+        training = training.resolved(settings.history, num_items)
+        candidates = _table("candidate_items", num_items + FIRST, settings.width)
         shared = settings.shared_item_table or settings.history == "none"
-        history = candidates if shared else _table("history_items", num_items + FIRST, settings.dim)
+        history = candidates if shared else _table("history_items", num_items + FIRST, settings.width)
         self.query_tower = QueryTower(history, vocabulary, settings)
         self.candidate_tower = CandidateTower(candidates, vocabulary, settings)
         self._training = training

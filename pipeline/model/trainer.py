@@ -15,10 +15,12 @@ from components.errors import InputError
 from components.trainer.report import TRAINING_REPORT
 from pipeline.code import digest
 from pipeline.model.checkpoint import Checkpoint
+from pipeline.model.choice import resolved
 from pipeline.model.export import TIMESTAMP, export_towers
 from pipeline.model.fit import Epoch, Trained, best_epoch, train
 from pipeline.model.inputs import TrainingData, read_data
 from pipeline.model.job import Job
+from pipeline.model.linear import Linear
 from pipeline.model.settings import TrainerSettings
 from pipeline.model.summary import as_text, summarize
 from pipeline.model.workers import cluster, distributed
@@ -42,7 +44,8 @@ def train_and_export(job: Job, strategy: tf.distribute.Strategy) -> None:
         job: The training.
         strategy: Says how the work is shared.
     """
-    settings = job.settings
+    settings = resolved(job.inputs, job.settings)
+    job = job.model_copy(update={"settings": settings})
     data = read_data(job.inputs, settings)
     checkpoint = Checkpoint(_checkpoint_directory(job), distributed.is_chief(strategy))
     _check_alike(strategy, settings, data, checkpoint)
@@ -91,6 +94,7 @@ def _export(job: Job, data: TrainingData, trained: Trained) -> None:
         job.serving_model_dir,
         trained.ranker,
         settings.model.ranking.candidates,
+        trained.linear.parts if trained.linear else (),
     )
 
 
@@ -103,16 +107,32 @@ def _report(data: TrainingData, settings: TrainerSettings, trained: Trained, wor
     return {
         "summary": (
             f"{data.events.size:,} events, {data.vocabulary.num_items:,} items, "
-            f"{settings.training.loss.replace('_', '-')} softmax; "
+            f"{settings.model.history}, {settings.training.loss.replace('_', '-')} softmax; "
             f"best of {len(history)} epochs: {best['epoch']} (validation hit@10 {best['hit@10']:.3f}, "
-            f"NDCG@10 {best['ndcg@10']:.3f}){_ranking_summary(trained.ranking)}"
+            f"NDCG@10 {best['ndcg@10']:.3f}){_linear_summary(trained.linear)}{_ranking_summary(trained.ranking)}"
         ),
         "workers": workers,
         "parameters": sum(part["parameters"] for part in layers),
         "layers": layers,
         "epochs": history,
+        **({"linear": _linear_report(trained.linear)} if trained.linear else {}),
         **({"ranking": trained.ranking} if trained.ranker else {}),
     }
+
+
+def _linear_summary(linear: Linear | None) -> str:
+    """What the linear part did for the towers, if it was tried."""
+    if linear is None:
+        return ""
+    if not linear.parts:
+        return "; linear part: no gain, left out"
+    before, after = (linear.metrics[name]["ndcg@10"] for name in ("towers", "together"))
+    shares = " and ".join(f"{part.share:g} {part.name}" for part in linear.parts)
+    return f"; linear part ({shares}): NDCG@10 {before:.4f} to {after:.4f}"
+
+
+def _linear_report(linear: Linear) -> dict[str, Any]:
+    return {"shares": {part.name: part.share for part in linear.parts}, "l2": linear.l2, **linear.metrics}
 
 
 def _ranking_summary(passes: list[Epoch]) -> str:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from components.metrics.hit_rate import hit_rate
 from components.metrics.ndcg import ndcg
 from pipeline.model.inputs import TrainingData
-from pipeline.model.preprocessing import FIRST, UNKNOWN
+from pipeline.model.preprocessing import FIRST
 from pipeline.model.reading import Events, content_hash, with_other_items
 from pipeline.model.settings import HoldOut, TrainingSettings
 from pipeline.model.towers import TwoTowerModel
@@ -55,12 +55,10 @@ def split(part: Events, hold_out: HoldOut, settings: TrainingSettings) -> tuple[
     return events, queries
 
 
-def score_items(
+def every_score(
     model: TwoTowerModel, items: tuple[tf.Tensor, tf.Tensor], events: Events, batch_size: int
 ) -> Iterator[tuple[Events, tf.Tensor, np.ndarray]]:
-    """Yields batches of events with their queries [B, D] and the scores [B, N] of all items.
-
-    Items of an event's history score -inf, but for its own: who comes back to an item had it before.
+    """Yields batches of events with their queries [B, D] and the towers' scores [B, N] of all items.
 
     Args:
         model: The towers.
@@ -72,25 +70,39 @@ def score_items(
     for start in range(0, len(events), batch_size):
         batch = events.take(slice(start, start + batch_size))
         query = model.query_tower({name: tf.constant(column) for name, column in batch.inputs.items()})
-        scores = (tf.matmul(query, embedding, transpose_b=True) + bias).numpy()
-        own = np.arange(len(batch)), batch.item - FIRST
-        true = scores[own]
-        history = batch.inputs["history"]
-        row, place = np.nonzero(history > UNKNOWN)
-        scores[row, history[row, place] - FIRST] = -np.inf
-        scores[own] = true
-        yield batch, query, scores
+        yield batch, query, (tf.matmul(query, embedding, transpose_b=True) + bias).numpy()
+
+
+def rows(events: Events) -> np.ndarray:
+    """Histories [B, H] of events as rows of the vocabulary, -1 for what is no item."""
+    return np.maximum(events.inputs["history"] - FIRST, -1)
+
+
+def without_history(scores: np.ndarray, events: Events) -> np.ndarray:
+    """Scores [B, N] with -inf for items of each event's history, but for its own: who comes back had it before."""
+    own = np.arange(len(events)), events.item - FIRST
+    true = scores[own]
+    history = rows(events)
+    there = (history >= 0) & (history < scores.shape[1])
+    scores[np.nonzero(there)[0], history[there]] = -np.inf
+    scores[own] = true
+    return scores
+
+
+def at_a_time(model: TwoTowerModel, events: Events, num_items: int, most: int) -> int:
+    """How many events, at most `most`, are asked at a time, so that their scores need no more than a part of memory."""
+    # A transformer has a score of each place of a history for each other one.
+    places = events.inputs["history"].shape[1] ** 2 if model.learns_from_sequences else 0
+    return max(1, min(most, _SCORES // max(num_items, places)))
 
 
 def exact_ranks(model: TwoTowerModel, events: Events) -> np.ndarray:
     """Rank [N] int, 0 the best, of each event's item among all items that are not in its history."""
     items = model.vocabulary_embeddings()
-    # A transformer has a score of each place of a history for each other one.
-    places = events.inputs["history"].shape[1] ** 2 if model.learns_from_sequences else 0
-    batch_size = max(1, min(1024, _SCORES // max(len(items[1]), places)))
     ranks = []
-    for batch, _, scores in score_items(model, items, events, batch_size):
+    for batch, _, scores in every_score(model, items, events, at_a_time(model, events, len(items[1]), 1024)):
         true = scores[np.arange(len(batch)), batch.item - FIRST]
+        scores = without_history(scores, batch)
         # Not >, for which a diverged model's NaN would be the best of ranks.
         ranks.append((~(scores <= true[:, np.newaxis])).sum(axis=1))
     return np.concatenate(ranks)

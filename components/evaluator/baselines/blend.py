@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from components.evaluator.baselines.base import Ragged, TrainingEvents
+from components.closed_forms.histories import Ragged
+from components.evaluator.baselines.base import TrainingEvents
 from components.evaluator.baselines.ease import Ease
 from components.evaluator.baselines.sequential_knn import SequentialKnn
 from components.evaluator.baselines.settings import BaselineSettings

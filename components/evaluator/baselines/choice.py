@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from components.closed_forms.histories import Ragged
 from components.evaluator.answers import answer, distinct
-from components.evaluator.baselines.base import Baseline, Ragged, TrainingEvents
+from components.evaluator.baselines.base import Baseline, TrainingEvents
 from components.evaluator.baselines.settings import BaselineSettings
 from components.hashing import mixed
 from components.metrics.ndcg import ndcg
 from components.metrics.ranks import label_ranks
+from components.metrics.surpassing import surpassing
 from components.progress import progress
 
 if TYPE_CHECKING:
@@ -83,7 +85,8 @@ def chosen(
                 models = {
                     of: fit(name, settings.model_copy(update={choice.parameter: of}), learned) for of in choice.values
                 }
-            best = _best({value: _gains(tried, histories, targets) for value, tried in models.items()})
+            values = [*models]
+            best = values[surpassing([_gains(models[value], histories, targets) for value in values])]
             model, settings = models[best], settings.model_copy(update={choice.parameter: best})
     return settings.model_copy(update={"ease_max_items": most})
 
@@ -116,17 +119,6 @@ def held_out(events: TrainingEvents, queries: int) -> tuple[TrainingEvents, Ragg
     histories = distinct(number[learned.user[rows]], learned.item[rows], int(asked.sum()), events.num_items)
     last_rows = np.flatnonzero(last)
     return learned, histories, events.item[last_rows[np.argsort(events.user[last_rows])]]
-
-
-def _best(gains: Mapping[float, np.ndarray]) -> float:
-    """The value of the highest mean of gains [Q]; the first, unless that is surpassed by more than a standard error."""
-    first, start = next(iter(gains.items()))
-
-    def lead(value: float) -> float:
-        difference = gains[value] - start
-        return 0.0 if value == first else float(difference.mean() - difference.std() / len(start) ** 0.5)
-
-    return max(gains, key=lead)  # of equals the first
 
 
 def _gains(baseline: Baseline, histories: Ragged, targets: np.ndarray) -> np.ndarray:

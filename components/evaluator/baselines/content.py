@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from components.closed_forms.histories import Ragged, history_matrix
 from components.errors import InputError
-from components.evaluator.baselines.base import Ragged, TrainingEvents, history_matrix
+from components.evaluator.baselines.base import TrainingEvents
 from components.evaluator.baselines.settings import BaselineSettings
 
 

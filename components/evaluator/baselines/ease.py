@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from components.closed_forms.ease import ease
-from components.evaluator.baselines.base import Ragged, TrainingEvents, history_matrix, power
+from components.closed_forms.histories import Ragged, history_matrix, power
+from components.evaluator.baselines.base import TrainingEvents
 from components.evaluator.baselines.settings import BaselineSettings
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from components.closed_forms.histories import Ragged, power
 from components.errors import InputError
-from components.evaluator.baselines.base import Ragged, TrainingEvents, power
+from components.evaluator.baselines.base import TrainingEvents
 from components.evaluator.baselines.settings import NO_IMPLICIT, BaselineSettings
 
 _SEED = 0

@@ -8,7 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from components.closed_forms.cooccurrence import cooccurrence, nearest
-from components.evaluator.baselines.base import Ragged, TrainingEvents, history_matrix, power
+from components.closed_forms.histories import Ragged, history_matrix, power
+from components.evaluator.baselines.base import TrainingEvents
 from components.evaluator.baselines.settings import BaselineSettings
 
 

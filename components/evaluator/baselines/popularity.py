@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.evaluator.baselines.base import Ragged, TrainingEvents
+from components.closed_forms.histories import Ragged
+from components.evaluator.baselines.base import TrainingEvents
 from components.evaluator.baselines.settings import BaselineSettings
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from components.closed_forms.histories import Ragged, half_life, history_matrix
 from components.closed_forms.sequential import sequential
-from components.evaluator.baselines.base import Ragged, TrainingEvents, half_life, history_matrix
+from components.evaluator.baselines.base import TrainingEvents
 from components.evaluator.baselines.settings import BaselineSettings
 
 _SOURCE_POWER, _TARGET_POWER = 0.5, 0.3

@@ -8,7 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from components.closed_forms.cooccurrence import nearest
-from components.evaluator.baselines.base import Ragged, TrainingEvents, half_life, history_matrix
+from components.closed_forms.histories import Ragged, half_life, history_matrix
+from components.evaluator.baselines.base import TrainingEvents
 from components.evaluator.baselines.settings import BaselineSettings
 
 

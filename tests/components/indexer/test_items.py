@@ -25,6 +25,13 @@ def test_scores_are_products_and_biases_or_the_popularity(
     who = asked([2.0, 1.0], None)
     assert items.scores(who).numpy().tolist() == [[10.5, 2, -3, *spare], [7, 0, 2, *spare]]
     assert items.scores_of(who, tf.constant([[2, 0], [0, 1]])).numpy().tolist() == [[-3, 10.5], [7, 0]]
+    votes = {
+        "ease": tf.constant([[1.0, 0, 2, *spare], [0.0, 0, 0, *spare]]),
+        "sequential": tf.ones([2, len(spare) + 3]),
+    }
+    voted = who._replace(votes=votes)
+    assert items.scores(voted).numpy()[:, :3].tolist() == [[12.5, 3, 0], [8, 1, 3]]
+    assert items.scores_of(voted, tf.constant([[2, 0], [0, 1]])).numpy().tolist() == [[0, 12.5], [8, 1]]
 
 
 def test_ids_and_rows(tmp_path: Path) -> None:

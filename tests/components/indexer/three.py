@@ -41,4 +41,4 @@ def asked(*queries: list[float] | None) -> Asked:
     vectors = [query or [0.0, 0.0] for query in queries]
     personal = [query is not None for query in queries]
     nothing = tf.zeros([len(queries), 0, 2])
-    return Asked(tf.constant(vectors), nothing, tf.zeros([len(queries), 0], tf.bool), tf.constant(personal))
+    return Asked(tf.constant(vectors), nothing, tf.zeros([len(queries), 0], tf.bool), tf.constant(personal), {})

@@ -109,6 +109,7 @@ class TinyRanker(tf.Module):
             tf.TensorSpec([None, None], name="popularity"),
             tf.TensorSpec([None, None, DIM], name="history"),
             tf.TensorSpec([None, None], tf.bool, name="known"),
+            tf.TensorSpec([None, None, 2], name="votes"),
         ]
     )
     def rank(
@@ -119,8 +120,9 @@ class TinyRanker(tf.Module):
         popularity: tf.Tensor,
         history: tf.Tensor,
         known: tf.Tensor,
+        votes: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        score = tf.squeeze(tf.matmul(embedding, query[:, :, tf.newaxis]), axis=2) + bias
+        score = tf.squeeze(tf.matmul(embedding, query[:, :, tf.newaxis]), axis=2) + bias + tf.reduce_sum(votes, axis=2)
         seen = tf.reduce_sum(tf.cast(known, tf.float32), axis=1, keepdims=True)
         return {"correction": -2 * score + popularity + seen}
 

@@ -49,7 +49,7 @@ def test_it_learns_what_the_retrieval_does_not_know(loss: str) -> None:
     unseen = lists(200, seed=2, hint=3)
     figures = [
         ranking_metrics(ranks(unseen, ranker))["ndcg@10"]
-        for _, _, ranker in fit_ranker._passes(lists(500, seed=1, hint=3), settings, 7, 5)
+        for _, _, ranker in fit_ranker._passes(lists(800, seed=1, hint=3), settings, 7, 5)
     ]
     assert len(figures) == 6
     assert figures[0] < 0.6 < 0.8 < figures[-1]
@@ -70,7 +70,7 @@ def test_what_does_not_help_is_left_out(monkeypatch: pytest.MonkeyPatch, hint: f
     found = lists(600, seed=1, hint=hint)
     if not hint:
         found.place[:] = 0  # the retrieval is right each time
-    monkeypatch.setattr(fit_ranker, "retrieve", lambda model, popularity, events, candidates: found)
+    monkeypatch.setattr(fit_ranker, "retrieve", lambda *_: found)
     settings = RankingSettings(learning_rate=0.03, epochs=3)
     ranker, history = fit_ranker.fit_ranker(None, None, _Any(), settings, seed=1)  # type: ignore[arg-type]
     assert [epoch["epoch"] for epoch in history] == [0, 1, 2, 3]

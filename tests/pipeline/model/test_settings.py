@@ -22,8 +22,27 @@ def test_wrong_settings(wrong: dict[str, object]) -> None:
 
 def test_heads_of_a_transformer_share_the_width() -> None:
     with pytest.raises(ValueError, match="attention_heads 3: dim 64 must be a multiple of it"):
-        ModelSettings(history="transformer", attention_heads=3)
+        ModelSettings(history="transformer", dim=64, attention_heads=3)
+    with pytest.raises(ValueError, match="attention_heads 4: dim 66 must be a multiple of it"):
+        ModelSettings(history="transformer", dim=66)
     ModelSettings(attention_heads=3)
+
+
+def test_what_is_left_open_goes_by_how_the_history_is_read() -> None:
+    pooling, transformer = ModelSettings().resolved(), ModelSettings(history="transformer", dropout=0.1).resolved()
+    assert (pooling.history, pooling.width, pooling.dropout, pooling.shared_item_table) == ("pooling", 64, 0.2, False)
+    assert (pooling.history_length, transformer.history_length) == (50, None)
+    assert (transformer.width, transformer.heads, transformer.dropout) == (128, 4, 0.1)
+    assert transformer.shared_item_table is True
+    assert pooling.resolved() == pooling
+    assert ModelSettings(history="none", dim=8, user_id=True).resolved().width == 8
+    training = TrainingSettings(l2=0.5)
+    assert training.resolved("pooling", 10).loss == "in_batch"
+    assert training.resolved("pooling", 10).rate == 0.006
+    few, many = (training.resolved("transformer", count) for count in (20_000, 20_001))
+    assert (few.loss, few.rate, few.decay, few.l2, few.passes) == ("full", 0.002, "cosine", 0.5, 12)
+    assert many.loss == "in_batch"
+    assert TrainingSettings(loss="mixed").resolved("transformer", 10).loss == "mixed"
 
 
 @pytest.mark.parametrize(

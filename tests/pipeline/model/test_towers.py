@@ -32,7 +32,7 @@ SEED = tf.constant([1, 1], tf.int64)
 def two_towers(training: TrainingSettings | None = None, **settings: Any) -> TwoTowerModel:
     """A built model of width 4, by default without side features in the history."""
     keras.utils.set_random_seed(1)
-    settings = {"dim": 4, "history_features": False, **settings}
+    settings = {"dim": 4, "attention_heads": 2, "shared_item_table": False, "history_features": False, **settings}
     model = TwoTowerModel(ModelSettings(**settings), training or TrainingSettings(), VOCABULARY, seed=1)
     model.compute_loss({**requests([[2, 3, 0], [4, 0, 0]]), "item": tf.constant([4, 2]), "weight": tf.ones([2])})
     return model

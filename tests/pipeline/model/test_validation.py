@@ -72,9 +72,12 @@ def test_ranks_are_among_the_items_that_are_not_in_the_history() -> None:
     some = some_events([1] * 5, [2, 5, 5, 3, 5], [[0, 0], [0, 0], [2, 3], [2, 0], [5, 2]])
     assert validation.exact_ranks(model, some).tolist() == [0, 3, 1, 0, 2]
     items = model.vocabulary_embeddings()
-    batches = list(validation.score_items(model, items, some, batch_size=2))
+    batches = list(validation.every_score(model, items, some, batch_size=2))
     assert [(len(batch), len(query), len(scores)) for batch, query, scores in batches] == [(2,) * 3, (2,) * 3, (1,) * 3]
-    assert batches[2][2].tolist() == [[-np.inf, 2.0, 2.0, 0.0]]
+    batch, _, scores = batches[2]
+    assert scores.tolist() == [[3.0, 2.0, 2.0, 0.0]]
+    assert validation.rows(batch).tolist() == [[3, 0]]
+    assert validation.without_history(scores, batch).tolist() == [[-np.inf, 2.0, 2.0, 0.0]]
 
 
 def test_the_metrics_of_ranks() -> None:

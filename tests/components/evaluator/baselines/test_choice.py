@@ -78,16 +78,6 @@ def test_gain_is_the_ndcg_of_what_follows_among_what_was_not_had() -> None:
     np.testing.assert_allclose(found, [1, 1 / np.log2(3)])
 
 
-def test_in_doubt_the_first_value_stays() -> None:
-    start = np.array([0.5, 0.5, 0.5, 0.5])
-    # Better on the whole, by less than the standard error of the difference, 0.25 / 2.
-    doubtful = np.array([0.85, 0.35, 0.85, 0.35])
-    assert choice._best({1.0: start, 2.0: doubtful}) == 1
-    assert choice._best({1.0: start, 2.0: doubtful + 0.03}) == 2
-    assert choice._best({1.0: start, 2.0: doubtful + 0.03, 3.0: doubtful + 0.04}) == 3
-    assert choice._best({1.0: start, 2.0: start - 0.1}) == 1
-
-
 def test_a_log_without_a_user_who_came_twice_has_the_first_values() -> None:
     alone = log([("u", "a"), ("v", "b")])
     found = baselines.fit(BaselineSettings(), alone)

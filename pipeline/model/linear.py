@@ -1,0 +1,186 @@
+"""Fits the linear part: closed forms beside the towers, and how much they count."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from scipy import sparse
+
+from components.closed_forms.ease import ease
+from components.closed_forms.histories import half_life, power
+from components.closed_forms.linear import Part, strongest
+from components.closed_forms.sequential import sequential
+from components.metrics.ndcg import ndcg
+from components.metrics.surpassing import surpassing
+from components.progress import progress
+from pipeline.model.preprocessing import FIRST
+from pipeline.model.reading import Events, Log
+from pipeline.model.settings import LinearSettings
+from pipeline.model.towers import TwoTowerModel
+from pipeline.model.validation import at_a_time, every_score, ranking_metrics, rows, without_history
+
+_EXPONENT, _HALF_LIFE = 0.75, 4.0
+_WINDOW, _SOURCE_POWER, _TARGET_POWER = 10, 0.5, 0.3
+_L2 = (300.0, 100.0, 1000.0)
+"""Of EASE, the first where nothing else is clearly better."""
+_TRIED_ON = 3_000
+"""Items among which that is chosen, for it takes a second each."""
+_SHARES = (0.0, 0.06, 0.12, 0.2, 0.35, 0.6, 1.0, 2.0)
+_COMPARED = 50_000_000
+"""Scores that are compared for each combination of shares, of which there are dozens."""
+_FEWEST = 500
+"""Queries that are asked also where that is more."""
+_BATCH = 128
+_DEPTH = 10
+
+
+class Pairs(NamedTuple):
+    """Events in the order of time, by user and item."""
+
+    user: np.ndarray
+    """[E] int, from 0."""
+    item: np.ndarray
+    """[E] int32, rows of the vocabulary."""
+
+
+class Linear(NamedTuple):
+    """What was learned."""
+
+    parts: tuple[Part, ...]
+    """Those that count, on the vocabulary's items."""
+    l2: float
+    """Of EASE."""
+    metrics: Mapping[str, Mapping[str, float]]
+    """On the events held back: `towers` alone, and `together`."""
+
+
+def read_pairs(log: Log, most: int) -> Pairs:
+    """The events of a log; of one of more than `most` those of its first parts, which are of whole users."""
+    users: list[np.ndarray] = []
+    items: list[np.ndarray] = []
+    size = 0
+    for part in log.parts:
+        events = part()
+        if users and size + len(events) > most:
+            break
+        users.append(events.user)
+        items.append(events.item - FIRST)
+        size += len(events)
+    return Pairs(np.unique(np.concatenate(users), return_inverse=True)[1], np.concatenate(items))
+
+
+def fit_parts(pairs: Pairs, num_items: int, places: int, l2: float, settings: LinearSettings) -> tuple[Part, Part]:
+    """EASE and what follows one another, each with a share of 1.
+
+    Args:
+        pairs: What they are fitted to.
+        num_items: N; the vocabulary has the most popular items first.
+        places: H, the most items of a history.
+        l2: Of EASE.
+        settings: The linear part's.
+    """
+    place = np.arange(places)
+    together = strongest(ease(_matrix(pairs, settings.max_items), l2), settings.neighbours)
+    together.resize((num_items, num_items))
+    following = sequential(
+        pairs.user, pairs.item, num_items, _WINDOW, _SOURCE_POWER, _TARGET_POWER, settings.neighbours
+    )
+    return (
+        Part("ease", together, power(_EXPONENT)(place).astype(np.float32), 1.0),
+        Part("sequential", following, half_life(_HALF_LIFE)(place).astype(np.float32), 1.0),
+    )
+
+
+def learn(model: TwoTowerModel, pairs: Pairs, queries: Events, settings: LinearSettings) -> Linear:
+    """Fits the parts to `pairs` and learns from `queries`, of which neither they nor `model` know, how they count.
+
+    They count for nothing unless that is better by more than two standard errors of the NDCG@10.
+
+    Args:
+        model: The towers.
+        pairs: Events.
+        queries: Other ones.
+        settings: The linear part's.
+    """
+    progress("fitting the linear part")
+    items = model.vocabulary_embeddings()
+    num_items, places = int(items[1].shape[0]), model.max_history
+    count = min(settings.queries, max(_FEWEST, _COMPARED // num_items))
+    queries = queries.take(np.unique(np.linspace(0, len(queries) - 1, count).astype(int)))
+    l2 = _best_l2(pairs, queries, num_items, settings)
+    parts = _in_units(model, items, queries, fit_parts(pairs, num_items, places, l2, settings))
+    combinations = [*itertools.product(_SHARES, repeat=len(parts))]
+    ranks: list[np.ndarray] = []
+    for batch, _, scores in every_score(model, items, queries, at_a_time(model, queries, num_items, _BATCH)):
+        history, own = rows(batch), batch.item - FIRST
+        together, following = (_leads(part.votes(history), own) for part in parts)
+        without = _leads(without_history(scores, batch), own)
+        found = []
+        for first, second in combinations:
+            found.append((without + first * together + second * following > 0).sum(axis=1))
+        ranks.append(np.array(found))
+    rank = np.concatenate(ranks, axis=1)
+    best = surpassing([ndcg(found, _DEPTH) for found in rank], errors=2)
+    shares = zip(parts, combinations[best])
+    chosen = tuple(replace(part, share=part.share * share) for part, share in shares if share)
+    return Linear(chosen, l2, {"towers": ranking_metrics(rank[0]), "together": ranking_metrics(rank[best])})
+
+
+def refitted(linear: Linear, pairs: Pairs, num_items: int, places: int, settings: LinearSettings) -> Linear:
+    """The same parts with the same shares, fitted to other events."""
+    share = {part.name: part.share for part in linear.parts}
+    parts = fit_parts(pairs, num_items, places, linear.l2, settings) if share else ()
+    return linear._replace(parts=tuple(replace(part, share=share[part.name]) for part in parts if part.name in share))
+
+
+def _in_units(
+    model: TwoTowerModel, items: tuple[tf.Tensor, tf.Tensor], queries: Events, parts: Sequence[Part]
+) -> list[Part]:
+    """The parts with shares with which their votes vary as much among the items as the towers' scores do."""
+    some = queries.take(np.unique(np.linspace(0, len(queries) - 1, _BATCH).astype(int)))
+    [(_, _, scores)] = every_score(model, items, some, len(some))
+    deviations = [part.votes(rows(some)).std(axis=1).mean() for part in parts]
+    unit = float(scores.std(axis=1).mean())
+    return [replace(part, share=unit / float(found) if found else 0.0) for part, found in zip(parts, deviations)]
+
+
+def _matrix(pairs: Pairs, num_items: int) -> sparse.csr_array:
+    """Which user had which of the first `num_items` items, [U, M] float32 of ones."""
+    there = pairs.item < num_items
+    cells = np.ones(int(there.sum()), np.float32), (pairs.user[there], pairs.item[there])
+    size = min(num_items, int(pairs.item.max()) + 1)
+    matrix = sparse.coo_array(cells, (int(pairs.user.max()) + 1, size)).tocsr()
+    matrix.data[:] = 1
+    return matrix
+
+
+def _best_l2(pairs: Pairs, queries: Events, num_items: int, settings: LinearSettings) -> float:
+    """What EASE does best with on queries for the most popular items, among these."""
+    size = min(_TRIED_ON, settings.max_items, num_items)
+    matrix = _matrix(pairs, size)
+    queries = queries.take(np.flatnonzero(queries.item - FIRST < matrix.shape[1]))
+    if not len(queries):
+        return _L2[0]
+    history, own = rows(queries), queries.item - FIRST
+    history = np.where(history < matrix.shape[1], history, -1)
+    gains = []
+    for l2 in _L2:
+        places = power(_EXPONENT)(np.arange(history.shape[1])).astype(np.float32)
+        part = Part("ease", strongest(ease(matrix, l2), settings.neighbours), places)
+        found = []
+        for start in range(0, len(queries), _BATCH):
+            some = slice(start, start + _BATCH)
+            scores = without_history(part.votes(history[some]), queries.take(some))
+            found.append((_leads(scores, own[some]) > 0).sum(axis=1))
+        gains.append(ndcg(np.concatenate(found), _DEPTH))
+    return _L2[surpassing(gains)]
+
+
+def _leads(scores: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """By how much all items [B, N] are ahead of each row's own one [B]."""
+    return scores - scores[np.arange(len(own)), own][:, np.newaxis]

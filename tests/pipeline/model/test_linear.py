@@ -1,0 +1,104 @@
+"""The linear part is fitted to events, and counts where it helps the towers on events that neither have seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipeline.model import linear
+from pipeline.model.linear import Pairs, fit_parts, learn, read_pairs, refitted
+from pipeline.model.preprocessing import FIRST
+from pipeline.model.reading import Events, Log
+from pipeline.model.settings import LinearSettings
+from pipeline.model.towers import TwoTowerModel
+from tests.pipeline.model.test_validation import model_of_biases
+from tests.pipeline.model.tiny_data import some_events
+
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]
+
+SETTINGS = LinearSettings()
+ITEMS = 40
+
+
+def test_the_parts_are_the_closed_forms() -> None:
+    # User 0 had items 0 and 1, user 1 had item 0 alone: G + 100 is [[102, 1], [1, 101]].
+    pairs = Pairs(np.array([0, 1, 0]), np.array([0, 0, 1]))
+    together, following = fit_parts(pairs, 3, 4, 100.0, SETTINGS)
+    expected = np.array([[0, 1 / 102, 0], [1 / 101, 0, 0], [0, 0, 0]])
+    np.testing.assert_allclose(together.weights.toarray(), expected, rtol=1e-5)
+    np.testing.assert_allclose(together.places, np.arange(1, 5) ** -0.75, rtol=1e-6)
+    assert following.weights.toarray().tolist() == [[0, 1, 0], [0, 0, 0], [0, 0, 0]]
+    np.testing.assert_allclose(following.places, 0.5 ** (np.arange(4) / 4), rtol=1e-6)
+
+
+def test_only_popular_items_take_part_in_ease() -> None:
+    pairs = Pairs(np.array([0, 0, 0]), np.array([0, 1, 2]))
+    together, following = fit_parts(pairs, 3, 2, 100.0, LinearSettings(max_items=2))
+    assert together.weights.shape == (3, 3)
+    assert np.argwhere(together.weights.toarray()).tolist() == [[0, 1], [1, 0]]
+    assert following.weights.nnz == 3
+
+
+def test_of_a_long_log_whole_parts_are_read() -> None:
+    parts = [some_events([7, 7, 5], [2, 3, 4]), some_events([-1, -1], [5, 6]), some_events([9], [7])]
+    log = Log([lambda part=part: part for part in parts], 6, parts[0].take(slice(1)))  # type: ignore[misc]
+    user, item = read_pairs(log, 5)
+    assert item.tolist() == [0, 1, 2, 3, 4]
+    assert user.tolist() == [2, 2, 1, 0, 0]
+    assert read_pairs(log, 1).item.tolist() == [0, 1, 2]  # one at least
+    assert len(read_pairs(log, 6).item) == 6
+
+
+def asked(seed: int, follows: bool) -> tuple[Pairs, Events]:
+    """Events of 60 users, and as many queries, in which each item is followed by the next one, or by any."""
+    chance = np.random.default_rng(seed)
+    start = chance.integers(0, ITEMS, 60)
+    steps = (start[:, np.newaxis] + np.arange(5)) % ITEMS if follows else chance.integers(0, ITEMS, (60, 5))
+    pairs = Pairs(np.repeat(np.arange(60), 3), steps[:, :3].ravel())
+    newest = FIRST + steps[:, 3]
+    return pairs, some_events(
+        [*range(60)], (FIRST + steps[:, 4]).tolist(), np.stack([newest, newest - newest], 1).tolist()
+    )
+
+
+def blind() -> TwoTowerModel:
+    """Towers that say of an item only how popular it is, which is of no use here."""
+    return model_of_biases(np.linspace(1, 0, ITEMS).tolist())
+
+
+def test_it_counts_where_the_towers_lack_what_it_has() -> None:
+    found = learn(blind(), *asked(1, follows=True), SETTINGS)
+    assert "sequential" in {part.name for part in found.parts}
+    assert found.metrics["towers"]["ndcg@10"] < 0.3 < 0.8 < found.metrics["together"]["ndcg@10"]
+    # In the unit of the towers' scores: as the share is, so the votes deviate.
+    unit = np.linspace(1, 0, ITEMS).std()
+    history = np.stack([np.arange(ITEMS), np.full(ITEMS, -1)], axis=1)
+    for part in found.parts:
+        share = part.votes(history).std(axis=1).mean() / unit
+        assert min(abs(share / value - 1) for value in linear._SHARES if value) < 0.1
+
+
+def test_it_is_left_out_where_it_does_not_help() -> None:
+    pairs, queries = asked(2, follows=False)
+    found = learn(blind(), pairs, queries, SETTINGS)
+    assert found.parts == ()
+    assert found.metrics["towers"] == found.metrics["together"]
+    assert refitted(found, pairs, ITEMS, 2, SETTINGS) == found
+
+
+def test_the_same_shares_count_for_other_events() -> None:
+    found = learn(blind(), *asked(1, follows=True), SETTINGS)
+    more = asked(3, follows=True)[0]
+    again = refitted(found, more, ITEMS, 2, SETTINGS)
+    assert [(part.name, part.share) for part in again.parts] == [(part.name, part.share) for part in found.parts]
+    fitted = {part.name: part for part in fit_parts(more, ITEMS, 2, found.l2, SETTINGS)}
+    assert all((part.weights != fitted[part.name].weights).nnz == 0 for part in again.parts)
+    assert again.metrics == found.metrics
+
+
+def test_the_best_l2_is_found_among_popular_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "_TRIED_ON", 5)
+    pairs, queries = asked(1, follows=True)
+    assert linear._best_l2(pairs, queries, ITEMS, SETTINGS) in linear._L2
+    rare = queries.take(queries.item - FIRST >= 5)
+    assert linear._best_l2(pairs, rare, ITEMS, SETTINGS) == linear._L2[0]
