@@ -18,6 +18,8 @@ SAVED_MODEL = "saved_model.pb"
 MANIFEST = "assets.extra/recommender.json"
 """What the Indexer says of the servable, see `read_manifest`."""
 WARMUP = "assets.extra/tf_serving_warmup_requests"
+ITEMS = "assets/items.txt"
+"""Ids of the items, one a line, UTF-8."""
 USERS = "assets/users.txt"
 """Ids of the users with a stored history, one a line, UTF-8."""
 
@@ -45,6 +47,9 @@ SCORE_IN_CONTEXT = "score_in_context"
 BY_USER = "by_user"
 DEFAULT = "serving_default"
 DESCRIBE = "describe"
+EMBED_ITEMS = "embed_items"
+EMBED_QUERIES = "embed_queries"
+RETRIEVE = "retrieve"
 
 # Inputs; those of a request in one tf.Example are its features.
 
@@ -79,6 +84,15 @@ SCORES = "scores"
 SOURCE = "source"
 KNOWN = "known"
 DISPLAY = "display"
+EMBEDDING = "embedding"
+BIAS = "bias"
+SEEN = "seen"
+
+# In recommender.json: what `recommend` has that `retrieve` hasn't, a list of these and of `DIVERSITY`.
+
+BEYOND_VECTORS = "beyond_vectors"
+SECOND_STAGE = "second_stage"
+APPROXIMATE = "approximate_index"
 
 
 class Signature(NamedTuple):
@@ -104,6 +118,9 @@ SIGNATURES: Mapping[str, Signature] = {
     BY_USER: Signature((USER_ID,), _RANKED),
     DEFAULT: Signature((EXAMPLES,), _RANKED),
     DESCRIBE: Signature((ITEM_ID,), (DISPLAY, KNOWN)),
+    EMBED_ITEMS: Signature((ITEM_ID,), (EMBEDDING, BIAS, KNOWN)),
+    EMBED_QUERIES: Signature((USER_ID, HISTORY, CONTEXT), (EMBEDDING, KNOWN, SEEN)),
+    RETRIEVE: Signature((*_WHO, CONTEXT), (*_RANKED, SOURCE)),
 }
 """All signatures; those `IN_CONTEXT` only where the model takes one."""
 IN_CONTEXT = (RECOMMEND_IN_CONTEXT, SCORE_IN_CONTEXT)

@@ -47,13 +47,19 @@ class Table(tf.Module):
         vectors = tf.cast(tf.gather(values, rows), tf.float32)
         return vectors * tf.gather(self._exact.read_value(), rows)[..., :1] if self._compact == "int8" else vectors
 
+    def columns(self, rows: tf.Tensor) -> tf.Tensor:
+        """The columns of full precision at rows of any shape, float32 [..., E]."""
+        if self._compact == "float32":
+            return tf.gather(self._values.read_value(), rows)[..., self._dim :]
+        exact = tf.gather(self._exact.read_value(), rows)
+        return exact[..., 1:] if self._compact == "int8" else exact
+
     def pairs(self, queries: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """Products [B, M] of queries [B, D + E] with rows [B, M] of their own, float32."""
         if self._compact == "float32":
             gathered = tf.gather(self._values.read_value(), rows)
         else:
-            exact = tf.gather(self._exact.read_value(), rows)
-            gathered = tf.concat([self.gather(rows), exact[..., 1:] if self._compact == "int8" else exact], axis=2)
+            gathered = tf.concat([self.gather(rows), self.columns(rows)], axis=2)
         return tf.squeeze(tf.matmul(gathered, queries[:, :, tf.newaxis]), axis=2)
 
     def products(self, queries: tf.Tensor) -> tf.Tensor:

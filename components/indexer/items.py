@@ -46,6 +46,10 @@ class Items(tf.Module):
         """Ids of rows of any shape, the empty string for a row of no item."""
         return self._id_of.lookup(tf.cast(rows, tf.int64))
 
+    def bias(self, rows: tf.Tensor) -> tf.Tensor:
+        """The items' biases at rows of any shape, float32."""
+        return self.table.columns(rows)[..., 0]
+
     def scores(self, asked: Asked) -> tf.Tensor:
         """Scores of all rows [B, R]."""
         scores = self.table.products(_weighted(asked))

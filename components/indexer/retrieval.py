@@ -136,6 +136,44 @@ class Retrieval(tf.Module):
         picked = tf.gather(scores, tf.maximum(row, 0), batch_dims=1)
         return {contract.SCORES: tf.where(row >= 0, picked, -np.inf)}
 
+    def retrieve(
+        self, user_id: tf.Tensor, history: tf.Tensor, exclude: tf.Tensor, context: tf.Tensor, k: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """`recommend` by the vectors of the towers alone and without a rule: all of the other parts left out."""
+        source, seen, asked = self._shared.ask(user_id, history, context)
+        excluded = tf.concat([seen, self.items.rows(exclude)], axis=1)
+        item_ids, scores = self._shared.top_k(self._shared.scores(asked), excluded, k)
+        return {contract.ITEM_IDS: item_ids, contract.SCORES: scores, contract.SOURCE: source}
+
+    def embed_items(self, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Vectors [N, D] and biases [N] of items [N], 0 for those that the index lacks, and which it has [N]."""
+        row = self.items.rows(item_id)
+        known, row = row >= 0, tf.maximum(row, 0)
+        return {
+            contract.EMBEDDING: tf.where(known[:, tf.newaxis], self.items.table.gather(row), 0.0),
+            contract.BIAS: tf.where(known, self.items.bias(row), 0.0),
+            contract.KNOWN: known,
+        }
+
+    def embed_queries(self, user_id: tf.Tensor, history: tf.Tensor, context: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Vectors [B, D] of requests, which of them are ranked by these [B], and ids of what each has seen [B, S]."""
+        _, seen, asked = self._shared.ask(user_id, history, context)
+        return {
+            contract.EMBEDDING: asked.query,
+            contract.KNOWN: asked.personal,
+            contract.SEEN: self.items.ids(seen),
+        }
+
+    @property
+    def beyond_vectors(self) -> list[str]:
+        """Names of what `recommend` has and `retrieve` hasn't, as the contract has them."""
+        parts = {
+            contract.SECOND_STAGE: self._second_stage is not None,
+            contract.DIVERSITY: self._diversity > 0,
+            contract.APPROXIMATE: self._approximate is not None,
+        }
+        return [name for name, there in parts.items() if there]
+
     def checked(self, request: Request) -> Request:
         """The rules, if none of them is to be refused."""
         return self._shared.checked(request)

@@ -65,6 +65,7 @@ def save_servable(
         "max_k": servable.max_k,
         "context": noted["context"],
         "index": found,
+        contract.BEYOND_VECTORS: servable.beyond_vectors,
         "filters": {
             **dict.fromkeys(index.attributes.categories, "category"),
             **dict.fromkeys(index.attributes.numbers, "number"),

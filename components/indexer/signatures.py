@@ -69,6 +69,11 @@ class Servable(tf.Module):
         self._diversity = settings.diversity
         self.max_k = self._retrieval.max_k
 
+    @property
+    def beyond_vectors(self) -> list[str]:
+        """What decides an answer beside the towers' vectors, by the contract's names."""
+        return self._retrieval.beyond_vectors
+
     def signatures(self) -> dict[str, Any]:
         """The signatures by name."""
         names = [name for name in contract.SIGNATURES if self._in_context or name not in contract.IN_CONTEXT]
@@ -234,3 +239,28 @@ class Servable(tf.Module):
         known = row >= 0
         shown = item_id if self._display is None else tf.gather(self._display, tf.maximum(row, 0))
         return {contract.DISPLAY: tf.where(known, shown, ""), contract.KNOWN: known}
+
+    @tf.function(input_signature=[_ITEMS], autograph=False)
+    def embed_items(self, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The candidate tower's vectors as they are stored: `embedding` [N, D], `bias` [N] and `known` [N].
+
+        An item that the index lacks has zeros. An item's product with a query of `embed_queries`, plus its bias, is its
+        score in `retrieve`.
+        """
+        return self._retrieval.embed_items(item_id)
+
+    @tf.function(input_signature=[_USERS, _HISTORY, _CONTEXT], autograph=False)
+    def embed_queries(self, user_id: tf.Tensor, history: tf.Tensor, context: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The query tower's vectors: `embedding` [B, D]; a context may be empty.
+
+        `known` [B] is false where no vector ranks: `recommend` has popular items for such a request. `seen` [B, S] are
+        the items that it leaves out, padded with the empty string: the request's and the stored history.
+        """
+        return self._retrieval.embed_queries(user_id, history, context)
+
+    @tf.function(input_signature=[_USERS, _HISTORY, _EXCLUDE, _CONTEXT, _K], autograph=False)
+    def retrieve(
+        self, user_id: tf.Tensor, history: tf.Tensor, exclude: tf.Tensor, context: tf.Tensor, k: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """`recommend` by the towers' vectors alone, all items looked at; a context may be empty."""
+        return self._retrieval.retrieve(user_id, history, exclude, context, self._retrieval.checked_k(k))

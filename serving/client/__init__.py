@@ -17,7 +17,9 @@ from serving.client.metrics import Histogram, Metrics, Snapshot
 from serving.client.policies import Breaker, Hedge, Retry, Tls
 from serving.client.results import (
     ItemDescription,
+    ItemVector,
     ModelMetadata,
+    QueryVector,
     Recommendation,
     RecommendationList,
     Signature,
@@ -40,10 +42,12 @@ __all__ = [
     "Interceptor",
     "InvalidRequest",
     "ItemDescription",
+    "ItemVector",
     "Metrics",
     "ModelMetadata",
     "ModelNotFound",
     "Query",
+    "QueryVector",
     "Recommendation",
     "RecommendationList",
     "RecommenderClient",

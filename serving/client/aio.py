@@ -9,7 +9,15 @@ from typing import Any, Optional, TypeVar
 from serving.client.calls import Calls, Query, checked_rules
 from serving.client.engine import Flight, Run, Start, Steps
 from serving.client.errors import RecommenderError
-from serving.client.results import ItemDescription, ModelMetadata, RecommendationList, SimilarItems, VersionStatus
+from serving.client.results import (
+    ItemDescription,
+    ItemVector,
+    ModelMetadata,
+    QueryVector,
+    RecommendationList,
+    SimilarItems,
+    VersionStatus,
+)
 from serving.client.rules import Filters
 from serving.client.tensors import Tensor
 from serving.client.transport import AsyncTransport
@@ -72,6 +80,19 @@ class AsyncRecommenderClient(Calls):
     async def describe(self, item_ids: Sequence[str]) -> list[ItemDescription]:
         """See `RecommenderClient.describe`."""
         return await self._drive(self._describe(item_ids))
+
+    async def embed_items(self, item_ids: Sequence[str]) -> list[ItemVector]:
+        """See `RecommenderClient.embed_items`."""
+        return await self._drive(self._embed_items(item_ids))
+
+    async def embed_query(
+        self,
+        user_id: Optional[str] = None,
+        history: Sequence[str] = (),
+        context: Optional[Mapping[str, Any]] = None,
+    ) -> QueryVector:
+        """See `RecommenderClient.embed_query`."""
+        return await self._drive(self._embed_query(user_id, history, context))
 
     async def predict(
         self, signature: str, inputs: Mapping[str, Tensor], outputs: Sequence[str] = ()

@@ -17,7 +17,9 @@ from serving.client.metrics import Metrics
 from serving.client.policies import Breaker, Connection, Hedge, Retry, Tls
 from serving.client.results import (
     ItemDescription,
+    ItemVector,
     ModelMetadata,
+    QueryVector,
     Recommendation,
     RecommendationList,
     SimilarItems,
@@ -31,8 +33,9 @@ T = TypeVar("T")
 
 _MAX_K = (1 << 31) - 1
 _UNKNOWN_LABEL = "Unrecognized servable version label"
-_TEXTS = {contract.ITEM_IDS, contract.SOURCE, contract.DISPLAY}
+_TEXTS = {contract.ITEM_IDS, contract.SOURCE, contract.DISPLAY, contract.SEEN}
 """The outputs that are strings."""
+_NO_VECTORS = "gives no vectors: it was indexed before there were any; run `recommender reindex`"
 _PORTS = {"grpc": 8500, "rest": 8501}
 
 
@@ -195,6 +198,18 @@ class Calls:
                 for items, source in zip(self._ranked(outputs, model), sources)
             ]
 
+        return (yield from self._asked(model, signature, inputs, parse, lacks, deadline))
+
+    def _asked(
+        self,
+        model: ModelRef,
+        signature: str,
+        inputs: Mapping[str, Tensor],
+        parse: Callable[[Answer], T],
+        lacks: str,
+        deadline: Optional[float] = None,
+    ) -> Steps[T]:
+        """Asks a signature that not every model has; `lacks` is what is said of one without it."""
         request = Predict(model, signature, inputs, contract.SIGNATURES[signature].outputs)
         try:
             return (yield from self._call(request, parse, deadline))
@@ -284,6 +299,48 @@ class Calls:
         outputs = contract.SIGNATURES[contract.DESCRIBE].outputs
         request = Predict(self._model, contract.DESCRIBE, {contract.ITEM_ID: _strings(ids)}, outputs)
         return (yield from self._call(request, parse))
+
+    def _embed_items(self, item_ids: Sequence[str]) -> Steps[list[ItemVector]]:
+        ids = _ids(item_ids, "item_ids")
+        if not ids:
+            return []
+        count, signature = len(ids), contract.EMBED_ITEMS
+
+        def parse(answer: Answer) -> list[ItemVector]:
+            expected = {contract.EMBEDDING: (count, None), contract.BIAS: (count,), contract.KNOWN: (count,)}
+            outputs = self._checked(answer, self._model, signature, expected)
+            columns = outputs[contract.EMBEDDING].rows(), outputs[contract.BIAS].values, outputs[contract.KNOWN].values
+            return [
+                ItemVector(item, tuple(map(float, vector)), float(bias), bool(known))
+                for item, vector, bias, known in zip(ids, *columns)
+            ]
+
+        inputs = {contract.ITEM_ID: _strings(ids)}
+        return (yield from self._asked(self._model, signature, inputs, parse, _NO_VECTORS))
+
+    def _embed_query(
+        self, user_id: Optional[str], history: Sequence[str], context: Optional[Mapping[str, Any]]
+    ) -> Steps[QueryVector]:
+        # Not by the canary's traffic: a vector is of use beside items' vectors of its own version only.
+        signature = contract.EMBED_QUERIES
+        inputs = {
+            contract.USER_ID: _strings([_user(user_id)]),
+            contract.HISTORY: _matrix([_ids(history, "history")]),
+            contract.CONTEXT: _strings([request_context.serialize({} if context is None else context)]),
+        }
+
+        def parse(answer: Answer) -> QueryVector:
+            expected = {contract.EMBEDDING: (1, None), contract.KNOWN: (1,), contract.SEEN: (1, None)}
+            outputs = self._checked(answer, self._model, signature, expected)
+            seen = dict.fromkeys(str(item) for item in outputs[contract.SEEN].values if item)
+            return QueryVector(
+                tuple(map(float, outputs[contract.EMBEDDING].values)),
+                bool(outputs[contract.KNOWN].values[0]),
+                tuple(seen),
+                answer.version,
+            )
+
+        return (yield from self._asked(self._model, signature, inputs, parse, _NO_VECTORS))
 
     def _predict(
         self, signature: str, inputs: Mapping[str, Tensor], outputs: Sequence[str]

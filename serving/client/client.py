@@ -10,7 +10,15 @@ from typing import Any, Optional, TypeVar
 from serving.client.calls import Calls, Query, checked_rules
 from serving.client.engine import Flight, Run, Start, Steps
 from serving.client.errors import RecommenderError
-from serving.client.results import ItemDescription, ModelMetadata, RecommendationList, SimilarItems, VersionStatus
+from serving.client.results import (
+    ItemDescription,
+    ItemVector,
+    ModelMetadata,
+    QueryVector,
+    RecommendationList,
+    SimilarItems,
+    VersionStatus,
+)
 from serving.client.rules import Filters
 from serving.client.tensors import Tensor
 from serving.client.transport import Pending, Transport
@@ -135,6 +143,22 @@ class RecommenderClient(Calls):
     def describe(self, item_ids: Sequence[str]) -> list[ItemDescription]:
         """Returns what a person is shown for each item, in order."""
         return self._drive(self._describe(item_ids))
+
+    def embed_items(self, item_ids: Sequence[str]) -> list[ItemVector]:
+        """Returns the vector and the bias of each item, in order; `recommender vectors` writes those of all items."""
+        return self._drive(self._embed_items(item_ids))
+
+    def embed_query(
+        self,
+        user_id: Optional[str] = None,
+        history: Sequence[str] = (),
+        context: Optional[Mapping[str, Any]] = None,
+    ) -> QueryVector:
+        """Returns the vector to search items' vectors with, and the items to leave out; arguments as for `recommend`.
+
+        The client's own version or label answers, whatever `traffic` says: name the version whose items are searched.
+        """
+        return self._drive(self._embed_query(user_id, history, context))
 
     def predict(self, signature: str, inputs: Mapping[str, Tensor], outputs: Sequence[str] = ()) -> dict[str, Tensor]:
         """Calls any signature of the model, such as `by_user` or `serving_default`.

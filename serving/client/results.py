@@ -88,6 +88,31 @@ class ItemDescription:
 
 
 @dataclass(frozen=True)
+class ItemVector:
+    """What the candidate tower makes of an item."""
+
+    item_id: str
+    embedding: tuple[float, ...]
+    """Its D numbers; zeros for an unknown item."""
+    bias: float
+    known: bool
+
+
+@dataclass(frozen=True)
+class QueryVector:
+    """What the query tower makes of a request: an item's score is the product of both vectors, plus its bias."""
+
+    embedding: tuple[float, ...]
+    """Its D numbers, to be compared with items' vectors of the same version only."""
+    known: bool
+    """False where nothing is known of who asks: then the model has popular items, and the vector finds nothing."""
+    seen: tuple[str, ...]
+    """The items that `recommend` leaves out: those of the history, the request's and a known user's stored one."""
+    version: Optional[int] = None
+    """The model's version that answered; None over REST, whose answers do not tell."""
+
+
+@dataclass(frozen=True)
 class VersionStatus:
     """State of one version of the model in the server."""
 

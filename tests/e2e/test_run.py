@@ -123,6 +123,9 @@ def test_version_is_a_saved_model_with_the_contract(first_run: Small) -> None:
         "by_user",
         "serving_default",
         "describe",
+        "embed_items",
+        "embed_queries",
+        "retrieve",
     }
     manifest = json.loads((version / "assets.extra" / "recommender.json").read_text(encoding="utf-8"))
     assert (manifest["model_name"], manifest["num_items"], manifest["dim"]) == ("small", 62, 16)

@@ -49,6 +49,8 @@ def build(
     The score of item i for somebody with a history is `version * 1000 - |i - newest|`, newest being the place of the
     history's first item; for anybody else it is `version * 1000 + 20 - i`.
 
+    Item i has the vector (i, -i / 4) and the bias `version * 1000 + i / 2`, a query (items seen, `age` of its context).
+
     A context adds its `age` and the seconds of its `timestamp` to all scores, 100 to those of its `tags` and 5000 to
     that of its `device`, which both hold items.
 
@@ -164,6 +166,21 @@ def build(
             row = self.items.lookup(item_id)
             return {"display": tf.where(row >= 0, tf.gather(self.titles, tf.maximum(row, 0)), ""), "known": row >= 0}
 
+        @tf.function(input_signature=[_strings(1)])
+        def embed_items(self, item_id):
+            row = self.items.lookup(item_id)
+            known, place = row >= 0, tf.cast(row, tf.float32)
+            embedding = tf.where(known[:, tf.newaxis], tf.stack([place, -place / 4], axis=1), 0.0)
+            return {"embedding": embedding, "bias": tf.where(known, self.offset + place / 2, 0.0), "known": known}
+
+        @tf.function(input_signature=[_strings(1), _strings(2), _strings(1)])
+        def embed_queries(self, user_id, history, context):
+            _, _, seen = self.score_all(user_id, history)
+            age = tf.io.parse_example(context, {"age": tf.io.FixedLenFeature([], tf.float32, 0.0)})["age"]
+            count = tf.reduce_sum(tf.cast(seen >= 0, tf.float32), axis=1)
+            ids = tf.where(seen >= 0, tf.gather(self.ids, tf.maximum(seen, 0)), "")
+            return {"embedding": tf.stack([count, age], axis=1), "known": count > 0, "seen": ids}
+
         @tf.function(
             input_signature=[
                 tf.TensorSpec([None], tf.float32),
@@ -207,6 +224,8 @@ def build(
         "by_user",
         "serving_default",
         "describe",
+        "embed_items",
+        "embed_queries",
         "echo",
         "classify",
         "regress",

@@ -59,6 +59,13 @@ def test_rows_come_back_as_precise_as_their_kind(kind: Compact, tolerance: float
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_exact_columns_come_back_as_they_are(kind: Compact) -> None:
+    table = Table(VECTORS, kind, "items", EXACT)
+    assert np.array_equal(table.columns(tf.constant([[3, 1]])), EXACT[[[3, 1]]])
+    assert Table(VECTORS, kind, "items").columns(tf.constant([0, 2])).shape == (2, 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("piece", [1, 3, 4, 100])
 def test_products_are_those_with_the_rows_in_any_pieces(
     kind: Compact, piece: int, monkeypatch: pytest.MonkeyPatch
@@ -107,3 +114,19 @@ def test_less_precision_changes_scores_a_little_and_counts_not_at_all(
     assert found[0] == pytest.approx(exact[0], abs=tolerance)
     assert not np.array_equal(found[0], exact[0])
     assert np.array_equal(found[1], exact[1])  # the popular items
+
+
+@pytest.mark.parametrize("compact", KINDS)
+def test_vectors_are_those_that_the_servable_ranks_by(compact: Any, towers: str, index: Index) -> None:
+    """Not those that the towers gave, before they were rounded."""
+    servable = in_memory(towers, index, SETTINGS.model_copy(update={"compact": compact}))
+    items = ask(servable, "embed_items", item_id=tf.constant(ITEMS))
+    who = {"user_id": tf.constant(["ann"]), "history": strings([["b", "f"]]), "context": tf.constant([""])}
+    query = ask(servable, "embed_queries", **who)["embedding"][0]
+    answer = ask(servable, "retrieve", **who, exclude=strings([[]]), k=tf.constant(7))
+    own = dict(zip((item.encode() for item in ITEMS), items["embedding"] @ query + items["bias"]))
+    left = [item for item in answer["item_ids"][0] if item]
+    assert len(left) == 4
+    assert answer["scores"][0, :4] == pytest.approx([own[item] for item in left], rel=1e-6)
+    assert np.array_equal(items["embedding"], index.embedding) == (compact == "float32")
+    assert np.array_equal(items["bias"], index.bias)

@@ -41,6 +41,10 @@ def test_ids_and_rows(tmp_path: Path) -> None:
     assert items.ids(tf.constant([3])).numpy().tolist() == [b""]
 
 
+def test_biases(tmp_path: Path) -> None:
+    assert make_items(tmp_path).bias(tf.constant([[2, 0], [1, 1]])).numpy().tolist() == [[-1, 0.5], [0, 0]]
+
+
 def test_directions_have_length_one(tmp_path: Path) -> None:
     items = make_items(tmp_path)
     found = items.directions(tf.constant([[0, 2], [1, 1]])).numpy()

@@ -118,3 +118,15 @@ def test_the_fingerprint_knows_the_second_stage(
     plain = write_towers(root, [], [])
     assert fingerprint(towers, index, SETTINGS) == fingerprint(towers, index, SETTINGS)
     assert fingerprint(towers, index, SETTINGS) != fingerprint(plain, index, SETTINGS)
+
+
+def test_what_is_retrieved_is_not_ranked(both: tuple[Any, Any]) -> None:
+    plain, ranked = both
+    assert (plain.beyond_vectors, ranked.beyond_vectors) == ([], ["second_stage"])
+    users, histories, excludes = (list(column) for column in zip(*WHO))
+    who = {"user_id": tf.constant(users), "history": strings(histories), "exclude": strings(excludes)}
+    answer = ask(ranked, "retrieve", **who, context=tf.constant([""] * len(users)), k=tf.constant(5))
+    ids, scores, _ = recommend(plain, users, histories, excludes, 5)
+    assert [[item.decode() for item in row] for row in answer["item_ids"]] == ids
+    assert answer["scores"] == pytest.approx(scores, rel=1e-6)
+    assert recommend(ranked, users, histories, excludes, 5)[0] != ids

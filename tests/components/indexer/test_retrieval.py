@@ -66,6 +66,16 @@ def test_similar_items_are_as_diverse_as_asked_for_whatever_the_settings_say(
     assert items_of(retrieval.similar(*asked, wish(0.9))) != plain
 
 
+def test_what_is_retrieved_is_not_diverse(towers: str, index: Index, tmp_path: Path) -> None:
+    plain = make_retrieval(towers, index, tmp_path, SETTINGS)
+    diverse = make_retrieval(towers, index, tmp_path, SETTINGS.model_copy(update={"diversity": 0.9}))
+    assert (plain.beyond_vectors, diverse.beyond_vectors) == ([], ["diversity"])
+    asked = tf.constant(["ann"]), strings([["f"]]), strings([[]]), tf.constant([""]), tf.constant(5)
+    expected = reference("ann", ["f"], [], 5)[0]
+    assert items_of(diverse.retrieve(*asked)) == expected
+    assert items_of(diverse.recommend(*asked)) != expected
+
+
 def test_a_k_is_from_1_to_the_most(towers: str, index: Index, tmp_path: Path) -> None:
     retrieval = make_retrieval(towers, index, tmp_path, SETTINGS)
     assert retrieval.max_k == 1_000

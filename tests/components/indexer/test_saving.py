@@ -40,6 +40,7 @@ def test_manifest_and_warmup(servable_dir: Path, loaded: Any) -> None:
     assert manifest["format"] == 1
     assert (manifest["num_items"], manifest["num_users"], manifest["dim"]) == (7, 3, DIM)
     assert (manifest["default_k"], manifest["max_k"], manifest["model_name"]) == (DEFAULT_K, 1000, "tiny")
+    assert manifest["beyond_vectors"] == []
     asked = set()
     for signature, inputs in requests_of(servable_dir):
         asked.add(signature)
@@ -117,7 +118,8 @@ def test_all_that_there_can_be_is_saved(tmp_path: Path) -> None:
         attributes=Attributes(("brand",), (), np.array([b"=", b"brand=x"], object), np.array([0, 0, 1]), np.array([3])),
     )
     settings = IndexerSettings(default_k=DEFAULT_K, compact="int8", diversity=0.3)
-    save_servable(towers, index, settings, "tiny", str(tmp_path / "1"))
+    manifest = save_servable(towers, index, settings, "tiny", str(tmp_path / "1"))
+    assert manifest["beyond_vectors"] == ["second_stage", "diversity"]
     saved, in_mind = tf.saved_model.load(str(tmp_path / "1")), in_memory(towers, index, settings)
     asked = list(requests_of(tmp_path / "1"))
     assert {signature for signature, _ in asked} == set(contract.SIGNATURES)

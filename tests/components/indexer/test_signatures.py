@@ -223,3 +223,66 @@ def test_describe(servable: Any) -> None:
     answer = ask(servable, "describe", item_id=tf.constant(["e🙂", "unknown", ""]))
     assert [text.decode() for text in answer["display"]] == ["Title e🙂", "", ""]
     assert answer["known"].tolist() == [True, False, False]
+
+
+def test_vectors_of_items(servable: Any) -> None:
+    answer = ask(servable, "embed_items", item_id=tf.constant(["f", "unknown", "a", ""]))
+    embedding, bias = vectors()
+    assert answer["embedding"].tolist() == [embedding[5].tolist(), [0] * 3, embedding[0].tolist(), [0] * 3]
+    assert answer["bias"].tolist() == [bias[5], 0, bias[0], 0]
+    assert answer["known"].tolist() == [True, False, True, False]
+
+
+@settings(max_examples=30, deadline=None)
+@given(queries=st.lists(any_query, max_size=4), k=st.integers(1, 12))
+def test_vectors_find_what_recommend_answers(
+    servable: Any, queries: list[tuple[str, list[str], list[str]]], k: int
+) -> None:
+    """Where there is nothing but vectors: search by the product and the bias, without what was seen."""
+    users, histories = ([query[part] for query in queries] for part in range(2))
+    who = {"user_id": tf.constant(users, tf.string), "history": strings(histories)}
+    answer = ask(servable, "embed_queries", **who, context=tf.constant([""] * len(users), tf.string))
+    assert answer["embedding"].shape == (len(users), 3)
+    embedding, bias = vectors()
+    for row, (user, history, exclude) in enumerate(queries):
+        ids, scores, source = reference(user, history, exclude, k)
+        assert answer["known"][row] == (source != "popular")
+        seen = {item.decode() for item in answer["seen"][row]} - {""}
+        assert seen == {*history, *STORED.get(user, [])} & {*ITEMS}
+        if answer["known"][row]:
+            products = embedding @ answer["embedding"][row] + bias
+            left = [n for n in np.argsort(-products, kind="stable") if ITEMS[n] not in {*seen, *exclude}][:k]
+            assert [ITEMS[n] for n in left] == [item for item in ids if item]
+            assert products[left] == pytest.approx(scores[: len(left)], rel=1e-5, abs=1e-6)
+        else:
+            assert not answer["embedding"][row].any()
+
+
+@settings(max_examples=20, deadline=None)
+@given(queries=st.lists(any_query, min_size=1, max_size=4), k=st.integers(1, 12))
+def test_retrieve_is_recommend_where_there_are_the_towers_alone(
+    servable: Any, queries: list[tuple[str, list[str], list[str]]], k: int
+) -> None:
+    users, histories, excludes = (list(column) for column in zip(*queries))
+    who = {"user_id": tf.constant(users), "history": strings(histories), "exclude": strings(excludes)}
+    answer = ask(servable, "retrieve", **who, context=tf.constant([""] * len(users)), k=tf.constant(k))
+    ids, scores, sources = recommend(servable, users, histories, excludes, k)
+    assert [[item.decode() for item in row] for row in answer["item_ids"]] == ids
+    assert answer["scores"] == pytest.approx(scores, rel=1e-6)
+    assert [source.decode() for source in answer["source"]] == sources
+
+
+def test_a_retrieve_has_a_k_within_the_limits(servable: Any) -> None:
+    who = {"user_id": tf.constant(["ann"]), "history": strings([[]]), "exclude": strings([[]])}
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at most 1000"):
+        ask(servable, "retrieve", **who, context=tf.constant([""]), k=tf.constant(1001))
+
+
+def test_a_context_moves_the_vector_of_a_query(in_context: Servable) -> None:
+    users = ["ann", "ann", "stranger"]
+    contexts = tf.constant([shift_of(value) for value in (None, 7.0, 0.5)])
+    answer = ask(
+        in_context, "embed_queries", user_id=tf.constant(users), history=strings([["f"]] * 3), context=contexts
+    )
+    embedding, _ = vectors()
+    assert answer["embedding"] == pytest.approx(np.stack([embedding[5] + shift for shift in (2, 7, 0.5)]), rel=1e-6)

@@ -27,6 +27,8 @@ def test_the_same_answers_as_the_blocking_client(target, transport, client):
             assert await twin.similar_items("2", k=2) == client.similar_items("2", k=2)
             assert await twin.score("ann", [], ["3", "?"]) == client.score("ann", [], ["3", "?"])
             assert await twin.describe(["1", "?"]) == client.describe(["1", "?"])
+            assert await twin.embed_items(["3", "?"]) == client.embed_items(["3", "?"])
+            assert await twin.embed_query("ann", ["x"], context) == client.embed_query("ann", ["x"], context)
             inputs = {"x": Tensor("float32", (1, 2), [1.5, 2.0])}
             assert await twin.predict("double", inputs, ["y"]) == client.predict("double", inputs, ["y"])
             assert await twin.status() == client.status()

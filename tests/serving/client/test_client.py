@@ -15,8 +15,10 @@ from serving import contract
 from serving.client import (
     DeadlineExceeded,
     InvalidRequest,
+    ItemVector,
     ModelNotFound,
     Query,
+    QueryVector,
     Recommendation,
     RecommenderClient,
     RecommenderError,
@@ -134,6 +136,37 @@ def test_describe(client):
         ("nothing", "", False),
     ]
     assert client.describe([]) == []
+
+
+def test_vectors_of_items(client):
+    # Item 3 has place 2 in version 1.
+    assert client.embed_items(["3", "nothing", "🎬"]) == [
+        ItemVector("3", (2.0, -0.5), 1001.0, True),
+        ItemVector("nothing", (0.0, 0.0), 0.0, False),
+        ItemVector("🎬", (13.0, -3.25), 1006.5, True),
+    ]
+    assert client.embed_items([]) == []
+
+
+def test_the_vector_of_a_query_and_what_to_leave_out(client, transport):
+    version = 7 if transport == "grpc" else None
+    assert client.embed_query("ann") == QueryVector((2.0, 0.0), True, ("1", "2"), version)
+    # The request's history comes first; what is in both is named once, and what nobody knows isn't.
+    asked = client.embed_query("ann", ["2", "nothing", "x"], {"age": 30.5})
+    assert asked == QueryVector((4.0, 30.5), True, ("2", "x", "1"), version)
+    assert client.embed_query() == QueryVector((0.0, 0.0), False, (), version)
+    with pytest.raises(InvalidRequest, match="history='2': it is a list of item ids"):
+        client.embed_query("ann", "2")
+
+
+@pytest.mark.parametrize("signature", ["EMBED_ITEMS", "EMBED_QUERIES"])
+def test_a_model_without_vectors_says_so(client, monkeypatch, signature):
+    monkeypatch.setitem(contract.SIGNATURES, "absent", contract.SIGNATURES[getattr(contract, signature)])
+    monkeypatch.setattr(contract, signature, "absent")
+    with pytest.raises(
+        InvalidRequest, match=r"has no signature 'absent', so it gives no vectors: .*`recommender reinde"
+    ):
+        client.embed_items(["1"]) if signature == "EMBED_ITEMS" else client.embed_query("ann")
 
 
 def test_status_and_metadata(client):
