@@ -34,7 +34,7 @@ class Recommender:
     def __init__(self, model: Path) -> None:
         import_custom_ops(model)
         self._model = tf.saved_model.load(str(model))
-        file = model / "assets" / "items.txt"
+        file = model / contract.ITEMS
         self._row_of = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(
                 str(file), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER

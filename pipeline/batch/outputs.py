@@ -62,8 +62,7 @@ def output_of(path: Path, file_format: Optional[str] = None, layout: Optional[st
     Raises:
         InputError: They don't fit together, or something else is there already.
     """
-    if _URI.match(str(path)):
-        raise InputError(f"--out {path}: files appear by rename, so it must be local or mounted; copy them from there")
+    check_local(path)
     if file_format not in (None, *FORMATS):
         raise InputError(f"--format {file_format}: it is {', '.join(FORMATS)}")
     if layout not in (None, *LAYOUTS):
@@ -88,16 +87,26 @@ def output_of(path: Path, file_format: Optional[str] = None, layout: Optional[st
     return Output(path, chosen, layout or default, folder)  # type: ignore[arg-type]  # checked above
 
 
+def check_local(path: Path) -> None:
+    """Refuses a place of which nothing can appear by rename.
+
+    Raises:
+        InputError: It is a URI of an object store.
+    """
+    if _URI.match(str(path)):
+        raise InputError(f"--out {path}: files appear by rename, so it must be local or mounted; copy them from there")
+
+
 def part_name(number: int, count: int, file_format: Format) -> str:
     """Returns the name of a shard's file."""
     return f"part-{number:05}-of-{count:05}.{file_format}"
 
 
-def unwritable(path: Path, error: OSError) -> InputError:
-    """What to say where a file can't be written."""
+def unwritable(path: Path, error: OSError, kept: bool = True) -> InputError:
+    """What to say where a file can't be written; `kept` is whether the next run goes on with what is done."""
+    rest = ": what is done is kept" if kept else ""
     return InputError(
-        f"{path}: can't be written: {error.strerror or error}; make room or name another --out, and run it again: what "
-        "is done is kept"
+        f"{path}: can't be written: {error.strerror or error}; make room or name another --out, and run it again{rest}"
     )
 
 

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import logging
 import os
 import shutil
 import threading
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 from rich.console import Console
-from rich.markup import escape
 
 from components.errors import InputError
 from components.examples.context import feature_types
@@ -28,14 +26,14 @@ from components.examples.reading import Features
 from components.versions import check_writable, describe, model_dir
 from pipeline import __version__
 from pipeline.batch.answers import Wish
-from pipeline.batch.outputs import Output, put_together, unwritable
+from pipeline.batch.beside import work_beside
+from pipeline.batch.outputs import Output, put_together
 from pipeline.batch.queries import ALL, read_queries, users_file, write_queries
 from pipeline.beam_args import beam_args, check_job_service
 from pipeline.config import Config
-from pipeline.failures import DONE, WRONG_INPUT, Failure, explain
+from pipeline.failures import DONE
 from pipeline.local.evaluate import find_model
-from pipeline.local.lock import lock
-from pipeline.terminal import Outcome, Terminal, check_interrupts, quiet, remembered_interrupts
+from pipeline.terminal import Outcome, Terminal, check_interrupts
 from serving import contract
 
 if TYPE_CHECKING:
@@ -45,7 +43,7 @@ _MOST_USERS = 4_096
 _LEAST_USERS = 64
 _MOST_ROWS = 1 << 19
 """Rows of a shard, as long as it has more than the least users: so much is done again after a kill."""
-_LOG, _BEFORE = "log", "before"
+_BEFORE = "before"
 _LOOK = 1.0
 """Seconds between two looks at what is done."""
 
@@ -85,26 +83,13 @@ def batch(config: Config, request: Request, version: Optional[str] = None) -> Ou
         raise InputError(f"-k {k}: this model answers 1 to {about['max_k']} items")
     check_writable(out.path.parent)
     root = out.path.absolute().with_name(f".{out.path.name}.batch")
-    with _explained(out.path):
-        work = root / _digest(request, path, about["fingerprint"])
-        root.mkdir(parents=True, exist_ok=True)
-        with lock(root, "another --out"):
-            _tidy(root, work, out.path)
-            failure, facts = None, None
-            with remembered_interrupts(), quiet(root / _LOG) as console:
-                try:
-                    with _explained(out.path):
-                        facts = _run(config, request, path, feature_types(about["context"]), work, Terminal(console))
-                except (Exception, KeyboardInterrupt) as error:
-                    logging.getLogger(__name__).exception("batch failed")
-                    failure = explain(error)
-                    if failure.exit_code != WRONG_INPUT:
-                        _say(failure, root / _LOG, console)
-            if failure is None or (failure.expected and not any(work.glob("parts/part-*"))):
-                shutil.rmtree(root)
-    if failure is not None and failure.exit_code == WRONG_INPUT:
-        raise InputError(failure.message)
-    return Outcome(DONE, facts) if failure is None else Outcome(failure.exit_code)
+    work = root / _digest(request, path, about["fingerprint"])
+
+    def run(console: Console) -> Outcome:
+        _tidy(root, work, out.path)
+        return Outcome(DONE, _run(config, request, path, feature_types(about["context"]), work, Terminal(console)))
+
+    return work_beside(out.path, root, run, lambda: any(work.glob("parts/part-*")))
 
 
 def _run(
@@ -204,15 +189,6 @@ def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-@contextlib.contextmanager
-def _explained(out: Path) -> Iterator[None]:
-    """Turns what the file system refuses into one message."""
-    try:
-        yield
-    except OSError as error:
-        raise unwritable(out, error) from error
-
-
 def _digest(request: Request, model: Path, fingerprint: str) -> str:
     """A digest of all that decides what is written, wherever it is written."""
     wish, output = dataclasses.asdict(request.wish), request.output
@@ -237,9 +213,3 @@ def _tidy(root: Path, work: Path, out: Path) -> None:
     for other in root.iterdir():
         if other.is_dir() and other != work:
             shutil.rmtree(other)
-
-
-def _say(failure: Failure, log: Path, console: Console) -> None:
-    console.print(f"[red]error[/]: {escape(failure.message)}", soft_wrap=True, highlight=False)
-    if not failure.expected:
-        console.print(f"the whole story is in {escape(str(log))}", soft_wrap=True, highlight=False)
