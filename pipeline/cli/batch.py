@@ -1,4 +1,4 @@
-"""The commands that write a version's answers, or itself, to files: `batch`, `export`."""
+"""The commands that write a version's answers, its vectors, or itself, to files: `batch`, `vectors`, `export`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from rich.markup import escape
 
 from components.errors import InputError
 from pipeline.cli.command import command
-from pipeline.cli.options import ConfigSource, ContextOption, CountOption, RuleOptions, VersionOption
+from pipeline.cli.judging import labelled
+from pipeline.cli.options import ConfigSource, ContextOption, CountOption, LabelOption, RuleOptions, VersionOption
 from pipeline.cli.parsing import parse_context
 from pipeline.cli.serving import PANEL
 from pipeline.terminal import Outcome
@@ -96,6 +97,71 @@ def _wish(k: int, rules: RuleOptions) -> Wish:
         boosts=tuple(checked.boosts),
         diversity=checked.diversity,
     )
+
+
+@command(
+    "vectors",
+    "recommender vectors --out vectors --fold-bias",
+    "recommender vectors --label stable --out vectors --format npy",
+    panel=PANEL,
+)
+def vectors(
+    source: ConfigSource,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="The folder; one from before is replaced as a whole.")
+    ],
+    file_format: Annotated[
+        str, typer.Option("--format", metavar="parquet|npy", help="What the files are.")
+    ] = "parquet",
+    fold_bias: Annotated[
+        bool,
+        typer.Option(
+            "--fold-bias",
+            help="One more column: an item's vector ends with its bias, a user's with 1, so that a search by inner"
+            " product alone ranks as the model does.",
+        ),
+    ] = False,
+    check: Annotated[
+        int,
+        typer.Option(
+            "--check",
+            metavar="N",
+            min=0,
+            help="Hold an exact search over the vectors against the model's own answers for so many users; 0 for none.",
+        ),
+    ] = 200,
+    towers_alone: Annotated[
+        bool,
+        typer.Option(
+            "--towers-alone",
+            help="Be content if they give the towers' own lists, where the model has more: a second stage, diversity,"
+            " an approximate index.",
+        ),
+    ] = False,
+    version: Annotated[
+        Optional[str],
+        typer.Option(
+            "--version",
+            metavar="VERSION|DIR|URI",
+            help="The number of a pushed version, or where one lies, in an object store too; by default the newest.",
+        ),
+    ] = None,
+    label: LabelOption = None,
+) -> Outcome:
+    """Write both towers' vectors to files, for a vector database. Exit code 3: they don't give the model's answers."""
+    from pipeline.batch.vectors.files import FORMATS
+    from pipeline.batch.vectors.run import Request
+    from pipeline.batch.vectors.run import vectors as write_vectors
+
+    if version and label:
+        raise InputError("--version and --label exclude each other")
+    if file_format not in FORMATS:
+        raise InputError(f"--format {file_format}: it is {' or '.join(FORMATS)}")
+    config = source.load()
+    if label:
+        version = str(labelled(config, label))
+    request = Request(out, file_format, fold_bias, check, towers_alone)  # type: ignore[arg-type]  # checked above
+    return write_vectors(config, request, version)
 
 
 @command("export", "recommender export --version 20260102030405 --out model.tar.gz", panel=PANEL)

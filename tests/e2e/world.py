@@ -28,7 +28,7 @@ from tests import forks
 NAME = "small"
 """Of the pipeline and of its model."""
 
-HEAVY = ("run", "batch", "compile", "evaluate", "export", "reindex", "tune")
+HEAVY = ("run", "batch", "compile", "evaluate", "export", "reindex", "tune", "vectors")
 """The commands that import TensorFlow, TFX and Beam."""
 
 NODES = (

@@ -1,4 +1,4 @@
-"""`recommender batch` and `export`: what their options ask for, and what is said of it."""
+"""`recommender batch`, `vectors` and `export`: what their options ask for, and what is said of it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pipeline.batch import run
 from pipeline.batch.answers import Wish
 from pipeline.batch.outputs import output_of
 from pipeline.batch.run import Request
+from pipeline.batch.vectors import run as vectors
 from pipeline.cli.app import app
 from pipeline.config import Config
 from pipeline.terminal import Outcome
@@ -87,6 +88,58 @@ def test_options_that_can_not_be_meant(
 def test_the_command_starts_without_tensorflow() -> None:
     program = "import sys, pipeline.cli.batch, pipeline.cli.app; sys.exit('tensorflow' in sys.modules)"
     assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", program]) == 0
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[vectors.Request, str | None]]:
+    """Of which vectors the command asks for."""
+    made: list[tuple[vectors.Request, str | None]] = []
+
+    def note(config: Config, request: vectors.Request, version: str | None) -> Outcome:
+        made.append((request, version))
+        return Outcome()
+
+    monkeypatch.setattr(vectors, "vectors", note)
+    return made
+
+
+def test_which_vectors_are_asked_for(folder: Path, written: list[tuple[vectors.Request, str | None]]) -> None:
+    out = folder / "vectors"
+    arguments = ["vectors", "--config", str(folder / "config.yaml"), "--out", str(out)]
+    models = folder / "models"
+    models.mkdir()
+    (models / "models.config").write_text(
+        'model_config_list { config { name: "shop" base_path: "/models/shop" model_platform: "tensorflow"'
+        ' model_version_policy { specific { versions: 7 } } version_labels { key: "stable" value: 7 } } }'
+    )
+    labelled = ["--label", "stable", "--set", f"serving.base_path={models}"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    options = ["--format", "npy", "--fold-bias", "--check", "0", "--towers-alone", "--version", "s3://bucket/shop/7"]
+    assert CliRunner().invoke(app, [*arguments, *options]).exit_code == 0
+    assert CliRunner().invoke(app, [*arguments, *labelled]).exit_code == 0
+    assert written == [
+        (vectors.Request(out, "parquet", fold_bias=False, check=200, towers_alone=False), None),
+        (vectors.Request(out, "npy", fold_bias=True, check=0, towers_alone=True), "s3://bucket/shop/7"),
+        (vectors.Request(out), "7"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--format", "csv"], "--format csv: it is parquet or npy"),
+        (["--label", "stable", "--version", "7"], "--version and --label exclude each other"),
+        (["--label", "stable"], "--label stable: no version has it"),
+    ],
+)
+def test_vectors_that_can_not_be_meant(
+    folder: Path, written: list[tuple[vectors.Request, str | None]], options: list[str], message: str
+) -> None:
+    arguments = ["vectors", "--config", str(folder / "config.yaml"), "--out", str(folder / "vectors"), *options]
+    ended = CliRunner().invoke(app, arguments)
+    assert isinstance(ended.exception, InputError)
+    assert message in str(ended.exception)
+    assert not written
 
 
 def test_export_says_how_large_the_archive_is(folder: Path) -> None:

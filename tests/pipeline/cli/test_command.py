@@ -22,6 +22,7 @@ OWN = {
     "-o": "the same",
     "--label": "promote and rollback take the two that they can move, the others ask for any",
     "--version": "a folder stands for a version only where the model is loaded from it",
+    "--format": "vectors are written as other kinds of files than lists are",
     "--host": "where serve listens is as little a URL as Kubeflow's API is an address",
     "--user": "query's may be nobody, demo's one of training's",
 }
@@ -31,7 +32,7 @@ def test_these_are_all_there_are() -> None:
     assert list(COMMANDS) == [
         *("run", "reindex", "validate", "tune", "demo", "doctor"),
         *("evaluate", "report", "compare"),
-        *("serve", "query", "similar", "batch", "export"),
+        *("serve", "query", "similar", "batch", "vectors", "export"),
         *("versions", "history", "promote", "rollback", "retire"),
         *("compile", "submit", "trigger"),
         *("canary start", "canary share", "canary stop", "canary compare"),
@@ -86,7 +87,7 @@ def test_the_name_is_the_models_and_the_version_the_versions() -> None:
     for name, command in COMMANDS.items():
         assert "--model" not in options(command), name
         version = options(command).get("--version")
-        assert version is None or version.metavar in ("VERSION", "VERSION|DIR"), name
+        assert version is None or version.metavar in ("VERSION", "VERSION|DIR", "VERSION|DIR|URI"), name
         for parameter in command.params:
             assert parameter.metavar != "VERSION" or parameter.name == "version", name
 
@@ -98,7 +99,7 @@ def test_what_was_renamed_is_still_understood(name: str) -> None:
         assert old not in options(command)
         assert new in options(command)
     assert ("--model" in command.formerly) == (
-        name not in ("run", "reindex", "validate", "tune", "demo", "doctor", "report", "compare", "export")
+        name not in ("run", "reindex", "validate", "tune", "demo", "doctor", "report", "compare", "export", "vectors")
         and name not in ("compile", "submit", "trigger")
     )
 
