@@ -72,7 +72,7 @@ def check(folder: Path, towers: Towers, num_items: int, num_users: int, most: in
         scores = products(items, users)
         left = scores.copy()
         for row, seen in enumerate(towers.seen(users.ids)):
-            left[row, [row_of[item] for item in seen]] = -np.inf
+            left[row, [row_of[item] for item in seen if item in row_of]] = -np.inf
         for name, lists in (("recommend", towers.recommend(users.ids, k)), ("retrieve", towers.retrieve(users.ids, k))):
             rows = np.array([[row_of.get(item, -1) for item in row] for row in lists.item_ids])
             same, apart = compare(scores, left, rows, lists, tolerances(items, users))
@@ -110,8 +110,9 @@ def compare(
     Returns:
         Which lists are equal [B], and the largest difference of a score.
     """
-    best = -np.sort(-left, axis=1)[:, : rows.shape[1]]
-    best = np.pad(best, [[0, 0], [0, rows.shape[1] - best.shape[1]]], constant_values=-np.inf)
+    k, count = rows.shape[1], min(rows.shape[1], left.shape[1])
+    best = -np.sort(np.partition(-left, count - 1, axis=1)[:, :count], axis=1)
+    best = np.pad(best, [[0, 0], [0, k - count]], constant_values=-np.inf)
     there = rows >= 0
     found = np.where(there, np.take_along_axis(left, np.maximum(rows, 0), axis=1), -np.inf)
     same = (_close(found, best, tolerance) & _close(lists.scores, best, tolerance)).all(axis=1)

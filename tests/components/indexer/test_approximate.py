@@ -133,6 +133,20 @@ def test_the_measurement_is_in_the_manifest(saved: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.smoke
+def test_what_is_retrieved_is_exact(saved: Path, near: Any, exact: Any) -> None:
+    manifest = json.loads((saved / "assets.extra" / "recommender.json").read_text(encoding="utf-8"))
+    assert manifest["beyond_vectors"] == ["approximate_index"]
+    users = tf.constant([query.user_id for query in QUERIES])
+    nothing = tf.zeros([USERS, 0], tf.string)
+    who = {"user_id": users, "history": nothing, "exclude": nothing, "k": tf.constant(10)}
+    found = ask(near, "retrieve", **who, context=tf.fill([USERS], ""))
+    sought = ask(exact, "recommend", **who)
+    assert found["item_ids"].tolist() == sought["item_ids"].tolist()
+    assert found["scores"] == pytest.approx(sought["scores"], rel=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_an_index_that_finds_too_little_is_not_saved(towers: str, index: Index, tmp_path: Path) -> None:
     pytest.importorskip("scann", reason="there is none for this TensorFlow")
     with pytest.raises(InputError, match=r"the scann index is refused on 20 queries.*below serving\.index\.min_recall"):

@@ -78,6 +78,8 @@ def test_by_the_clients(wire: Server, transport: str) -> None:
             for item in every
             if item.item_id not in query.seen
         }
+        nobody = client.embed_query("nobody that the model knows")
+        assert (nobody.embedding, nobody.known, nobody.seen) == ((0.0,) * contract.DIM, False, ())
         assert query.known
         assert set(query.seen) == {*WORLD.stored["ann"]}
         assert query.version == (1 if transport == "grpc" else None)

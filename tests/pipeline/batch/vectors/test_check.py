@@ -128,7 +128,8 @@ def wrong(name: str, items: Vectors, users: Vectors) -> tuple[Vectors, Vectors]:
         "users in another order": (items, users._replace(ids=users.ids[::-1])),
         "no bias": (items._replace(bias=np.zeros_like(items.bias)), users),
         "all twice as long": (items._replace(vectors=2 * items.vectors, bias=2 * items.bias), users),
-        "one bit": (items._replace(bias=items.bias + np.float32(0.01)), users),
+        "an item of another name": (items._replace(ids=[b"new", *items.ids[1:]]), users),
+        "a bias a little off": (items._replace(bias=items.bias + np.float32(0.01)), users),
         "a number that is none": (items._replace(vectors=np.where(items.vectors > 1, np.nan, items.vectors)), users),
     }
     return changes[name]
@@ -143,11 +144,12 @@ def wrong(name: str, items: Vectors, users: Vectors) -> tuple[Vectors, Vectors]:
         "users in another order",
         "no bias",
         "all twice as long",
-        "one bit",
+        "an item of another name",
+        "a bias a little off",
         "a number that is none",
     ],
 )
 def test_wrong_vectors(towers: Towers, right: tuple[Vectors, Vectors], tmp_path: Path, name: str) -> None:
-    report = checked(tmp_path, towers, *wrong(name, *right))
+    report = checked(tmp_path, towers, *wrong(name, *right), k=50)
     assert report.servable.equal < 1
     assert report.towers.equal < 1
