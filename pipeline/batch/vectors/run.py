@@ -68,15 +68,15 @@ def vectors(config: Config, request: Request, version: Optional[str] = None) -> 
     """
     out = request.out.absolute()
     check_output(request.out)
-    remote = version if version is not None and object_store.is_uri(version) else None
-    model = None if remote else find_model(model_dir(config.serving.base_path, config.name), version).absolute()
+    uri = version if version is not None and object_store.is_uri(version) else ""
+    here = None if uri else find_model(model_dir(config.serving.base_path, config.name), version).absolute()
     check_writable(out.parent)
     root = out.with_name(f".{out.name}.vectors")
 
     def work(console: Console) -> Outcome:
         _tidy(root, out)
         terminal = Terminal(console)
-        return _run(request, model or _fetched(remote or "", root / "model", terminal), out, root, terminal)
+        return _run(request, here or _fetched(uri, root / "model", terminal), out, root, terminal)
 
     return work_beside(out, root, work)
 

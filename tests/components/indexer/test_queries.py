@@ -43,6 +43,11 @@ def test_a_cold_start_by_the_model(towers: str, index: Index) -> None:
     assert scores[1] == pytest.approx(np.sort(bias)[::-1])
     expected, _, _ = reference("ann", [], [], 7)
     assert ids[2] == expected
+    # So a vector is to be searched with, which it is not where the popular items are answered.
+    who = {"user_id": tf.constant(users), "history": strings(histories), "context": tf.constant([""] * 3)}
+    assert ask(servable, "embed_queries", **who)["known"].tolist() == [True, True, True]
+    popular = in_memory(towers, index, SETTINGS)
+    assert ask(popular, "embed_queries", **who)["known"].tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize("compact", ["float32", "float16", "int8"])
