@@ -20,6 +20,8 @@ MANIFEST = "assets.extra/recommender.json"
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 USERS = "assets/users.txt"
 """Ids of the users with a stored history, one a line, UTF-8."""
+ITEMS = "assets/items.txt"
+"""Those of the items."""
 
 # Files beside the versions.
 
@@ -45,12 +47,18 @@ SCORE_IN_CONTEXT = "score_in_context"
 BY_USER = "by_user"
 DEFAULT = "serving_default"
 DESCRIBE = "describe"
+AUDIENCE = "audience"
+AUDIENCE_WITH_RULES = "audience_with_rules"
+SIMILAR_USERS = "similar_users"
 
 # Inputs; those of a request in one tf.Example are its features.
 
 USER_ID = "user_id"
 HISTORY = "history"
 EXCLUDE = "exclude"
+"""Items that must not be answered, or users, where users are."""
+EXCLUDE_OWNERS = "exclude_owners"
+"""Whether users who had the item are left out of its audience."""
 K = "k"
 CONTEXT = "context"
 ALLOW = "allow"
@@ -75,6 +83,7 @@ STORED_SPLITS = "history_splits"
 # Outputs.
 
 ITEM_IDS = "item_ids"
+USER_IDS = "user_ids"
 SCORES = "scores"
 SOURCE = "source"
 KNOWN = "known"
@@ -91,6 +100,8 @@ class Signature(NamedTuple):
 RULES = (ALLOW, FILTER, BOOST, BOOST_BY, DIVERSITY)
 _WHO = (USER_ID, HISTORY, EXCLUDE, K)
 _RANKED = (ITEM_IDS, SCORES)
+_OF_USERS = (USER_IDS, SCORES, KNOWN)
+_WHAT = (ITEM_ID, EXCLUDE, EXCLUDE_OWNERS, K)
 
 SIGNATURES: Mapping[str, Signature] = {
     RECOMMEND: Signature(_WHO, (*_RANKED, SOURCE)),
@@ -104,9 +115,25 @@ SIGNATURES: Mapping[str, Signature] = {
     BY_USER: Signature((USER_ID,), _RANKED),
     DEFAULT: Signature((EXAMPLES,), _RANKED),
     DESCRIBE: Signature((ITEM_ID,), (DISPLAY, KNOWN)),
+    AUDIENCE: Signature(_WHAT, _OF_USERS),
+    AUDIENCE_WITH_RULES: Signature((*_WHAT, ALLOW, FILTER), _OF_USERS),
+    SIMILAR_USERS: Signature((USER_ID, EXCLUDE, K), _OF_USERS),
 }
-"""All signatures; those `IN_CONTEXT` only where the model takes one."""
+"""All signatures, of which a model has those that `signatures` says."""
 IN_CONTEXT = (RECOMMEND_IN_CONTEXT, SCORE_IN_CONTEXT)
+OF_USERS = (AUDIENCE, AUDIENCE_WITH_RULES, SIMILAR_USERS)
+
+
+def signatures(in_context: bool, of_users: bool) -> list[str]:
+    """Returns the names of a model's signatures.
+
+    Args:
+        in_context: Whether it takes a context: else those `IN_CONTEXT` are not there.
+        of_users: Whether it was made with `serving.audience`: else those `OF_USERS` are not there.
+    """
+    left_out = {*(() if in_context else IN_CONTEXT), *(() if of_users else OF_USERS)}
+    return [name for name in SIGNATURES if name not in left_out]
+
 
 FORMAT = 1
 """The format of recommender.json that the Indexer writes: more with each change that an older reader can't take."""
