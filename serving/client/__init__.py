@@ -20,9 +20,11 @@ from serving.client.results import (
     ModelMetadata,
     Recommendation,
     RecommendationList,
+    ScoredUser,
     Signature,
     SimilarItems,
     TensorSpec,
+    UserList,
     VersionStatus,
 )
 from serving.client.tensors import Tensor
@@ -49,6 +51,7 @@ __all__ = [
     "RecommenderClient",
     "RecommenderError",
     "Retry",
+    "ScoredUser",
     "ServerError",
     "ServerUnavailable",
     "Signature",
@@ -59,5 +62,6 @@ __all__ = [
     "Tls",
     "Traffic",
     "TrafficFile",
+    "UserList",
     "VersionStatus",
 ]

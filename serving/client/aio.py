@@ -9,7 +9,14 @@ from typing import Any, Optional, TypeVar
 from serving.client.calls import Calls, Query, checked_rules
 from serving.client.engine import Flight, Run, Start, Steps
 from serving.client.errors import RecommenderError
-from serving.client.results import ItemDescription, ModelMetadata, RecommendationList, SimilarItems, VersionStatus
+from serving.client.results import (
+    ItemDescription,
+    ModelMetadata,
+    RecommendationList,
+    SimilarItems,
+    UserList,
+    VersionStatus,
+)
 from serving.client.rules import Filters
 from serving.client.tensors import Tensor
 from serving.client.transport import AsyncTransport
@@ -64,6 +71,24 @@ class AsyncRecommenderClient(Calls):
         """See `RecommenderClient.similar_items`."""
         rules = checked_rules(allow, filters, boosts, diversity)
         return await self._drive(self._similar_items(item_id, exclude, k, rules))
+
+    async def audience(
+        self,
+        item_id: str,
+        exclude: Sequence[str] = (),
+        k: int = 10,
+        *,
+        exclude_owners: bool = True,
+        allow: Optional[Sequence[str]] = None,
+        filters: Optional[Filters] = None,
+    ) -> UserList:
+        """See `RecommenderClient.audience`."""
+        rules = checked_rules(allow, filters, None, None)
+        return await self._drive(self._audience(item_id, exclude, k, exclude_owners, rules))
+
+    async def similar_users(self, user_id: str, exclude: Sequence[str] = (), k: int = 10) -> UserList:
+        """See `RecommenderClient.similar_users`."""
+        return await self._drive(self._similar_users(user_id, exclude, k))
 
     async def score(self, user_id: Optional[str], history: Sequence[str], candidates: Sequence[str]) -> list[float]:
         """See `RecommenderClient.score`."""
