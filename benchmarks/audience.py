@@ -44,9 +44,9 @@ def main() -> None:
 
     def rows(split: str) -> tuple[np.ndarray, np.ndarray]:
         table = read_columns(interactions, split, {"user_id": bytes, "item_id": bytes})
-        names = ((scalars(table, "user_id"), users), (scalars(table, "item_id"), items))
-        found = [np.array([{n: row for row, n in enumerate(ids)}.get(n, -1) for n in own]) for own, ids in names]
-        return tuple(column[(found[0] >= 0) & (found[1] >= 0)] for column in found)  # type: ignore[return-value]
+        who, what = (rows_of(scalars(table, name), ids) for name, ids in (("user_id", users), ("item_id", items)))
+        there = (who >= 0) & (what >= 0)
+        return who[there], what[there]
 
     owned = np.zeros([len(users), len(items)], bool)
     owned[rows("train")] = True
@@ -62,6 +62,12 @@ def main() -> None:
         figures = np.mean([place < 10, place < 100, (place < 100) / np.log2(place + 2), 1 / (place + 1)], axis=1)
         reached = len(np.unique(np.argsort(-values, axis=0)[:10])) / len(users)
         print(f"| {name} | {' | '.join(f'{figure:.4f}' for figure in [*figures, reached])} |", flush=True)
+
+
+def rows_of(ids: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """The row of each of the ids [E] among those `known`, -1 for none."""
+    row_of = {name: row for row, name in enumerate(known)}
+    return np.array([row_of.get(name, -1) for name in ids], np.int64)
 
 
 def ways(scores: np.ndarray) -> Mapping[str, np.ndarray]:
