@@ -122,7 +122,7 @@ class Audience(tf.Module):
 
 
 def user_vectors(queries: Queries, items: Items, user_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Asks as `recommend` does for users by their ids alone.
+    """Asks as `recommend` does for users by their ids alone, and scores all items by the towers.
 
     Args:
         queries: The users.
@@ -136,7 +136,10 @@ def user_vectors(queries: Queries, items: Items, user_ids: np.ndarray) -> tuple[
     def ask(user_id: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         nothing = tf.fill(tf.shape(user_id), "")
         _, _, asked = queries.ask(user_id, nothing[:, tf.newaxis], nothing)
-        return asked.query, tf.reduce_logsumexp(items.scores(asked)[:, : items.count], axis=1)
+        # The towers' scores alone, whatever else `recommend` adds for one user.
+        one = tf.ones([tf.size(user_id), 1])
+        scores = items.table.products(tf.concat([asked.query, one, tf.zeros_like(one)], axis=1))
+        return asked.query, tf.reduce_logsumexp(scores[:, : items.count], axis=1)
 
     traced = tf.function(ask, [tf.TensorSpec([None], tf.string)], autograph=False)
     size = max(1, min(_MOST_USERS, _SCORES // items.num_rows))
