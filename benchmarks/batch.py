@@ -45,7 +45,7 @@ class Cost(NamedTuple):
     """GiB that it wrote."""
 
 
-def write_model(directory: Path, items: int, users: int, dim: int, stored: int) -> None:
+def write_model(directory: Path, items: int, users: int, dim: int, stored: int, audience: bool = False) -> None:
     """Writes a servable of random weights, whose users have an embedding and a stored history each."""
     from benchmarks.compact import write_towers
     from components.indexer.index import Index
@@ -73,7 +73,7 @@ def write_model(directory: Path, items: int, users: int, dim: int, stored: int) 
     )
     with tempfile.TemporaryDirectory() as folder:
         write_towers(Path(folder, "towers"), dim)
-        save_servable(str(Path(folder, "towers")), index, IndexerSettings(), NAME, str(directory))
+        save_servable(str(Path(folder, "towers")), index, IndexerSettings(audience=audience), NAME, str(directory))
 
 
 def plain(model: Path, users: Sequence[str], k: int, out: Path) -> None:
@@ -122,7 +122,7 @@ def compare(folder: Path, model: Path, users: int, k: int) -> None:
 
 
 def run_command(folder: Path, out: str, k: int, more: Sequence[str]) -> Cost:
-    """Runs `recommender batch` for all users."""
+    """Runs `recommender batch` for all users, or what `more` says."""
     arguments = ["batch", "--config", "config.yaml", "-k", str(k), "--out", out, *more]
     program = "from pipeline.cli import main; main()"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
@@ -160,12 +160,16 @@ def main() -> None:
     parser.add_argument(
         "--outputs", nargs="+", default=["top.parquet", "top.csv", "top.tfrecord"], help="files, or folders of Parquet"
     )
+    parser.add_argument("--audiences", action="store_true", help="the best users of all items, not items of all users")
     parser.add_argument("--beam", nargs="*", default=[""], metavar="OPTIONS", help="options of Beam, in quotes")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = folder / "models" / NAME / "1"
-        write_model(model, options.items, options.users, options.dim, options.stored)
+        used = time.process_time()
+        write_model(model, options.items, options.users, options.dim, options.stored, options.audiences)
+        print(f"the model took {time.process_time() - used:.0f} CPU s", flush=True)
+        asked, count = (["--items", "all"], options.items) if options.audiences else ([], options.users)
         config = {
             "name": NAME,
             "data": {"interactions": {"path": "none.csv"}},
@@ -176,15 +180,15 @@ def main() -> None:
             compare(folder, model, options.plain, options.k)
         print(f"{options.users:,} users x {options.items:,} items x {options.dim}, top {options.k}", flush=True)
         print(
-            "| output | Beam | s | CPU s | users/s | peak memory, GiB | written, GiB |\n|---|---|---|---|---|---|---|"
+            "| output | Beam | s | CPU s | lists/s | peak memory, GiB | written, GiB |\n|---|---|---|---|---|---|---|"
         )
         for out in options.outputs:
             more = [] if Path(out).suffix else ["--format", "parquet"]
             more += ["--layout", "long"] if out.endswith(".csv") else []
             for beam in options.beam:
                 arguments = ["--set", f"beam.pipeline_args={['--runner=FnApiRunner', *beam.split()]}"] if beam else []
-                cost = run_command(folder, out, options.k, [*more, *arguments])
-                figures = [f"{cost.seconds:.0f}", f"{cost.cpu_seconds:.0f}", f"{options.users / cost.seconds:,.0f}"]
+                cost = run_command(folder, out, options.k, [*asked, *more, *arguments])
+                figures = [f"{cost.seconds:.0f}", f"{cost.cpu_seconds:.0f}", f"{count / cost.seconds:,.0f}"]
                 figures += [f"{cost.memory:.1f}", f"{cost.size:.2f}"]
                 print(f"| {out} | {beam or 'default'} | {' | '.join(figures)} |", flush=True)
 

@@ -50,12 +50,18 @@ DESCRIBE = "describe"
 EMBED_ITEMS = "embed_items"
 EMBED_QUERIES = "embed_queries"
 RETRIEVE = "retrieve"
+AUDIENCE = "audience"
+AUDIENCE_WITH_RULES = "audience_with_rules"
+SIMILAR_USERS = "similar_users"
 
 # Inputs; those of a request in one tf.Example are its features.
 
 USER_ID = "user_id"
 HISTORY = "history"
 EXCLUDE = "exclude"
+"""Items that must not be answered, or users, where users are."""
+EXCLUDE_OWNERS = "exclude_owners"
+"""Whether users who had the item are left out of its audience."""
 K = "k"
 CONTEXT = "context"
 ALLOW = "allow"
@@ -80,6 +86,7 @@ STORED_SPLITS = "history_splits"
 # Outputs.
 
 ITEM_IDS = "item_ids"
+USER_IDS = "user_ids"
 SCORES = "scores"
 SOURCE = "source"
 KNOWN = "known"
@@ -91,6 +98,7 @@ SEEN = "seen"
 # In recommender.json: what `recommend` has that `retrieve` hasn't, a list of these and of `DIVERSITY`.
 
 BEYOND_VECTORS = "beyond_vectors"
+LINEAR_PART = "linear_part"
 SECOND_STAGE = "second_stage"
 APPROXIMATE = "approximate_index"
 
@@ -105,6 +113,8 @@ class Signature(NamedTuple):
 RULES = (ALLOW, FILTER, BOOST, BOOST_BY, DIVERSITY)
 _WHO = (USER_ID, HISTORY, EXCLUDE, K)
 _RANKED = (ITEM_IDS, SCORES)
+_OF_USERS = (USER_IDS, SCORES, KNOWN)
+_WHAT = (ITEM_ID, EXCLUDE, EXCLUDE_OWNERS, K)
 
 SIGNATURES: Mapping[str, Signature] = {
     RECOMMEND: Signature(_WHO, (*_RANKED, SOURCE)),
@@ -121,9 +131,25 @@ SIGNATURES: Mapping[str, Signature] = {
     EMBED_ITEMS: Signature((ITEM_ID,), (EMBEDDING, BIAS, KNOWN)),
     EMBED_QUERIES: Signature((USER_ID, HISTORY, CONTEXT), (EMBEDDING, KNOWN, SEEN)),
     RETRIEVE: Signature((*_WHO, CONTEXT), (*_RANKED, SOURCE)),
+    AUDIENCE: Signature(_WHAT, _OF_USERS),
+    AUDIENCE_WITH_RULES: Signature((*_WHAT, ALLOW, FILTER), _OF_USERS),
+    SIMILAR_USERS: Signature((USER_ID, EXCLUDE, K), _OF_USERS),
 }
-"""All signatures; those `IN_CONTEXT` only where the model takes one."""
+"""All signatures, of which a model has those that `signatures` says."""
 IN_CONTEXT = (RECOMMEND_IN_CONTEXT, SCORE_IN_CONTEXT)
+OF_USERS = (AUDIENCE, AUDIENCE_WITH_RULES, SIMILAR_USERS)
+
+
+def signatures(in_context: bool, of_users: bool) -> list[str]:
+    """Returns the names of a model's signatures.
+
+    Args:
+        in_context: Whether it takes a context: else those `IN_CONTEXT` are not there.
+        of_users: Whether it was made with `serving.audience`: else those `OF_USERS` are not there.
+    """
+    left_out = {*(() if in_context else IN_CONTEXT), *(() if of_users else OF_USERS)}
+    return [name for name in SIGNATURES if name not in left_out]
+
 
 FORMAT = 1
 """The format of recommender.json that the Indexer writes: more with each change that an older reader can't take."""

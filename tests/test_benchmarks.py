@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import quality, serving, serving_load, training
+from benchmarks import audience, quality, serving, serving_load, training
 from benchmarks.quality import Variant
 from components.errors import InputError
 from components.evaluation_report import Report
@@ -223,3 +223,18 @@ def test_served_metrics(tmp_path: Path) -> None:
         "ndcg@2": pytest.approx((1 + 1 / np.log2(3) + 1 + 1 / np.log2(3)) / 5),
         "mrr": (1 + 1 / 2 + 1 + 1 / 2) / 5,
     }
+
+
+def test_places_among_the_users_of_an_item():
+    scores = np.array([[3.0, 0.0], [1.0, 5.0], [2.0, -np.inf], [1.0, 7.0]])
+    found = audience.places(scores, np.array([0, 1, 3, 1]), np.array([0, 0, 0, 1]))
+    assert found.tolist() == [0, 2.5, 2.5, 1]
+
+
+def test_scores_that_users_can_be_compared_by():
+    scores = np.array([[1.0, 3.0, 2.0], [10.0, 30.0, 20.0]])
+    ways = {name: values.tolist() for name, values in audience.ways(scores).items()}
+    assert ways["score less the user's mean"] == [[-1, 1, 0], [-10, 10, 0]]
+    first, second = ways["score less the user's mean over their deviation"]
+    assert first == pytest.approx(second)
+    assert ways["rank among the user's items"] == [[-2, 0, -1], [-2, 0, -1]]

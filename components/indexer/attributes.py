@@ -1,4 +1,4 @@
-"""What the items can be filtered by, as arrays."""
+"""What the items can be filtered by, and the users, as arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ESCAPES = ((b"\\", b"\\\\"), (b"\n", b"\\n"), (b"\r", b"\\r"))
 
 @dataclass(frozen=True)
 class Attributes:
-    """What the N items can be filtered by: V conditions on categories and the items that fulfil each, and M numbers."""
+    """What N items can be filtered by, or users: V conditions on categories and which fulfil each, and M numbers."""
 
     categories: tuple[str, ...] = ()
     """Names of the features of categories."""
@@ -53,8 +53,23 @@ def read_attributes(catalogue: str, types: Mapping[str, str], kept: np.ndarray |
     if not features:
         return Attributes()
     table = reading.read_columns(catalogue, CATALOGUE_SPLIT, features)
-    if kept is not None:
-        table = table.filter(pa.array(kept))
+    return _attributes(table if kept is None else table.filter(pa.array(kept)), categories, numbers)
+
+
+def user_attributes(contexts: np.ndarray, types: Mapping[str, str]) -> Attributes:
+    """What the N users can be filtered by.
+
+    Args:
+        contexts: [N] bytes, serialized Examples of their features.
+        types: The features' types by name; texts are left out.
+    """
+    numbers = tuple(name for name, kind in types.items() if kind == "number")
+    categories = tuple(name for name, kind in types.items() if kind in ("category", "categories"))
+    features = {**dict.fromkeys(categories, bytes), **dict.fromkeys(numbers, float)}
+    return _attributes(reading.decode(contexts.tolist(), features), categories, numbers) if features else Attributes()
+
+
+def _attributes(table: reading.Columns, categories: tuple[str, ...], numbers: tuple[str, ...]) -> Attributes:
     conditions, rows = [_NONE], [np.zeros(0, np.int64)]
     for name in categories:
         values, offsets = reading.ragged(table, name)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from components.indexer.blocks import rows_for
-from components.indexer.compact import Table
 from components.indexer.index import Index
 from components.indexer.lookup import line_numbers, lines
 from components.indexer.ranking import Asked
 from components.indexer.settings import Compact
+from components.indexer.vectors import Vectors
 
 
-class Items(tf.Module):
-    """N items in the first of R rows; the others, see `blocks.rows_for`, are no item's.
+class Items(Vectors):
+    """The items, and beside their vectors the biases and the popularity.
 
     Args:
         index: The items.
@@ -23,30 +22,12 @@ class Items(tf.Module):
     """
 
     def __init__(self, index: Index, file: str, compact: Compact) -> None:
-        super().__init__()
-        self._row_of = line_numbers(file)
-        # From the same file, so that the ids are stored once.
-        self._id_of = lines(file)
-        self.count = len(index.item_ids)
-        self.num_rows = rows_for(self.count)
-        spare = [[0, self.num_rows - self.count], [0, 0]]
-        embedding = np.pad(index.embedding, spare)
         # One product with [embedding, 1, 0] gives the scores, one with [0, 0, 1] the popularity.
-        columns = np.pad(np.stack([index.bias, index.popularity], axis=1), spare)
-        self.table = Table(embedding, compact, "items", columns)
-        length = np.maximum(np.linalg.norm(embedding, axis=1), 1e-12)
-        # To be read as a whole and never gathered from, see `Table.gather`.
-        self._inverse_length = tf.Variable(1 / length, trainable=False, name="inverse_length")
+        columns = np.stack([index.bias, index.popularity], axis=1)
+        # Both tables are of the same file, so that the ids are stored once.
+        super().__init__(line_numbers(file), lines(file), index.embedding, columns, compact, "items")
 
-    def rows(self, ids: tf.Tensor) -> tf.Tensor:
-        """Rows of ids of any shape, int64; -1 for an unknown one."""
-        return self._row_of.lookup(ids)
-
-    def ids(self, rows: tf.Tensor) -> tf.Tensor:
-        """Ids of rows of any shape, the empty string for a row of no item."""
-        return self._id_of.lookup(tf.cast(rows, tf.int64))
-
-    def bias(self, rows: tf.Tensor) -> tf.Tensor:
+    def biases(self, rows: tf.Tensor) -> tf.Tensor:
         """The items' biases at rows of any shape, float32."""
         return self.table.columns(rows)[..., 0]
 
@@ -59,15 +40,6 @@ class Items(tf.Module):
         """Scores of rows [B, M] that each request has of its own."""
         votes = [tf.gather(votes, rows, batch_dims=1) for votes in asked.votes.values()]
         return tf.add_n([self.table.pairs(_weighted(asked), rows), *votes])
-
-    def directions(self, rows: tf.Tensor) -> tf.Tensor:
-        """The vectors at rows of any shape, at length 1: [..., D]."""
-        return self.table.gather(rows) * tf.gather(self._inverse_length.read_value(), rows)[..., tf.newaxis]
-
-    def cosines(self, rows: tf.Tensor) -> tf.Tensor:
-        """Cosines of the vectors at rows [B] with those of all rows, [B, R]."""
-        products = self.table.products(tf.pad(self.directions(rows), [[0, 0], [0, 2]]))
-        return products * self._inverse_length.read_value()
 
 
 def _weighted(asked: Asked) -> tf.Tensor:

@@ -36,7 +36,7 @@ class Queries(tf.Module):
         self._query_part = query_part
         self._max_history = max_history
         self._items = items
-        self._users = line_numbers(file)
+        self.users = line_numbers(file)
         self._num_users = len(index.user_ids)
         self._history_items = Table(index.history_embedding, settings.compact, "history_items")
         self._history_known = tf.Variable(index.history_known, trainable=False, name="history_known")
@@ -69,7 +69,7 @@ class Queries(tf.Module):
             context: [B] string, serialized tf.Examples or empty.
         """
         requested = self._items.rows(history)
-        user = self._users.lookup(user_id)
+        user = self.users.lookup(user_id)
         known = user >= 0
         user_row = tf.where(known, user, self._num_users)
         stored = self._stored_rows(user_row)

@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from components.indexer.approximate import ApproximateIndex
+from components.indexer.attributes import Attributes
+from components.indexer.audience import Audience
 from components.indexer.index import Index
 from components.indexer.items import Items
 from components.indexer.lookup import line_numbers
@@ -21,9 +23,6 @@ from components.indexer.similarity import Similarity
 from components.indexer.top_k import TopK
 from serving import contract
 
-MINIMUM_MAX_K = 1_000
-"""Every servable takes a k of up to this, or of up to its number of items."""
-
 
 class Retrieval(tf.Module):
     """Answers requests by the rules of the serving contract.
@@ -32,10 +31,11 @@ class Retrieval(tf.Module):
         query_part: Of the Trainer's SavedModel, loaded; the rest of it is not exported.
         max_history: The most items of a history that the query part takes.
         index: What it is asked about.
-        files: Text files with the N item ids (`items`), the U users' (`users`) and the attributes' V conditions
-            (`conditions`), one a line, in the order of `index`.
-        settings: `cold_start`, diversity, `similar`, `index` and `compact`.
+        files: Text files with the N item ids (`items`), the U users' (`users`) and the conditions of both kinds of
+            attributes (`conditions`, `user_conditions`), one a line, in the order of these.
+        settings: `cold_start`, diversity, `similar`, `index`, `audience` and `compact`.
         ranking: The towers' ranking part and how many candidates it ranks, where there is a second stage.
+        user_attributes: What users can be filtered by.
     """
 
     def __init__(
@@ -46,19 +46,24 @@ class Retrieval(tf.Module):
         files: Mapping[str, str],
         settings: IndexerSettings,
         ranking: tuple[Any, int] | None,
+        user_attributes: Attributes = Attributes(),  # noqa: B008  # frozen
     ) -> None:
         super().__init__()
         self.items = Items(index, files["items"], settings.compact)
         self.rules = Rules(index.attributes, line_numbers(files["conditions"]), self.items.num_rows)
-        self.max_k = max(self.items.count, MINIMUM_MAX_K)
         self._queries = Queries(query_part, max_history, index, files["users"], self.items, settings)
         self._second_stage = SecondStage(*ranking, self.items.table, index.bias, index.popularity) if ranking else None
         self._similarity = Similarity(index, self.items, settings)
         self._top_k = TopK(self.items, settings.diversity_candidates)
+        self.max_k = self._top_k.max_k
         self._diversity = settings.diversity
+        self._has_linear = bool(index.linear)
         self._approximate = None
         if settings.index.type == "scann":
             self._approximate = ApproximateIndex(index, self.items, self._second_stage, settings.index)
+        self.audience: Audience | None = None
+        if settings.audience:
+            self.audience = Audience(index, self.items, self._queries, user_attributes, files, settings.compact)
         # What several signatures share is traced once, or it would be in the graph, and take its time to load, once for
         # each. Not as attributes: all of a module's functions are traced again when it is saved.
         shared = (
@@ -142,7 +147,7 @@ class Retrieval(tf.Module):
         """`recommend` by the vectors of the towers alone and without a rule: all of the other parts left out."""
         source, seen, asked = self._shared.ask(user_id, history, context)
         excluded = tf.concat([seen, self.items.rows(exclude)], axis=1)
-        item_ids, scores = self._shared.top_k(self._shared.scores(asked), excluded, k)
+        item_ids, scores = self._shared.top_k(self.items.scores(asked._replace(votes={})), excluded, k)
         return {contract.ITEM_IDS: item_ids, contract.SCORES: scores, contract.SOURCE: source}
 
     def embed_items(self, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -151,7 +156,7 @@ class Retrieval(tf.Module):
         known, row = row >= 0, tf.maximum(row, 0)
         return {
             contract.EMBEDDING: tf.where(known[:, tf.newaxis], self.items.table.gather(row), 0.0),
-            contract.BIAS: tf.where(known, self.items.bias(row), 0.0),
+            contract.BIAS: tf.where(known, self.items.biases(row), 0.0),
             contract.KNOWN: known,
         }
 
@@ -168,6 +173,7 @@ class Retrieval(tf.Module):
     def beyond_vectors(self) -> list[str]:
         """Names of what `recommend` has and `retrieve` hasn't, as the contract has them."""
         parts = {
+            contract.LINEAR_PART: self._has_linear,
             contract.SECOND_STAGE: self._second_stage is not None,
             contract.DIVERSITY: self._diversity > 0,
             contract.APPROXIMATE: self._approximate is not None,
@@ -180,13 +186,7 @@ class Retrieval(tf.Module):
 
     def checked_k(self, k: tf.Tensor) -> tf.Tensor:
         """`k`, if it is one that the contract allows."""
-        with tf.control_dependencies(
-            [
-                tf.debugging.Assert(k >= 1, ["k must be at least 1"]),
-                tf.debugging.Assert(k <= self.max_k, [f"k must be at most {self.max_k}"]),
-            ]
-        ):
-            return tf.identity(k)
+        return self._top_k.checked_k(k)
 
     def _exact(
         self,

@@ -45,10 +45,14 @@ class Rules(tf.Module):
         attributes: What items can be filtered by.
         codes: A lookup table from `attributes.conditions` to their place there.
         num_rows: R, rows of the index, of which the first N are the items.
+        named: Where the attributes are named, for messages.
     """
 
-    def __init__(self, attributes: Attributes, codes: Any, num_rows: int) -> None:
+    def __init__(
+        self, attributes: Attributes, codes: Any, num_rows: int, named: str = "serving.filters in the config"
+    ) -> None:
         super().__init__()
+        self._named = named
         self._categories, self._numbers = attributes.categories, attributes.numbers
         self._codes = codes
         self._num_rows = num_rows
@@ -87,7 +91,7 @@ class Rules(tf.Module):
         """Of each kind of mistake which values have it, [B, …], what to say, and the values."""
         can = (
             f"NAME=VALUE with NAME one of: {', '.join(self._categories) or 'none'}; or NAME=NUMBER, NAME<=NUMBER or"
-            f" NAME>=NUMBER with one of: {', '.join(self._numbers) or 'none'} (serving.filters in the config); not"
+            f" NAME>=NUMBER with one of: {', '.join(self._numbers) or 'none'} ({self._named}); not"
         )
         diversity = request.diversity[:, tf.newaxis]
         return [

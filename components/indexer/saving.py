@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from components import saved_model
 from components.indexer import measure
+from components.indexer.attributes import Attributes, user_attributes
 from components.indexer.fingerprint import fingerprint
 from components.indexer.index import Index
 from components.indexer.measure import Query
@@ -66,6 +67,7 @@ def save_servable(
         "context": noted["context"],
         "index": found,
         contract.BEYOND_VECTORS: servable.beyond_vectors,
+        "max_k_of_users": servable.max_k_of_users,
         "filters": {
             **dict.fromkeys(index.attributes.categories, "category"),
             **dict.fromkeys(index.attributes.numbers, "number"),
@@ -75,7 +77,8 @@ def save_servable(
     tf.io.gfile.makedirs(os.path.dirname(path))
     with tf.io.gfile.GFile(path, "w") as file:
         json.dump(manifest, file, indent=2)
-    write_warmup(index, model_name, settings.default_k, in_context, os.path.join(directory, contract.WARMUP))
+    signatures = contract.signatures(in_context, settings.audience)
+    write_warmup(index, model_name, settings.default_k, signatures, os.path.join(directory, contract.WARMUP))
     return manifest
 
 
@@ -87,20 +90,30 @@ def make_servable(towers_dir: str, index: Index, settings: IndexerSettings, fold
     """
     towers = tf.saved_model.load(towers_dir)
     noted = read_manifest(towers_dir)
+    of_users = Attributes()
+    if settings.audience:
+        types = {each["name"]: each["type"] for each in noted["context"] if each["name"] in noted["user_features"]}
+        of_users = user_attributes(index.user_context, types)
     return Servable(
         towers.query_part,
         noted["max_history"],
         index,
-        _write_lists(index, folder),
+        _write_lists(index, of_users, folder),
         settings,
         in_context=bool(noted["context"]),
         ranking=(towers.ranking_part, noted["candidates"]) if "candidates" in noted else None,
+        user_attributes=of_users,
     )
 
 
-def _write_lists(index: Index, folder: str) -> dict[str, str]:
+def _write_lists(index: Index, of_users: Attributes, folder: str) -> dict[str, str]:
     """Writes what the servable looks up, one a line, to files in `folder`; returns their paths by name."""
-    lists = {"items": index.item_ids, "users": index.user_ids, "conditions": index.attributes.conditions}
+    lists = {
+        "items": index.item_ids,
+        "users": index.user_ids,
+        "conditions": index.attributes.conditions,
+        "user_conditions": of_users.conditions,
+    }
     files = {name: os.path.join(folder, f"{name}.txt") for name in lists}
     for name, ids in lists.items():
         # Bytes as they are: ids hold no line breaks, and a newline after the last one would make an empty id.

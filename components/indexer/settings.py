@@ -99,6 +99,11 @@ class AnswerSettings(Settings):
     index: IndexSettings = IndexSettings()
     """How the best items are found, exactly or nearly so."""
 
+    audience: bool = False
+    """Whether the servable answers which users an item is for, and which users are alike: `audience`, `similar_users`.
+    It then has a vector of each user of the training events, as precise as `export.compact` says, and their stored
+    histories once more, and to make it all items are scored for each of these users."""
+
     only_listed: bool = False
     """Whether items that the log has, but the catalogue doesn't list, are left out of all answers. What was listed when
     the model was trained, and is listed no more, `recommender reindex` leaves out in either case."""

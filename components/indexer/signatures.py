@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from components.indexer.attributes import Attributes
 from components.indexer.index import Index
 from components.indexer.retrieval import Retrieval
 from components.indexer.rules import Request
@@ -27,6 +28,7 @@ _CANDIDATES = _strings(None, None, name=contract.CANDIDATES)
 _CONTEXT = _strings(None, name=contract.CONTEXT)
 _ITEMS = _strings(None, name=contract.ITEM_ID)
 _EXAMPLES = _strings(None, name=contract.EXAMPLES)
+_EXCLUDE_OWNERS = tf.TensorSpec([None], tf.bool, name=contract.EXCLUDE_OWNERS)
 _RULES = (
     _strings(None, None, name=contract.ALLOW),
     _strings(None, None, name=contract.FILTER),
@@ -47,6 +49,7 @@ class Servable(tf.Module):
         settings: How it answers and is stored.
         in_context: Whether the towers take a request's context.
         ranking: The towers' ranking part and how many candidates it ranks, where there is a second stage.
+        user_attributes: What users can be filtered by.
     """
 
     def __init__(
@@ -58,9 +61,10 @@ class Servable(tf.Module):
         settings: IndexerSettings,
         in_context: bool,
         ranking: tuple[Any, int] | None = None,
+        user_attributes: Attributes = Attributes(),  # noqa: B008  # frozen
     ) -> None:
         super().__init__()
-        self._retrieval = Retrieval(query_part, max_history, index, files, settings, ranking)
+        self._retrieval = Retrieval(query_part, max_history, index, files, settings, ranking, user_attributes)
         self._display = None
         if not np.array_equal(index.display, index.item_ids):
             self._display = tf.Variable(index.display.tolist(), trainable=False, name=contract.DISPLAY, dtype=tf.string)
@@ -68,6 +72,12 @@ class Servable(tf.Module):
         self._default_k = settings.default_k
         self._diversity = settings.diversity
         self.max_k = self._retrieval.max_k
+        self._audience: Any = self._retrieval.audience
+        self.max_k_of_users = self._audience.max_k if self._audience else None
+        if self._audience is None:
+            # A module's functions are traced when it is saved, whether they are signatures or not.
+            for name in contract.OF_USERS:
+                setattr(self, name, None)
 
     @property
     def beyond_vectors(self) -> list[str]:
@@ -76,7 +86,7 @@ class Servable(tf.Module):
 
     def signatures(self) -> dict[str, Any]:
         """The signatures by name."""
-        names = [name for name in contract.SIGNATURES if self._in_context or name not in contract.IN_CONTEXT]
+        names = contract.signatures(self._in_context, self._audience is not None)
         return {name: getattr(self, name) for name in names}
 
     @tf.function(input_signature=[_USERS, _HISTORY, _EXCLUDE, _K], autograph=False)
@@ -264,3 +274,29 @@ class Servable(tf.Module):
     ) -> dict[str, tf.Tensor]:
         """`recommend` by the towers' vectors alone, all items looked at; a context may be empty."""
         return self._retrieval.retrieve(user_id, history, exclude, context, self._retrieval.checked_k(k))
+
+    @tf.function(input_signature=[_ITEMS, _EXCLUDE, _EXCLUDE_OWNERS, _K], autograph=False)
+    def audience(
+        self, item_id: tf.Tensor, exclude: tf.Tensor, exclude_owners: tf.Tensor, k: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """The k users whom an item is most for, see `components.indexer.audience`: `user_ids`, `scores` [B, k] and
+        `known` [B]; without the users `exclude` and, where `exclude_owners`, those who had the item."""
+        return self._audience.of(item_id, exclude, exclude_owners, k)
+
+    @tf.function(input_signature=[_ITEMS, _EXCLUDE, _EXCLUDE_OWNERS, *_RULES[:2], _K], autograph=False)
+    def audience_with_rules(
+        self,
+        item_id: tf.Tensor,
+        exclude: tf.Tensor,
+        exclude_owners: tf.Tensor,
+        allow: tf.Tensor,
+        filter: tf.Tensor,
+        k: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """`audience` among the users that the rules leave: the ids `allow`, and conditions on their features."""
+        return self._audience.of(item_id, exclude, exclude_owners, k, allow, filter)
+
+    @tf.function(input_signature=[_USERS, _EXCLUDE, _K], autograph=False)
+    def similar_users(self, user_id: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The k users whose query vectors point most nearly the same way (cosine); the user is left out."""
+        return self._audience.similar(user_id, exclude, k)

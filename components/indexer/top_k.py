@@ -7,20 +7,24 @@ import tensorflow as tf
 
 from components.indexer import blocks
 from components.indexer.diversity import diverse
-from components.indexer.items import Items
+from components.indexer.vectors import Vectors
+
+MINIMUM_MAX_K = 1_000
+"""Every servable takes a k of up to this, or of up to the number of what there is."""
 
 
 class TopK(tf.Module):
     """Chooses rows by their scores.
 
     Args:
-        items: What is chosen from.
+        items: What is chosen from, items or users.
         diversity_candidates: Of how many best items a diverse list is chosen; at least of k.
     """
 
-    def __init__(self, items: Items, diversity_candidates: int) -> None:
+    def __init__(self, items: Vectors, diversity_candidates: int) -> None:
         super().__init__()
         self._items = items
+        self.max_k = max(items.count, MINIMUM_MAX_K)
         self._diversity_candidates = diversity_candidates
 
     def top_k(
@@ -53,6 +57,16 @@ class TopK(tf.Module):
         item_ids = tf.where(tf.math.is_inf(scores), "", self._items.ids(rows))
         padding = [[0, 0], [0, k - count]]
         return tf.pad(item_ids, padding, constant_values=""), tf.pad(scores, padding, constant_values=-np.inf)
+
+    def checked_k(self, k: tf.Tensor) -> tf.Tensor:
+        """`k`, if it is one that the contract allows."""
+        with tf.control_dependencies(
+            [
+                tf.debugging.Assert(k >= 1, ["k must be at least 1"]),
+                tf.debugging.Assert(k <= self.max_k, [f"k must be at most {self.max_k}"]),
+            ]
+        ):
+            return tf.identity(k)
 
     def left(self, scores: tf.Tensor, excluded: tf.Tensor) -> tf.Tensor:
         """Scores [B, R] with -inf in the rows `excluded` [B, X], -1 for none, and in those of no item."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,17 @@ from tensorflow_serving.apis import prediction_log_pb2
 from components.indexer.index import Index
 from serving import contract
 
-_DTYPES = {contract.K: tf.int32, contract.BOOST_BY: tf.float32, contract.DIVERSITY: tf.float32}
+_DTYPES = {
+    contract.K: tf.int32,
+    contract.BOOST_BY: tf.float32,
+    contract.DIVERSITY: tf.float32,
+    contract.EXCLUDE_OWNERS: tf.bool,
+}
 """Types of the inputs that are no texts."""
 
 
-def write_warmup(index: Index, model_name: str, default_k: int, in_context: bool, path: str) -> None:
-    """Writes a PredictionLog for each signature and kind of user, so that no real request meets a cold graph."""
+def write_warmup(index: Index, model_name: str, default_k: int, signatures: Sequence[str], path: str) -> None:
+    """Writes a PredictionLog for each of the signatures and kinds of users."""
     item, user = index.item_ids[:1].tolist(), index.user_ids[:1].tolist() or [b""]
     none = np.full((1, 0), b"", object)
     values: dict[str, Any] = {
@@ -32,9 +38,9 @@ def write_warmup(index: Index, model_name: str, default_k: int, in_context: bool
         contract.DIVERSITY: [0.5],
         contract.ITEM_ID: item,
         contract.CANDIDATES: [item],
+        contract.EXCLUDE_OWNERS: [True],
         contract.EXAMPLES: [tf.train.Example().SerializeToString()],
     }
-    signatures = [name for name in contract.SIGNATURES if in_context or name not in contract.IN_CONTEXT]
     requests = [(name, {key: values[key] for key in contract.SIGNATURES[name].inputs}) for name in signatures]
     nobody = {**dict(requests)[contract.RECOMMEND], contract.USER_ID: [b""]}
     requests.append((contract.RECOMMEND, nobody))

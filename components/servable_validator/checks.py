@@ -27,7 +27,12 @@ _SAME = 1e-5
 _NEAR = 1e-3
 """A batch may be summed in another order than a single row."""
 
-_TYPES = {contract.K: "int32", contract.SCORES: "float32", contract.KNOWN: "bool"}
+_TYPES = {
+    contract.K: "int32",
+    contract.SCORES: "float32",
+    contract.KNOWN: "bool",
+    contract.EXCLUDE_OWNERS: "bool",
+}
 """Of the contract's inputs and outputs that are no strings."""
 _REQUIRED = (
     contract.RECOMMEND,
@@ -78,6 +83,8 @@ def check(grpc: RecommenderClient, rest: RecommenderClient, sample: Sample, limi
         return failures
     for part in (_users, _histories, _strangers, _sizes, _similar, _scores, _descriptions, _defaults, _batches):
         failures += part(grpc, sample, limits)
+    if contract.AUDIENCE in grpc.metadata().signatures:
+        failures += _audiences(grpc, rest, sample)
     failures += _transports(grpc, rest, sample)
     return failures
 
@@ -97,7 +104,8 @@ def measure(client: RecommenderClient, sample: Sample, num_requests: int) -> Lat
 
 def _signatures(client: RecommenderClient) -> Iterator[str]:
     found = client.metadata().signatures
-    for name in _REQUIRED:
+    audiences = contract.OF_USERS if contract.AUDIENCE in found else ()
+    for name in (*_REQUIRED, *audiences):
         if name not in found:
             yield f"there is no signature {name!r}"
             continue
@@ -180,6 +188,24 @@ def _similar(client: RecommenderClient, sample: Sample, limits: Limits) -> Itera
         yield from _about(f"similar to {item!r} with exclusions", list_faults(again, _K, [item, *excluded]))
     if client.similar_items(_UNKNOWN_ITEM, k=_K).known:
         yield "similar to an unknown item: said to be known"
+
+
+def _audiences(grpc: RecommenderClient, rest: RecommenderClient, sample: Sample) -> Iterator[str]:
+    for item in sample.items:
+        owners = [user for user, items in sample.users.items() if item in items]
+        answer, over_rest = grpc.audience(item, k=_K), rest.audience(item, k=_K)
+        yield from _about(f"audience of {item!r}", list_faults(answer, _K, owners))
+        if not answer.known:
+            yield f"audience of {item!r}: said to be unknown"
+        if answer.user_ids != over_rest.user_ids or answer.known != over_rest.known:
+            yield f"audience of {item!r}: gRPC and REST disagree"
+    for user in sample.users:
+        similar = grpc.similar_users(user, k=_K)
+        yield from _about(f"users similar to {user!r}", list_faults(similar, _K, [user]))
+        if not similar.known:
+            yield f"users similar to {user!r}: said to be unknown"
+    if grpc.audience(_UNKNOWN_ITEM, k=_K).known or grpc.similar_users(_UNKNOWN_USER, k=_K).known:
+        yield "the audience of an unknown item, or users similar to an unknown one: said to be known"
 
 
 def _scores(client: RecommenderClient, sample: Sample, limits: Limits) -> Iterator[str]:

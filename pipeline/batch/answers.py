@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import numpy as np
 import pyarrow as pa
 
+Columns = Mapping[str, pa.StringArray]
+"""Columns by their names; what goes by the first is called by it."""
+
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked for every user."""
+    """What is asked for every user, or of users for every item: then the rules are rules of users."""
 
     k: int
     """How many items."""
     exclude: tuple[str, ...] = ()
-    """Ids of items that must not be answered."""
+    """Ids of items, or users, that must not be answered."""
     allow: tuple[str, ...] = ()
     """Ids of the only items that may be; all if empty."""
     filters: tuple[str, ...] = ()
-    """Conditions that all items fulfil, such as `brand=x` or `price<=20`."""
+    """Conditions that all of them fulfil, such as `brand=x` or `price<=20`."""
     boosts: tuple[tuple[str, float], ...] = ()
     """Conditions, and what they add to a score."""
     diversity: float | None = None
     """From 0 to 1; None as the model has it."""
+    exclude_owners: bool = True
+    """Of users: whether those who had the item are left out."""
 
     @property
     def ruled(self) -> bool:
@@ -32,21 +38,14 @@ class Wish:
         return bool(self.allow or self.filters or self.boosts or self.diversity is not None)
 
 
-class Items(NamedTuple):
-    """The N items of a model, in its order."""
-
-    ids: pa.StringArray
-    titles: pa.StringArray
-
-
 class Answers(NamedTuple):
-    """Answers to B queries."""
+    """Answers to B queries, from N things that can be found: items (`item_id`, `title`) or users (`user_id`)."""
 
-    user_ids: pa.StringArray
-    """[B]."""
+    asked: Columns
+    """[B], what was asked for: `user_id`, or `item_id` and `title`."""
     rows: np.ndarray
-    """[B, k] int32, rows of the items, best first; -1 is padding."""
+    """[B, k] int32, rows of what was found, best first; -1 is padding."""
     scores: np.ndarray
     """[B, k] float32."""
-    sources: pa.StringArray
-    """[B]: user, history or popular."""
+    sources: Optional[pa.StringArray] = None
+    """[B]: user, history or popular; of items' lists alone."""

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import tensorflow as tf
 
 from components.errors import InputError
-from pipeline.batch.answers import Answers, Items, Wish
+from pipeline.batch.answers import Answers, Wish
 from serving import contract
 from serving.custom_ops import import_custom_ops
 
@@ -24,27 +24,102 @@ _SCORES_OF_TEXT = 8
 _DESCRIBED = 65_536
 
 
-class Recommender:
-    """A loaded SavedModel, which any thread may ask.
+class _Asker:
+    """A loaded SavedModel, which any thread may ask for lists of what stands in one of its files.
 
     Args:
         model: The SavedModel's directory.
+        listed: The file with the ids of what is found, one a line.
     """
 
-    def __init__(self, model: Path) -> None:
+    def __init__(self, model: Path, listed: str) -> None:
         import_custom_ops(model)
         self._model = tf.saved_model.load(str(model))
-        file = model / contract.ITEMS
+        file = model / listed
         self._row_of = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(
                 str(file), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
             ),
             default_value=-1,
         )
-        ids = file.read_bytes().split(b"\n")
-        self.items = Items(pa.array(ids, pa.string()), self._titles(ids))
+        self._ids = pa.array(file.read_bytes().split(b"\n"), pa.string())
         self.most = 512
-        """Users that a request asks for at most; more are no quicker."""
+        """Rows that a request has at most; more are no quicker."""
+
+    def _size(self, wish: Wish) -> int:
+        """How many rows a request has."""
+        width = len(self._ids) + _SCORES_OF_TEXT * (len(wish.allow) + len(wish.exclude))
+        return max(1, min(self.most, _SCORES // width))
+
+    def _call(self, signature: str, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """What a signature answers.
+
+        Raises:
+            InputError: The model lacks it, or refuses the request.
+        """
+        if signature not in self._model.signatures:
+            raise InputError(f"the model has no signature {signature!r}: make a new one with `recommender run`")
+        try:
+            return self._model.signatures[signature](**inputs)
+        except tf.errors.InvalidArgumentError as error:
+            raise InputError(f"the model refuses the request: {refusal(error.message)}") from None
+
+    def _rows(self, ids: tf.Tensor) -> np.ndarray:
+        """Rows of ids, int32."""
+        return tf.cast(self._row_of.lookup(ids), tf.int32).numpy()
+
+    def _titles(self, ids: pa.StringArray) -> pa.StringArray:
+        """What a person is shown of items."""
+        describe = self._model.signatures[contract.DESCRIBE]
+        titles: list[Any] = []
+        for start in range(0, len(ids), _DESCRIBED):
+            asked = _strings(ids.slice(start, _DESCRIBED))
+            titles += describe(item_id=asked)[contract.DISPLAY].numpy().tolist()
+        return pa.array(titles, pa.string())
+
+
+class Audiences(_Asker):
+    """Asks for the best users of items."""
+
+    def __init__(self, model: Path) -> None:
+        super().__init__(model, contract.USERS)
+        self.found = {"user_id": self._ids}
+
+    def answer(self, queries: pa.Table, wish: Wish) -> Answers:
+        """Answers queries, see `pipeline.batch.queries.ITEM_SCHEMA`.
+
+        Raises:
+            InputError: The model says nothing of users, or refuses the wish's rules.
+        """
+        items, size = queries["item_id"].combine_chunks(), self._size(wish)
+        parts = [self._ask(items.slice(start, size), wish) for start in range(0, len(items), size)]
+        rows, scores = (np.concatenate(column) for column in zip(*parts))
+        return Answers({"item_id": items, "title": self._titles(items)}, rows, scores)
+
+    def _ask(self, items: pa.StringArray, wish: Wish) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and scores for a request's items."""
+        count = len(items)
+        inputs = {
+            contract.ITEM_ID: _strings(items),
+            contract.EXCLUDE: _repeated(wish.exclude, count),
+            contract.EXCLUDE_OWNERS: tf.fill([count], wish.exclude_owners),
+            contract.K: tf.constant(wish.k),
+        }
+        if wish.ruled:
+            inputs |= {
+                contract.ALLOW: _repeated(wish.allow, count),
+                contract.FILTER: _repeated(wish.filters, count),
+            }
+        answer = self._call(contract.AUDIENCE_WITH_RULES if wish.ruled else contract.AUDIENCE, inputs)
+        return self._rows(answer[contract.USER_IDS]), answer[contract.SCORES].numpy()
+
+
+class Recommender(_Asker):
+    """Asks for the best items of users."""
+
+    def __init__(self, model: Path) -> None:
+        super().__init__(model, contract.ITEMS)
+        self.found = {"item_id": self._ids, "title": self._titles(self._ids)}
 
     def answer(self, queries: pa.Table, wish: Wish) -> Answers:
         """Answers queries, see `pipeline.batch.queries.SCHEMA`.
@@ -52,11 +127,11 @@ class Recommender:
         Raises:
             InputError: The model lacks the signature that the wish needs, or refuses its rules.
         """
-        width = len(self.items.ids) + _SCORES_OF_TEXT * (len(wish.allow) + len(wish.exclude))
-        size = max(1, min(self.most, _SCORES // width))
+        size = self._size(wish)
         parts = [self._ask(queries.slice(start, size), wish) for start in range(0, queries.num_rows, size)]
         rows, scores, sources = (np.concatenate(column) for column in zip(*parts))
-        return Answers(queries["user_id"].combine_chunks(), rows, scores, pa.array(sources, pa.string()))
+        asked = {"user_id": queries["user_id"].combine_chunks()}
+        return Answers(asked, rows, scores, pa.array(sources, pa.string()))
 
     def _ask(self, queries: pa.Table, wish: Wish) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows, scores and sources for a request's queries."""
@@ -83,22 +158,8 @@ class Recommender:
                 contract.BOOST_BY: tf.repeat(boost_by, count, axis=0),
                 contract.DIVERSITY: tf.fill([count], diversity),
             }
-        if signature not in self._model.signatures:
-            raise InputError(f"the model has no signature {signature!r}: make a new one with `recommender run`")
-        try:
-            answer = self._model.signatures[signature](**inputs)
-        except tf.errors.InvalidArgumentError as error:
-            raise InputError(f"the model refuses the request: {refusal(error.message)}") from None
-        rows = tf.cast(self._row_of.lookup(answer[contract.ITEM_IDS]), tf.int32)
-        return rows.numpy(), answer[contract.SCORES].numpy(), answer[contract.SOURCE].numpy()
-
-    def _titles(self, ids: list[bytes]) -> pa.StringArray:
-        describe = self._model.signatures[contract.DESCRIBE]
-        starts = range(0, len(ids), _DESCRIBED)
-        titles: list[Any] = []
-        for start in starts:
-            titles += describe(item_id=tf.constant(ids[start : start + _DESCRIBED]))[contract.DISPLAY].numpy().tolist()
-        return pa.array(titles, pa.string())
+        answer = self._call(signature, inputs)
+        return self._rows(answer[contract.ITEM_IDS]), answer[contract.SCORES].numpy(), answer[contract.SOURCE].numpy()
 
 
 def padded(lists: pa.ListArray) -> tf.Tensor:

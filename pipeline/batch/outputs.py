@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from components.errors import InputError
 from components.examples import writing
-from pipeline.batch.answers import Answers, Items
+from pipeline.batch.answers import Answers, Columns
 from serving.files import replacing
 
 Format = Literal["csv", "parquet", "tfrecord"]
@@ -110,40 +110,45 @@ def unwritable(path: Path, error: OSError, kept: bool = True) -> InputError:
     )
 
 
-def long_table(answers: Answers, items: Items, version: str) -> pa.Table:
-    """Returns a row for each user and item, V in all: user_id, rank (from 1), item_id, title, score, source, version.
+def long_table(answers: Answers, found: Columns, version: str) -> pa.Table:
+    """Returns a row for each user and item, V in all: user_id, rank (from 1), item_id, title, score, source, version;
+    of audiences item_id, title, rank, user_id, score, version.
 
     Texts are dictionary-encoded; padding has no row.
+
+    Args:
+        answers: Lists of rows.
+        found: What rows these are.
+        version: What the lists say of the model.
     """
     who, place = np.nonzero(answers.rows >= 0)
     row = pa.array(answers.rows[who, place])
-    user = pa.array(who.astype(np.int32))
-    sources = answers.sources.dictionary_encode()
-    return pa.table(
-        {
-            "user_id": pa.DictionaryArray.from_arrays(user, answers.user_ids),
-            "rank": pa.array((place + 1).astype(np.int32)),
-            "item_id": pa.DictionaryArray.from_arrays(row, items.ids),
-            "title": pa.DictionaryArray.from_arrays(row, items.titles),
-            "score": pa.array(answers.scores[who, place]),
-            "source": sources.take(user),
-            "version": pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(who), np.int32)), pa.array([version])),
-        }
-    )
-
-
-def wide_table(answers: Answers, items: Items) -> pa.Table:
-    """Returns a row for each user: user_id, and top1, top2 … topk, null where there are fewer items."""
-    columns: dict[str, pa.Array] = {"user_id": answers.user_ids}
-    for place in range(answers.rows.shape[1]):
-        rows = answers.rows[:, place]
-        columns[f"top{place + 1}"] = pa.DictionaryArray.from_arrays(pa.array(rows, mask=rows < 0), items.ids)
+    asked = pa.array(who.astype(np.int32))
+    columns: dict[str, pa.Array] = {
+        **{name: pa.DictionaryArray.from_arrays(asked, values) for name, values in answers.asked.items()},
+        "rank": pa.array((place + 1).astype(np.int32)),
+        **{name: pa.DictionaryArray.from_arrays(row, values) for name, values in found.items()},
+        "score": pa.array(answers.scores[who, place]),
+    }
+    if answers.sources is not None:
+        columns["source"] = answers.sources.dictionary_encode().take(asked)
+    columns["version"] = pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(who), np.int32)), pa.array([version]))
     return pa.table(columns)
 
 
-def examples(answers: Answers, items: Items, version: str) -> list[bytes]:
+def wide_table(answers: Answers, found: Columns) -> pa.Table:
+    """Returns a row for each user, or item: its id, and top1, top2 … topk, null where fewer were found."""
+    name, asked = _first(answers.asked)
+    columns: dict[str, pa.Array] = {name: asked}
+    for place in range(answers.rows.shape[1]):
+        rows = answers.rows[:, place]
+        columns[f"top{place + 1}"] = pa.DictionaryArray.from_arrays(pa.array(rows, mask=rows < 0), _first(found)[1])
+    return pa.table(columns)
+
+
+def examples(answers: Answers, found: Columns, version: str) -> list[bytes]:
     """Returns a serialized tf.Example for each user: user_id, item_id, title and score (lists, best first), source and
-    version."""
+    version; of audiences for each item: item_id, title, user_id and score (lists), version."""
     there = answers.rows >= 0
     row = pa.array(answers.rows[there])
     offsets = pa.array(np.concatenate([[0], np.cumsum(there.sum(axis=1))]).astype(np.int32))
@@ -153,26 +158,25 @@ def examples(answers: Answers, items: Items, version: str) -> list[bytes]:
 
     return writing.serialize(
         {
-            "user_id": answers.user_ids,
-            "item_id": lists(pa.DictionaryArray.from_arrays(row, items.ids)),
-            "title": lists(pa.DictionaryArray.from_arrays(row, items.titles)),
+            **answers.asked,
+            **{name: lists(pa.DictionaryArray.from_arrays(row, values)) for name, values in found.items()},
             "score": lists(pa.array(answers.scores[there])),
-            "source": answers.sources,
+            **({} if answers.sources is None else {"source": answers.sources}),
             "version": pa.array([version] * len(there)),
         }
     )
 
 
-def write_part(path: Path, output: Output, answers: Answers, items: Items, version: str) -> None:
+def write_part(path: Path, output: Output, answers: Answers, found: Columns, version: str) -> None:
     """Writes a shard's answers to a file that appears whole or not at all, and is on the disk by then."""
     wide = output.layout == "wide"
     with replacing(path, "wb") as file:
         if output.format == "tfrecord":
-            _write_records(file.name, examples(answers, items, version))
+            _write_records(file.name, examples(answers, found, version))
         elif output.format == "parquet":
-            pq.write_table(wide_table(answers, items) if wide else long_table(answers, items, version), file)
+            pq.write_table(wide_table(answers, found) if wide else long_table(answers, found, version), file)
         else:
-            write_lines(file, wide_lines(answers, items) if wide else long_lines(answers, items, version))
+            write_lines(file, wide_lines(answers, found) if wide else long_lines(answers, found, version))
 
 
 def put_together(parts: Sequence[Path], output: Output, path: Path) -> None:
@@ -192,22 +196,23 @@ def put_together(parts: Sequence[Path], output: Output, path: Path) -> None:
     _flush(path)
 
 
-def wide_lines(answers: Answers, items: Items) -> Iterator[pa.Array]:
+def wide_lines(answers: Answers, found: Columns) -> Iterator[pa.Array]:
     """Yields `wide_table` as lines of CSV, the header first."""
     count, k = answers.rows.shape
-    names = ["user_id", *(f"top{place}" for place in range(1, k + 1))]
+    name, asked = _first(answers.asked)
+    names = [name, *(f"top{place}" for place in range(1, k + 1))]
     yield pa.array([",".join(names)], pa.large_string())
     flat = answers.rows.reshape(-1)
     # Joined a list at a time: a column at a time takes seventy times as long.
-    ids = pc.fill_null(_quoted(items.ids).take(pa.array(flat, mask=flat < 0)), "")
+    ids = pc.fill_null(_quoted(_first(found)[1]).take(pa.array(flat, mask=flat < 0)), "")
     offsets = pa.array(np.arange(count + 1, dtype=np.int64) * k)
     tops = pc.binary_join(pa.LargeListArray.from_arrays(offsets, ids), _text(","))
-    yield pc.binary_join_element_wise(_quoted(answers.user_ids), tops, _text(","))
+    yield pc.binary_join_element_wise(_quoted(asked), tops, _text(","))
 
 
-def long_lines(answers: Answers, items: Items, version: str) -> Iterator[pa.Array]:
+def long_lines(answers: Answers, found: Columns, version: str) -> Iterator[pa.Array]:
     """Yields `long_table` as lines of CSV, the header first."""
-    table = long_table(answers, items, version)
+    table = long_table(answers, found, version)
     yield pa.array([",".join(table.column_names)], pa.large_string())
     yield pc.binary_join_element_wise(*(_texts(column.combine_chunks()) for column in table.columns), _text(","))
 
@@ -219,6 +224,11 @@ def write_lines(file: IO[bytes], lines: Iterable[pa.Array]) -> None:
         offsets = np.frombuffer(ended.buffers()[1], np.int64)[ended.offset : ended.offset + len(ended) + 1]
         if len(ended):
             file.write(memoryview(ended.buffers()[2])[offsets[0] : offsets[-1]])
+
+
+def _first(columns: Columns) -> tuple[str, pa.StringArray]:
+    """The column by which the others are called, and its name."""
+    return next(iter(columns.items()))
 
 
 def _texts(array: pa.Array) -> pa.Array:

@@ -1,4 +1,5 @@
-"""Who is asked for: everybody whom the model knows, the ids of a file, or rows with a history of their own.
+"""Who is asked for: everybody whom the model knows, the ids of a file, or rows with a history of their own; or, for
+audiences, all of the items or those of a file.
 
 Whatever they come from, they are brought into one Arrow file, of which every worker maps the slice that it answers.
 """
@@ -35,6 +36,8 @@ SCHEMA = pa.schema(
     ]
 )
 """Of the queries: the context is a serialized tf.Example, empty for none."""
+ITEM_SCHEMA = pa.schema([("item_id", pa.string())])
+"""Of queries for audiences."""
 _ROWS = 65_536
 """Rows that are in memory at a time."""
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
@@ -62,6 +65,32 @@ def users_file(users: str, model: Path) -> Path:
     return model / contract.USERS if users == ALL else Path(users)
 
 
+def items_file(items: str, model: Path) -> Path:
+    """Returns the file that names the items: the model's own list for `all`."""
+    return model / contract.ITEMS if items == ALL else Path(items)
+
+
+def write_items(items: str, model: Path, path: Path) -> int:
+    """Writes the queries for audiences, in the order of the items, as `write_queries` does those for users.
+
+    Args:
+        items: `all`, or a text file with an id a line.
+        model: The SavedModel.
+        path: The file.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        InputError: The items' file is wrong.
+    """
+    lines = (line.rstrip("\r\n") for line in _lines(items_file(items, model), "--items", "or a file with an id a line"))
+    count = _write(path, ITEM_SCHEMA, ((item,) for item in lines if item))
+    if not count:
+        raise InputError(f"--items {items}: there are no items in it")
+    return count
+
+
 def write_queries(users: str, model: Path, features: Features, context: Mapping[str, Any], path: Path) -> int:
     """Writes the queries, in the order of the users, as an Arrow file that appears whole or not at all.
 
@@ -81,14 +110,8 @@ def write_queries(users: str, model: Path, features: Features, context: Mapping[
     file = users_file(users, model)
     common = serialized_context(context, features, "--context")
     read = _rows if file.suffix.lower() in _JSON_LINES else _ids
-    batches = (_batch(rows) for rows in _chunks(read(file, features, common)))
-    count = 0
-    with replacing(path, "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-            count += batch.num_rows
+    count = _write(path, SCHEMA, read(file, features, common))
     if not count:
-        path.unlink()
         if users == ALL:
             raise InputError(f"--users {ALL}: the model knows no users; name some by --users FILE")
         raise InputError(f"--users {users}: there are no users in it")
@@ -190,21 +213,24 @@ def _rows(file: Path, features: Features, common: bytes) -> Iterator[_Query]:
         yield row.user_id, row.history, row.exclude, common + serialized_context(row.context, features, where)
 
 
-def _lines(file: Path) -> Iterator[str]:
+def _lines(
+    file: Path, option: str = "--users", or_what: str = "a file with an id a line, or JSON lines (.jsonl)"
+) -> Iterator[str]:
     try:
         with open(file, encoding="utf-8", newline="\n") as lines:
             yield from lines
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"--users {file}: can't be read: {error}; it is {ALL}, a file with an id a line, or JSON lines (.jsonl)"
-        ) from None
+        raise InputError(f"{option} {file}: can't be read: {error}; it is {ALL}, {or_what}") from None
 
 
-def _chunks(queries: Iterable[_Query]) -> Iterator[list[_Query]]:
-    remaining = iter(queries)
-    while some := list(islice(remaining, _ROWS)):
-        yield some
-
-
-def _batch(queries: list[_Query]) -> pa.RecordBatch:
-    return pa.record_batch([pa.array(column, type_.type) for column, type_ in zip(zip(*queries), SCHEMA)], SCHEMA)
+def _write(path: Path, schema: pa.Schema, queries: Iterable[tuple[Any, ...]]) -> int:
+    """Writes rows as an Arrow file, unless there are none; returns how many there are."""
+    remaining, count = iter(queries), 0
+    with replacing(path, "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        while some := list(islice(remaining, _ROWS)):
+            columns = [pa.array(column, field.type) for column, field in zip(zip(*some), schema)]
+            writer.write_batch(pa.record_batch(columns, schema))
+            count += len(some)
+    if not count:
+        path.unlink()
+    return count

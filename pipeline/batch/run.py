@@ -28,7 +28,7 @@ from pipeline import __version__
 from pipeline.batch.answers import Wish
 from pipeline.batch.beside import work_beside
 from pipeline.batch.outputs import Output, put_together
-from pipeline.batch.queries import ALL, read_queries, users_file, write_queries
+from pipeline.batch.queries import ALL, items_file, read_queries, users_file, write_items, write_queries
 from pipeline.beam_args import beam_args, check_job_service
 from pipeline.config import Config
 from pipeline.failures import DONE
@@ -58,10 +58,17 @@ class Request:
     """`all`, a text file with an id a line, or a file of JSON lines, see `pipeline.batch.queries`."""
     context: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Features of every query by name."""
+    items: Optional[str] = None
+    """`all`, or a text file: whose audiences are asked for, in the place of the users' items."""
+
+    @property
+    def asked(self) -> str:
+        """What has a list each."""
+        return "users" if self.items is None else "items"
 
 
 def batch(config: Config, request: Request, version: Optional[str] = None) -> Outcome:
-    """Writes the best items of many users, all or nothing, and says how it went.
+    """Writes the best items of many users, or users of many items, all or nothing, and says how it went.
 
     Args:
         config: Says where versions are pushed, and how Beam runs.
@@ -69,8 +76,8 @@ def batch(config: Config, request: Request, version: Optional[str] = None) -> Ou
         version: As for `recommender evaluate`.
 
     Returns:
-        The exit code, 1 for what is neither the input's nor the disk's fault, and the facts: `out`, `users`, how many
-        of them were done before, by a run that was stopped, `version` and `seconds`.
+        The exit code, 1 for what is neither the input's nor the disk's fault, and the facts: `out`, `users` or `items`,
+        how many of them were done before, by a run that was stopped, `version` and `seconds`.
 
     Raises:
         InputError: The users, the model, the wish or the place of the output is wrong.
@@ -79,8 +86,13 @@ def batch(config: Config, request: Request, version: Optional[str] = None) -> Ou
     about, k, out = describe(path), request.wish.k, request.output
     if "max_k" not in about:
         raise InputError(f"{path}: no servable of this pipeline: it lacks {contract.MANIFEST}")
-    if not 1 <= k <= about["max_k"]:
-        raise InputError(f"-k {k}: this model answers 1 to {about['max_k']} items")
+    most, found = about["max_k"], "items"
+    if request.items is not None:
+        most, found = about.get("max_k_of_users"), "users"
+        if most is None:
+            raise InputError(f"--items: {path} says nothing of users: make a version with serving.audience: true")
+    if not 1 <= k <= most:
+        raise InputError(f"-k {k}: this model answers 1 to {most} {found}")
     check_writable(out.path.parent)
     root = out.path.absolute().with_name(f".{out.path.name}.batch")
     work = root / _digest(request, path, about["fingerprint"])
@@ -97,11 +109,15 @@ def _run(
 ) -> dict[str, Any]:
     """Does what is not done yet in the folder `work`, and puts it in its place; returns the facts."""
     started = time.monotonic()
-    terminal.start("users")
+    asked = request.asked
+    terminal.start(asked)
     queries, parts = work / "queries", work / "parts"
     parts.mkdir(parents=True, exist_ok=True)
     if not queries.exists():
-        write_queries(request.users, model, features, request.context, queries)
+        if request.items is None:
+            write_queries(request.users, model, features, request.context, queries)
+        else:
+            write_items(request.items, model, queries)
     count, size = read_queries(queries).num_rows, shard_size(request.wish.k)
     terminal.start("TensorFlow and Beam")
     from pipeline.batch.shards import Job, answer_shards  # Beam: seconds
@@ -119,23 +135,22 @@ def _run(
     )
     done = min((job.shards - len(job.missing())) * size, count)
     if done:
-        terminal.console.print(f"  going on where a run was stopped: {done:,} of {count:,} users are done")
+        terminal.console.print(f"  going on where a run was stopped: {done:,} of {count:,} {asked} are done")
     terminal.start("batch")
     if job.missing():
-        with _watched(parts, size, count, terminal):
+        with _watched(parts, size, count, asked, terminal):
             arguments = beam_args(config.beam.pipeline_args)
             check_job_service(arguments)
             answer_shards(job, arguments)
-    terminal.progress("all users are done; putting the parts together")
+    terminal.progress(f"all {asked} are done; putting the parts together")
     _publish(job, work)
     seconds = time.monotonic() - started
-    summary = (
-        f"{count:,} users in {job.output.path}, version {model.name}, {(count - done) / seconds:,.0f} users a second"
-    )
+    rate = (count - done) / seconds
+    summary = f"{count:,} {asked} in {job.output.path}, version {model.name}, {rate:,.0f} {asked} a second"
     terminal.end("batch", "done", seconds, summary)
     return {
         "out": job.output.path,
-        "users": count,
+        asked: count,
         "done_before": done,
         "version": model.name,
         "seconds": seconds,
@@ -143,7 +158,7 @@ def _run(
 
 
 def shard_size(k: int) -> int:
-    """Returns how many users a shard has, which must not change while there may be work to go on with."""
+    """Returns how many users, or items, a shard has, which must not change while there may be work to go on with."""
     return max(_LEAST_USERS, min(_MOST_USERS, _MOST_ROWS // k))
 
 
@@ -162,8 +177,8 @@ def _publish(job: Job, work: Path) -> None:
 
 
 @contextlib.contextmanager
-def _watched(parts: Path, size: int, count: int, terminal: Terminal) -> Iterator[None]:
-    """Shows how many users are done, by the files that there are: so it is seen whichever processes do the work."""
+def _watched(parts: Path, size: int, count: int, asked: str, terminal: Terminal) -> Iterator[None]:
+    """Shows how many are done, by the files that there are: so it is seen whichever processes do the work."""
     ended = threading.Event()
     started, before = time.monotonic(), None
 
@@ -174,7 +189,7 @@ def _watched(parts: Path, size: int, count: int, terminal: Terminal) -> Iterator
             before = done if before is None else before
             rate = (done - before) / (time.monotonic() - started)
             left = f", {rate:,.0f} a second, {_minutes((count - done) / rate)} left" if rate else ""
-            terminal.progress(f"{done:,} of {count:,} users{left}")
+            terminal.progress(f"{done:,} of {count:,} {asked}{left}")
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -192,15 +207,18 @@ def _minutes(seconds: float) -> str:
 def _digest(request: Request, model: Path, fingerprint: str) -> str:
     """A digest of all that decides what is written, wherever it is written."""
     wish, output = dataclasses.asdict(request.wish), request.output
-    decisive = [__version__, model.name, fingerprint, wish, output.format, output.layout, dict(request.context)]
+    made = [__version__, model.name, fingerprint, output.format, output.layout]
+    decisive = [*made, wish, request.asked, dict(request.context)]
     digest = hashlib.blake2b(json.dumps(decisive, sort_keys=True, default=str).encode(), digest_size=8)
-    users = users_file(request.users, model)
+    listed = users_file(request.users, model) if request.items is None else items_file(request.items, model)
     try:
-        with open(users, "rb") as file:
+        with open(listed, "rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as error:
-        raise InputError(f"--users {users}: can't be read: {error.strerror}; it is {ALL} or a file of users") from None
+        raise InputError(
+            f"--{request.asked} {listed}: can't be read: {error.strerror}; it is {ALL} or a file of {request.asked}"
+        ) from None
     return digest.hexdigest()
 
 

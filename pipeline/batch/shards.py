@@ -1,4 +1,4 @@
-"""The work, cut into shards of users, through Beam: each shard's file appears by rename, so none is made twice."""
+"""The work, in shards of what is asked, through Beam: each shard's file appears by rename, so none is made twice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from apache_beam.utils import shared
 
 from pipeline.batch.answers import Answers, Wish
 from pipeline.batch.outputs import Output, part_name, unwritable, write_part
-from pipeline.batch.queries import read_queries
+from pipeline.batch.queries import ITEM_SCHEMA, read_queries
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Job:
     parts: str
     """The folder of the shards' files."""
     shard_size: int
-    """Users of a shard."""
+    """Users, or items, of a shard."""
     shards: int
     """How many there are."""
 
@@ -69,10 +69,11 @@ class _Worker:
     """What the threads of a process share."""
 
     def __init__(self, job: Job) -> None:
-        from pipeline.batch.asking import Recommender  # TensorFlow: on workers only
+        from pipeline.batch.asking import Audiences, Recommender  # TensorFlow: on workers only
 
-        self.recommender = Recommender(Path(job.model))
         self.queries = read_queries(Path(job.queries))
+        asker = Audiences if self.queries.schema == ITEM_SCHEMA else Recommender
+        self.recommender: Audiences | Recommender = asker(Path(job.model))
         # A wish that the model refuses is refused here, in words that don't name it once for each user.
         self.recommender.answer(self.queries.slice(0, 1), job.wish)
 
@@ -105,7 +106,7 @@ class _Answer(beam.DoFn):
     def _write(self, number: int, answers: Answers) -> None:
         job = self._job
         try:
-            write_part(job.part(number), job.output, answers, self._worker.recommender.items, job.version)
+            write_part(job.part(number), job.output, answers, self._worker.recommender.found, job.version)
         except OSError as error:
             raise unwritable(job.output.path, error) from None
 

@@ -1,4 +1,4 @@
-"""The commands that ask a model server: `query`, `similar`.
+"""The commands that ask a model server: `query`, `similar`, `audience`.
 
 With --target and --name they need neither a config nor anything that the client doesn't.
 """
@@ -18,7 +18,15 @@ from rich.table import Table
 
 from components.errors import InputError
 from pipeline.cli.command import NAME_FORMERLY, CommandError, command
-from pipeline.cli.options import ConfigSource, ContextOption, CountOption, RuleOptions, ServerOptions
+from pipeline.cli.options import (
+    ConfigSource,
+    ContextOption,
+    CountOption,
+    OwnersOption,
+    RuleOptions,
+    ServerOptions,
+    UserRuleOptions,
+)
 from pipeline.cli.parsing import parse_context, parse_ids
 from pipeline.cli.serving import PANEL
 from pipeline.terminal import Outcome, print_table, shown, warn
@@ -29,6 +37,7 @@ from serving.client import (
     RecommenderClient,
     RecommenderError,
     ServerUnavailable,
+    UserList,
 )
 
 if TYPE_CHECKING:
@@ -97,6 +106,7 @@ def query(
 @command(
     "similar",
     "recommender similar --item 50 -k 5",
+    "recommender similar --user 42 -k 5",
     panel=PANEL,
     formerly=NAME_FORMERLY,
 )
@@ -104,11 +114,20 @@ def similar(
     source: ConfigSource,
     server: ServerOptions,
     rules: RuleOptions,
-    item: Annotated[str, typer.Option("--item", metavar="ID", help="The item.")],
+    item: Annotated[Optional[str], typer.Option("--item", metavar="ID", help="The item.")] = None,
+    user: Annotated[
+        Optional[str],
+        typer.Option("--user", metavar="ID", help="The user, for similar users; of the rules --exclude alone holds."),
+    ] = None,
     k: CountOption = None,
 ) -> Outcome:
-    """Ask a running model server for items similar to one."""
+    """Ask a running model server for items similar to one, or for users similar to one."""
+    if (item is None) == (user is None):
+        raise InputError("what is it to be similar to? Give either --item ID or --user ID")
     endpoint = _endpoint(source, server)
+    if user is not None:
+        return _similar_users(endpoint, rules, user, k)
+    assert item is not None
     excluded, kept = rules.excluded(), rules.rules()
     with _client(endpoint) as client:
         answer = client.similar_items(item, excluded, endpoint.default_k if k is None else k, **kept)
@@ -122,6 +141,44 @@ def similar(
     explained = f"similar to {item} {asked.display}".rstrip()
     if not answer.items:
         explained = "nothing is left: every other item is excluded or ruled out"
+    return Outcome(facts=facts, show=functools.partial(_show, facts, explained=explained))
+
+
+def _similar_users(endpoint: _Endpoint, rules: RuleOptions, user: str, k: Optional[int]) -> Outcome:
+    if rules.allow or rules.filters or rules.boost or rules.diversity is not None:
+        raise InputError("--user: similar users take no rules but --exclude, ids of users")
+    with _client(endpoint) as client:
+        answer = client.similar_users(user, rules.excluded(), endpoint.default_k if k is None else k)
+        if not answer.known:
+            raise InputError(f"user {user!r}: the model {endpoint.name!r} doesn't know them (ids are matched exactly)")
+        facts = {"user": user, **_user_facts(client, answer, endpoint)}
+    explained = f"similar to user {user}" if answer.users else "nobody is left: every other user is excluded"
+    return Outcome(facts=facts, show=functools.partial(_show, facts, explained=explained))
+
+
+@command("audience", "recommender audience --item 50 -k 5", panel=PANEL)
+def audience(
+    source: ConfigSource,
+    server: ServerOptions,
+    rules: UserRuleOptions,
+    item: Annotated[str, typer.Option("--item", metavar="ID", help="The item.")],
+    owners: OwnersOption = False,
+    k: CountOption = None,
+) -> Outcome:
+    """Ask a running model server for the users whom an item is most for."""
+    endpoint = _endpoint(source, server)
+    excluded, kept = rules.excluded(), rules.rules()
+    with _client(endpoint) as client:
+        answer = client.audience(
+            item, excluded, endpoint.default_k if k is None else k, exclude_owners=not owners, **kept
+        )
+        if not answer.known:
+            raise InputError(f"item {item!r}: the model {endpoint.name!r} doesn't know it (ids are matched exactly)")
+        (asked,) = client.describe([item])
+        facts = {"item": {"id": item, "title": asked.display}, **_user_facts(client, answer, endpoint)}
+    explained = f"audience of {item} {asked.display}".rstrip() + "; a score is the log of how likely it is to come next"
+    if not answer.users:
+        explained = "nobody is left: every user had it, is excluded or ruled out"
     return Outcome(facts=facts, show=functools.partial(_show, facts, explained=explained))
 
 
@@ -209,15 +266,26 @@ def _facts(
     }
 
 
+def _user_facts(client: RecommenderClient, answer: UserList, endpoint: _Endpoint) -> dict[str, Any]:
+    """A list of users as `_facts` has one of items."""
+    return {
+        "name": endpoint.name,
+        "version": client.metadata().version if answer.version is None else answer.version,
+        "users": [{"rank": rank, "id": user.user_id, "score": user.score} for rank, user in enumerate(answer, 1)],
+    }
+
+
 def _show(facts: Mapping[str, Any], console: Console, explained: str) -> None:
-    if facts["items"]:
+    rows = facts["users"] if "users" in facts else facts["items"]
+    if rows:
         table = Table(title=f"{escape(facts['name'])} version {facts['version']}", title_justify="left")
         table.add_column("rank", justify="right")
-        table.add_column("id", overflow="fold")
-        table.add_column("title", overflow="fold")
+        texts = [name for name in ("id", "title") if name in rows[0]]
+        for name in texts:
+            table.add_column(name, overflow="fold")
         table.add_column("score", justify="right")
-        for item in facts["items"]:
-            table.add_row(str(item["rank"]), shown(item["id"]), shown(item["title"]), f"{item['score']:.4f}")
+        for row in rows:
+            table.add_row(str(row["rank"]), *(shown(row[name]) for name in texts), f"{row['score']:.4f}")
         print_table(console, table)
     console.print(shown(explained), soft_wrap=True)
 

@@ -11,7 +11,15 @@ from rich.markup import escape
 from components.errors import InputError
 from pipeline.cli.command import command
 from pipeline.cli.judging import labelled
-from pipeline.cli.options import ConfigSource, ContextOption, CountOption, LabelOption, RuleOptions, VersionOption
+from pipeline.cli.options import (
+    ConfigSource,
+    ContextOption,
+    CountOption,
+    LabelOption,
+    OwnersOption,
+    RuleOptions,
+    VersionOption,
+)
 from pipeline.cli.parsing import parse_context
 from pipeline.cli.serving import PANEL
 from pipeline.terminal import Outcome
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
 @command(
     "batch",
     "recommender batch --users all -k 3 --out top3.csv",
+    "recommender batch --items all -k 100 --out audience.parquet",
     panel=PANEL,
     formerly={"--model": "--version"},
 )
@@ -47,6 +56,16 @@ def batch(
             " exclude and context.",
         ),
     ] = "all",
+    items: Annotated[
+        Optional[str],
+        typer.Option(
+            "--items",
+            metavar="all|FILE",
+            help="The best users of each item instead: of all items, or of a file with an id a line; --exclude, --allow"
+            " and --filter are of users then.",
+        ),
+    ] = None,
+    owners: OwnersOption = False,
     k: CountOption = None,
     file_format: Annotated[
         Optional[str],
@@ -64,19 +83,28 @@ def batch(
     context: ContextOption = None,
     version: VersionOption = None,
 ) -> Outcome:
-    """Write the best items of many users to files, without a model server. Goes on where it was stopped."""
+    """Write the best items of many users, or the best users of many items, to files, without a model server. Goes on
+    where it was stopped."""
     from pipeline.batch.outputs import output_of
     from pipeline.batch.run import Request
     from pipeline.batch.run import batch as write_batch
 
+    given = {"--users": users != "all", "--context": context, "--boost": rules.boost}
+    given["--diversity"] = rules.diversity is not None
+    for option in [option for option, value in given.items() if value and items is not None]:
+        raise InputError(
+            f"{option} is of lists of items, and with --items lists are of users: leave one of the two out"
+        )
+    if owners and items is None:
+        raise InputError("--owners is of audiences: give --items too")
     config = source.load()
-    wish = _wish(config.serving.default_k if k is None else k, rules)
-    request = Request(wish, output_of(out, file_format, layout), users, parse_context(context or ()))
+    wish = _wish(config.serving.default_k if k is None else k, rules, owners)
+    request = Request(wish, output_of(out, file_format, layout), users, parse_context(context or ()), items)
     return write_batch(config, request, version)
 
 
-def _wish(k: int, rules: RuleOptions) -> Wish:
-    """What each user is to be given.
+def _wish(k: int, rules: RuleOptions, owners: bool) -> Wish:
+    """What each user, or item, is to be given.
 
     Raises:
         InputError: A rule is none.
@@ -96,6 +124,7 @@ def _wish(k: int, rules: RuleOptions) -> Wish:
         filters=tuple(checked.filters),
         boosts=tuple(checked.boosts),
         diversity=checked.diversity,
+        exclude_owners=not owners,
     )
 
 

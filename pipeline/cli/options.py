@@ -209,6 +209,53 @@ class RuleOptions:
         }
 
 
+OwnersOption = Annotated[
+    bool, typer.Option("--owners", help="With the users who had the item; without them unless this is given.")
+]
+
+
+@dataclass(frozen=True)
+class UserRuleOptions:
+    """Which users may be answered."""
+
+    exclude: Annotated[
+        Optional[list[str]],
+        typer.Option("--exclude", metavar="IDS", help="Users not to return, written as items are. Repeatable."),
+    ] = None
+    allow: Annotated[
+        Optional[list[str]],
+        typer.Option("--allow", metavar="IDS", help="The only users that may be returned. Repeatable."),
+    ] = None
+    filters: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            "--filter",
+            metavar="CONDITION",
+            help="What all users must fulfil, by their features that the model takes: country=de, 'age>=18'."
+            " Repeatable.",
+        ),
+    ] = None
+
+    def excluded(self) -> list[str]:
+        """The ids of `--exclude`.
+
+        Raises:
+            InputError: They are written wrongly.
+        """
+        return parse_ids(self.exclude or (), "--exclude")
+
+    def rules(self) -> dict[str, Any]:
+        """The others, as arguments of the client.
+
+        Raises:
+            InputError: One is written wrongly.
+        """
+        return {
+            "allow": parse_ids(self.allow, "--allow") if self.allow else None,
+            "filters": parse_filters(self.filters or ()),
+        }
+
+
 # --- Who answers ------------------------------------------------------------------------------------------------------
 
 TargetOption = Annotated[

@@ -22,9 +22,11 @@ from serving.client.results import (
     QueryVector,
     Recommendation,
     RecommendationList,
+    ScoredUser,
     Signature,
     SimilarItems,
     TensorSpec,
+    UserList,
     VersionStatus,
 )
 from serving.client.tensors import Tensor
@@ -53,6 +55,7 @@ __all__ = [
     "RecommenderClient",
     "RecommenderError",
     "Retry",
+    "ScoredUser",
     "ServerError",
     "ServerUnavailable",
     "Signature",
@@ -63,5 +66,6 @@ __all__ = [
     "Tls",
     "Traffic",
     "TrafficFile",
+    "UserList",
     "VersionStatus",
 ]

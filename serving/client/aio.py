@@ -16,6 +16,7 @@ from serving.client.results import (
     QueryVector,
     RecommendationList,
     SimilarItems,
+    UserList,
     VersionStatus,
 )
 from serving.client.rules import Filters
@@ -72,6 +73,24 @@ class AsyncRecommenderClient(Calls):
         """See `RecommenderClient.similar_items`."""
         rules = checked_rules(allow, filters, boosts, diversity)
         return await self._drive(self._similar_items(item_id, exclude, k, rules))
+
+    async def audience(
+        self,
+        item_id: str,
+        exclude: Sequence[str] = (),
+        k: int = 10,
+        *,
+        exclude_owners: bool = True,
+        allow: Optional[Sequence[str]] = None,
+        filters: Optional[Filters] = None,
+    ) -> UserList:
+        """See `RecommenderClient.audience`."""
+        rules = checked_rules(allow, filters, None, None)
+        return await self._drive(self._audience(item_id, exclude, k, exclude_owners, rules))
+
+    async def similar_users(self, user_id: str, exclude: Sequence[str] = (), k: int = 10) -> UserList:
+        """See `RecommenderClient.similar_users`."""
+        return await self._drive(self._similar_users(user_id, exclude, k))
 
     async def score(self, user_id: Optional[str], history: Sequence[str], candidates: Sequence[str]) -> list[float]:
         """See `RecommenderClient.score`."""

@@ -22,7 +22,9 @@ from serving.client.results import (
     QueryVector,
     Recommendation,
     RecommendationList,
+    ScoredUser,
     SimilarItems,
+    UserList,
     VersionStatus,
 )
 from serving.client.tensors import Tensor
@@ -33,7 +35,7 @@ T = TypeVar("T")
 
 _MAX_K = (1 << 31) - 1
 _UNKNOWN_LABEL = "Unrecognized servable version label"
-_TEXTS = {contract.ITEM_IDS, contract.SOURCE, contract.DISPLAY, contract.SEEN}
+_TEXTS = {contract.ITEM_IDS, contract.USER_IDS, contract.SOURCE, contract.DISPLAY, contract.SEEN}
 """The outputs that are strings."""
 _NO_VECTORS = "gives no vectors: it was indexed before there were any; run `recommender reindex`"
 _PORTS = {"grpc": 8500, "rest": 8501}
@@ -211,14 +213,7 @@ class Calls:
     ) -> Steps[T]:
         """Asks a signature that not every model has; `lacks` is what is said of one without it."""
         request = Predict(model, signature, inputs, contract.SIGNATURES[signature].outputs)
-        try:
-            return (yield from self._call(request, parse, deadline))
-        except InvalidRequest as error:
-            if f'"{signature}" not found' in str(error):
-                raise InvalidRequest(
-                    f"model {model} at {self.target} has no signature {signature!r}, so it {lacks}"
-                ) from None
-            raise
+        return (yield from self._call_or_lack(request, parse, lacks, deadline))
 
     def _signature(self, rows: list[_Row], k: int) -> tuple[str, dict[str, Tensor], str]:
         """The signature to ask, its inputs, and what to say of a model that lacks it."""
@@ -261,6 +256,40 @@ class Calls:
 
         request = Predict(self._model, signature, inputs, contract.SIGNATURES[signature].outputs)
         return (yield from self._call(request, parse))
+
+    def _audience(
+        self, item_id: str, exclude: Sequence[str], k: int, exclude_owners: bool, own_rules: rules.Rules
+    ) -> Steps[UserList]:
+        ruled = own_rules != rules.Rules()
+        inputs = {
+            contract.ITEM_ID: _strings([_id(item_id, "item_id")]),
+            contract.EXCLUDE: _matrix([_ids(exclude, "exclude")]),
+            contract.EXCLUDE_OWNERS: Tensor("bool", (1,), [bool(exclude_owners)]),
+            contract.K: Tensor("int32", (), [_checked_k(k)]),
+        }
+        if ruled:
+            inputs |= {contract.ALLOW: _matrix([own_rules.allow]), contract.FILTER: _matrix([own_rules.filters])}
+        return self._users(contract.AUDIENCE_WITH_RULES if ruled else contract.AUDIENCE, inputs)
+
+    def _similar_users(self, user_id: str, exclude: Sequence[str], k: int) -> Steps[UserList]:
+        inputs = {
+            contract.USER_ID: _strings([_id(user_id, "user_id")]),
+            contract.EXCLUDE: _matrix([_ids(exclude, "exclude")]),
+            contract.K: Tensor("int32", (), [_checked_k(k)]),
+        }
+        return self._users(contract.SIMILAR_USERS, inputs)
+
+    def _users(self, signature: str, inputs: Mapping[str, Tensor]) -> Steps[UserList]:
+        def parse(answer: Answer) -> UserList:
+            expected = {contract.USER_IDS: (1, None), contract.KNOWN: (1,)}
+            outputs = self._checked(answer, self._model, signature, expected)
+            [row] = self._scored(outputs, contract.USER_IDS, self._model)
+            users = tuple(ScoredUser(user, score) for user, score in row)
+            return UserList(users, bool(outputs[contract.KNOWN].values[0]), answer.version)
+
+        request = Predict(self._model, signature, inputs, contract.SIGNATURES[signature].outputs)
+        lacks = "says nothing of users: make a version with serving.audience: true"
+        return self._call_or_lack(request, parse, lacks)
 
     def _score(self, user_id: Optional[str], history: Sequence[str], candidates: Sequence[str]) -> Steps[list[float]]:
         ids = [_id(item, "candidates") for item in _ids(candidates, "candidates")]
@@ -368,6 +397,19 @@ class Calls:
             request, wire, parse, self._deadline() if deadline is None else deadline, self._timeout
         )
 
+    def _call_or_lack(
+        self, request: Predict, parse: Callable[[Answer], T], lacks: str, deadline: Optional[float] = None
+    ) -> Steps[T]:
+        """`_call`; `lacks` says what a model without the signature is not made for."""
+        try:
+            return (yield from self._call(request, parse, deadline))
+        except InvalidRequest as error:
+            if f'"{request.method}" not found' in str(error):
+                raise InvalidRequest(
+                    f"model {request.model} at {self.target} has no signature {request.method!r}, so it {lacks}"
+                ) from None
+            raise
+
     def _on_side(self, traffic: Optional[Traffic], ask: Callable[[ModelRef], Steps[T]], rows: int = 1) -> Steps[T]:
         """Asks the canary, if there is one and the server knows it, else the client's own version."""
         if traffic is not None:
@@ -397,13 +439,15 @@ class Calls:
         return outputs
 
     def _ranked(self, outputs: Mapping[str, Tensor], model: ModelRef) -> list[tuple[Recommendation, ...]]:
-        ids, scores = outputs[contract.ITEM_IDS], outputs.get(contract.SCORES)
+        rows = self._scored(outputs, contract.ITEM_IDS, model)
+        return [tuple(Recommendation(item, score) for item, score in row) for row in rows]
+
+    def _scored(self, outputs: Mapping[str, Tensor], name: str, model: ModelRef) -> list[list[tuple[str, float]]]:
+        """Rows of ids and their scores, without the padding."""
+        ids, scores = outputs[name], outputs.get(contract.SCORES)
         if scores is None or scores.shape != ids.shape:
-            raise ServerError(f"model {model} at {self.target} answered items without a score each")
-        return [
-            tuple(Recommendation(item, float(score)) for item, score in zip(*row) if item)
-            for row in zip(ids.rows(), scores.rows())
-        ]
+            raise ServerError(f"model {model} at {self.target} answered {name} without a score each")
+        return [[(i, float(s)) for i, s in zip(*row) if i] for row in zip(ids.rows(), scores.rows())]
 
 
 def _value(answer: Answer) -> Any:
@@ -455,15 +499,15 @@ def _user(user_id: Optional[str]) -> str:
     return "" if user_id is None else _text(user_id, "user_id")
 
 
-def _id(item_id: Any, name: str) -> str:
-    if _text(item_id, name) == "":
-        raise InvalidRequest(f"{name}: an item's id can't be empty")
-    return item_id
+def _id(value: Any, name: str) -> str:
+    if _text(value, name) == "":
+        raise InvalidRequest(f"{name}: an id can't be empty")
+    return value
 
 
 def _ids(ids: Any, name: str) -> list[str]:
     if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
-        raise InvalidRequest(f"{name}={ids!r}: it is a list of item ids")
+        raise InvalidRequest(f"{name}={ids!r}: it is a list of ids")
     return [_text(item, name) for item in ids]
 
 

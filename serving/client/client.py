@@ -17,6 +17,7 @@ from serving.client.results import (
     QueryVector,
     RecommendationList,
     SimilarItems,
+    UserList,
     VersionStatus,
 )
 from serving.client.rules import Filters
@@ -135,6 +136,39 @@ class RecommenderClient(Calls):
         Rules are those of `recommend`.
         """
         return self._drive(self._similar_items(item_id, exclude, k, checked_rules(allow, filters, boosts, diversity)))
+
+    def audience(
+        self,
+        item_id: str,
+        exclude: Sequence[str] = (),
+        k: int = 10,
+        *,
+        exclude_owners: bool = True,
+        allow: Optional[Sequence[str]] = None,
+        filters: Optional[Filters] = None,
+    ) -> UserList:
+        """Returns up to `k` users whom an item is most for; the result's `known` tells whether the model knows it.
+
+        They are users whom the model knows, by the logarithm of the probability that the item is what they take next;
+        scores are comparable across users and items. Only for a model that was made with `serving.audience`.
+
+        Args:
+            item_id: the item.
+            exclude: ids of users that must not be returned.
+            k: at least 1, at most the model's own limit.
+            exclude_owners: whether users who had the item are left out, as far as the model has stored it.
+            allow: ids of the only users that may be returned; None for all.
+            filters: what all users must fulfil, by their features that the model takes, written as for `recommend`.
+        """
+        rules = checked_rules(allow, filters, None, None)
+        return self._drive(self._audience(item_id, exclude, k, exclude_owners, rules))
+
+    def similar_users(self, user_id: str, exclude: Sequence[str] = (), k: int = 10) -> UserList:
+        """Returns up to `k` users most similar to `user_id` by the cosine of what the model makes of their histories.
+
+        Args and limits are those of `audience`.
+        """
+        return self._drive(self._similar_users(user_id, exclude, k))
 
     def score(self, user_id: Optional[str], history: Sequence[str], candidates: Sequence[str]) -> list[float]:
         """Returns the score of each candidate, in order; -inf for an item that the model doesn't know."""

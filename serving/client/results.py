@@ -78,6 +78,39 @@ class SimilarItems:
 
 
 @dataclass(frozen=True)
+class ScoredUser:
+    """A user and their score."""
+
+    user_id: str
+    score: float
+
+
+@dataclass(frozen=True)
+class UserList:
+    """The answer to `audience` and `similar_users`, best first, padding stripped; behaves as a sequence."""
+
+    users: tuple[ScoredUser, ...]
+    known: bool
+    """Whether the model knows the item, or the user, that was asked for; if not, the list is empty."""
+    version: Optional[int] = None
+    """The model's version that answered; None over REST, whose answers do not tell."""
+
+    @property
+    def user_ids(self) -> list[str]:
+        """The ids alone, best first."""
+        return [user.user_id for user in self.users]
+
+    def __iter__(self) -> Iterator[ScoredUser]:
+        return iter(self.users)
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def __getitem__(self, index: int) -> ScoredUser:
+        return self.users[index]
+
+
+@dataclass(frozen=True)
 class ItemDescription:
     """What a person is shown for an item."""
 

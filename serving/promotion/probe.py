@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Optional, Union
 
 from serving import contract
-from serving.client import RecommendationList, RecommenderClient, RecommenderError, SimilarItems
+from serving.client import RecommendationList, RecommenderClient, RecommenderError, SimilarItems, UserList
 
 _K = 10
 _USERS = 8
@@ -56,23 +56,24 @@ def probe(client: RecommenderClient, version: int, users: Sequence[str]) -> list
 
 
 def list_faults(
-    answer: Union[RecommendationList, SimilarItems],
+    answer: Union[RecommendationList, SimilarItems, UserList],
     k: int,
     forbidden: Sequence[str] = (),
     source: Optional[str] = None,
 ) -> list[str]:
-    """Says what is wrong with one list: too long, an item twice or forbidden, scores not falling, wrong source."""
-    ids, scores = answer.item_ids, [item.score for item in answer]
+    """Says what is wrong with one list: too long, something twice or forbidden, scores not falling, wrong source."""
+    ids, what = (answer.user_ids, "user") if isinstance(answer, UserList) else (answer.item_ids, "item")
+    scores = [found.score for found in answer]
     faults = []
     if len(ids) > k:
-        faults.append(f"{len(ids)} items where k was {k}")
+        faults.append(f"{len(ids)} {what}s where k was {k}")
     if len(set(ids)) < len(ids):
-        faults.append(f"item {next(i for i in ids if ids.count(i) > 1)!r} twice")
+        faults.append(f"{what} {next(i for i in ids if ids.count(i) > 1)!r} twice")
     wrong = set(ids) & set(forbidden)
     if wrong:
-        faults.append(f"item {min(wrong)!r}, which was seen or excluded")
+        faults.append(f"{what} {min(wrong)!r}, which was seen or excluded")
     if any(not math.isfinite(score) for score in scores):
-        faults.append("an item whose score is not a number")
+        faults.append("a score that is not a number")
     elif any(after > before for before, after in zip(scores, scores[1:])):
         faults.append("scores that are not sorted")
     if source is not None and isinstance(answer, RecommendationList) and answer.source != source:

@@ -318,6 +318,7 @@ def test_from_the_readme_on(tmp_path: Path, shell: Callable[..., Shell], api: Kf
         RECOMMENDER_MODEL__QUERY_FEATURES="[device]",
         RECOMMENDER_MODEL__TIME_FEATURES="[hour]",
         RECOMMENDER_SERVING__FILTERS="[brand, price]",
+        RECOMMENDER_SERVING__AUDIENCE="true",
         RECOMMENDER_KUBEFLOW__HOST=api.host,
         RECOMMENDER_KUBEFLOW__TRIGGER__PARTITIONS=str(tmp_path / "data" / "events-*.parquet"),
     )
@@ -371,6 +372,11 @@ def test_from_the_readme_on(tmp_path: Path, shell: Callable[..., Shell], api: Kf
     [best] = [text for command, text in printed.items() if "json.load" in command]
     assert best.strip() in items
 
+    [asked] = [block for block in blocks("docs/serving.md", "sh") if block.text.startswith("curl")]
+    [audience] = [json.loads(text)["outputs"] for text in typed.run(asked).values()]
+    assert audience["known"] == [True]
+    assert {*audience["user_ids"][0]} <= {*users, ""}
+
     # The commands are the README's, and so is the config that they are run with: it says more than this page's, which
     # is validated with a log as the page shows one.
     typed.stop()
@@ -388,6 +394,7 @@ def test_from_the_readme_on(tmp_path: Path, shell: Callable[..., Shell], api: Kf
     assert (tmp_path / "top3.csv").read_text().splitlines()[0] == "user_id,top1,top2,top3"
 
     (tmp_path / "ids.txt").write_text("42\nuser 1\nnobody\n")
+    (tmp_path / "items.txt").write_text("50\nno such item\n242\n")
     (tmp_path / "rows.jsonl").write_text(blocks("docs/batch.md", "json")[0].text)
     for block in blocks("docs/batch.md", "sh"):
         typed.run(block)
@@ -396,6 +403,10 @@ def test_from_the_readme_on(tmp_path: Path, shell: Callable[..., Shell], api: Kf
     assert len(answered) > 30, "the last of the two commands that write it is for all users"
     assert {*answered} <= {*users}
     assert len({*answered}) == len(answered)
+    with open(tmp_path / "audience.csv", newline="") as file:
+        audiences = {row["item_id"]: {*filter(None, list(row.values())[1:])} for row in csv.DictReader(file)}
+    assert audiences["no such item"] == set()
+    assert audiences["50"] <= {*users} - {"42"}
     assert all(path.suffix == ".parquet" for path in (tmp_path / "top").iterdir())
     assert (tmp_path / "top.tfrecord").stat().st_size > 0
 
@@ -422,6 +433,7 @@ def _check_readme(printed: Mapping[str, str], folder: Path) -> None:
         "recommender query --user 42": "source: user (42 is known)",
         'recommender query --history "50,181"': "source: history (served from the history given)",
         "recommender similar --item 50 -k 5": "similar to 50 x Thing 50",
+        "recommender audience --item 50 -k 5": "audience of 50 x Thing 50; a score is",
         "recommender versions": "20261108000000",
         "recommender promote 20261101000000 --label stable": "✓ movielens_100k: stable is version 20261101000000",
         "recommender canary start 20261108000000 --share 0.05": "share 0.05 of the users goes to version 202611080",

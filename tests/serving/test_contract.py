@@ -32,6 +32,14 @@ def test_the_docs_have_the_same_signatures():
     assert documented == {name: tuple(map(set, signature)) for name, signature in contract.SIGNATURES.items()}
 
 
+def test_a_model_has_the_signatures_that_it_was_made_with():
+    plain = set(contract.signatures(in_context=False, of_users=False))
+    assert {"recommend", "similar_items"} <= plain
+    assert set(contract.signatures(in_context=True, of_users=False)) - plain == set(contract.IN_CONTEXT)
+    assert set(contract.signatures(in_context=False, of_users=True)) - plain == set(contract.OF_USERS)
+    assert contract.signatures(in_context=True, of_users=True) == list(contract.SIGNATURES)
+
+
 def test_it_needs_the_standard_library_only():
     program = (
         "import sys; before = set(sys.modules); import serving.contract\n"

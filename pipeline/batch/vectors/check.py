@@ -22,6 +22,7 @@ _TIE = 1e-5
 """Scores that differ by less than this share of the largest that such vectors could have are equal: float32 adds up to
 no more."""
 _WHY = {
+    contract.LINEAR_PART: "a linear part (model.linear), whose votes are added to the vectors' scores",
     contract.SECOND_STAGE: "a second stage, which ranks what the vectors find",
     contract.DIVERSITY: "diversity (serving.diversity)",
     contract.APPROXIMATE: "an approximate index, which misses some of what an exact search finds",

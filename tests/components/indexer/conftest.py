@@ -44,6 +44,12 @@ def seven(towers: str, index: Index) -> Servable:
     return in_memory(towers, index, SETTINGS)
 
 
+@pytest.fixture(scope="session")
+def of_users(towers: str, index: Index) -> Servable:
+    """The same seven items, with the signatures of users."""
+    return in_memory(towers, index, SETTINGS.model_copy(update={"audience": True}))
+
+
 SAVED = pytest.param("saved", marks=[pytest.mark.slow, pytest.mark.smoke])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -34,19 +33,5 @@ def test_scores_are_products_and_biases_or_the_popularity(
     assert items.scores_of(voted, tf.constant([[2, 0], [0, 1]])).numpy().tolist() == [[0, 12.5], [8, 1]]
 
 
-def test_ids_and_rows(tmp_path: Path) -> None:
-    items = make_items(tmp_path)
-    assert items.rows(tf.constant([["c", "no"], ["", "a"]])).numpy().tolist() == [[2, -1], [-1, 0]]
-    assert items.ids(tf.constant([[2], [0]])).numpy().tolist() == [[b"c"], [b"a"]]
-    assert items.ids(tf.constant([3])).numpy().tolist() == [b""]
-
-
 def test_biases(tmp_path: Path) -> None:
-    assert make_items(tmp_path).bias(tf.constant([[2, 0], [1, 1]])).numpy().tolist() == [[-1, 0.5], [0, 0]]
-
-
-def test_directions_have_length_one(tmp_path: Path) -> None:
-    items = make_items(tmp_path)
-    found = items.directions(tf.constant([[0, 2], [1, 1]])).numpy()
-    assert found == pytest.approx(np.array([[[0.6, 0.8], [0, -1]], [[1, 0], [1, 0]]]))
-    assert items.cosines(tf.constant([0, 2])).numpy() == pytest.approx(np.array([[1, 0.6, -0.8], [-0.8, 0, 1]]))
+    assert make_items(tmp_path).biases(tf.constant([[2, 0], [1, 1]])).numpy().tolist() == [[-1, 0.5], [0, 0]]

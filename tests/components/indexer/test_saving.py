@@ -117,12 +117,13 @@ def test_all_that_there_can_be_is_saved(tmp_path: Path) -> None:
         cooccurrence=np.random.default_rng(0).normal(size=(len(ITEMS), 2)).astype(np.float32),
         attributes=Attributes(("brand",), (), np.array([b"=", b"brand=x"], object), np.array([0, 0, 1]), np.array([3])),
     )
-    settings = IndexerSettings(default_k=DEFAULT_K, compact="int8", diversity=0.3)
+    settings = IndexerSettings(default_k=DEFAULT_K, compact="int8", diversity=0.3, audience=True)
     manifest = save_servable(towers, index, settings, "tiny", str(tmp_path / "1"))
     assert manifest["beyond_vectors"] == ["second_stage", "diversity"]
     saved, in_mind = tf.saved_model.load(str(tmp_path / "1")), in_memory(towers, index, settings)
     asked = list(requests_of(tmp_path / "1"))
     assert {signature for signature, _ in asked} == set(contract.SIGNATURES)
+    assert json.loads((tmp_path / "1" / contract.MANIFEST).read_text())["max_k_of_users"] == 1000
     for signature, inputs in asked:
         answers = ask(saved, signature, **inputs), ask(in_mind, signature, **inputs)
         assert set(answers[0]) == set(contract.SIGNATURES[signature].outputs)

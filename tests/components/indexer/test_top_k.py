@@ -53,6 +53,14 @@ def test_diversity_chooses_among_the_candidates_alone(tmp_path: Path) -> None:
     assert ids_of(ids)[2][:2] == ["a", "c"]
 
 
+def test_a_k_is_from_1_to_the_most(tmp_path: Path) -> None:
+    top_k = TopK(make_items(tmp_path), 100)
+    assert [int(top_k.checked_k(tf.constant(k))) for k in (1, 1_000)] == [1, 1_000]
+    for k, message in ((0, "at least 1"), (1_001, "at most 1000")):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            top_k.checked_k(tf.constant(k))
+
+
 def test_left_takes_out_rows(tmp_path: Path) -> None:
     left = TopK(make_items(tmp_path), 100).left(tf.zeros([2, 3]), tf.constant([[0, 0], [2, -1]], tf.int64))
     assert np.isneginf(left.numpy()).tolist() == [[True, False, False], [False, False, True]]

@@ -16,16 +16,16 @@ from tests.components.indexer.three import INDEX
 
 @pytest.mark.parametrize("in_context", [False, True])
 def test_each_signature_is_asked_with_all_of_its_inputs(tmp_path: Path, in_context: bool) -> None:
+    signatures = contract.signatures(in_context, of_users=True)
     path = str(tmp_path / "requests")
-    write_warmup(INDEX, "m", 5, in_context, path)
+    write_warmup(INDEX, "m", 5, signatures, path)
     asked: dict[str, list[dict[str, np.ndarray]]] = {}
     for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         assert request.model_spec.name == "m"
         inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
         asked.setdefault(request.model_spec.signature_name, []).append(inputs)
-    left_out = () if in_context else contract.IN_CONTEXT
-    assert set(asked) == set(contract.SIGNATURES) - set(left_out)
+    assert set(asked) == set(signatures)
     for name, requests in asked.items():
         assert all(set(inputs) == set(contract.SIGNATURES[name].inputs) for inputs in requests)
     # A known user, nobody, and nobody with a history: each takes another way through the graph.

@@ -17,6 +17,7 @@ from components.servable_validator.settings import ServableValidatorSettings
 from serving.server import process
 from tests.serving import tiny_servable
 from tests.serving.fixtures import tiny
+from tests.serving.wire import contract as wire
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]
 
@@ -76,6 +77,18 @@ def test_a_servable_that_breaks_the_contract_is_not_blessed(fault, text, tmp_pat
     assert any(text in failure for failure in report.failures)
     assert report.summary.startswith("not blessed: ")
     assert report.summary.endswith("see servable_validation.json")
+
+
+@pytest.mark.parametrize("owned", [True, False])
+def test_what_a_servable_says_of_users_is_asked_too(contract_servable, owned):
+    stored = wire.world().stored
+    item = stored["ann"][0]
+    # A user who is said to have what the servable has not stored of them.
+    users = {"ann": stored["ann"]} if owned else {user: [item] for user in wire.USERS if item not in stored[user]}
+    report = validate(str(contract_servable), Sample(users, [stored["ann"][:2]], [item]), SETTINGS)
+    about = [failure for failure in report.failures if failure.startswith("audience of")]
+    assert bool(about) is not owned
+    assert report.failures == [] if owned else f"audience of {item!r}: user " in about[0]
 
 
 def test_limits_that_are_too_tight(servable):

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.errors import InputError
-from pipeline.batch.answers import Items, Wish
-from pipeline.batch.asking import Recommender, padded, refusal
-from pipeline.batch.queries import SCHEMA
+from pipeline.batch.answers import Wish
+from pipeline.batch.asking import Audiences, Recommender, padded, refusal
+from pipeline.batch.queries import ITEM_SCHEMA, SCHEMA
 from tests.serving.wire import contract
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]
@@ -50,7 +50,7 @@ def test_batches_are_answered_as_single_requests_are(
     wish = Wish(k, tuple(exclude), tuple(rules.allow), tuple(rules.filter), tuple(rules.boosts), rules.diversity)
     table = pa.table([*(list(column) for column in zip(*queries)), [b""] * len(queries)], schema=SCHEMA)
     answers = asked.answer(table, wish)
-    assert answers.user_ids.to_pylist() == [user for user, _, _ in queries]
+    assert answers.asked["user_id"].to_pylist() == [user for user, _, _ in queries]
     signature = asked._model.signatures["recommend_with_rules"]
     for row, (user, history, own) in enumerate(queries):
         single = signature(
@@ -65,10 +65,47 @@ def test_batches_are_answered_as_single_requests_are(
             diversity=tf.constant([rules.diversity]),
             k=tf.constant(k),
         )
-        items = [asked.items.ids[place].as_py() if place >= 0 else "" for place in answers.rows[row].tolist()]
+        items = [asked.found["item_id"][place].as_py() if place >= 0 else "" for place in answers.rows[row].tolist()]
         assert items == [item.decode() for item in single["item_ids"].numpy()[0]]
         assert answers.scores[row] == pytest.approx(single["scores"].numpy()[0], rel=1e-5, abs=1e-6)
         assert answers.sources[row].as_py() == single["source"].numpy()[0].decode()
+
+
+@pytest.fixture(scope="module")
+def of_users(contract_servable: Path) -> Audiences:
+    return Audiences(contract_servable)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    items=st.lists(any_item, min_size=1, max_size=6),
+    rules=contract.any_rules_of_users(),
+    exclude=st.lists(st.sampled_from([*contract.USERS, "nobody"]), max_size=2),
+    exclude_owners=st.booleans(),
+    k=st.integers(1, 7),
+    size=st.integers(1, 4),
+)
+def test_audiences_are_those_of_the_contract(
+    of_users: Audiences,
+    items: list[str],
+    rules: contract.Rules,
+    exclude: list[str],
+    exclude_owners: bool,
+    k: int,
+    size: int,
+) -> None:
+    of_users.most = size
+    wish = Wish(k, tuple(exclude), tuple(rules.allow), tuple(rules.filter), exclude_owners=exclude_owners)
+    answers = of_users.answer(pa.table([items], schema=ITEM_SCHEMA), wish)
+    assert answers.asked["item_id"].to_pylist() == items
+    titles = [f"Title of {item}" if item in contract.ITEMS else "" for item in items]
+    assert answers.asked["title"].to_pylist() == titles
+    assert answers.sources is None
+    for row, item in enumerate(items):
+        users, scores = contract.world().audience(item, exclude, exclude_owners, rules)
+        found = [of_users.found["user_id"][place].as_py() for place in answers.rows[row].tolist() if place >= 0]
+        assert found == users[:k]
+        assert answers.scores[row, : len(found)] == pytest.approx(scores[:k], rel=1e-4, abs=1e-5)
 
 
 def test_lists_are_as_wide_as_the_longest() -> None:
@@ -109,7 +146,8 @@ class Model:
 
 def recommender_of(model: Model) -> Recommender:
     made = Recommender.__new__(Recommender)
-    made._model, made.items, made.most = model, Items(pa.array(["a", "b"]), pa.array(["A", "B"])), 2
+    made._ids = pa.array(["a", "b"])
+    made._model, made.found, made.most = model, {"item_id": pa.array(["a", "b"]), "title": pa.array(["A", "B"])}, 2
     rows = tf.lookup.KeyValueTensorInitializer(tf.constant(["a", "b"]), tf.constant([0, 1], tf.int64))
     made._row_of = tf.lookup.StaticHashTable(rows, -1)
     return made
@@ -136,7 +174,7 @@ def test_answers_of_several_requests_are_put_together_in_order() -> None:
     model = Model("recommend")
     answers = recommender_of(model).answer(queries("ann", "bob", "cy"), Wish(2))
     assert [inputs["user_id"] for _, inputs in model.given] == [[b"ann", b"bob"], [b"cy"]]
-    assert answers.user_ids.to_pylist() == ["ann", "bob", "cy"]
+    assert answers.asked["user_id"].to_pylist() == ["ann", "bob", "cy"]
     assert answers.rows.tolist() == [[1, -1]] * 3
     assert answers.rows.dtype == np.int32
     assert answers.scores.tolist() == [[1.5, -np.inf]] * 3

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from components.errors import InputError
 from pipeline.batch import outputs
-from pipeline.batch.answers import Answers, Items
+from pipeline.batch.answers import Answers
 from pipeline.batch.outputs import Output, long_table, output_of, part_name, put_together, wide_table, write_part
 
-ITEMS = Items(pa.array(["a", "b,c", 'd"e', "f"]), pa.array(["Title a", "Title\nb", "", "Titel ä"]))
+ITEMS = {"item_id": pa.array(["a", "b,c", 'd"e', "f"]), "title": pa.array(["Title a", "Title\nb", "", "Titel ä"])}
 ANSWERS = Answers(
-    pa.array(["ann", " bob, jr", "nobody"]),
+    {"user_id": pa.array(["ann", " bob, jr", "nobody"])},
     np.array([[3, 1, 0], [2, -1, -1], [-1, -1, -1]], np.int32),
     np.array([[2.5, 0.1, -1e-7], [1, -np.inf, -np.inf], [-np.inf] * 3], np.float32),
     pa.array(["user", "history", "popular"]),
@@ -64,6 +64,35 @@ def test_wide_table() -> None:
     ]
 
 
+USERS = {"user_id": pa.array(["ann", " bob, jr"])}
+AUDIENCES = Answers(
+    {"item_id": pa.array(["a", "b,c"]), "title": pa.array(["Title a", ""])},
+    np.array([[1, 0], [-1, -1]], np.int32),
+    np.array([[-0.5, -2], [-np.inf, -np.inf]], np.float32),
+)
+
+
+def test_audiences() -> None:
+    assert long_table(AUDIENCES, USERS, "7").to_pylist() == [
+        {"item_id": "a", "title": "Title a", "rank": 1, "user_id": " bob, jr", "score": -0.5, "version": "7"},
+        {"item_id": "a", "title": "Title a", "rank": 2, "user_id": "ann", "score": -2.0, "version": "7"},
+    ]
+    assert wide_table(AUDIENCES, USERS).to_pylist() == [
+        {"item_id": "a", "top1": " bob, jr", "top2": "ann"},
+        {"item_id": "b,c", "top1": None, "top2": None},
+    ]
+    lines = [line for some in outputs.wide_lines(AUDIENCES, USERS) for line in some.to_pylist()]
+    assert lines == ["item_id,top1,top2", 'a," bob, jr",ann', '"b,c",,']
+    lines = [line for some in outputs.long_lines(AUDIENCES, USERS, "7") for line in some.to_pylist()]
+    assert lines[:2] == ["item_id,title,rank,user_id,score,version", 'a,Title a,1," bob, jr",-0.5,7']
+    features = [
+        tf.train.Example.FromString(record).features.feature for record in outputs.examples(AUDIENCES, USERS, "7")
+    ]
+    assert [list(each["user_id"].bytes_list.value) for each in features] == [[b" bob, jr", b"ann"], []]
+    assert [list(each["item_id"].bytes_list.value) for each in features] == [[b"a"], [b"b,c"]]
+    assert "source" not in features[0]
+
+
 def test_wide_csv_quotes_only_what_must_be(tmp_path: Path) -> None:
     path = write(tmp_path, "top.csv")
     assert path.read_bytes() == b'user_id,top1,top2,top3\nann,f,"b,c",a\n" bob, jr","d""e",,\nnobody,,,\n'
@@ -102,10 +131,10 @@ def test_tfrecord(tmp_path: Path) -> None:
 def test_csv_holds_any_text(texts: list[str]) -> None:
     ids = pa.array([f"{number}{text}" for number, text in enumerate(texts)])
     rows = np.arange(len(texts), dtype=np.int32)[:, np.newaxis]
-    answers = Answers(ids, rows, np.zeros(rows.shape, np.float32), pa.array(["user"] * len(texts)))
+    answers = Answers({"user_id": ids}, rows, np.zeros(rows.shape, np.float32), pa.array(["user"] * len(texts)))
     for lines in (
-        outputs.wide_lines(answers, Items(ids, ids)),
-        outputs.long_lines(answers, Items(ids, ids), "7"),
+        outputs.wide_lines(answers, {"item_id": ids, "title": ids}),
+        outputs.long_lines(answers, {"item_id": ids, "title": ids}, "7"),
     ):
         file = io.BytesIO()
         outputs.write_lines(file, lines)
@@ -116,7 +145,12 @@ def test_csv_holds_any_text(texts: list[str]) -> None:
 
 def test_the_answers_of_a_slice_are_written(tmp_path: Path) -> None:
     """Arrow's slices keep the whole buffers."""
-    part = Answers(ANSWERS.user_ids.slice(1, 1), ANSWERS.rows[1:2], ANSWERS.scores[1:2], ANSWERS.sources.slice(1, 1))
+    part = Answers(
+        {"user_id": ANSWERS.asked["user_id"].slice(1, 1)},
+        ANSWERS.rows[1:2],
+        ANSWERS.scores[1:2],
+        ANSWERS.sources.slice(1, 1),
+    )
     output = output_of(tmp_path / "top.csv")
     write_part(output.path, output, part, ITEMS, "7")
     assert read_csv(output.path)[1:] == [[" bob, jr", 'd"e', "", ""]]

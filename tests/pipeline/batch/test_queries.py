@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from components.errors import InputError
-from pipeline.batch.queries import ALL, read_queries, serialized_context, write_queries
+from pipeline.batch.queries import ALL, read_queries, serialized_context, write_items, write_queries
 
 FEATURES = {"device": bytes, "tags": bytes, "age": float, "timestamp": int}
 
@@ -49,6 +49,23 @@ def test_everybody_whom_the_model_knows(model: Path) -> None:
 def test_ids_of_a_file(model: Path, tmp_path: Path) -> None:
     (tmp_path / "users.txt").write_bytes(b"ann\r\n\n bob\nann")
     assert [row["user_id"] for row in rows(tmp_path / "users.txt", model)] == ["ann", " bob", "ann"]
+
+
+def test_items_of_the_model_or_a_file(model: Path, tmp_path: Path) -> None:
+    (model / "assets" / "items.txt").write_text("a,b\n 2\n🎬", encoding="utf-8")
+    (tmp_path / "items.txt").write_bytes(b"x\r\n\n y\nx")
+    path = tmp_path / "queries"
+    for items, expected in ((ALL, ["a,b", " 2", "🎬"]), (str(tmp_path / "items.txt"), ["x", " y", "x"])):
+        assert write_items(items, model, path) == 3
+        assert read_queries(path).to_pylist() == [{"item_id": item} for item in expected]
+    (tmp_path / "items.txt").write_bytes(b"\n\n")
+    with pytest.raises(InputError, match=r"^--items .*items\.txt: there are no items in it$"):
+        write_items(str(tmp_path / "items.txt"), model, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(
+        InputError, match=r"^--items nowhere: can't be read: .*; it is all, or a file with an id a line$"
+    ):
+        write_items("nowhere", model, path)
 
 
 def test_more_users_than_are_in_memory_at_a_time(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,60 @@ def test_a_folder_of_files(config: Config, tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.slow
 @pytest.mark.smoke
+def test_the_audiences_of_all_items(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In shards, the second of which finds no room at first."""
+    monkeypatch.setattr(run, "shard_size", lambda k: 20)
+    out = tmp_path / "audience.parquet"
+    wished = Request(Wish(3, exclude=("ünal",)), output_of(out), items="all")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "put_together", killed)
+        assert batch(config, wished).exit_code == 1
+    [second] = tmp_path.glob(".audience.parquet.batch/*/parts/part-00001-of-00002.parquet")
+    second.unlink()
+    outcome = batch(config, wished)
+    assert (outcome.exit_code, outcome.facts["items"], outcome.facts["done_before"]) == (0, len(contract.ITEMS), 20)
+    said = capfd.readouterr().out
+    assert f"going on where a run was stopped: 20 of {len(contract.ITEMS)} items are done" in said
+    assert f"{len(contract.ITEMS)} items in {out}, version {VERSION}" in said
+    rows = pq.read_table(str(out)).to_pylist()
+    for item in contract.ITEMS:
+        users, scores = WORLD.audience(item, ["ünal"], without_owners=True)
+        own = [row for row in rows if row["item_id"] == item]
+        assert [row["user_id"] for row in own] == users[:3]
+        assert [row["score"] for row in own] == pytest.approx(scores[:3], rel=1e-4)
+        assert {(row["title"], row["version"]) for row in own} == {(f"Title of {item}", VERSION)}
+    assert [path.name for path in tmp_path.iterdir()] == ["audience.parquet"]
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_audiences_that_can_not_be_had(config: Config, base: Path, tmp_path: Path) -> None:
+    out = tmp_path / "audience.csv"
+    with pytest.raises(InputError, match=r"-k 1001: this model answers 1 to 1000 users"):
+        batch(config, Request(Wish(1_001), output_of(out), items="all"))
+    with pytest.raises(InputError, match=r"--items .*which\.txt: can't be read: .*; it is all or a file of items"):
+        batch(config, Request(Wish(1), output_of(out), items=str(tmp_path / "which.txt")))
+    with pytest.raises(InputError, match=r"filter is .*; not price<=3$"):
+        batch(config, Request(Wish(1, filters=("price<=3",)), output_of(out), items="all"))
+    assert not list(tmp_path.iterdir())
+    silent = tmp_path / "models" / "shop" / VERSION
+    shutil.copytree(base / "shop" / VERSION, silent)
+    manifest = json.loads((silent / "assets.extra" / "recommender.json").read_text())
+    (silent / "assets.extra" / "recommender.json").write_text(json.dumps({**manifest, "max_k_of_users": None}))
+    with pytest.raises(
+        InputError, match=r"^--items: .* says nothing of users: make a version with serving\.audience: t"
+    ):
+        batch(config_of(tmp_path / "models"), Request(Wish(1), output_of(out), items="all"))
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_nothing_is_answered_twice(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a kill when all parts were there the next run needs no model."""
 
@@ -400,9 +454,12 @@ def test_another_wish_is_other_work(base: Path, tmp_path: Path) -> None:
     path, users = base / "shop" / VERSION, tmp_path / "users.txt"
     users.write_text("ann")
 
-    def digest(fingerprint: str = "f", name: str = "top.csv", layout: str | None = None, **wish: Any) -> str:
+    def digest(
+        fingerprint: str = "f", name: str = "top.csv", layout: str | None = None, of_items: bool = False, **wish: Any
+    ) -> str:
         output = output_of(tmp_path / name, None, layout)
-        return run._digest(Request(Wish(**{"k": 3, **wish}), output, str(users)), path, fingerprint)
+        items = str(users) if of_items else None
+        return run._digest(Request(Wish(**{"k": 3, **wish}), output, str(users), items=items), path, fingerprint)
 
     same = digest()
     assert digest(name="else.csv") == same
@@ -415,6 +472,8 @@ def test_another_wish_is_other_work(base: Path, tmp_path: Path) -> None:
         digest(filters=("a=b",)),
         digest(boosts=(("a=b", 1.0),)),
         digest(diversity=0.5),
+        digest(of_items=True),
+        digest(of_items=True, exclude_owners=False),
     ]
     users.write_text("bob")
     others.append(digest())

@@ -15,20 +15,20 @@ import pytest
 
 from components.errors import InputError
 from pipeline.batch import shards
-from pipeline.batch.answers import Answers, Items, Wish
+from pipeline.batch.answers import Answers, Wish
 from pipeline.batch.outputs import output_of
-from pipeline.batch.queries import SCHEMA
+from pipeline.batch.queries import ITEM_SCHEMA, SCHEMA
 from pipeline.batch.shards import Job
 
 USERS = ["ann", "bob", "cy", "dan", "eve"]
-ITEMS = Items(pa.array(["a", "b"]), pa.array(["A", "B"]))
+ITEMS = {"item_id": pa.array(["a", "b"]), "title": pa.array(["A", "B"])}
 
 
 class Recommender:
     """Answers everybody with item b; `asked` has the users of each request."""
 
     def __init__(self, model: Path) -> None:
-        self.items = ITEMS
+        self.found = ITEMS
         self.asked: list[list[str]] = []
 
     def answer(self, queries: pa.Table, wish: Wish) -> Answers:
@@ -37,7 +37,21 @@ class Recommender:
         users = queries["user_id"].combine_chunks()
         self.asked.append(users.to_pylist())
         shape = len(users), wish.k
-        return Answers(users, np.ones(shape, np.int32), np.zeros(shape, np.float32), pa.array(["user"] * len(users)))
+        return Answers(
+            {"user_id": users}, np.ones(shape, np.int32), np.zeros(shape, np.float32), pa.array(["user"] * len(users))
+        )
+
+
+class Audiences:
+    """Answers every item with user u."""
+
+    def __init__(self, model: Path) -> None:
+        self.found = {"user_id": pa.array(["u"])}
+
+    def answer(self, queries: pa.Table, wish: Wish) -> Answers:
+        items = queries["item_id"].combine_chunks()
+        shape = len(items), wish.k
+        return Answers({"item_id": items, "title": items}, np.zeros(shape, np.int32), np.zeros(shape, np.float32))
 
 
 @pytest.fixture
@@ -55,6 +69,7 @@ def recommender(monkeypatch: pytest.MonkeyPatch) -> Recommender:
     table = pa.table([USERS, [[]] * 5, [[]] * 5, [b""] * 5], schema=SCHEMA)
     asking = ModuleType("pipeline.batch.asking")
     asking.Recommender = lambda model: made  # type: ignore[attr-defined]
+    asking.Audiences = Audiences  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, asking.__name__, asking)
     monkeypatch.setattr(shards, "read_queries", lambda path: table)
     return made
@@ -104,3 +119,10 @@ def test_a_file_that_can_not_be_written_ends_the_work_and_is_named(
     monkeypatch.setattr(shards, "write_part", full)
     with pytest.raises(InputError, match=r"top\.csv: can't be written: No space left on device"):
         answer(job, 0)
+
+
+def test_items_are_answered_with_users(job: Job, recommender: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "read_queries", lambda path: pa.table([["a", "b", "c"]], schema=ITEM_SCHEMA))
+    answer(job, 1)
+    assert job.part(1).read_text() == "item_id,top1\nc,u\n"
+    assert recommender.asked == []

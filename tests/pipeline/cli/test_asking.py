@@ -1,10 +1,12 @@
-"""`recommender query` and `similar`: what they ask for, and how they tell what is wrong."""
+"""`recommender query`, `similar` and `audience`: what they ask for, and how they tell what is wrong."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,10 +17,11 @@ from pipeline.cli.options import ConfigSource, ServerOptions
 from pipeline.config import Config
 from serving import contract
 from serving.server.ports import free_port
-from serving.server.process import environment
+from serving.server.process import EMBEDDED, ServerProcess, environment
 from tests.pipeline.cli.command import recommender, rows
 from tests.serving.fake_replica import publish
 from tests.serving.fixtures import MODEL
+from tests.serving.wire import contract as wire
 
 
 def config(base_path: Path) -> Config:
@@ -168,11 +171,75 @@ def test_similar(server, transport):
     assert "similar to 2 v1: title of 2" in ended.stdout
 
 
+@pytest.fixture(scope="module")
+def of_users(contract_servable: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server of a model that was made with `serving.audience`."""
+    base = tmp_path_factory.mktemp("of_users")
+    shutil.copytree(contract_servable, base / MODEL / "7")
+    with ServerProcess(base, MODEL, binary=EMBEDDED) as process:
+        yield process
+
+
+@pytest.mark.slow
+def test_audience(of_users, transport):
+    world = wire.world()
+    item = world.stored["ann"][0]
+    users, scores = world.audience(item, ["ünal"], without_owners=True)
+    ended = ask(of_users, "audience", "--item", item, "--exclude", "ünal", "-k", "9", transport=transport)
+    assert ended.returncode == 0, ended.stderr
+    expected = [[str(rank), user, f"{score:.4f}"] for rank, (user, score) in enumerate(zip(users, scores), 1)]
+    assert rows(ended.stdout) == expected
+    assert f"audience of {item} Title of {item}; a score is the log of" in ended.stdout
+
+    rules = ("--owners", "--filter", "city=a=b", "--filter", "age<=17", "--allow", "ann,🙂", "--json")
+    ended = ask(of_users, "audience", "--item", item, *rules, transport=transport)
+    found = json.loads(ended.stdout)
+    assert found["item"] == {"id": item, "title": f"Title of {item}"}
+    assert (found["name"], found["version"]) == (MODEL, 7)
+    assert [(user["rank"], user["id"]) for user in found["users"]] == [(1, "ann")]
+    ended = ask(of_users, "audience", "--item", item, "--filter", "age>=99", transport=transport)
+    assert ended.stdout.strip() == "nobody is left: every user had it, is excluded or ruled out"
+
+
+@pytest.mark.slow
+def test_similar_users(of_users, transport):
+    users, scores = wire.world().similar_users("ann", ["ünal"])
+    asked = ("--user", "ann", "--exclude", "ünal", "-k", "2")
+    ended = ask(of_users, "similar", *asked, transport=transport)
+    assert ended.returncode == 0, ended.stderr
+    expected = [[str(rank), user, f"{score:.4f}"] for rank, (user, score) in enumerate(zip(users, scores), 1)]
+    assert rows(ended.stdout) == expected[:2]
+    assert "similar to user ann" in ended.stdout
+    found = json.loads(ask(of_users, "similar", *asked, "--json", transport=transport).stdout)
+    assert (found["user"], [user["id"] for user in found["users"]]) == ("ann", users[:2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("audience", "--item", "nothing"), "item 'nothing': the model 'tiny' doesn't know it"),
+        (("audience", "--item", "item 1", "--filter", "price<=3"), "features of users in model.query_features"),
+        (("similar", "--user", "nobody"), "user 'nobody': the model 'tiny' doesn't know them"),
+        (("similar", "--user", "ann", "--diversity", "0.5"), "--user: similar users take no rules but --exclude"),
+    ],
+)
+def test_wrong_questions_about_users_exit_with_2(of_users, arguments, text):
+    ended = ask(of_users, *arguments)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert text in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
         (("similar", "--item", "nothing"), "item 'nothing': the model 'tiny' doesn't know it"),
+        (("similar",), "Give either --item ID or --user ID"),
+        (("similar", "--item", "2", "--user", "ann"), "Give either --item ID or --user ID"),
+        (("similar", "--user", "ann"), "it says nothing of users: make a version with serving.audience: true"),
+        (("audience", "--item", "2"), "it says nothing of users: make a version with serving.audience: true"),
         (("query", "-k", "0"), "k=0"),
         (("query", "-k", "31"), "refused the request"),
         (("query", "--history", '"open'), "--history: "),

@@ -63,9 +63,29 @@ def test_the_options(folder: Path, requests: list[tuple[Request, str | None]]) -
     ]
 
 
+def test_the_options_of_audiences(folder: Path, requests: list[tuple[Request, str | None]]) -> None:
+    arguments = ["batch", "--config", str(folder / "config.yaml"), "--out", str(folder / "top.csv"), "--items"]
+    rules = ["--filter", "city=x", "--allow", "ann,bob", "--exclude", "cy", "--owners"]
+    assert CliRunner().invoke(app, [*arguments, "all"]).exit_code == 0
+    assert CliRunner().invoke(app, [*arguments, "which.txt", *rules, "-k", "5"]).exit_code == 0
+    assert [request for request, _ in requests] == [
+        Request(Wish(2), output_of(folder / "top.csv"), items="all"),
+        Request(
+            Wish(5, ("cy",), ("ann", "bob"), ("city=x",), exclude_owners=False),
+            output_of(folder / "top.csv"),
+            items="which.txt",
+        ),
+    ]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--items", "all", "--users", "who.txt"], "--users is of lists of items, and with --items"),
+        (["--items", "all", "--context", "age=3"], "--context is of lists of items"),
+        (["--items", "all", "--boost", "a=b:1"], "--boost is of lists of items"),
+        (["--items", "all", "--diversity", "0"], "--diversity is of lists of items"),
+        (["--owners"], "--owners is of audiences: give --items too"),
         (["--filter", "brand"], "--filter 'brand': expected name=value"),
         (["--boost", "brand=x"], "--boost 'brand=x': expected condition:number"),
         (["--diversity", "2"], "diversity=2.0: it is from 0"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.errors import InputError
-from pipeline.cli.options import ConfigSource, RuleOptions
+from pipeline.cli.options import ConfigSource, RuleOptions, UserRuleOptions
 from tests.pipeline.cli.command import recommender
 
 
@@ -48,6 +48,7 @@ def test_files_in_their_order_then_the_environment_then_set(shop: Path) -> None:
         (("history", "--json"), ""),
         (("query", "--user", "a"), "no model server at 127.0.0.1:4"),
         (("similar", "--item", "a"), "no model server at 127.0.0.1:4"),
+        (("audience", "--item", "a"), "no model server at 127.0.0.1:4"),
         (("canary", "share", "0.5"), "no such base path"),
         (("export", "--out", "a.tar.gz"), "no version; make one"),
         (("batch", "--out", "a.csv"), "no version; make one"),
@@ -112,15 +113,24 @@ def test_rules_are_the_clients_arguments() -> None:
     }
 
 
+def test_rules_of_users_are_the_clients_arguments() -> None:
+    assert (UserRuleOptions().rules(), UserRuleOptions().excluded()) == ({"allow": None, "filters": {}}, [])
+    rules = UserRuleOptions(exclude=["ann,bob"], allow=['"c,d"', "eve"], filters=["city=x", "age>=18"])
+    assert rules.excluded() == ["ann", "bob"]
+    assert rules.rules() == {"allow": ["c,d", "eve"], "filters": {"city=": ["x"], "age>=": ["18"]}}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (UserRuleOptions(allow=['"a']), r"^--allow: "),
+        (UserRuleOptions(filters=["city"]), r"^--filter 'city': "),
         (RuleOptions(allow=['"a']), r"^--allow: "),
         (RuleOptions(filters=["brand"]), r"^--filter 'brand': "),
         (RuleOptions(boost=["brand=x"]), r"^--boost 'brand=x': "),
     ],
 )
-def test_a_rule_that_is_none_is_named_by_its_option(options: RuleOptions, message: str) -> None:
+def test_a_rule_that_is_none_is_named_by_its_option(options: RuleOptions | UserRuleOptions, message: str) -> None:
     with pytest.raises(InputError, match=message):
         options.rules()
 

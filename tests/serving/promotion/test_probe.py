@@ -26,8 +26,8 @@ GOOD = answer(("a", 2.0), ("b", 2.0), ("c", -1.0))
         (answer(("a", 2.0), ("a", 1.0)), 3, [], None, "item 'a' twice"),
         (GOOD, 3, ["c", "b"], None, "item 'b', which was seen or excluded"),
         (answer(("a", 1.0), ("b", 2.0)), 3, [], None, "scores that are not sorted"),
-        (answer(("a", math.nan)), 3, [], None, "an item whose score is not a number"),
-        (answer(("a", math.inf)), 3, [], None, "an item whose score is not a number"),
+        (answer(("a", math.nan)), 3, [], None, "a score that is not a number"),
+        (answer(("a", math.inf)), 3, [], None, "a score that is not a number"),
         (GOOD, 3, [], "history", "source 'user', not 'history'"),
     ],
 )

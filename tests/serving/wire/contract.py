@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Sequence
@@ -19,6 +20,14 @@ TAGS = ["new", "in stock", "brand=acme"]
 PRICES = [-1.5, 0.0, 0.1, 5.0, 19.99, 1e6]
 FILTERS = {"brand": "category", "tags": "categories", "price": "number"}
 USERS = ["ann", "bob, jr", "ünal", "🙂", "no history"]
+PEOPLE: list[dict[str, Union[list[str], float]]] = [
+    {"city": ["a=b"], "age": 17.0},
+    {"city": ["Łódź"], "age": 18.0},
+    {"city": ["a=b"]},
+    {"age": 64.5},
+    {"city": ["Łódź"], "age": 18.0},
+]
+"""Features of the users."""
 
 
 @dataclass(frozen=True)
@@ -81,36 +90,51 @@ class World:
             chosen.append(max(marginal, key=lambda place: marginal[place]))
         return [best[place] for place in chosen]
 
+    def audience(
+        self, item: str, exclude: list[str], without_owners: bool, rules: Rules = Rules()
+    ) -> tuple[list[str], np.ndarray]:
+        """All users by log p(item | user), best first; none for an unknown item."""
+        if item not in ITEMS:
+            return [], np.zeros(0, np.float32)
+        scores = np.array([[self.score(user, [], other) for other in ITEMS] for user in USERS])
+        scores = scores[:, ITEMS.index(item)] - np.log(np.exp(scores).sum(axis=1))
+        owners = {user for user in USERS if without_owners and item in self.stored[user]}
+        return self.ranked_users(scores, {*exclude, *owners}, rules)
+
+    def similar_users(self, user: str, exclude: list[str]) -> tuple[list[str], np.ndarray]:
+        """All users by the cosine of their queries with that of `user`; none for an unknown one."""
+        if user not in USERS:
+            return [], np.zeros(0, np.float32)
+        rows = [[ITEMS.index(item) for item in self.stored[each]] for each in USERS]
+        queries = np.array([self.embedding[own].mean(axis=0) if own else np.zeros(DIM) for own in rows])
+        directions = queries / np.maximum(np.linalg.norm(queries, axis=1, keepdims=True), 1e-12)
+        return self.ranked_users(directions @ directions[USERS.index(user)], {user, *exclude}, Rules())
+
+    def ranked_users(self, scores: np.ndarray, left_out: set[str], rules: Rules) -> tuple[list[str], np.ndarray]:
+        """The users that remain, best first."""
+        allowed = set(rules.allow) - {""}
+        rows = [
+            int(row)
+            for row in np.argsort(-scores, kind="stable")
+            if USERS[row] not in left_out
+            and (not allowed or USERS[row] in allowed)
+            and _passes(PEOPLE[row], rules.filter)
+        ]
+        return [USERS[row] for row in rows], scores[rows]
+
     def ranked(self, scores: np.ndarray, left_out: set[str], rules: Rules) -> tuple[list[str], np.ndarray]:
         """What remains, best first, with its boosts."""
-        boosts = [
-            sum(by for condition, by in rules.boosts if self._fulfils(row, condition)) for row in range(len(ITEMS))
-        ]
+        boosts = [sum(by for condition, by in rules.boosts if _fulfils(own, condition)) for own in self.attributes]
         scores = scores + np.array(boosts, np.float32)
         allowed = set(rules.allow) - {""}
         rows = [
             int(row)
             for row in np.argsort(-scores, kind="stable")
-            if ITEMS[row] not in left_out and (not allowed or ITEMS[row] in allowed) and self._passes(row, rules.filter)
+            if ITEMS[row] not in left_out
+            and (not allowed or ITEMS[row] in allowed)
+            and _passes(self.attributes[row], rules.filter)
         ]
         return [ITEMS[row] for row in rows], scores[rows]
-
-    def _passes(self, row: int, conditions: Sequence[str]) -> bool:
-        bounds = [c for c in conditions if re.match(r"\w+[<>]=", c)]
-        values: dict[str, list[str]] = {}
-        for condition in {*conditions} - {*bounds, ""}:
-            values.setdefault(condition.partition("=")[0], []).append(condition)
-        return all(self._fulfils(row, c) for c in bounds) and all(
-            any(self._fulfils(row, c) for c in alternatives) for alternatives in values.values()
-        )
-
-    def _fulfils(self, row: int, condition: str) -> bool:
-        name, operator, value = re.split("(<=|>=|=)", condition, maxsplit=1)
-        own = self.attributes[row].get(name, [])
-        if isinstance(own, list):
-            return value in own
-        own, number = np.float32(own), np.float32(value)
-        return bool({"=": own == number, "<=": own <= number, ">=": own >= number}[operator])
 
     def score(self, user: str, history: list[str], item: str) -> float:
         """The item's score, whether it may be recommended or not."""
@@ -122,6 +146,25 @@ class World:
             return float(self.popularity[ITEMS.index(item)])
         query = self.embedding[rows].mean(axis=0) if rows else np.zeros(DIM, np.float32)
         return float(self.embedding[ITEMS.index(item)] @ query + self.bias[ITEMS.index(item)])
+
+
+def _passes(own: dict[str, Union[list[str], float]], conditions: Sequence[str]) -> bool:
+    bounds = [c for c in conditions if re.match(r"\w+[<>]=", c)]
+    values: dict[str, list[str]] = {}
+    for condition in {*conditions} - {*bounds, ""}:
+        values.setdefault(condition.partition("=")[0], []).append(condition)
+    return all(_fulfils(own, c) for c in bounds) and all(
+        any(_fulfils(own, c) for c in alternatives) for alternatives in values.values()
+    )
+
+
+def _fulfils(attributes: dict[str, Union[list[str], float]], condition: str) -> bool:
+    name, operator, value = re.split("(<=|>=|=)", condition, maxsplit=1)
+    own = attributes.get(name, [])
+    if isinstance(own, list):
+        return value in own
+    own, number = np.float32(own), np.float32(value)
+    return bool({"=": own == number, "<=": own <= number, ">=": own >= number}[operator])
 
 
 def world() -> World:
@@ -167,6 +210,16 @@ def any_rules() -> st.SearchStrategy[Rules]:
     )
 
 
+def any_rules_of_users() -> st.SearchStrategy[Rules]:
+    """Rules of users that no request is refused for."""
+    conditions = st.sampled_from(["city=a=b", "city=Łódź", "city=", "age>=18", "age<=18", "age=17", "age=18", ""])
+    return st.builds(
+        Rules,
+        allow=st.one_of(st.just([]), st.lists(st.sampled_from([*USERS, "nobody", ""]), max_size=5)),
+        filter=st.lists(conditions, max_size=3),
+    )
+
+
 def build(path: Path) -> None:
     """Writes the servable."""
     import tensorflow as tf
@@ -208,7 +261,7 @@ def build(path: Path) -> None:
         popularity=made.popularity,
         user_ids=np.array([user.encode() for user in USERS], object),
         user_embedding=np.zeros([0, DIM], np.float32),
-        user_context=np.array([b""] * len(USERS), object),
+        user_context=np.array([example_of(person) for person in PEOPLE], object),
         history_values=np.array([row for history in histories for row in history], np.int32),
         history_splits=np.cumsum([0, *map(len, histories)]).astype(np.int64),
         attributes=attributes,
@@ -218,9 +271,28 @@ def build(path: Path) -> None:
         towers.query_part = QueryPart()
         tf.saved_model.save(towers, folder)
         (Path(folder) / "assets.extra").mkdir()
-        manifest = '{"context": [], "user_features": [], "max_history": 100}'
-        (Path(folder) / "assets.extra" / "towers.json").write_text(manifest)
-        save_servable(folder, index, IndexerSettings(), "contract", str(path))
+        features = {"city": "category", "age": "number"}
+        manifest = {
+            "context": [{"name": name, "type": kind} for name, kind in features.items()],
+            "user_features": list(features),
+            "max_history": 100,
+        }
+        (Path(folder) / "assets.extra" / "towers.json").write_text(json.dumps(manifest))
+        save_servable(folder, index, IndexerSettings(audience=True), "contract", str(path))
+
+
+def example_of(own: dict[str, Union[list[str], float]]) -> bytes:
+    """A serialized tf.Example."""
+    import tensorflow as tf
+
+    example = tf.train.Example()
+    for name, value in own.items():
+        feature = example.features.feature[name]
+        if isinstance(value, list):
+            feature.bytes_list.value.extend(text.encode() for text in value)
+        else:
+            feature.float_list.value.append(value)
+    return example.SerializeToString()
 
 
 def write_catalogue(folder: Path, made: World) -> None:
@@ -230,11 +302,4 @@ def write_catalogue(folder: Path, made: World) -> None:
     folder.mkdir()
     with tf.io.TFRecordWriter(str(folder / "data.gz"), "GZIP") as writer:
         for own in made.attributes:
-            example = tf.train.Example()
-            for name, value in own.items():
-                feature = example.features.feature[name]
-                if isinstance(value, list):
-                    feature.bytes_list.value.extend(text.encode() for text in value)
-                else:
-                    feature.float_list.value.append(value)
-            writer.write(example.SerializeToString())
+            writer.write(example_of(own))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import grpc
@@ -12,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tensorflow_serving.apis import predict_pb2
 
+from serving.client import AsyncRecommenderClient, InvalidRequest, RecommenderClient, UserList
 from tests.serving.wire import contract
 from tests.serving.wire.conftest import Server
 
 WORLD = contract.world()
-NUMBERS = {"k": tf.int32, "boost_by": tf.float32, "diversity": tf.float32}
+NUMBERS = {"k": tf.int32, "boost_by": tf.float32, "diversity": tf.float32, "exclude_owners": tf.bool}
 """Inputs that are no texts."""
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -113,6 +115,52 @@ def test_similar_items(wire: Server, queries: list[tuple[str, list[str]]], k: in
         assert answer["known"][row] == (item in contract.ITEMS)
 
 
+users = st.lists(any_user, max_size=6)
+
+
+@QUICK
+@given(
+    queries=st.lists(st.tuples(any_item, users, st.booleans(), contract.any_rules_of_users()), min_size=1, max_size=4),
+    ruled=st.booleans(),
+    k=any_k,
+    transport=st.sampled_from(["grpc", "rest"]),
+)
+def test_audience(wire: Server, queries: list[tuple[Any, ...]], ruled: bool, k: int, transport: str) -> None:
+    asked, excludes, without_owners, rules = (list(column) for column in zip(*queries))
+    inputs: dict[str, Any] = {
+        "item_id": asked,
+        "exclude": rectangle(excludes),
+        "exclude_owners": without_owners,
+        "k": k,
+    }
+    if ruled:
+        inputs |= {name: rectangle([list(getattr(own, name)) for own in rules]) for name in ("allow", "filter")}
+    answer = ask(wire, transport, "audience_with_rules" if ruled else "audience", inputs)
+    assert answer["user_ids"].shape == answer["scores"].shape == (len(queries), k)
+    for row, (item, exclude, without, own) in enumerate(queries):
+        best, best_scores = WORLD.audience(item, exclude, without, own if ruled else contract.Rules())
+        owners = {user for user in contract.USERS if without and item in WORLD.stored[user]}
+        left_out = {*exclude, *owners} - {""}
+        check_ranking(answer["user_ids"][row].tolist(), answer["scores"][row], best, best_scores, left_out)
+        assert answer["known"][row] == (item in contract.ITEMS)
+
+
+@QUICK
+@given(
+    queries=st.lists(st.tuples(any_user, users), min_size=1, max_size=4),
+    k=any_k,
+    transport=st.sampled_from(["grpc", "rest"]),
+)
+def test_similar_users(wire: Server, queries: list[tuple[str, list[str]]], k: int, transport: str) -> None:
+    asked, excludes = (list(column) for column in zip(*queries))
+    answer = ask(wire, transport, "similar_users", {"user_id": asked, "exclude": rectangle(excludes), "k": k})
+    for row, (user, exclude) in enumerate(queries):
+        best, best_scores = WORLD.similar_users(user, exclude)
+        left_out = {user, *exclude} - {""}
+        check_ranking(answer["user_ids"][row].tolist(), answer["scores"][row], best, best_scores, left_out)
+        assert answer["known"][row] == (user in contract.USERS)
+
+
 @QUICK
 @given(
     queries=st.lists(st.tuples(any_user, items, st.lists(any_item, min_size=1, max_size=6)), min_size=1, max_size=4),
@@ -136,3 +184,76 @@ def test_no_k_below_one_or_above_the_limit(wire: Server, k: int) -> None:
     status, answer = wire.http("POST", "/v1/models/contract:predict", {"signature_name": "recommend", "inputs": inputs})
     assert status == 400
     assert "k must be at" in answer["error"]
+
+
+@pytest.mark.parametrize("signature", ["audience", "audience_with_rules", "similar_users"])
+@pytest.mark.parametrize("k", [0, 1001])
+def test_no_k_of_users_below_one_or_above_the_limit(wire: Server, signature: str, k: int) -> None:
+    inputs = {
+        "audience": {"item_id": ["item 1"], "exclude_owners": [True]},
+        "audience_with_rules": {"item_id": ["item 1"], "exclude_owners": [True], "allow": [[]], "filter": [[]]},
+        "similar_users": {"user_id": ["ann"]},
+    }[signature]
+    body = {"signature_name": signature, "inputs": {**inputs, "exclude": [[]], "k": k}}
+    with pytest.raises(grpc.RpcError, match="k must be at") as error:
+        ask(wire, "grpc", signature, body["inputs"])  # type: ignore[arg-type]
+    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    status, answer = wire.http("POST", "/v1/models/contract:predict", body)
+    assert status == 400
+    assert "k must be at" in answer["error"]
+
+
+@pytest.mark.parametrize("transport", ["grpc", "rest"])
+def test_the_client_asks_for_users(wire: Server, transport: str) -> None:
+    target = wire.grpc_target if transport == "grpc" else wire.rest_target
+    ruled = {"allow": ["ann", "ünal", "🙂", "nobody"], "filters": {"city": ["a=b"], "age<=": 64.5}}
+    rules = contract.Rules(allow=ruled["allow"], filter=["city=a=b", "age<=64.5"])  # type: ignore[arg-type]
+    owned = WORLD.stored["ann"][0]
+
+    async def ask_twin() -> list[UserList]:
+        async with AsyncRecommenderClient(target, model="contract", transport=transport) as twin:
+            return [
+                await twin.audience(owned, ["ünal"], k=3),
+                await twin.audience(owned, k=9, exclude_owners=False, **ruled),  # type: ignore[arg-type]
+                await twin.similar_users("ann", ["ünal"], k=3),
+            ]
+
+    with RecommenderClient(target, model="contract", transport=transport) as client:
+        found = [
+            client.audience(owned, ["ünal"], k=3),
+            client.audience(owned, k=9, exclude_owners=False, **ruled),  # type: ignore[arg-type]
+            client.similar_users("ann", ["ünal"], k=3),
+        ]
+        expected = [
+            WORLD.audience(owned, ["ünal"], without_owners=True),
+            WORLD.audience(owned, [], without_owners=False, rules=rules),
+            WORLD.similar_users("ann", ["ünal"]),
+        ]
+        assert expected[1][0] == ["ann"]
+        for answer, (users, scores) in zip(found, expected):
+            assert answer.user_ids == users[:3]
+            assert [user.score for user in answer] == pytest.approx(scores[:3], rel=1e-4, abs=1e-5)
+            assert answer.known
+        assert len(found[0]) == 3
+        assert {answer.version for answer in found} == {1 if transport == "grpc" else None}
+        assert client.audience("no such item") == UserList((), False, found[0].version)
+        assert client.similar_users("nobody") == UserList((), False, found[0].version)
+        with pytest.raises(InvalidRequest, match=r"city; .* with one of: age \(features of users .*; not.*ctiy=x"):
+            client.audience("item 1", filters={"ctiy": "x"})
+    for one, other in zip(asyncio.run(ask_twin()), found):
+        assert one == other
+
+
+@pytest.mark.parametrize("transport", ["grpc", "rest"])
+def test_a_model_that_says_nothing_of_users(wire: Server, transport: str) -> None:
+    target = wire.grpc_target if transport == "grpc" else wire.rest_target
+    with RecommenderClient(target, model="tiny", transport=transport) as client:
+        for name, call in (("audience", client.audience), ("similar_users", client.similar_users)):
+            with pytest.raises(InvalidRequest) as error:
+                call("1")
+            assert str(error.value) == (
+                f"model 'tiny' at {client.target} has no signature {name!r}, so it says nothing of users: make a"
+                " version with serving.audience: true"
+            )
+        with pytest.raises(InvalidRequest, match="has no signature 'audience_with_rules', so it says nothing"):
+            client.audience("1", filters={"city": "x"})
