@@ -42,6 +42,8 @@ SIMILAR_ITEMS = "similar_items"
 SIMILAR_ITEMS_WITH_RULES = "similar_items_with_rules"
 SCORE = "score"
 SCORE_IN_CONTEXT = "score_in_context"
+EXPLAIN = "explain"
+EXPLAIN_IN_CONTEXT = "explain_in_context"
 BY_USER = "by_user"
 DEFAULT = "serving_default"
 DESCRIBE = "describe"
@@ -79,6 +81,29 @@ SCORES = "scores"
 SOURCE = "source"
 KNOWN = "known"
 DISPLAY = "display"
+HISTORY_IDS = "history_ids"
+CONTRIBUTIONS = "contributions"
+PARTS = "parts"
+PART_NAMES = "part_names"
+METHOD = "method"
+
+# Values of `method`.
+
+EXACT = "exact"
+"""The score is a sum in which each item of the history has a term."""
+ATTRIBUTION = "attribution"
+"""What an item carries is how much less the score would be without it."""
+
+# Values of `part_names`.
+
+BIAS = "bias"
+POPULARITY = "popularity"
+RANKING = "ranking"
+OF_USER_ID = "user_id"
+EMPTY_HISTORY = "empty_history"
+REST = "rest"
+OF_FEATURE = "feature:"
+"""Stands before a feature's name."""
 
 
 class Signature(NamedTuple):
@@ -91,6 +116,7 @@ class Signature(NamedTuple):
 RULES = (ALLOW, FILTER, BOOST, BOOST_BY, DIVERSITY)
 _WHO = (USER_ID, HISTORY, EXCLUDE, K)
 _RANKED = (ITEM_IDS, SCORES)
+_EXPLAINED = (SCORES, HISTORY_IDS, CONTRIBUTIONS, PARTS, PART_NAMES, METHOD)
 
 SIGNATURES: Mapping[str, Signature] = {
     RECOMMEND: Signature(_WHO, (*_RANKED, SOURCE)),
@@ -101,12 +127,14 @@ SIGNATURES: Mapping[str, Signature] = {
     SIMILAR_ITEMS_WITH_RULES: Signature((ITEM_ID, EXCLUDE, K, *RULES), (*_RANKED, KNOWN)),
     SCORE: Signature((USER_ID, HISTORY, CANDIDATES), (SCORES,)),
     SCORE_IN_CONTEXT: Signature((USER_ID, HISTORY, CANDIDATES, CONTEXT), (SCORES,)),
+    EXPLAIN: Signature((USER_ID, HISTORY, CANDIDATES), _EXPLAINED),
+    EXPLAIN_IN_CONTEXT: Signature((USER_ID, HISTORY, CANDIDATES, CONTEXT), _EXPLAINED),
     BY_USER: Signature((USER_ID,), _RANKED),
     DEFAULT: Signature((EXAMPLES,), _RANKED),
     DESCRIBE: Signature((ITEM_ID,), (DISPLAY, KNOWN)),
 }
 """All signatures; those `IN_CONTEXT` only where the model takes one."""
-IN_CONTEXT = (RECOMMEND_IN_CONTEXT, SCORE_IN_CONTEXT)
+IN_CONTEXT = (RECOMMEND_IN_CONTEXT, SCORE_IN_CONTEXT, EXPLAIN_IN_CONTEXT)
 
 FORMAT = 1
 """The format of recommender.json that the Indexer writes: more with each change that an older reader can't take."""

@@ -54,6 +54,10 @@ class Items(tf.Module):
         """Scores of rows [B, M] that each request has of its own."""
         return self.table.pairs(_weighted(asked), rows)
 
+    def alone(self, asked: Asked, rows: tf.Tensor) -> tf.Tensor:
+        """What the scores of rows [B, M] are without a query: the biases, or the popularity."""
+        return self.table.pairs(_weighted(asked._replace(query=tf.zeros_like(asked.query))), rows)
+
     def directions(self, rows: tf.Tensor) -> tf.Tensor:
         """The vectors at rows of any shape, at length 1: [..., D]."""
         return self.table.gather(rows) * tf.gather(self._inverse_length.read_value(), rows)[..., tf.newaxis]

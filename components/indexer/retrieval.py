@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.indexer.approximate import ApproximateIndex
+from components.indexer.explaining import explanation
 from components.indexer.index import Index
 from components.indexer.items import Items
 from components.indexer.lookup import line_numbers
@@ -135,6 +136,17 @@ class Retrieval(tf.Module):
         row = self.items.rows(candidates)
         picked = tf.gather(scores, tf.maximum(row, 0), batch_dims=1)
         return {contract.SCORES: tf.where(row >= 0, picked, -np.inf)}
+
+    def explain(
+        self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor, context: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        """What the scores [B, C] that `score` gives come from, see `explaining.explanation`."""
+        context = _given(context, user_id)
+        _, seen, asked = self._shared.ask(user_id, history, context)
+        basis = self._queries.basis(user_id, history, context)
+        retrieved = self._shared.scores(asked)
+        scores = retrieved, self._ranked(retrieved, seen, asked)
+        return explanation(self._queries, self.items, asked, basis, self.items.rows(candidates), *scores)
 
     def checked(self, request: Request) -> Request:
         """The rules, if none of them is to be refused."""

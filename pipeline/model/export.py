@@ -17,9 +17,12 @@ from components import saved_model
 from pipeline.model.preprocessing import NO_TIME, PADDING, QUERY_PREFIX, UNKNOWN
 from pipeline.model.ranker import Ranker, features
 from pipeline.model.towers import QueryTower, TwoTowerModel, Vocabulary
+from serving import contract
 
 MANIFEST = "towers.json"
 TIMESTAMP = "timestamp"
+_PIECE = 32
+"""Queries that are made at a time where one item after the other is left out."""
 
 
 class QueryPart(tf.Module):
@@ -52,6 +55,11 @@ class QueryPart(tf.Module):
             ],
             autograph=False,
         )
+        self.explain = tf.function(
+            self._explain,
+            input_signature=[*self.combine.input_signature, tf.TensorSpec([None, None, dim], name="candidates")],
+            autograph=False,
+        )
 
     def _combine(self, items: tf.Tensor, known: tf.Tensor, user: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
         """Query embeddings [B, D].
@@ -62,13 +70,87 @@ class QueryPart(tf.Module):
             user: [B, D], zeros for users that training did not see.
             context: [B, C] serialized Examples; of each feature the last that a row has counts.
         """
+        return self._tower.combine(items, known, user, self._inputs(context))
+
+    def _explain(
+        self, items: tf.Tensor, known: tf.Tensor, user: tf.Tensor, context: tf.Tensor, candidates: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """What the products of a query, of the inputs of `combine`, with candidates [B, C, D] come from.
+
+        Where the tower is a sum, the terms of that. Elsewhere what an item, the user's id or a feature carries is how
+        much less the product would be without it (Li, Monroe and Jurafsky, "Understanding neural networks through
+        representation erasure", 2016), and what they carry only together is the rest.
+
+        Returns:
+            `contributions` [B, C, H] float32 and `parts` [B, C, P] float32, which add up to the products; `part_names`
+            [P] string and `method` [] string, see `serving.contract`.
+        """
+        inputs = self._inputs(context)
+        features = [contract.OF_FEATURE + feature.name for feature in self._vocabulary.query_features]
+        if self._tower.is_sum:
+            share, *alone, of_features = self._tower.terms(items, known, user, inputs)
+            of_features = [of_features[feature.name] for feature in self._vocabulary.query_features]
+            contributions = tf.matmul(candidates, items, transpose_b=True) * share[:, tf.newaxis, :]
+            parts = tf.matmul(candidates, tf.stack([*alone, *of_features], axis=1), transpose_b=True)
+        else:
+            queries = self._erased(items, known, user, inputs)
+            products = tf.matmul(candidates, queries, transpose_b=True)
+            carried = products[:, :, :1] - products[:, :, 1:]
+            rest = products[:, :, :1] - tf.reduce_sum(carried, axis=2, keepdims=True)
+            width = tf.shape(known)[1]
+            contributions, parts = carried[:, :, :width], tf.concat([rest, carried[:, :, width:]], axis=2)
+        return {
+            contract.CONTRIBUTIONS: contributions,
+            contract.PARTS: parts,
+            contract.PART_NAMES: tf.constant(
+                [contract.EMPTY_HISTORY if self._tower.is_sum else contract.REST, contract.OF_USER_ID, *features]
+            ),
+            contract.METHOD: tf.constant(contract.EXACT if self._tower.is_sum else contract.ATTRIBUTION),
+        }
+
+    def _erased(
+        self, items: tf.Tensor, known: tf.Tensor, user: tf.Tensor, inputs: Mapping[str, tf.Tensor]
+    ) -> tf.Tensor:
+        """Queries [B, 1 + H + 1 + F, D]: the whole, and without each item, without the user's id, each feature."""
+        batch, width = tf.unstack(tf.shape(known))
+        variants = 2 + width + len(inputs)
+
+        def query(start: tf.Tensor) -> tf.Tensor:
+            number = tf.minimum(start + tf.range(_PIECE), batch * variants - 1)
+            row, left_out = number // variants, number % variants - 1
+            kept = {
+                name: tf.where(
+                    tf.reshape(left_out == width + 1 + place, [-1, *[1] * (len(value.shape) - 1)]),
+                    tf.zeros([], value.dtype),
+                    tf.gather(value, row),
+                )
+                for place, (name, value) in enumerate(inputs.items())
+            }
+            return self._tower.combine(
+                tf.gather(items, row),
+                tf.gather(known, row) & (tf.range(width) != left_out[:, tf.newaxis]),
+                tf.where((left_out == width)[:, tf.newaxis], 0.0, tf.gather(user, row)),
+                kept,
+            )
+
+        # Piece by piece, so that long histories are not in memory once for each of their items.
+        found = tf.map_fn(
+            query,
+            tf.range(0, batch * variants, _PIECE),
+            parallel_iterations=1,
+            fn_output_signature=tf.TensorSpec([_PIECE, user.shape[1]], tf.float32),
+        )
+        return tf.reshape(tf.reshape(found, [-1, user.shape[1]])[: batch * variants], [batch, variants, user.shape[1]])
+
+    def _inputs(self, context: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The query features of contexts [B, C], as the tower takes them."""
         inputs = {}
         if self._context:
             transformed = self._transform(self._parse(context))
             for feature in self._vocabulary.query_features:
                 value = transformed[QUERY_PREFIX + feature.name]
                 inputs[QUERY_PREFIX + feature.name] = value if feature.is_number else tf.sparse.to_dense(value, PADDING)
-        return self._tower.combine(items, known, user, inputs)
+        return inputs
 
     def _parse(self, context: tf.Tensor) -> dict[str, tf.Tensor | tf.SparseTensor]:
         """The raw features of contexts [B, C], as the Transform graph wants them."""
