@@ -23,6 +23,7 @@ from pipeline.cli.parsing import parse_context, parse_ids
 from pipeline.cli.serving import PANEL
 from pipeline.terminal import Outcome, print_table, shown, warn
 from serving.client import (
+    Explanation,
     InvalidRequest,
     Recommendation,
     RecommendationList,
@@ -55,6 +56,7 @@ class _Endpoint:
 @command(
     "query",
     "recommender query --user 42 -k 5",
+    "recommender query --user 42 --explain",
     'recommender query --history "50,181,1" --context device=ios',
     panel=PANEL,
     formerly=NAME_FORMERLY,
@@ -77,6 +79,9 @@ def query(
     ] = None,
     context: ContextOption = None,
     k: CountOption = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say which items of the history carry each recommendation.")
+    ] = False,
 ) -> Outcome:
     """Ask a running model server for recommendations."""
     endpoint = _endpoint(source, server)
@@ -86,6 +91,8 @@ def query(
     with _client(endpoint) as client:
         answer = client.recommend(user, seen, excluded, endpoint.default_k if k is None else k, features, **kept)
         facts = {"source": answer.source, **_facts(client, answer.items, answer.version, endpoint)}
+        if explain:
+            _add_explanations(client, facts["items"], client.explain(user, seen, answer.item_ids, features))
     return Outcome(
         facts=facts,
         show=functools.partial(
@@ -209,6 +216,27 @@ def _facts(
     }
 
 
+def _add_explanations(client: RecommenderClient, items: Sequence[dict[str, Any]], found: Sequence[Explanation]) -> None:
+    """Says of each item of an answer what carries it."""
+    ids = list(dict.fromkeys(carrier.item_id for each in found for carrier in each.top()))
+    titles = {described.item_id: described.display for described in client.describe(ids)}
+    for item, explained in zip(items, found):
+        item["because"] = [
+            {"id": carrier.item_id, "title": titles[carrier.item_id], "adds": carrier.value}
+            for carrier in explained.top()
+        ]
+        item["parts"], item["method"] = dict(explained.parts), explained.method
+
+
+def _because(item: Mapping[str, Any]) -> str:
+    """What carries an item, in words: of the history, or, if nothing does, the part that adds most."""
+    carriers = [(shown(each["title"] or each["id"]), each["adds"]) for each in item["because"]]
+    if not carriers:
+        name = max(item["parts"], key=item["parts"].__getitem__)
+        carriers = [(shown(name.replace("_", " ")), item["parts"][name])]
+    return ", ".join(f"{name} {value:+.3f}" for name, value in carriers)
+
+
 def _show(facts: Mapping[str, Any], console: Console, explained: str) -> None:
     if facts["items"]:
         table = Table(title=f"{escape(facts['name'])} version {facts['version']}", title_justify="left")
@@ -216,8 +244,12 @@ def _show(facts: Mapping[str, Any], console: Console, explained: str) -> None:
         table.add_column("id", overflow="fold")
         table.add_column("title", overflow="fold")
         table.add_column("score", justify="right")
+        explains = "because" in facts["items"][0]
+        if explains:
+            table.add_column("because of", overflow="fold")
         for item in facts["items"]:
-            table.add_row(str(item["rank"]), shown(item["id"]), shown(item["title"]), f"{item['score']:.4f}")
+            row = [str(item["rank"]), shown(item["id"]), shown(item["title"]), f"{item['score']:.4f}"]
+            table.add_row(*row, *([_because(item)] if explains else []))
         print_table(console, table)
     console.print(shown(explained), soft_wrap=True)
 

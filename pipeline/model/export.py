@@ -88,8 +88,8 @@ class QueryPart(tf.Module):
         inputs = self._inputs(context)
         features = [contract.OF_FEATURE + feature.name for feature in self._vocabulary.query_features]
         if self._tower.is_sum:
-            share, *alone, of_features = self._tower.terms(items, known, user, inputs)
-            of_features = [of_features[feature.name] for feature in self._vocabulary.query_features]
+            share, *alone, by_name = self._tower.terms(items, known, user, inputs)
+            of_features = [by_name[feature.name] for feature in self._vocabulary.query_features]
             contributions = tf.matmul(candidates, items, transpose_b=True) * share[:, tf.newaxis, :]
             parts = tf.matmul(candidates, tf.stack([*alone, *of_features], axis=1), transpose_b=True)
         else:
