@@ -123,6 +123,15 @@ class World:
         query = self.embedding[rows].mean(axis=0) if rows else np.zeros(DIM, np.float32)
         return float(self.embedding[ITEMS.index(item)] @ query + self.bias[ITEMS.index(item)])
 
+    def contributions(self, user: str, history: list[str], item: str) -> list[tuple[str, float]]:
+        """The items of the history that is used, and what each adds to the item's score."""
+        known_history = [each for each in history if each in ITEMS]
+        used = [each for each in history if each] if known_history else self.stored.get(user, [])
+        count = len(known_history or used)
+        own = self.embedding[ITEMS.index(item)] if item in ITEMS else np.zeros(DIM)
+        adds = [own @ self.embedding[ITEMS.index(each)] / count if each in ITEMS else 0.0 for each in used]
+        return [(each if each in ITEMS else "", float(value)) for each, value in zip(used, adds)]
+
 
 def world() -> World:
     """The same one each time."""
