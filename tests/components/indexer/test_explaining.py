@@ -47,11 +47,12 @@ def explain(servable: Any, rows: list[tuple[str, list[str], list[str]]], context
     users, histories, candidates = (list(column) for column in zip(*rows))
     asked: dict[str, tf.Tensor] = {"user_id": tf.constant(users), "history": strings(histories)}
     asked["candidates"] = strings(candidates)
-    suffix = "" if contexts is None else "_in_context"
+    signatures = "explain", "score"
     if contexts is not None:
         asked["context"] = tf.constant(contexts)
-    found = ask(servable, f"explain{suffix}", **asked)
-    scores = ask(servable, f"score{suffix}", **asked)["scores"]
+        signatures = "explain_in_context", "score_in_context"
+    found, scored = (ask(servable, signature, **asked) for signature in signatures)
+    scores = scored["scores"]
     width, shape = found["history_ids"].shape[1], scores.shape
     assert found["contributions"].shape == (*shape, width)
     assert found["parts"].shape == (*shape, found["part_names"].shape[1])
