@@ -17,7 +17,6 @@ from components import saved_model
 from pipeline.model.preprocessing import NO_TIME, PADDING, QUERY_PREFIX, UNKNOWN
 from pipeline.model.ranker import Ranker, features
 from pipeline.model.towers import QueryTower, TwoTowerModel, Vocabulary
-from serving import contract
 
 MANIFEST = "towers.json"
 TIMESTAMP = "timestamp"
@@ -83,10 +82,11 @@ class QueryPart(tf.Module):
 
         Returns:
             `contributions` [B, C, H] float32 and `parts` [B, C, P] float32, which add up to the products; `part_names`
-            [P] string and `method` [] string, see `serving.contract`.
+            [P] string and `method` [] string.
         """
+        # Names as in `serving.contract`, which isn't imported, or each change of it would run the Trainer again.
         inputs = self._inputs(context)
-        features = [contract.OF_FEATURE + feature.name for feature in self._vocabulary.query_features]
+        features = ["feature:" + feature.name for feature in self._vocabulary.query_features]
         if self._tower.is_sum:
             share, *alone, by_name = self._tower.terms(items, known, user, inputs)
             of_features = [by_name[feature.name] for feature in self._vocabulary.query_features]
@@ -100,12 +100,10 @@ class QueryPart(tf.Module):
             width = tf.shape(known)[1]
             contributions, parts = carried[:, :, :width], tf.concat([rest, carried[:, :, width:]], axis=2)
         return {
-            contract.CONTRIBUTIONS: contributions,
-            contract.PARTS: parts,
-            contract.PART_NAMES: tf.constant(
-                [contract.EMPTY_HISTORY if self._tower.is_sum else contract.REST, contract.OF_USER_ID, *features]
-            ),
-            contract.METHOD: tf.constant(contract.EXACT if self._tower.is_sum else contract.ATTRIBUTION),
+            "contributions": contributions,
+            "parts": parts,
+            "part_names": tf.constant(["empty_history" if self._tower.is_sum else "rest", "user_id", *features]),
+            "method": tf.constant("exact" if self._tower.is_sum else "attribution"),
         }
 
     def _erased(

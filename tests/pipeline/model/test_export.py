@@ -19,6 +19,7 @@ from pipeline.model.export import export_towers
 from pipeline.model.inputs import read_data
 from pipeline.model.job import Transformed
 from pipeline.model.towers import TwoTowerModel
+from serving import contract
 from tests.pipeline.model.small_log import (
     HOUR,
     IN_CONTEXT,
@@ -136,7 +137,7 @@ def test_unknown_values_are_like_none(in_context: Any) -> None:
 
 
 ALL = {**QUERY_FEATURES, "timestamp": "timestamp"}
-NAMES = [b"user_id", b"feature:device", b"feature:age", b"feature:hour", b"feature:weekday"]
+NAMES = [contract.OF_USER_ID, *(contract.OF_FEATURE + name for name in ("device", "age", "hour", "weekday"))]
 DIM = 8
 
 
@@ -185,12 +186,13 @@ def test_contributions_and_parts_add_up_to_the_product(explaining: Any, way: str
     asked, candidates = query_of(rows), tf.random.stateless_normal([len(rows), count, DIM], [3, 3])
     found = {name: value.numpy() for name, value in part.explain(*asked, candidates).items()}
     products = tf.linalg.matvec(candidates, part.combine(*asked)).numpy()
-    contributions, parts = found["contributions"], found["parts"]
+    contributions, parts = found[contract.CONTRIBUTIONS], found[contract.PARTS]
     assert (contributions.shape, parts.shape) == ((len(rows), count, asked[0].shape[1]), (len(rows), count, 6))
     size = np.abs(contributions).sum(2) + np.abs(parts).sum(2)
     assert (np.abs(contributions.sum(2) + parts.sum(2) - products) <= 1e-4 * size + 1e-6).all()
-    assert found["part_names"].tolist() == [b"empty_history" if way in WAYS else b"rest", *NAMES]
-    assert found["method"] == (b"exact" if way in WAYS else b"attribution")
+    first, method = (contract.EMPTY_HISTORY, contract.EXACT) if way in WAYS else (contract.REST, contract.ATTRIBUTION)
+    assert [name.decode() for name in found[contract.PART_NAMES]] == [first, *NAMES]
+    assert found[contract.METHOD].decode() == method
     known = np.broadcast_to(asked[1].numpy()[:, np.newaxis], contributions.shape)
     assert np.abs(contributions[~known]).max(initial=0) <= 1e-5
     unknown_user = [size == 0 for _, size, _, _ in rows]
