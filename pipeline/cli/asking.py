@@ -244,12 +244,12 @@ def _show(facts: Mapping[str, Any], console: Console, explained: str) -> None:
         table.add_column("id", overflow="fold")
         table.add_column("title", overflow="fold")
         table.add_column("score", justify="right")
-        explains = "because" in facts["items"][0]
-        if explains:
-            table.add_column("because of", overflow="fold")
+        method = facts["items"][0].get("method")
+        if method:
+            table.add_column(f"because of ({method})", overflow="fold")
         for item in facts["items"]:
             row = [str(item["rank"]), shown(item["id"]), shown(item["title"]), f"{item['score']:.4f}"]
-            table.add_row(*row, *([_because(item)] if explains else []))
+            table.add_row(*row, *([_because(item)] if method else []))
         print_table(console, table)
     console.print(shown(explained), soft_wrap=True)
 

@@ -44,21 +44,15 @@ class QueryPart(tf.Module):
         self._transform: Any = transform if context else None
         self._vocabulary = vocabulary
         self._context = context
-        self.combine = tf.function(
-            self._combine,
-            input_signature=[
-                tf.TensorSpec([None, None, dim], tf.float32, name="items"),
-                tf.TensorSpec([None, None], tf.bool, name="known"),
-                tf.TensorSpec([None, dim], tf.float32, name="user"),
-                tf.TensorSpec([None, None], tf.string, name="context"),
-            ],
-            autograph=False,
-        )
-        self.explain = tf.function(
-            self._explain,
-            input_signature=[*self.combine.input_signature, tf.TensorSpec([None, None, dim], name="candidates")],
-            autograph=False,
-        )
+        asked = [
+            tf.TensorSpec([None, None, dim], tf.float32, name="items"),
+            tf.TensorSpec([None, None], tf.bool, name="known"),
+            tf.TensorSpec([None, dim], tf.float32, name="user"),
+            tf.TensorSpec([None, None], tf.string, name="context"),
+        ]
+        candidates = tf.TensorSpec([None, None, dim], tf.float32, name="candidates")
+        self.combine = tf.function(self._combine, input_signature=asked, autograph=False)
+        self.explain = tf.function(self._explain, input_signature=[*asked, candidates], autograph=False)
 
     def _combine(self, items: tf.Tensor, known: tf.Tensor, user: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
         """Query embeddings [B, D].
@@ -95,10 +89,12 @@ class QueryPart(tf.Module):
         else:
             queries = self._erased(items, known, user, inputs)
             products = tf.matmul(candidates, queries, transpose_b=True)
-            carried = products[:, :, :1] - products[:, :, 1:]
-            rest = products[:, :, :1] - tf.reduce_sum(carried, axis=2, keepdims=True)
-            width = tf.shape(known)[1]
-            contributions, parts = carried[:, :, :width], tf.concat([rest, carried[:, :, width:]], axis=2)
+            whole, width = products[:, :, :1], tf.shape(known)[1]
+            carried = whole - products[:, :, 1:]
+            contributions = tf.where(known[:, tf.newaxis], carried[:, :, :width], 0.0)  # no rounding for others
+            carried = tf.concat([contributions, carried[:, :, width:]], axis=2)
+            rest = whole - tf.reduce_sum(carried, axis=2, keepdims=True)
+            parts = tf.concat([rest, carried[:, :, width:]], axis=2)
         return {
             "contributions": contributions,
             "parts": parts,

@@ -123,7 +123,7 @@ def test_what_carries_each_recommendation(server, transport):
     assert (ended.returncode, ended.stderr) == (0, "")
     # ann's newest is 1: what is near to it is less than the bias by the distance, so nothing of the history adds.
     assert [row[-1] for row in rows(ended.stdout)] == ["bias +1000.000"] * 2
-    assert "because of" in ended.stdout
+    assert "because of (attribution)" in ended.stdout
     ended = ask(server, "query", "--explain", "-k", "1", "--json", transport=transport)
     [item] = json.loads(ended.stdout)["items"]
     assert item["because"] == []

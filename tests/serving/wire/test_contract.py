@@ -181,6 +181,19 @@ def test_explanations_by_the_clients(wire: Server, user: str, history: list[str]
             assert sum(terms) == pytest.approx(score, rel=1e-4, abs=1e-4)
 
 
+def test_explanations_row_by_row(wire: Server) -> None:
+    rows = [{"user_id": user, "history": [], "candidates": ["a,b", "0"]} for user in ("ann", "nobody")]
+    body = {"signature_name": "explain", "instances": rows}
+    status, answer = wire.http("POST", "/v1/models/contract:predict", body)
+    assert status == 200, answer
+    inputs = {name: [row[name] for row in rows] for name in rows[0]}
+    columns = ask(wire, "rest", "explain", inputs)
+    for row, found in enumerate(answer["predictions"]):
+        assert {name: np.array(value).tolist() for name, value in found.items()} == {
+            name: value[row].tolist() for name, value in columns.items()
+        }
+
+
 @pytest.mark.parametrize("share", [0, 1])
 def test_explanations_are_of_the_version_that_serves_the_user(wire: Server, share: int) -> None:
     traffic = Traffic("canary", share)
