@@ -72,7 +72,7 @@ class QueryPart(tf.Module):
 
         Where the tower is a sum, the terms of that. Elsewhere what an item, the user's id or a feature carries is how
         much less the product would be without it (Li, Monroe and Jurafsky, "Understanding neural networks through
-        representation erasure", 2016), and what they carry only together is the rest.
+        representation erasure", 2016); to what there is without any of them the rest is what they carry only together.
 
         Returns:
             `contributions` [B, C, H] float32 and `parts` [B, C, P] float32, which add up to the products; `part_names`
@@ -80,51 +80,52 @@ class QueryPart(tf.Module):
         """
         # Names as in `serving.contract`, which isn't imported, or each change of it would run the Trainer again.
         inputs = self._inputs(context)
-        features = ["feature:" + feature.name for feature in self._vocabulary.query_features]
+        names = ["user_id", *("feature:" + feature.name for feature in self._vocabulary.query_features)]
         if self._tower.is_sum:
             share, *alone, by_name = self._tower.terms(items, known, user, inputs)
             of_features = [by_name[feature.name] for feature in self._vocabulary.query_features]
             contributions = tf.matmul(candidates, items, transpose_b=True) * share[:, tf.newaxis, :]
             parts = tf.matmul(candidates, tf.stack([*alone, *of_features], axis=1), transpose_b=True)
+            names = ["empty_history", *names]
         else:
             queries = self._erased(items, known, user, inputs)
             products = tf.matmul(candidates, queries, transpose_b=True)
-            whole, width = products[:, :, :1], tf.shape(known)[1]
-            carried = whole - products[:, :, 1:]
+            whole, empty, width = products[:, :, :1], products[:, :, -1:], tf.shape(known)[1]
+            carried = whole - products[:, :, 1:-1]
             contributions = tf.where(known[:, tf.newaxis], carried[:, :, :width], 0.0)  # no rounding for others
             carried = tf.concat([contributions, carried[:, :, width:]], axis=2)
-            rest = whole - tf.reduce_sum(carried, axis=2, keepdims=True)
-            parts = tf.concat([rest, carried[:, :, width:]], axis=2)
+            rest = whole - empty - tf.reduce_sum(carried, axis=2, keepdims=True)
+            parts = tf.concat([empty, rest, carried[:, :, width:]], axis=2)
+            names = ["empty_history", "rest", *names]
         return {
             "contributions": contributions,
             "parts": parts,
-            "part_names": tf.constant(["empty_history" if self._tower.is_sum else "rest", "user_id", *features]),
+            "part_names": tf.constant(names),
             "method": tf.constant("exact" if self._tower.is_sum else "attribution"),
         }
 
     def _erased(
         self, items: tf.Tensor, known: tf.Tensor, user: tf.Tensor, inputs: Mapping[str, tf.Tensor]
     ) -> tf.Tensor:
-        """Queries [B, 1 + H + 1 + F, D]: the whole, and without each item, without the user's id, each feature."""
+        """Queries [B, 1 + H + 1 + F + 1, D]: whole, without each item, the user's id, each feature, and without all."""
         batch, width = tf.unstack(tf.shape(known))
-        variants = 2 + width + len(inputs)
+        variants = 3 + width + len(inputs)
 
         def query(start: tf.Tensor) -> tf.Tensor:
             number = tf.minimum(start + tf.range(_PIECE), batch * variants - 1)
             row, left_out = number // variants, number % variants - 1
-            kept = {
-                name: tf.where(
-                    tf.reshape(left_out == width + 1 + place, [-1, *[1] * (len(value.shape) - 1)]),
-                    tf.zeros([], value.dtype),
-                    tf.gather(value, row),
-                )
-                for place, (name, value) in enumerate(inputs.items())
-            }
+
+            def kept(value: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+                gone = (left_out == place) | (left_out == variants - 2)
+                gone = tf.reshape(gone, [-1, *[1] * (len(value.shape) - 1)])
+                return tf.where(gone, tf.zeros([], value.dtype), tf.gather(value, row))
+
+            there = (tf.range(width) != left_out[:, tf.newaxis]) & (left_out != variants - 2)[:, tf.newaxis]
             return self._tower.combine(
                 tf.gather(items, row),
-                tf.gather(known, row) & (tf.range(width) != left_out[:, tf.newaxis]),
-                tf.where((left_out == width)[:, tf.newaxis], 0.0, tf.gather(user, row)),
-                kept,
+                tf.gather(known, row) & there,
+                kept(user, width),
+                {name: kept(value, width + 1 + place) for place, (name, value) in enumerate(inputs.items())},
             )
 
         # Piece by piece, so that long histories are not in memory once for each of their items.

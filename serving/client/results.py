@@ -96,8 +96,8 @@ class Explanation:
     """The history that was used, the request's or the stored one, newest first."""
     parts: Mapping[str, float]
     """What else adds to the score, by name: `bias` (the item's own), `user_id`, `feature:…` (of the query), `ranking`
-    (the second stage), `popularity` (all that there is where neither user nor history helped), and `empty_history`
-    (what an empty history says) or, by attribution, `rest` (what there is without all this, or by several together)."""
+    (the second stage), `popularity` (all that there is where neither user nor history helped), `empty_history` (what an
+    empty history says) and, by attribution, `rest` (what several of all these carry only together)."""
     method: str
     """`exact`: the score is a sum with a term for each item of the history. `attribution`: what an item adds is how
     much less the score would be without it."""

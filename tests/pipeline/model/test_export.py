@@ -187,16 +187,19 @@ def test_contributions_and_parts_add_up_to_the_product(explaining: Any, way: str
     found = {name: value.numpy() for name, value in part.explain(*asked, candidates).items()}
     products = tf.linalg.matvec(candidates, part.combine(*asked)).numpy()
     contributions, parts = found[contract.CONTRIBUTIONS], found[contract.PARTS]
-    assert (contributions.shape, parts.shape) == ((len(rows), count, asked[0].shape[1]), (len(rows), count, 6))
+    assert (contributions.shape, parts.shape) == (
+        (len(rows), count, asked[0].shape[1]),
+        (len(rows), count, 6 if way in WAYS else 7),
+    )
     size = np.abs(contributions).sum(2) + np.abs(parts).sum(2)
     assert (np.abs(contributions.sum(2) + parts.sum(2) - products) <= 1e-4 * size + 1e-6).all()
-    first, method = (contract.EMPTY_HISTORY, contract.EXACT) if way in WAYS else (contract.REST, contract.ATTRIBUTION)
-    assert [name.decode() for name in found[contract.PART_NAMES]] == [first, *NAMES]
+    rest, method = ([], contract.EXACT) if way in WAYS else ([contract.REST], contract.ATTRIBUTION)
+    assert [name.decode() for name in found[contract.PART_NAMES]] == [contract.EMPTY_HISTORY, *rest, *NAMES]
     assert found[contract.METHOD].decode() == method
     known = np.broadcast_to(asked[1].numpy()[:, np.newaxis], contributions.shape)
     assert not contributions[~known].any()
     unknown_user = [size == 0 for _, size, _, _ in rows]
-    assert np.abs(parts[unknown_user, :, 1]).max(initial=0) <= 1e-5
+    assert np.abs(parts[unknown_user, :, -len(NAMES)]).max(initial=0) <= 1e-5
 
 
 @pytest.mark.parametrize("way", ERASED)
@@ -216,9 +219,12 @@ def test_by_attribution_what_something_carries_is_what_there_is_less_without_it(
         np.testing.assert_allclose(
             found["contributions"][:, :, place], lost(items, rest, user, contexts), rtol=1e-3, atol=1e-4
         )
-    np.testing.assert_allclose(found["parts"][:, :, 1], lost(items, known, 0 * user, contexts), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found["parts"][:, :, 2], lost(items, known, 0 * user, contexts), rtol=1e-3, atol=1e-4)
     of_rows = {"device": [None] * 3, "age": [0.5, 2.0, None]}, {"device": ["tv", None, "tv"], "age": [None] * 3}
-    for place, left in zip((2, 3), of_rows):
+    nothing = part.combine(items, known & False, 0 * user, tf.constant([[b"", b""]] * 18))
+    empty = tf.linalg.matvec(candidates, nothing)
+    np.testing.assert_allclose(found["parts"][:, :, 0], empty, rtol=1e-3, atol=1e-4)
+    for place, left in zip((3, 4), of_rows):
         rows = [context(device, age, 5 * HOUR) for device, age in zip(left["device"], left["age"])]
         less = lost(items, known, user, tf.constant([[b"", row] for row in rows] * 6))
         np.testing.assert_allclose(found["parts"][:, :, place], less, rtol=1e-3, atol=1e-4)
@@ -232,7 +238,7 @@ def test_no_requests_and_no_candidates_are_explained_too(explaining: Any) -> Non
         none = tf.zeros([0, 2, DIM]), tf.zeros([0, 2], tf.bool), tf.zeros([0, DIM]), tf.zeros([0, 2], tf.string)
         assert part.explain(*none, tf.zeros([0, 3, DIM]))["contributions"].shape == (0, 3, 2)
         asked = query_of([([True], 1.0, None, None)])
-        assert part.explain(*asked, tf.zeros([1, 0, DIM]))["parts"].shape == (1, 0, 6)
+        assert part.explain(*asked, tf.zeros([1, 0, DIM]))["parts"].shape[:2] == (1, 0)
 
 
 def context(device: str | None = None, age: float | None = None, timestamp: int | None = None) -> bytes:
