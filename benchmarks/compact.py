@@ -42,6 +42,29 @@ def write_towers(directory: Path, dim: int) -> None:
             weight = tf.cast(known, tf.float32)[:, :, tf.newaxis]
             return user + tf.math.divide_no_nan(tf.reduce_sum(items * weight, axis=1), tf.reduce_sum(weight, axis=1))
 
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None, None, dim]),
+                tf.TensorSpec([None, None], tf.bool),
+                tf.TensorSpec([None, dim]),
+                tf.TensorSpec([None, None], tf.string),
+                tf.TensorSpec([None, None, dim]),
+            ],
+            autograph=False,
+        )
+        def explain(
+            self, items: tf.Tensor, known: tf.Tensor, user: tf.Tensor, context: tf.Tensor, candidates: tf.Tensor
+        ) -> dict[str, tf.Tensor]:
+            del context
+            weight = tf.cast(known, tf.float32)
+            share = tf.math.divide_no_nan(weight, tf.reduce_sum(weight, axis=1, keepdims=True))
+            return {
+                "contributions": tf.matmul(candidates, items, transpose_b=True) * share[:, tf.newaxis],
+                "parts": tf.matmul(candidates, user[:, tf.newaxis], transpose_b=True),
+                "part_names": tf.constant(["user_id"]),
+                "method": tf.constant("exact"),
+            }
+
     towers = tf.Module()
     towers.query_part = QueryPart()
     towers.unused = tf.Variable(0.0)

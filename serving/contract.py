@@ -44,6 +44,8 @@ SIMILAR_ITEMS = "similar_items"
 SIMILAR_ITEMS_WITH_RULES = "similar_items_with_rules"
 SCORE = "score"
 SCORE_IN_CONTEXT = "score_in_context"
+EXPLAIN = "explain"
+EXPLAIN_IN_CONTEXT = "explain_in_context"
 BY_USER = "by_user"
 DEFAULT = "serving_default"
 DESCRIBE = "describe"
@@ -101,6 +103,28 @@ BEYOND_VECTORS = "beyond_vectors"
 LINEAR_PART = "linear_part"
 SECOND_STAGE = "second_stage"
 APPROXIMATE = "approximate_index"
+HISTORY_IDS = "history_ids"
+CONTRIBUTIONS = "contributions"
+PARTS = "parts"
+PART_NAMES = "part_names"
+METHOD = "method"
+
+# Values of `method`.
+
+EXACT = "exact"
+"""The score is a sum in which each item of the history has a term."""
+ATTRIBUTION = "attribution"
+"""What an item carries is how much less the score would be without it."""
+
+# Values of `part_names`, of which `BIAS` is one.
+
+POPULARITY = "popularity"
+RANKING = "ranking"
+OF_USER_ID = "user_id"
+EMPTY_HISTORY = "empty_history"
+REST = "rest"
+OF_FEATURE = "feature:"
+"""Stands before a feature's name."""
 
 
 class Signature(NamedTuple):
@@ -115,6 +139,7 @@ _WHO = (USER_ID, HISTORY, EXCLUDE, K)
 _RANKED = (ITEM_IDS, SCORES)
 _OF_USERS = (USER_IDS, SCORES, KNOWN)
 _WHAT = (ITEM_ID, EXCLUDE, EXCLUDE_OWNERS, K)
+_EXPLAINED = (SCORES, HISTORY_IDS, CONTRIBUTIONS, PARTS, PART_NAMES, METHOD)
 
 SIGNATURES: Mapping[str, Signature] = {
     RECOMMEND: Signature(_WHO, (*_RANKED, SOURCE)),
@@ -125,6 +150,8 @@ SIGNATURES: Mapping[str, Signature] = {
     SIMILAR_ITEMS_WITH_RULES: Signature((ITEM_ID, EXCLUDE, K, *RULES), (*_RANKED, KNOWN)),
     SCORE: Signature((USER_ID, HISTORY, CANDIDATES), (SCORES,)),
     SCORE_IN_CONTEXT: Signature((USER_ID, HISTORY, CANDIDATES, CONTEXT), (SCORES,)),
+    EXPLAIN: Signature((USER_ID, HISTORY, CANDIDATES), _EXPLAINED),
+    EXPLAIN_IN_CONTEXT: Signature((USER_ID, HISTORY, CANDIDATES, CONTEXT), _EXPLAINED),
     BY_USER: Signature((USER_ID,), _RANKED),
     DEFAULT: Signature((EXAMPLES,), _RANKED),
     DESCRIBE: Signature((ITEM_ID,), (DISPLAY, KNOWN)),
@@ -136,7 +163,7 @@ SIGNATURES: Mapping[str, Signature] = {
     SIMILAR_USERS: Signature((USER_ID, EXCLUDE, K), _OF_USERS),
 }
 """All signatures, of which a model has those that `signatures` says."""
-IN_CONTEXT = (RECOMMEND_IN_CONTEXT, SCORE_IN_CONTEXT)
+IN_CONTEXT = (RECOMMEND_IN_CONTEXT, SCORE_IN_CONTEXT, EXPLAIN_IN_CONTEXT)
 OF_USERS = (AUDIENCE, AUDIENCE_WITH_RULES, SIMILAR_USERS)
 
 

@@ -100,6 +100,17 @@ class Servable:
         query = {**self._query(batch), contract.EXCLUDE: _strings(reading.padded(batch, "seen"))}
         return {name: value.numpy() for name, value in self._signature(**query, k=tf.constant(self._depth)).items()}
 
+    def explain(self, batch: reading.Columns, item_ids: np.ndarray) -> dict[str, np.ndarray] | None:
+        """Returns what the scores of items [B, C], ids in bytes, come from for the queries of a batch, by name.
+
+        None for a servable that was indexed before there were explanations.
+        """
+        explain = self._model.signatures.get(contract.EXPLAIN_IN_CONTEXT if self._context else contract.EXPLAIN)
+        if explain is None:
+            return None
+        answer = explain(**self._query(batch), candidates=_strings(item_ids))
+        return {name: value.numpy() for name, value in answer.items()}
+
     def similar_items(self, item_ids: np.ndarray) -> np.ndarray:
         """Returns what is most like items [B], ids in bytes: [B, depth], padded with the empty string."""
         none = tf.fill([len(item_ids), 0], "")

@@ -48,11 +48,13 @@ def fingerprint(towers_dir: str, index: Index, settings: IndexerSettings, code: 
         digest.update(f"candidates {read_manifest(towers_dir)['candidates']}".encode())
     items = index.history_embedding[: min(8, read_manifest(towers_dir)["max_history"])]
     part = tf.saved_model.load(towers_dir).query_part
-    query = part.combine(
+    asked = (
         tf.constant([items, items]),
         tf.constant([[True] * len(items), [False] * len(items)]),
         tf.zeros([2, items.shape[1]]),
         tf.constant([[*(index.user_context[:1].tolist() or [b""]), b""], [b"", b""]]),
     )
-    add("probe", query.numpy())
+    add("probe", part.combine(*asked).numpy())
+    for name, value in sorted(part.explain(*asked, tf.constant([index.embedding[:1]] * 2)).items()):
+        add(name, np.asarray(value.numpy()))
     return digest.hexdigest()

@@ -41,6 +41,10 @@ class Items(Vectors):
         votes = [tf.gather(votes, rows, batch_dims=1) for votes in asked.votes.values()]
         return tf.add_n([self.table.pairs(_weighted(asked), rows), *votes])
 
+    def alone(self, asked: Asked, rows: tf.Tensor) -> tf.Tensor:
+        """What the scores of rows [B, M] are without a query: the biases, or the popularity."""
+        return self.table.pairs(_weighted(asked._replace(query=tf.zeros_like(asked.query))), rows)
+
 
 def _weighted(asked: Asked) -> tf.Tensor:
     """Queries [B, D + 2] for the columns of the items' table: embedding, bias and popularity."""

@@ -32,6 +32,11 @@ class Linear(tf.Module):
         """
         return {name: part.votes(history) for name, part in self._parts.items()}
 
+    def shares(self, history: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """What each place of `history` adds to the votes of all parts for `rows` [B, C] int64, [B, C, H] float32."""
+        shape = tf.concat([tf.shape(rows), tf.shape(history)[1:]], axis=0)
+        return tf.add_n([tf.zeros(shape), *(part.shares(history, rows) for part in self._parts.values())])
+
 
 class _Votes(tf.Module):
     """One part."""
@@ -49,15 +54,33 @@ class _Votes(tf.Module):
 
     def votes(self, history: tf.Tensor) -> tf.Tensor:
         """`Part.votes` for all rows, [B, R]."""
-        history = history[:, : self._places.shape[0]]
-        batch = tf.shape(history)[0]
-        place = tf.where(history >= 0)
-        row, splits = tf.gather_nd(history, place), self._splits.read_value()
+        batch, rows = tf.shape(history)[0], self._num_rows
+        request, _, columns, weights = self._cells(history)
+        total = tf.math.unsorted_segment_sum(weights, request * rows + columns, batch * rows)
+        return tf.reshape(total, [batch, rows])
+
+    def shares(self, history: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
+        """What each place of `history` [B, H] adds to the votes for `rows` [B, C], [B, C, H]."""
+        batch, width = tf.unstack(tf.shape(history))
+        count = tf.shape(rows)[1]
+        # Of each row of the index the last of the request's places that asks for it, from 1; 0 for none.
+        asked = tf.stack([tf.repeat(tf.range(batch, dtype=tf.int64), count), tf.reshape(rows, [-1])], axis=1)
+        number = tf.reshape(tf.repeat(tf.range(1, count + 1)[tf.newaxis], batch, axis=0), [-1])
+        numbers = tf.tensor_scatter_nd_max(tf.zeros([batch, self._num_rows], tf.int32), asked, number)
+        request, place, columns, weights = self._cells(history)
+        slot = tf.gather_nd(numbers, tf.stack([request, columns], axis=1))
+        segment = (tf.cast(request, tf.int32) * width + tf.cast(place, tf.int32)) * (count + 1) + slot
+        total = tf.math.unsorted_segment_sum(weights, segment, batch * width * (count + 1))
+        total = tf.transpose(tf.reshape(total, [batch, width, count + 1]), [0, 2, 1])
+        return tf.gather(total, tf.gather_nd(numbers, tf.reshape(asked, [batch, count, 2])), batch_dims=1)
+
+    def _cells(self, history: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """All weights of the items of `history` [B, H]: the request and the place that each comes from, the row that it
+        is for, int64, and the weight as it counts there, float32; [M] all four."""
+        there = tf.where(history[:, : self._places.shape[0]] >= 0)
+        row, splits = tf.gather_nd(history, there), self._splits.read_value()
         cells = tf.ragged.range(tf.gather(splits, row), tf.gather(splits, row + 1))
-        of = cells.value_rowids()  # the item of a history that votes
-        weights = tf.cast(tf.gather(self._values.read_value(), cells.values), tf.float32)
-        weights *= tf.gather(tf.gather(self._places, place[:, 1]), of)
+        there = tf.gather(there, cells.value_rowids())
         columns = tf.cast(tf.gather(self._columns.read_value(), cells.values), tf.int64)
-        segment = tf.gather(place[:, 0], of) * self._num_rows + columns
-        total = tf.math.unsorted_segment_sum(weights, segment, batch * self._num_rows)
-        return tf.reshape(total, [batch, self._num_rows])
+        weights = tf.cast(tf.gather(self._values.read_value(), cells.values), tf.float32)
+        return there[:, 0], there[:, 1], columns, weights * tf.gather(self._places, there[:, 1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +15,27 @@ from components.indexer.lookup import line_numbers
 from components.indexer.ranking import Asked
 from components.indexer.settings import IndexerSettings
 from serving import contract
+
+
+class Basis(NamedTuple):
+    """What the queries of B requests are made of."""
+
+    source: tf.Tensor
+    """[B] string."""
+    seen: tf.Tensor
+    """[B, S] int64, rows of what was seen; -1 for padding."""
+    rows: tf.Tensor
+    """[B, H] int64, rows of the history's items, newest first; -1 for padding and for what is no item of the index."""
+    items: tf.Tensor
+    """[B, H, D] float32, what these are embedded as."""
+    trained: tf.Tensor
+    """[B, H] bool, which of them training saw."""
+    users: tf.Tensor
+    """[B, D] float32, what the users' ids add."""
+    contexts: tf.Tensor
+    """[B, 2] string, serialized Examples: what is stored and what the request brings."""
+    personal: tf.Tensor
+    """[B] bool; who is not gets what is popular."""
 
 
 class Queries(tf.Module):
@@ -68,6 +89,22 @@ class Queries(tf.Module):
             history: [B, H] string, newest first.
             context: [B] string, serialized tf.Examples or empty.
         """
+        basis = self.basis(user_id, history, context)
+        query = self._query_part.combine(basis.items, basis.trained, basis.users, basis.contexts)
+        query = tf.where(basis.personal[:, tf.newaxis], query, 0.0)
+        votes = self._linear.votes(basis.rows)
+        return basis.source, basis.seen, Asked(query, basis.items, basis.trained, basis.personal, votes)
+
+    def explain(self, basis: Basis, embedding: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the products of the queries with items [B, C, D] come from, as the query part's `explain` says."""
+        return self._query_part.explain(basis.items, basis.trained, basis.users, basis.contexts, embedding)
+
+    def shares(self, basis: Basis, rows: tf.Tensor) -> tf.Tensor:
+        """What each item of the histories adds by its votes to the scores of items at `rows` [B, C], [B, C, H]."""
+        return self._linear.shares(basis.rows, rows)
+
+    def basis(self, user_id: tf.Tensor, history: tf.Tensor, context: tf.Tensor) -> Basis:
+        """What the queries are made of; the arguments are those of `ask`."""
         requested = self._items.rows(history)
         user = self.users.lookup(user_id)
         known = user >= 0
@@ -87,12 +124,10 @@ class Queries(tf.Module):
 
         # What the request says of a feature counts more than what is stored.
         contexts = tf.stack([tf.gather(self._user_context, user_row), context], axis=1)
-        query = self._query_part.combine(items, trained, users, contexts)
         personal = tf.ones_like(known) if self._cold_start == "model" else known | has_request
-        query = tf.where(personal[:, tf.newaxis], query, 0.0)
         source = tf.where(known, "user", tf.where(has_request, "history", "popular"))
-        votes = self._linear.votes(chosen)
-        return source, tf.concat([requested, stored], axis=1), Asked(query, items, trained, personal, votes)
+        seen = tf.concat([requested, stored], axis=1)
+        return Basis(source, seen, chosen, items, trained, users, contexts, personal)
 
     def _stored_rows(self, user: tf.Tensor) -> tf.Tensor:
         """Stored histories [B, S] int64 of user rows [B], padded with -1; the row after the last has none."""

@@ -12,6 +12,7 @@ import tensorflow as tf
 from components.indexer.approximate import ApproximateIndex
 from components.indexer.attributes import Attributes
 from components.indexer.audience import Audience
+from components.indexer.explaining import explanation
 from components.indexer.index import Index
 from components.indexer.items import Items
 from components.indexer.lookup import line_numbers
@@ -179,6 +180,17 @@ class Retrieval(tf.Module):
             contract.APPROXIMATE: self._approximate is not None,
         }
         return [name for name, there in parts.items() if there]
+
+    def explain(
+        self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor, context: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        """What the scores [B, C] that `score` gives come from, see `explaining.explanation`."""
+        context = _given(context, user_id)
+        _, seen, asked = self._shared.ask(user_id, history, context)
+        basis = self._queries.basis(user_id, history, context)
+        retrieved = self._shared.scores(asked)
+        scores = retrieved, self._ranked(retrieved, seen, asked)
+        return explanation(self._queries, self.items, asked, basis, self.items.rows(candidates), *scores)
 
     def checked(self, request: Request) -> Request:
         """The rules, if none of them is to be refused."""

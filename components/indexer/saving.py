@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from components import saved_model
+from components.errors import InputError
 from components.indexer import measure
 from components.indexer.attributes import Attributes, user_attributes
 from components.indexer.fingerprint import fingerprint
@@ -47,7 +48,8 @@ def save_servable(
         code: A digest of the code that does this, for the fingerprint.
 
     Raises:
-        InputError: An approximate index can't be had, or is outside of the settings' bounds.
+        InputError: An approximate index can't be had, or is outside of the settings' bounds, or the towers are of an
+            older version.
     """
     noted = read_manifest(towers_dir)
     in_context = bool(noted["context"])
@@ -86,10 +88,12 @@ def make_servable(towers_dir: str, index: Index, settings: IndexerSettings, fold
     """Puts the servable together; what it looks up is in files in `folder`, which must stay until it is saved.
 
     Raises:
-        InputError: An approximate index can't be had.
+        InputError: An approximate index can't be had, or the towers are of an older version.
     """
     towers = tf.saved_model.load(towers_dir)
     noted = read_manifest(towers_dir)
+    if not hasattr(towers.query_part, "explain"):
+        raise InputError(f"{towers_dir}: the Trainer that made it was of an older version: run the Trainer again")
     of_users = Attributes()
     if settings.audience:
         types = {each["name"]: each["type"] for each in noted["context"] if each["name"] in noted["user_features"]}

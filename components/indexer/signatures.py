@@ -212,6 +212,18 @@ class Servable(tf.Module):
         """`score` with what is known of the moment: `context` [B] are serialized tf.Examples."""
         return self._retrieval.score(user_id, history, candidates, context)
 
+    @tf.function(input_signature=[_USERS, _HISTORY, _CANDIDATES], autograph=False)
+    def explain(self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the scores of the candidates come from, see `components.indexer.explaining`."""
+        return self._retrieval.explain(user_id, history, candidates)
+
+    @tf.function(input_signature=[_USERS, _HISTORY, _CANDIDATES, _CONTEXT], autograph=False)
+    def explain_in_context(
+        self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor, context: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """`explain` with what is known of the moment: `context` [B] are serialized tf.Examples."""
+        return self._retrieval.explain(user_id, history, candidates, context)
+
     @tf.function(input_signature=[_USERS], autograph=False)
     def by_user(self, user_id: tf.Tensor) -> dict[str, tf.Tensor]:
         """`recommend` by the user's id alone, at the default k."""

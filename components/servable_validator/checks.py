@@ -30,6 +30,8 @@ _NEAR = 1e-3
 _TYPES = {
     contract.K: "int32",
     contract.SCORES: "float32",
+    contract.CONTRIBUTIONS: "float32",
+    contract.PARTS: "float32",
     contract.KNOWN: "bool",
     contract.EXCLUDE_OWNERS: "bool",
 }
@@ -38,6 +40,7 @@ _REQUIRED = (
     contract.RECOMMEND,
     contract.SIMILAR_ITEMS,
     contract.SCORE,
+    contract.EXPLAIN,
     contract.BY_USER,
     contract.DEFAULT,
     contract.DESCRIBE,
@@ -81,7 +84,8 @@ def check(grpc: RecommenderClient, rest: RecommenderClient, sample: Sample, limi
     failures = list(_signatures(grpc))
     if failures:
         return failures
-    for part in (_users, _histories, _strangers, _sizes, _similar, _scores, _descriptions, _defaults, _batches):
+    asked = _users, _histories, _strangers, _sizes, _similar, _scores, _explanations, _descriptions, _defaults, _batches
+    for part in asked:
         failures += part(grpc, sample, limits)
     if contract.AUDIENCE in grpc.metadata().signatures:
         failures += _audiences(grpc, rest, sample)
@@ -216,6 +220,21 @@ def _scores(client: RecommenderClient, sample: Sample, limits: Limits) -> Iterat
             yield f"score for {_whom(query)}: not the scores of recommend"
         if scores[-1] != -math.inf:
             yield f"score for {_whom(query)}: {scores[-1]} for an unknown item, not -inf"
+
+
+def _explanations(client: RecommenderClient, sample: Sample, limits: Limits) -> Iterator[str]:
+    for query in [*_queries(sample), Query()]:
+        ids = [*client.recommend(query.user_id, query.history, k=3).item_ids, _UNKNOWN_ITEM]
+        scores = client.score(query.user_id, query.history, ids)
+        found = client.explain(query.user_id, query.history, ids)
+        if not _close([item.score for item in found], scores, _NEAR):
+            yield f"explain for {_whom(query)}: not the scores of score"
+        for item in found[:-1]:
+            terms = [*(seen.value for seen in item.history), *item.parts.values()]
+            if not abs(sum(terms) - item.score) <= _NEAR * (1 + sum(map(abs, terms))):
+                yield f"explain for {_whom(query)}: what it says of {item.item_id!r} adds up to {sum(terms)}"
+        if query.history and not {seen.item_id for seen in found[0].history} <= {*query.history}:
+            yield f"explain for {_whom(query)}: by items that are not in the history"
 
 
 def _descriptions(client: RecommenderClient, sample: Sample, limits: Limits) -> Iterator[str]:

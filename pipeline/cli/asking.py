@@ -31,6 +31,7 @@ from pipeline.cli.parsing import parse_context, parse_ids
 from pipeline.cli.serving import PANEL
 from pipeline.terminal import Outcome, print_table, shown, warn
 from serving.client import (
+    Explanation,
     InvalidRequest,
     Recommendation,
     RecommendationList,
@@ -64,6 +65,7 @@ class _Endpoint:
 @command(
     "query",
     "recommender query --user 42 -k 5",
+    "recommender query --user 42 --explain",
     'recommender query --history "50,181,1" --context device=ios',
     panel=PANEL,
     formerly=NAME_FORMERLY,
@@ -86,6 +88,9 @@ def query(
     ] = None,
     context: ContextOption = None,
     k: CountOption = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say which items of the history carry each recommendation.")
+    ] = False,
 ) -> Outcome:
     """Ask a running model server for recommendations."""
     endpoint = _endpoint(source, server)
@@ -95,6 +100,8 @@ def query(
     with _client(endpoint) as client:
         answer = client.recommend(user, seen, excluded, endpoint.default_k if k is None else k, features, **kept)
         facts = {"source": answer.source, **_facts(client, answer.items, answer.version, endpoint)}
+        if explain:
+            _add_explanations(client, facts["items"], client.explain(user, seen, answer.item_ids, features))
     return Outcome(
         facts=facts,
         show=functools.partial(
@@ -275,6 +282,27 @@ def _user_facts(client: RecommenderClient, answer: UserList, endpoint: _Endpoint
     }
 
 
+def _add_explanations(client: RecommenderClient, items: Sequence[dict[str, Any]], found: Sequence[Explanation]) -> None:
+    """Says of each item of an answer what carries it."""
+    ids = list(dict.fromkeys(carrier.item_id for each in found for carrier in each.top()))
+    titles = {described.item_id: described.display for described in client.describe(ids)}
+    for item, explained in zip(items, found):
+        item["because"] = [
+            {"id": carrier.item_id, "title": titles[carrier.item_id], "adds": carrier.value}
+            for carrier in explained.top()
+        ]
+        item["parts"], item["method"] = dict(explained.parts), explained.method
+
+
+def _because(item: Mapping[str, Any]) -> str:
+    """What carries an item, in words: of the history, or, if nothing does, the part that adds most."""
+    carriers = [(shown(each["title"] or each["id"]), each["adds"]) for each in item["because"]]
+    if not carriers:
+        name = max(item["parts"], key=item["parts"].__getitem__)
+        carriers = [(shown(name.replace("_", " ")), item["parts"][name])]
+    return ", ".join(f"{name} {value:+.3f}" for name, value in carriers)
+
+
 def _show(facts: Mapping[str, Any], console: Console, explained: str) -> None:
     rows = facts["users"] if "users" in facts else facts["items"]
     if rows:
@@ -284,8 +312,12 @@ def _show(facts: Mapping[str, Any], console: Console, explained: str) -> None:
         for name in texts:
             table.add_column(name, overflow="fold")
         table.add_column("score", justify="right")
+        method = rows[0].get("method") if rows else None
+        if method:
+            table.add_column(f"because of ({method})", overflow="fold")
         for row in rows:
-            table.add_row(str(row["rank"]), *(shown(row[name]) for name in texts), f"{row['score']:.4f}")
+            cells = [str(row["rank"]), *(shown(row[name]) for name in texts), f"{row['score']:.4f}"]
+            table.add_row(*cells, *([_because(row)] if method else []))
         print_table(console, table)
     console.print(shown(explained), soft_wrap=True)
 

@@ -22,6 +22,8 @@ from pipeline.model.towers import QueryTower, TwoTowerModel, Vocabulary
 MANIFEST = "towers.json"
 LINEAR = "linear.npz"
 TIMESTAMP = "timestamp"
+_PIECE = 32
+"""Queries that are made at a time where one item after the other is left out."""
 
 
 class QueryPart(tf.Module):
@@ -44,16 +46,15 @@ class QueryPart(tf.Module):
         self._transform: Any = transform if context else None
         self._vocabulary = vocabulary
         self._context = context
-        self.combine = tf.function(
-            self._combine,
-            input_signature=[
-                tf.TensorSpec([None, None, dim], tf.float32, name="items"),
-                tf.TensorSpec([None, None], tf.bool, name="known"),
-                tf.TensorSpec([None, dim], tf.float32, name="user"),
-                tf.TensorSpec([None, None], tf.string, name="context"),
-            ],
-            autograph=False,
-        )
+        asked = [
+            tf.TensorSpec([None, None, dim], tf.float32, name="items"),
+            tf.TensorSpec([None, None], tf.bool, name="known"),
+            tf.TensorSpec([None, dim], tf.float32, name="user"),
+            tf.TensorSpec([None, None], tf.string, name="context"),
+        ]
+        candidates = tf.TensorSpec([None, None, dim], tf.float32, name="candidates")
+        self.combine = tf.function(self._combine, input_signature=asked, autograph=False)
+        self.explain = tf.function(self._explain, input_signature=[*asked, candidates], autograph=False)
 
     def _combine(self, items: tf.Tensor, known: tf.Tensor, user: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
         """Query embeddings [B, D].
@@ -64,13 +65,89 @@ class QueryPart(tf.Module):
             user: [B, D], zeros for users that training did not see.
             context: [B, C] serialized Examples; of each feature the last that a row has counts.
         """
+        return self._tower.combine(items, known, user, self._inputs(context))
+
+    def _explain(
+        self, items: tf.Tensor, known: tf.Tensor, user: tf.Tensor, context: tf.Tensor, candidates: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """What the products of a query, of the inputs of `combine`, with candidates [B, C, D] come from.
+
+        Where the tower is a sum, the terms of that. Elsewhere what an item, the user's id or a feature carries is how
+        much less the product would be without it (Li, Monroe and Jurafsky, "Understanding neural networks through
+        representation erasure", 2016); to what there is without any of them the rest is what they carry only together.
+
+        Returns:
+            `contributions` [B, C, H] float32 and `parts` [B, C, P] float32, which add up to the products; `part_names`
+            [P] string and `method` [] string.
+        """
+        # Names as in `serving.contract`, which isn't imported, or each change of it would run the Trainer again.
+        inputs = self._inputs(context)
+        names = ["user_id", *("feature:" + feature.name for feature in self._vocabulary.query_features)]
+        if self._tower.is_sum:
+            share, *alone, by_name = self._tower.terms(items, known, user, inputs)
+            of_features = [by_name[feature.name] for feature in self._vocabulary.query_features]
+            contributions = tf.matmul(candidates, items, transpose_b=True) * share[:, tf.newaxis, :]
+            parts = tf.matmul(candidates, tf.stack([*alone, *of_features], axis=1), transpose_b=True)
+            names = ["empty_history", *names]
+        else:
+            queries = self._erased(items, known, user, inputs)
+            products = tf.matmul(candidates, queries, transpose_b=True)
+            whole, empty, width = products[:, :, :1], products[:, :, -1:], tf.shape(known)[1]
+            carried = whole - products[:, :, 1:-1]
+            contributions = tf.where(known[:, tf.newaxis], carried[:, :, :width], 0.0)  # no rounding for others
+            carried = tf.concat([contributions, carried[:, :, width:]], axis=2)
+            rest = whole - empty - tf.reduce_sum(carried, axis=2, keepdims=True)
+            parts = tf.concat([empty, rest, carried[:, :, width:]], axis=2)
+            names = ["empty_history", "rest", *names]
+        return {
+            "contributions": contributions,
+            "parts": parts,
+            "part_names": tf.constant(names),
+            "method": tf.constant("exact" if self._tower.is_sum else "attribution"),
+        }
+
+    def _erased(
+        self, items: tf.Tensor, known: tf.Tensor, user: tf.Tensor, inputs: Mapping[str, tf.Tensor]
+    ) -> tf.Tensor:
+        """Queries [B, 1 + H + 1 + F + 1, D]: whole, without each item, the user's id, each feature, and without all."""
+        batch, width = tf.unstack(tf.shape(known))
+        variants = 3 + width + len(inputs)
+
+        def query(start: tf.Tensor) -> tf.Tensor:
+            number = tf.minimum(start + tf.range(_PIECE), batch * variants - 1)
+            row, left_out = number // variants, number % variants - 1
+
+            def kept(value: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+                gone = (left_out == place) | (left_out == variants - 2)
+                gone = tf.reshape(gone, [-1, *[1] * (len(value.shape) - 1)])
+                return tf.where(gone, tf.zeros([], value.dtype), tf.gather(value, row))
+
+            there = (tf.range(width) != left_out[:, tf.newaxis]) & (left_out != variants - 2)[:, tf.newaxis]
+            return self._tower.combine(
+                tf.gather(items, row),
+                tf.gather(known, row) & there,
+                kept(user, width),
+                {name: kept(value, width + 1 + place) for place, (name, value) in enumerate(inputs.items())},
+            )
+
+        # Piece by piece, so that long histories are not in memory once for each of their items.
+        found = tf.map_fn(
+            query,
+            tf.range(0, batch * variants, _PIECE),
+            parallel_iterations=1,
+            fn_output_signature=tf.TensorSpec([_PIECE, user.shape[1]], tf.float32),
+        )
+        return tf.reshape(tf.reshape(found, [-1, user.shape[1]])[: batch * variants], [batch, variants, user.shape[1]])
+
+    def _inputs(self, context: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The query features of contexts [B, C], as the tower takes them."""
         inputs = {}
         if self._context:
             transformed = self._transform(self._parse(context))
             for feature in self._vocabulary.query_features:
                 value = transformed[QUERY_PREFIX + feature.name]
                 inputs[QUERY_PREFIX + feature.name] = value if feature.is_number else tf.sparse.to_dense(value, PADDING)
-        return self._tower.combine(items, known, user, inputs)
+        return inputs
 
     def _parse(self, context: tf.Tensor) -> dict[str, tf.Tensor | tf.SparseTensor]:
         """The raw features of contexts [B, C], as the Transform graph wants them."""

@@ -133,16 +133,20 @@ class FeatureEmbedding(keras.layers.Layer):
 
     def call(self, values: Inputs) -> tf.Tensor:
         """Embeds `values` as in `ItemFeatures`. Unknown and missing values add nothing."""
-        parts = []
+        return tf.add_n([*self.parts(values).values()])
+
+    def parts(self, values: Inputs) -> dict[str, tf.Tensor]:
+        """What each feature adds, [B, D], by its name."""
+        parts = {}
         for feature in self._features:
             value = values[feature.name]
             if feature.is_number:
-                parts.append(value[:, tf.newaxis] * self.directions[feature.name])
+                parts[feature.name] = value[:, tf.newaxis] * self.directions[feature.name]
                 continue
             present = tf.cast(value > UNKNOWN, tf.float32)
             total = tf.squeeze(tf.matmul(present[:, tf.newaxis, :], self.tables[feature.name](value)), axis=1)
-            parts.append(tf.math.divide_no_nan(total, tf.reduce_sum(present, axis=1, keepdims=True)))
-        return tf.add_n(parts)
+            parts[feature.name] = tf.math.divide_no_nan(total, tf.reduce_sum(present, axis=1, keepdims=True))
+        return parts
 
 
 class _Layers(keras.layers.Layer):
@@ -280,6 +284,40 @@ class QueryTower(keras.layers.Layer):
             noise: As in `call`.
         """
         return self._sum(self._pool(items, known, noise), user, inputs, noise)
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether a query is a sum in which each item of the history has a term of its own, see `terms`."""
+        return self._attention is None and self._transformer is None and self._layers is None
+
+    def terms(
+        self, items: tf.Tensor, known: tf.Tensor, user: tf.Tensor, inputs: Inputs
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
+        """The terms that `combine`, of the same arguments, is the sum of where the tower `is_sum`.
+
+        Normalised queries have the terms of what is normalised, at the scale that this has.
+
+        Returns:
+            What the embedding of each item counts, [B, H]; what an empty history adds, the user's id, and the features
+            by their names, [B, D] each.
+        """
+        nothing = tf.zeros([tf.shape(known)[0], 1]) + self._nothing
+        if self._settings.history == "none":
+            share = tf.zeros_like(known, tf.float32)
+        else:
+            weight = tf.exp(self._recency[: tf.shape(known)[1]]) * tf.cast(known, tf.float32)
+            share = tf.math.divide_no_nan(weight, tf.reduce_sum(weight, axis=1, keepdims=True))
+            nothing = tf.where(tf.reduce_any(known, axis=1, keepdims=True), 0.0, nothing)
+        features = {}
+        if self._features is not None:
+            features = self._features.parts({name: inputs[QUERY_PREFIX + name] for name in self._feature_names})
+        scale = tf.ones([tf.shape(known)[0], 1])
+        if self._settings.normalize:
+            pooled = tf.squeeze(tf.matmul(share[:, tf.newaxis, :], items), axis=1)
+            query = tf.add_n([pooled, nothing, user, *features.values()])
+            square = tf.reduce_sum(query**2, axis=1, keepdims=True)
+            scale = tf.math.rsqrt(tf.maximum(square, 1e-12)) / self._settings.temperature  # as `l2_normalize` has it
+        return share * scale, nothing * scale, user * scale, {name: value * scale for name, value in features.items()}
 
     def _sum(self, query: tf.Tensor, user: tf.Tensor | None, inputs: Inputs, noise: Noise | None) -> tf.Tensor:
         settings = self._settings

@@ -21,6 +21,8 @@ from pipeline.report.findings import Findings
 SHOWN = 10
 """Users and items that are shown, and the longest history and answer of each."""
 SIMILAR = 5
+CARRIERS = 2
+"""Items of a history that are shown for what they make the model recommend."""
 MODEL, TAKEN, EVENTS, CATALOGUE = "model ", "what users took", "training events", "catalogue"
 QUERIES = 512
 """Queries whose answers are counted."""
@@ -59,6 +61,9 @@ class UserSample:
     """By each model."""
     sources: tuple[str, ...]
     """What each model went by: `user`, `history` or `popular`."""
+    because: tuple[tuple[Item, ...], ...] = ()
+    """Of each item that the first model recommends, those of the history that carry it, most first; empty where the
+    model explains nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,12 +125,13 @@ def ask(findings: Findings, models: Sequence[Path]) -> Samples | None:
     counts = dict(zip(findings.item_ids, findings.item_counts.tolist()))
     shown = queries.take(spread_users(queries))
     answers = [servable.recommend(shown) for servable in servables]
+    carriers = _carriers(servables[0].explain(shown, answers[0]["item_ids"]))
     asked = [findings.item_ids[place] for place in spread_places(len(findings.item_ids))]
     similar = [servable.similar_items(np.array(asked, object))[:, :SIMILAR] for servable in servables]
 
     histories = reading.padded(shown, "history")
     wanted = {*histories[:, :SHOWN].ravel(), *reading.scalars(shown, "item_id"), *asked}
-    for part in (*(answer["item_ids"] for answer in answers), *similar):
+    for part in (*(answer["item_ids"] for answer in answers), *similar, carriers):
         wanted.update(part.ravel())
     items = read_items(catalogue, wanted - {b""}, _feature_types(findings))
 
@@ -138,7 +144,7 @@ def ask(findings: Findings, models: Sequence[Path]) -> Samples | None:
         requests = (some.slice(start, _REQUEST) for start in range(0, some.num_rows, _REQUEST))
         recommended.append(np.concatenate([servable.answer(batch) for batch in requests]))
     return Samples(
-        _user_samples(shown, histories, answers, listed),
+        _user_samples(shown, histories, answers, carriers, listed),
         tuple(
             ItemSample(listed([item])[0], counts[item], tuple(listed(part[row]) for part in similar))
             for row, item in enumerate(asked)
@@ -153,6 +159,7 @@ def _user_samples(
     shown: reading.Columns,
     histories: np.ndarray,
     answers: Sequence[Mapping[str, np.ndarray]],
+    carriers: np.ndarray,
     listed: Callable[[Iterable[bytes]], tuple[Item, ...]],
 ) -> tuple[UserSample, ...]:
     """What the users of some queries had, took next and are recommended; `listed` knows what ids are called."""
@@ -166,9 +173,23 @@ def _user_samples(
             followed=listed([followed[row]])[0],
             recommended=tuple(listed(answer["item_ids"][row]) for answer in answers),
             sources=tuple(_text(answer["source"][row]) for answer in answers),
+            because=tuple(listed(each) for each in carriers[row]) if len(carriers) else (),
         )
         for row, user in enumerate(reading.scalars(shown, "user_id"))
     )
+
+
+def _carriers(explained: Mapping[str, np.ndarray] | None) -> np.ndarray:
+    """Ids [B, C, `CARRIERS`] of the items of B histories that add most to the scores of C candidates, most first.
+
+    Empty ids where fewer items add anything; none at all where nothing is explained.
+    """
+    if explained is None:
+        return np.zeros([0, 0, CARRIERS], object)
+    added = explained["contributions"]
+    best = np.argsort(-added, axis=2, kind="stable")[:, :, :CARRIERS]
+    ids = np.take_along_axis(explained["history_ids"][:, np.newaxis], best, axis=2)
+    return np.where(np.take_along_axis(added, best, axis=2) > 0, ids, b"")
 
 
 def _shares(findings: Findings, followed: np.ndarray, recommended: Sequence[np.ndarray]) -> dict[str, Sequence[float]]:

@@ -16,6 +16,8 @@ from serving.client.errors import (
 from serving.client.metrics import Histogram, Metrics, Snapshot
 from serving.client.policies import Breaker, Hedge, Retry, Tls
 from serving.client.results import (
+    Contribution,
+    Explanation,
     ItemDescription,
     ItemVector,
     ModelMetadata,
@@ -37,7 +39,9 @@ __all__ = [
     "Attempt",
     "Breaker",
     "CircuitOpen",
+    "Contribution",
     "DeadlineExceeded",
+    "Explanation",
     "FileFallback",
     "Hedge",
     "Histogram",

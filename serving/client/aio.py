@@ -10,6 +10,7 @@ from serving.client.calls import Calls, Query, checked_rules
 from serving.client.engine import Flight, Run, Start, Steps
 from serving.client.errors import RecommenderError
 from serving.client.results import (
+    Explanation,
     ItemDescription,
     ItemVector,
     ModelMetadata,
@@ -95,6 +96,16 @@ class AsyncRecommenderClient(Calls):
     async def score(self, user_id: Optional[str], history: Sequence[str], candidates: Sequence[str]) -> list[float]:
         """See `RecommenderClient.score`."""
         return await self._drive(self._score(user_id, history, candidates))
+
+    async def explain(
+        self,
+        user_id: Optional[str],
+        history: Sequence[str],
+        candidates: Sequence[str],
+        context: Optional[Mapping[str, Any]] = None,
+    ) -> list[Explanation]:
+        """See `RecommenderClient.explain`."""
+        return await self._drive(self._explain(user_id, history, candidates, context))
 
     async def describe(self, item_ids: Sequence[str]) -> list[ItemDescription]:
         """See `RecommenderClient.describe`."""

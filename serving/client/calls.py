@@ -16,6 +16,8 @@ from serving.client.errors import FAILURES, InvalidRequest, ModelNotFound, Recom
 from serving.client.metrics import Metrics
 from serving.client.policies import Breaker, Connection, Hedge, Retry, Tls
 from serving.client.results import (
+    Contribution,
+    Explanation,
     ItemDescription,
     ItemVector,
     ModelMetadata,
@@ -35,7 +37,16 @@ T = TypeVar("T")
 
 _MAX_K = (1 << 31) - 1
 _UNKNOWN_LABEL = "Unrecognized servable version label"
-_TEXTS = {contract.ITEM_IDS, contract.USER_IDS, contract.SOURCE, contract.DISPLAY, contract.SEEN}
+_TEXTS = {
+    contract.ITEM_IDS,
+    contract.USER_IDS,
+    contract.SOURCE,
+    contract.DISPLAY,
+    contract.SEEN,
+    contract.HISTORY_IDS,
+    contract.PART_NAMES,
+    contract.METHOD,
+}
 """The outputs that are strings."""
 _NO_VECTORS = "gives no vectors: it was indexed before there were any; run `recommender reindex`"
 _PORTS = {"grpc": 8500, "rest": 8501}
@@ -312,6 +323,68 @@ class Calls:
             return self._call(Predict(model, contract.SCORE, inputs, (contract.SCORES,)), parse, deadline)
 
         return (yield from self._on_side(traffic if traffic is not None and traffic.takes(user) else None, ask))
+
+    def _explain(
+        self,
+        user_id: Optional[str],
+        history: Sequence[str],
+        candidates: Sequence[str],
+        context: Optional[Mapping[str, Any]],
+    ) -> Steps[list[Explanation]]:
+        ids = [_id(item, "candidates") for item in _ids(candidates, "candidates")]
+        user = _user(user_id)
+        inputs = {
+            contract.USER_ID: _strings([user]),
+            contract.HISTORY: _matrix([_ids(history, "history")]),
+            contract.CANDIDATES: _matrix([ids]),
+        }
+        features = request_context.serialize({} if context is None else context)
+        signature, lacks = contract.EXPLAIN, "explains nothing: it was indexed before there were explanations"
+        if features:
+            signature, lacks = contract.EXPLAIN_IN_CONTEXT, "takes no context in explanations: ask without one"
+            inputs[contract.CONTEXT] = _strings([features])
+        if not ids:
+            return []
+        traffic = self.traffic.current() if self.traffic else None
+        deadline = self._deadline()
+
+        def ask(model: ModelRef) -> Steps[list[Explanation]]:
+            def parse(answer: Answer) -> list[Explanation]:
+                return self._explanations(answer, model, signature, ids)
+
+            return self._asked(model, signature, inputs, parse, lacks, deadline)
+
+        return (yield from self._on_side(traffic if traffic is not None and traffic.takes(user) else None, ask))
+
+    def _explanations(self, answer: Answer, model: ModelRef, signature: str, ids: list[str]) -> list[Explanation]:
+        expected = {
+            contract.SCORES: (1, len(ids)),
+            contract.HISTORY_IDS: (1, None),
+            contract.PART_NAMES: (1, None),
+            contract.METHOD: (1,),
+        }
+        outputs = self._checked(answer, model, signature, expected)
+        history, names = ([str(v) for v in outputs[n].values] for n in (contract.HISTORY_IDS, contract.PART_NAMES))
+        expected = {
+            contract.CONTRIBUTIONS: (1, len(ids), len(history)),
+            contract.PARTS: (1, len(ids), len(names)),
+        }
+        outputs = self._checked(answer, model, signature, expected)
+        contributions, parts = outputs[contract.CONTRIBUTIONS].values, outputs[contract.PARTS].values
+        return [
+            Explanation(
+                item,
+                float(outputs[contract.SCORES].values[place]),
+                tuple(
+                    Contribution(seen, float(value))
+                    for seen, value in zip(history, contributions[place * len(history) :])
+                    if seen
+                ),
+                {name: float(value) for name, value in zip(names, parts[place * len(names) :])},
+                str(outputs[contract.METHOD].values[0]),
+            )
+            for place, item in enumerate(ids)
+        ]
 
     def _describe(self, item_ids: Sequence[str]) -> Steps[list[ItemDescription]]:
         ids = _ids(item_ids, "item_ids")

@@ -11,6 +11,7 @@ from serving.client.calls import Calls, Query, checked_rules
 from serving.client.engine import Flight, Run, Start, Steps
 from serving.client.errors import RecommenderError
 from serving.client.results import (
+    Explanation,
     ItemDescription,
     ItemVector,
     ModelMetadata,
@@ -61,7 +62,7 @@ class RecommenderClient(Calls):
             history and the exclusions, if the server fails (not if the request is wrong or the model unknown, nor if it
             has filters, which only a model can apply).
         traffic: a share of the users that a canary serves; may be changed by setting `client.traffic`. It counts for
-            `recommend`, `recommend_batch` and `score`; a canary that the server doesn't know is passed over.
+            `recommend`, `recommend_batch`, `score` and `explain`; a canary that the server doesn't know is passed over.
         batching: the server batches: `recommend` and `recommend_batch` ask by the signature `recommend_examples`, whose
             requests it can put together.
         interceptors: hooks around every attempt.
@@ -173,6 +174,25 @@ class RecommenderClient(Calls):
     def score(self, user_id: Optional[str], history: Sequence[str], candidates: Sequence[str]) -> list[float]:
         """Returns the score of each candidate, in order; -inf for an item that the model doesn't know."""
         return self._drive(self._score(user_id, history, candidates))
+
+    def explain(
+        self,
+        user_id: Optional[str],
+        history: Sequence[str],
+        candidates: Sequence[str],
+        context: Optional[Mapping[str, Any]] = None,
+    ) -> list[Explanation]:
+        """Returns what the score of each candidate comes from: items of the history, features, and other parts.
+
+        The rules of a recommendation, such as boosts, are no part of it.
+
+        Args:
+            user_id: None for somebody without an id.
+            history: ids of items, newest first; replaces the stored history.
+            candidates: ids of items, such as those of a recommendation for the same user, history and context.
+            context: features as in `recommend`. Only for a model that takes a context.
+        """
+        return self._drive(self._explain(user_id, history, candidates, context))
 
     def describe(self, item_ids: Sequence[str]) -> list[ItemDescription]:
         """Returns what a person is shown for each item, in order."""

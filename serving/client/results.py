@@ -111,6 +111,44 @@ class UserList:
 
 
 @dataclass(frozen=True)
+class Contribution:
+    """An item of a history, and what it adds to a score."""
+
+    item_id: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a score comes from: the contributions of the history and the parts add up to it."""
+
+    item_id: str
+    score: float
+    """-inf for an item that the model doesn't know; then nothing adds to it."""
+    history: tuple[Contribution, ...]
+    """The history that was used, the request's or the stored one, newest first."""
+    parts: Mapping[str, float]
+    """What else adds to the score, by name: `bias` (the item's own), `user_id`, `feature:…` (of the query), `ranking`
+    (the second stage), `popularity` (all that there is where neither user nor history helped), `empty_history` (what an
+    empty history says) and, by attribution, `rest` (what several of all these carry only together)."""
+    method: str
+    """`exact`: the score is a sum with a term for each item of the history. `attribution`: what an item adds is how
+    much less the score would be without it."""
+
+    def top(self, count: int = 3) -> tuple[Contribution, ...]:
+        """The up to `count` items of the history that add most, most first; none that takes away."""
+        adding = [item for item in self.history if item.value > 0]
+        return tuple(sorted(adding, key=lambda item: -item.value)[:count])
+
+    def __str__(self) -> str:
+        terms = [(item.value, item.item_id) for item in self.history]
+        terms += [(value, name.replace("_", " ")) for name, value in self.parts.items()]
+        terms = sorted((term for term in terms if term[0]), key=lambda term: -abs(term[0]))
+        listed = ", ".join(f"{name} {value:+.3f}" for value, name in terms)
+        return f"{self.item_id}: {self.score:.3f} ({self.method}: {listed or 'nothing'})"
+
+
+@dataclass(frozen=True)
 class ItemDescription:
     """What a person is shown for an item."""
 

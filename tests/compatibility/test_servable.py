@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from components import versions
 from components.evaluator.servable import Servable, check_servable, served_depth
-from serving.client import RecommenderClient
+from serving.client import InvalidRequest, RecommenderClient
 from serving.server.process import ServerProcess
 
 pytestmark = pytest.mark.slow
@@ -82,6 +83,15 @@ def test_the_other_signatures_answer(client: RecommenderClient, answers: list[di
     assert {item.item_id for item in client.similar_items("a", k=100)} == others
     [described] = client.describe(["d e"])
     assert (described.display, described.known) == ("Title d e", True)
+
+
+def test_it_explains_nothing_and_says_so(client: RecommenderClient, made: Path) -> None:
+    with pytest.raises(InvalidRequest, match="so it explains nothing: it was indexed before there were explanations"):
+        client.explain("ann", [], ["d e"])
+    batch = pa.table(
+        {"user_id": pa.array([[b"ann"]]), "user_type": pa.array([[b"known"]]), "history": pa.array([[b"a"]])}
+    )
+    assert Servable(str(made / "models" / "tiny" / "1"), 2).explain(batch, np.array([[b"d e"]], object)) is None
 
 
 def test_it_is_judged(made: Path, answers: list[dict[str, Any]]) -> None:

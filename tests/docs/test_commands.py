@@ -432,6 +432,7 @@ def _check_readme(printed: Mapping[str, str], folder: Path) -> None:
         "recommender compare 20261101000000 20261108000000 --out compare.html": " and version 20261108000000: ",
         "recommender query --user 42": "source: user (42 is known)",
         'recommender query --history "50,181"': "source: history (served from the history given)",
+        "recommender query --user 42 --explain": "because of",
         "recommender similar --item 50 -k 5": "similar to 50 x Thing 50",
         "recommender audience --item 50 -k 5": "audience of 50 x Thing 50; a score is",
         "recommender versions": "20261108000000",

@@ -40,6 +40,7 @@ def test_a_run_leaves_a_page_and_says_where(first_run: Small, tmp_path: Path) ->
     assert "Coverage at 10" in section(html, "exposure")
     assert section(html, "users").count("Took next") == 10
     assert section(html, "users").count("Title of ") > 50
+    assert 10 < section(html, "users").count("because of Title of ") <= 100
     assert "kind: film" in section(html, "users")
     assert "10 items, from the one with the most training events" in section(html, "similar")
     assert "training.epochs" in section(html, "lineage")

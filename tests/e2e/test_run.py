@@ -120,6 +120,7 @@ def test_version_is_a_saved_model_with_the_contract(first_run: Small) -> None:
         "similar_items",
         "similar_items_with_rules",
         "score",
+        "explain",
         "by_user",
         "serving_default",
         "describe",

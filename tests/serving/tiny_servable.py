@@ -54,6 +54,9 @@ def build(
     A context adds its `age` and the seconds of its `timestamp` to all scores, 100 to those of its `tags` and 5000 to
     that of its `device`, which both hold items.
 
+    An explanation has `version * 1000` as the item's bias, and the rest from the newest item of the history or else
+    from the item's popularity; a context adds its `age`.
+
     Args:
         path: where it goes.
         version: shows in the scores and in the titles, so that a test can tell which version answered.
@@ -145,6 +148,34 @@ def build(
             found = tf.gather(scores, tf.maximum(row, 0), batch_dims=1)
             return {"scores": tf.where(row >= 0, found, float("-inf"))}
 
+        def explained(self, user_id, history, candidates, age):
+            scores, _, seen = self.score_all(user_id, history)
+            row = self.items.lookup(candidates)
+            own = tf.gather(scores, tf.maximum(row, 0), batch_dims=1) - self.offset
+            personal = tf.reduce_any(seen >= 0, axis=1)[:, tf.newaxis, tf.newaxis]
+            first = tf.one_hot(tf.argmax(seen >= 0, axis=1), tf.shape(seen)[1])[:, tf.newaxis]
+            known = (row >= 0)[:, :, tf.newaxis]
+            ages = tf.zeros_like(own) + age[:, tf.newaxis]
+            popular = tf.where(personal[:, :, 0], 0.0, own)
+            found = tf.where(row >= 0, own + self.offset + ages, float("-inf"))
+            return {
+                "scores": found,
+                "history_ids": tf.where(seen >= 0, tf.gather(self.ids, tf.maximum(seen, 0)), ""),
+                "contributions": tf.where(known & personal, own[:, :, tf.newaxis] * first, 0.0),
+                "parts": tf.where(known, tf.stack([tf.zeros_like(own) + self.offset, popular, ages], axis=2), 0.0),
+                "part_names": tf.repeat([["bias", "popularity", "feature:age"]], tf.size(user_id), axis=0),
+                "method": tf.where(personal[:, 0, 0], "attribution", "exact"),
+            }
+
+        @tf.function(input_signature=[_strings(1), _strings(2), _strings(2)])
+        def explain(self, user_id, history, candidates):
+            return self.explained(user_id, history, candidates, tf.zeros(tf.shape(user_id)))
+
+        @tf.function(input_signature=[_strings(1), _strings(2), _strings(2), _strings(1)])
+        def explain_in_context(self, user_id, history, candidates, context):
+            age = tf.io.parse_example(context, {"age": tf.io.FixedLenFeature([], tf.float32, 0.0)})["age"]
+            return self.explained(user_id, history, candidates, age)
+
         @tf.function(input_signature=[_strings(1)])
         def by_user(self, user_id):
             none = tf.fill([tf.size(user_id), 0], "")
@@ -221,6 +252,8 @@ def build(
         "recommend_in_context",
         "similar_items",
         "score",
+        "explain",
+        "explain_in_context",
         "by_user",
         "serving_default",
         "describe",

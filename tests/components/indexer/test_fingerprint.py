@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from components.indexer.fingerprint import fingerprint
 from components.indexer.index import Index
 from components.indexer.settings import IndexerSettings, SimilarSettings
+from tests.components.indexer import tiny
 from tests.components.indexer.tiny import (
     DEFAULT_K,
     ITEMS,
@@ -38,6 +41,21 @@ def test_fingerprint_changes_with_what_decides_an_answer_and_only_then(towers: s
         fingerprint(towers, index, SETTINGS, code="edited"),
     ]
     assert len({base, *others}) == 7
+
+
+def test_towers_that_explain_otherwise_are_others(
+    towers: str, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Silent(tiny.TinyQueryPart):
+        @tf.function(input_signature=tiny.TinyQueryPart.explain.input_signature)
+        def explain(self, items, known, user, context, candidates):
+            terms = super().explain(items, known, user, context, candidates)
+            return {**terms, "contributions": tf.zeros_like(terms["contributions"])}
+
+    base = fingerprint(towers, index, SETTINGS)
+    assert fingerprint(tiny.write_towers(tmp_path / "same", [], []), index, SETTINGS) == base
+    monkeypatch.setattr(tiny, "TinyQueryPart", Silent)
+    assert fingerprint(tiny.write_towers(tmp_path / "other", [], []), index, SETTINGS) != base
 
 
 def test_the_fingerprint_covers_the_vectors(towers: str, index: Index) -> None:

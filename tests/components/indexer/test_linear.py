@@ -54,10 +54,27 @@ def test_votes_are_those_of_numpy(history: list[list[int]], stored: Any) -> None
     assert votes[:, : len(ITEMS)].tolist() == part().votes(np.array(history)).tolist()
 
 
+@given(
+    st.lists(st.lists(st.integers(-1, len(ITEMS) - 1), min_size=3, max_size=3), min_size=1, max_size=4),
+    st.lists(st.integers(0, len(ITEMS) - 1), min_size=1, max_size=5),
+)
+def test_votes_are_the_sum_of_what_the_places_add(history: list[list[int]], rows: list[int]) -> None:
+    linear = Linear([part(), part("sequential", 0.25)], 10, "float32")
+    shares = linear.shares(tf.constant(history, tf.int64), tf.constant([rows] * len(history), tf.int64)).numpy()
+    votes = part(share=0.75).votes(np.array(history))[:, rows]
+    np.testing.assert_allclose(shares.sum(axis=2), votes, rtol=1e-5, atol=1e-5)
+    assert not shares[:, :, 2].any()  # beyond the places
+    for request, own in enumerate(history):
+        for place, item in enumerate(own[:2]):
+            expected = 0.75 * PLACES[place] * WEIGHTS[item, rows] if item >= 0 else np.zeros(len(rows))
+            np.testing.assert_allclose(shares[request, :, place], expected, rtol=1e-5, atol=1e-5)
+
+
 def test_no_history_and_no_weights_are_no_votes() -> None:
     linear = Linear([replace(part(), weights=sparse.csr_array((7, 7), dtype=np.float32))], 7, "float32")
     assert not linear.votes(tf.constant([[0, 3]], tf.int64))["ease"].numpy().any()
     assert linear.votes(tf.zeros([2, 0], tf.int64))["ease"].shape == (2, 7)
+    assert linear.shares(tf.zeros([2, 0], tf.int64), tf.zeros([2, 3], tf.int64)).shape == (2, 3, 0)
     assert Linear([], 7, "float32").votes(tf.zeros([2, 0], tf.int64)) == {}
 
 
@@ -87,6 +104,37 @@ def test_scores_are_the_towers_and_the_votes(both: tuple[Any, Any], number: int)
     had = {*history, *(["a", "b"] if user == "ann" else [])}
     left = [item for item in sorted(ITEMS, key=lambda item: -own[item]) if item not in had]
     assert ids[0] == left[:4]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_explanations_have_the_votes_by_item(both: tuple[Any, Any], number: int) -> None:
+    user, history = WHO[number]
+    asked = {"user_id": tf.constant([user]), "history": strings([history]), "candidates": strings([ITEMS])}
+    before, after = (ask(model, "explain", **asked) for model in both)
+    votes = [VOTES[number].get(item, 0.0) for item in ITEMS]
+    added = (after["contributions"] - before["contributions"])[0]
+    np.testing.assert_allclose(added.sum(axis=1), votes, atol=1e-4)
+    np.testing.assert_allclose(after["parts"], before["parts"], atol=1e-4)
+    total = after["contributions"].sum(axis=2) + after["parts"].sum(axis=2)
+    np.testing.assert_allclose(total, after["scores"], atol=1e-4)
+
+
+def test_retrieve_goes_by_the_towers_alone(both: tuple[Any, Any]) -> None:
+    answers = [
+        ask(
+            model,
+            "retrieve",
+            user_id=tf.constant([""]),
+            history=strings([["b", "e🙂"]]),
+            exclude=strings([[]]),
+            context=tf.constant([""]),
+            k=tf.constant(5),
+        )
+        for model in both
+    ]
+    assert answers[0]["item_ids"].tolist() == answers[1]["item_ids"].tolist()
+    assert np.array_equal(answers[0]["scores"], answers[1]["scores"])
+    assert [model.beyond_vectors for model in both] == [[], ["linear_part"]]
 
 
 def test_the_index_takes_over_what_the_trainer_wrote(tmp_path_factory: pytest.TempPathFactory) -> None:

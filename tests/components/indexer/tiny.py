@@ -66,6 +66,28 @@ class TinyQueryPart(tf.Module):
         shift = tf.where(tf.math.is_nan(shift[:, 1]), shift[:, 0], shift[:, 1])
         return mean + tf.where(tf.math.is_nan(shift), 0.0, shift)[:, tf.newaxis] + user
 
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None, DIM]),
+            tf.TensorSpec([None, None], tf.bool),
+            tf.TensorSpec([None, DIM]),
+            tf.TensorSpec([None, 2], tf.string),
+            tf.TensorSpec([None, None, DIM]),
+        ]
+    )
+    def explain(
+        self, items: tf.Tensor, known: tf.Tensor, user: tf.Tensor, context: tf.Tensor, candidates: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        weight = tf.cast(known, tf.float32)
+        share = tf.math.divide_no_nan(weight, tf.reduce_sum(weight, axis=1, keepdims=True))
+        shift = self.combine(tf.zeros_like(items), known, tf.zeros_like(user), context)
+        return {
+            "contributions": tf.matmul(candidates, items, transpose_b=True) * share[:, tf.newaxis],
+            "parts": tf.matmul(candidates, tf.stack([user, shift], axis=1), transpose_b=True),
+            "part_names": tf.constant(["user_id", "feature:shift"]),
+            "method": tf.constant("exact"),
+        }
+
 
 class TinyTowers(tf.Module):
     """Towers whose items are in a history what they are as candidates; users add nothing, or what `users` says."""

@@ -8,7 +8,16 @@ import pytest
 
 from components.servable_validator import checks
 from components.servable_validator.sample import Sample
-from serving.client import Recommendation, RecommendationList, ScoredUser, SimilarItems, UserList
+from serving.client import (
+    Contribution,
+    Explanation,
+    Query,
+    Recommendation,
+    RecommendationList,
+    ScoredUser,
+    SimilarItems,
+    UserList,
+)
 
 
 def answer(*scored: tuple[str, float], source: str = "user") -> RecommendationList:
@@ -55,6 +64,43 @@ class Batching:
 
     def _answer(self, *last):
         return answer(*((f"i{place}", 1.0) for place in range(9)), last)
+
+
+class Explaining(Batching):
+    """A client whose model scores its items with 2 and -inf, and explains them by a history and a bias."""
+
+    def __init__(self, scores, contributions, bias=1.0, seen="h"):
+        self.explained, self.contributions, self.bias, self.seen = scores, contributions, bias, seen
+
+    def recommend(self, user_id, history, k):
+        return answer(("c", 2.0))
+
+    def score(self, user_id, history, ids):
+        return [2.0, -math.inf]
+
+    def explain(self, user_id, history, ids):
+        seen = tuple(Contribution(self.seen, value) for value in self.contributions)
+        rows = zip(ids, self.explained, (seen, ()))
+        return [Explanation(item, score, adds, {"bias": self.bias}, "exact") for item, score, adds in rows]
+
+
+@pytest.mark.parametrize(
+    ("client", "failures"),
+    [
+        (Explaining([2.0, -math.inf], [1.5, -0.5]), []),
+        (Explaining([2.1, -math.inf], [1.1]), ["not the scores of score"]),
+        (Explaining([2.0, 0.0], [1.0]), ["not the scores of score"]),
+        (Explaining([2.0, -math.inf], [1.5]), ["what it says of 'c' adds up to 2.5"]),
+        (Explaining([2.0, -math.inf], [math.nan]), ["what it says of 'c' adds up to nan"]),
+        (Explaining([2.0, -math.inf], [1.0], seen="other"), ["by items that are not in the history"]),
+    ],
+)
+def test_explanations_add_up_and_are_by_the_history(client, failures, monkeypatch):
+    monkeypatch.setattr(checks, "_queries", lambda sample: [Query(None, ["h"])])
+    found = [
+        line for line in checks._explanations(client, Sample({}, [], []), checks.Limits(9, 3, 9)) if "['h']" in line
+    ]
+    assert found == [f"explain for history ['h']: {failure}" for failure in failures]
 
 
 @pytest.mark.parametrize(

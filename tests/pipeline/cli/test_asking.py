@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from components.errors import InputError
-from pipeline.cli.asking import _check_context, _Endpoint, _endpoint
+from pipeline.cli.asking import _because, _check_context, _Endpoint, _endpoint
 from pipeline.cli.options import ConfigSource, ServerOptions
 from pipeline.config import Config
 from serving import contract
@@ -118,6 +118,27 @@ def test_answers_as_json(server, transport):
     found = json.loads(asked.stdout)
     assert found["item"] == {"id": "2", "title": "v1: title of 2"}
     assert [item["id"] for item in found["items"]] == ["1"]
+
+
+@pytest.mark.slow
+def test_what_carries_each_recommendation(server, transport):
+    ended = ask(server, "query", "--user", "ann", "-k", "2", "--explain", transport=transport)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    # ann's newest is 1: what is near to it is less than the bias by the distance, so nothing of the history adds.
+    assert [row[-1] for row in rows(ended.stdout)] == ["bias +1000.000"] * 2
+    assert "because of (attribution)" in ended.stdout
+    ended = ask(server, "query", "--explain", "-k", "1", "--json", transport=transport)
+    [item] = json.loads(ended.stdout)["items"]
+    assert item["because"] == []
+    assert item["parts"] == {"bias": 1000.0, "popularity": 20.0, "feature:age": 0.0}
+    assert item["method"] == "exact"
+
+
+def test_what_carries_an_item_in_words() -> None:
+    carriers = [{"id": "50", "title": "Star [red]\n", "adds": 0.5}, {"id": "7", "title": "", "adds": 0.25}]
+    item = {"because": carriers, "parts": {"bias": 9.0}}
+    assert _because(item) == "Star \\[red]· +0.500, 7 +0.250"
+    assert _because({"because": [], "parts": {"bias": -1.0, "empty_history": 2.0}}) == "empty history +2.000"
 
 
 @pytest.mark.slow

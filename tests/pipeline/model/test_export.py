@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.model.export import export_towers
 from pipeline.model.inputs import read_data
 from pipeline.model.job import Transformed
 from pipeline.model.towers import TwoTowerModel
+from serving import contract
 from tests.pipeline.model.small_log import (
     HOUR,
     IN_CONTEXT,
@@ -129,6 +134,111 @@ def test_time_is_hour_and_weekday_in_utc(in_context: Any) -> None:
 def test_unknown_values_are_like_none(in_context: Any) -> None:
     [bare, unknown] = in_context([[b"", b""], [b"", context(device="fridge")]])
     assert unknown == pytest.approx(bare)
+
+
+ALL = {**QUERY_FEATURES, "timestamp": "timestamp"}
+NAMES = [contract.OF_USER_ID, *(contract.OF_FEATURE + name for name in ("device", "age", "hour", "weekday"))]
+DIM = 8
+
+
+@pytest.fixture(scope="module")
+def explaining(transformed: Transformed, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Gives the query part of towers with these settings beside `IN_CONTEXT`, each made once."""
+
+    @functools.cache
+    def make(**settings: Any) -> Any:
+        return export(transformed, tmp_path_factory.mktemp("towers"), ALL, **IN_CONTEXT, **settings).query_part
+
+    return make
+
+
+def query_of(rows: list[tuple[list[bool], float, str | None, float | None]]) -> tuple[tf.Tensor, ...]:
+    """Inputs of `combine`: of each row which items are known, how large the user's embedding is, device and age."""
+    width = max(len(known) for known, *_ in rows)
+    known = [[*known, *[False] * (width - len(known))] for known, *_ in rows]
+    return (
+        tf.random.stateless_normal([len(rows), width, DIM], [1, 1]),
+        tf.reshape(tf.constant(known, tf.bool), [len(rows), width]),
+        tf.random.stateless_normal([len(rows), DIM], [2, 2]) * tf.constant([[size] for _, size, _, _ in rows]),
+        tf.constant([[b"", context(device, age, 5 * HOUR)] for _, _, device, age in rows]),
+    )
+
+
+any_row = st.tuples(
+    st.lists(st.booleans(), max_size=5),
+    st.sampled_from([0.0, 1.0]),
+    st.sampled_from([None, "tv", "fridge"]),
+    st.none() | st.floats(-2, 2, width=32),
+)
+WAYS = {"sum": {}, "normalised": {"normalize": True}, "no history": {"history": "none"}}
+ERASED = {
+    "attention": {"history": "attention"},
+    "transformer": {"history": "transformer"},
+    "hidden layers": {"query_layers": (4,)},
+}
+
+
+@pytest.mark.parametrize("way", [*WAYS, *ERASED])
+@settings(max_examples=15, deadline=None)
+@given(rows=st.lists(any_row, min_size=1, max_size=4), count=st.integers(1, 3))
+def test_contributions_and_parts_add_up_to_the_product(explaining: Any, way: str, rows: Any, count: int) -> None:
+    part = explaining(**{**WAYS, **ERASED}[way])
+    asked, candidates = query_of(rows), tf.random.stateless_normal([len(rows), count, DIM], [3, 3])
+    found = {name: value.numpy() for name, value in part.explain(*asked, candidates).items()}
+    products = tf.linalg.matvec(candidates, part.combine(*asked)).numpy()
+    contributions, parts = found[contract.CONTRIBUTIONS], found[contract.PARTS]
+    assert (contributions.shape, parts.shape) == (
+        (len(rows), count, asked[0].shape[1]),
+        (len(rows), count, 6 if way in WAYS else 7),
+    )
+    size = np.abs(contributions).sum(2) + np.abs(parts).sum(2)
+    assert (np.abs(contributions.sum(2) + parts.sum(2) - products) <= 1e-4 * size + 1e-6).all()
+    rest, method = ([], contract.EXACT) if way in WAYS else ([contract.REST], contract.ATTRIBUTION)
+    assert [name.decode() for name in found[contract.PART_NAMES]] == [contract.EMPTY_HISTORY, *rest, *NAMES]
+    assert found[contract.METHOD].decode() == method
+    known = np.broadcast_to(asked[1].numpy()[:, np.newaxis], contributions.shape)
+    assert not contributions[~known].any()
+    unknown_user = [size == 0 for _, size, _, _ in rows]
+    assert np.abs(parts[unknown_user, :, -len(NAMES)]).max(initial=0) <= 1e-5
+
+
+@pytest.mark.parametrize("way", ERASED)
+def test_by_attribution_what_something_carries_is_what_there_is_less_without_it(explaining: Any, way: str) -> None:
+    """Of 18 queries, so that what is left out of them fills more than one piece."""
+    part = explaining(**ERASED[way])
+    asked = query_of([([True, False, True], 1.0, "tv", 0.5), ([True], 1.0, None, 2.0), ([], 1.0, "tv", None)] * 6)
+    items, known, user, contexts = asked
+    candidates = tf.random.stateless_normal([18, 2, DIM], [3, 3])
+    found = part.explain(*asked, candidates)
+
+    def lost(*without: tf.Tensor) -> np.ndarray:
+        return tf.linalg.matvec(candidates, part.combine(*asked) - part.combine(*without)).numpy()
+
+    for place in range(3):
+        rest = known & (tf.range(3) != place)
+        np.testing.assert_allclose(
+            found["contributions"][:, :, place], lost(items, rest, user, contexts), rtol=1e-3, atol=1e-4
+        )
+    np.testing.assert_allclose(found["parts"][:, :, 2], lost(items, known, 0 * user, contexts), rtol=1e-3, atol=1e-4)
+    of_rows = {"device": [None] * 3, "age": [0.5, 2.0, None]}, {"device": ["tv", None, "tv"], "age": [None] * 3}
+    nothing = part.combine(items, known & False, 0 * user, tf.constant([[b"", b""]] * 18))
+    empty = tf.linalg.matvec(candidates, nothing)
+    np.testing.assert_allclose(found["parts"][:, :, 0], empty, rtol=1e-3, atol=1e-4)
+    for place, left in zip((3, 4), of_rows):
+        rows = [context(device, age, 5 * HOUR) for device, age in zip(left["device"], left["age"])]
+        less = lost(items, known, user, tf.constant([[b"", row] for row in rows] * 6))
+        np.testing.assert_allclose(found["parts"][:, :, place], less, rtol=1e-3, atol=1e-4)
+        assert np.abs(less).max() > 1e-3, "the test would show nothing"
+    assert np.abs(found["contributions"]).max() > 1e-3, "the test would show nothing"
+
+
+def test_no_requests_and_no_candidates_are_explained_too(explaining: Any) -> None:
+    for way in (WAYS["sum"], ERASED["attention"]):
+        part = explaining(**way)
+        none = tf.zeros([0, 2, DIM]), tf.zeros([0, 2], tf.bool), tf.zeros([0, DIM]), tf.zeros([0, 2], tf.string)
+        assert part.explain(*none, tf.zeros([0, 3, DIM]))["contributions"].shape == (0, 3, 2)
+        asked = query_of([([True], 1.0, None, None)])
+        assert part.explain(*asked, tf.zeros([1, 0, DIM]))["parts"].shape[:2] == (1, 0)
 
 
 def context(device: str | None = None, age: float | None = None, timestamp: int | None = None) -> bytes:

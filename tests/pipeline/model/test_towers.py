@@ -178,6 +178,49 @@ def test_a_query_that_is_nothing_but_its_user() -> None:
     assert one == pytest.approx(tower._users.embeddings.numpy()[2])
 
 
+def test_the_terms_of_a_query() -> None:
+    tower = two_towers(user_id=True).query_tower
+    tower._recency.assign(np.log([4.0, 2.0, 1.0]))
+    tower._nothing.assign([1.0, 2.0, 3.0, 4.0])
+    tower._features.directions["age"].assign([0.0, 1.0, 0.0, 0.0])
+    rows = requests([[2, UNKNOWN, 3], [0, 0, 0]], age=[2.0, -1.0])
+    items, user = tf.gather(item_table(tower), rows["history"]), tf.constant([[0.0, 0, 0, 5], [0, 0, 0, 0]])
+    assert tower.is_sum
+    share, nothing, of_user, features = tower.terms(items, rows["history"] > UNKNOWN, user, rows)
+    # Of the weights 4, 2 and 1 the second is that of an item which training did not see.
+    np.testing.assert_allclose(share, [[0.8, 0, 0.2], [0, 0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(nothing, [[0, 0, 0, 0], [1, 2, 3, 4]])
+    np.testing.assert_allclose(of_user, [[0, 0, 0, 5], [0, 0, 0, 0]])
+    assert list(features) == ["device", "age"]
+    np.testing.assert_allclose(features["device"], np.zeros([2, 4]))
+    np.testing.assert_allclose(features["age"], [[0, 2, 0, 0], [0, -1, 0, 0]])
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+@pytest.mark.parametrize("settings", [{}, {"normalize": True}, {"history": "none"}], ids=str)
+def test_the_terms_add_up_to_the_query(settings: dict[str, Any]) -> None:
+    model = two_towers(user_id=True, query_features=("device", "age"), **settings)
+    for place, weight in enumerate(model.query_tower.trainable_weights):
+        weight.assign(tf.random.stateless_normal(weight.shape, [1, place]))
+    tower = model.query_tower
+    rows = requests([[2, 3, 4], [3, UNKNOWN, 0], [0, 0, 0]], device=[[2], [3], [0]], age=[1.0, 0.0, 2.0])
+    known = rows["history"] > UNKNOWN
+    items = tf.random.stateless_normal([3, 3, 4], [2, 2])
+    user = tf.random.stateless_normal([3, 4], [3, 3])
+    share, *others, features = tower.terms(items, known, user, rows)
+    total = tf.reduce_sum(share[:, :, tf.newaxis] * items, axis=1) + tf.add_n([*others, *features.values()])
+    np.testing.assert_allclose(total, tower.combine(items, known, user, rows), rtol=1e-4, atol=1e-5)
+    assert np.abs(total).min() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+@pytest.mark.parametrize("settings", [{"history": "attention"}, {"history": "transformer"}, {"query_layers": (3,)}])
+def test_other_towers_are_no_sum(settings: dict[str, Any]) -> None:
+    assert not two_towers(**settings).query_tower.is_sum
+
+
 @pytest.mark.parametrize("rate", [0.25, 0.75])
 def test_training_leaves_out_as_much_as_the_settings_say(rate: float) -> None:
     settings = {"history_dropout": rate, "id_dropout": rate, "feature_dropout": rate, "dropout": 0.0, "user_id": True}

@@ -147,7 +147,11 @@ def samples(text: str = "a title", models: int = 1) -> Samples:
     """Answers of models, in which all is called `text`."""
     item, other = Item(text, text, ((text, text),)), Item("x", "")
     return Samples(
-        users=(UserSample(text, False, (item,), 12, item, ((item, other),) * models, ("history",) * models),),
+        users=(
+            UserSample(
+                text, False, (item,), 12, item, ((item, other),) * models, ("history",) * models, ((other, item), ())
+            ),
+        ),
         items=(ItemSample(item, 3, ((other, item),) * models),),
         queries=512,
         bands={

@@ -206,6 +206,15 @@ def test_an_item_without_a_title_is_its_id_once() -> None:
     assert "sku 7 sku 7 · " not in page.sections["similar"]
 
 
+def test_what_carries_a_recommendation_is_beside_it() -> None:
+    page = Page(report_page(reports.findings(), reports.samples("a title"), ["this model"]))
+    assert "✓ taken next a title: a title because of x , a title x" in page.sections["users"]
+    assert page.sections["users"].count("because of") == 1, "for of the second item nothing is known"
+    samples = reports.samples("a title")
+    silent = dataclasses.replace(samples, users=(dataclasses.replace(samples.users[0], because=()),))
+    assert "because" not in Page(report_page(reports.findings(), silent, ["this model"])).sections["users"]
+
+
 def test_a_check_that_is_a_plain_threshold() -> None:
     report = dataclasses.replace(evaluation(), checks=(Check("hit_rate@10", "user_type=new", 0.5, 0.3, "min", True),))
     page = Page(report_page(dataclasses.replace(reports.findings(), report=report), None, []))

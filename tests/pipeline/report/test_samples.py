@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.report.samples import BANDS, Bands, overlap_of, spread_places, spread_users
+from pipeline.report.samples import BANDS, Bands, _carriers, overlap_of, spread_places, spread_users
 
 IDS = [f"i{number}".encode() for number in range(10)]
 
@@ -25,6 +25,17 @@ def test_overlap_is_the_mean_share_of_the_second_answers_items() -> None:
     second = np.array([[b"b", b"a"], [b"a", b"c"], [b"a", b""]], object)
     assert overlap_of(first, second) == pytest.approx((1 + 0.5 + 1) / 3)
     assert overlap_of(first[:1], np.array([[b""]], object)) == 0
+
+
+def test_what_carries_an_item_comes_by_how_much_it_adds() -> None:
+    explained = {
+        "history_ids": np.array([[b"a", b"b", b"c"], [b"d", b"", b""]], object),
+        "contributions": np.array([[[0.1, -1.0, 0.2], [-1, -2, -3]], [[0.5, 0, 0], [0, 0, 0]]], np.float32),
+    }
+    assert _carriers(explained).tolist() == [[[b"c", b"a"], [b"", b""]], [[b"d", b""], [b"", b""]]]
+    explained = {"history_ids": np.zeros([2, 0], object), "contributions": np.zeros([2, 3, 0], np.float32)}
+    assert _carriers(explained).shape == (2, 3, 0)
+    assert len(_carriers(None)) == 0
 
 
 def test_users_are_shown_once_from_the_shortest_history_to_the_longest() -> None:

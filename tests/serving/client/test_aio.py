@@ -26,6 +26,8 @@ def test_the_same_answers_as_the_blocking_client(target, transport, client):
             assert await twin.recommend_batch(queries, 4) == client.recommend_batch(queries, 4)
             assert await twin.similar_items("2", k=2) == client.similar_items("2", k=2)
             assert await twin.score("ann", [], ["3", "?"]) == client.score("ann", [], ["3", "?"])
+            asked = "ann", ["x"], ["3", "?"], context
+            assert await twin.explain(*asked) == client.explain(*asked)
             assert await twin.describe(["1", "?"]) == client.describe(["1", "?"])
             assert await twin.embed_items(["3", "?"]) == client.embed_items(["3", "?"])
             assert await twin.embed_query("ann", ["x"], context) == client.embed_query("ann", ["x"], context)

@@ -13,7 +13,9 @@ import pytest
 
 from serving import contract
 from serving.client import (
+    Contribution,
     DeadlineExceeded,
+    Explanation,
     InvalidRequest,
     ItemVector,
     ModelNotFound,
@@ -127,6 +129,52 @@ def test_score_keeps_the_order_of_candidates(client):
     assert client.score("ann", [], ["5", "nothing", "3"]) == [996.0, -math.inf, 998.0]
     assert client.score(None, ["4"], ["4"]) == [1000.0]
     assert client.score("ann", [], []) == []
+
+
+def test_explain(client):
+    newest_is_1, unknown = client.explain("ann", [], ["5", "nothing"])
+    # ann has 1, the newest, and 2; 5 is four places from 1.
+    assert newest_is_1 == Explanation(
+        "5",
+        996.0,
+        (Contribution("1", -4.0), Contribution("2", 0.0)),
+        {"bias": 1000.0, "popularity": 0.0, "feature:age": 0.0},
+        "attribution",
+    )
+    assert unknown.score == -math.inf
+    assert {item.value for item in unknown.history} == {*unknown.parts.values()} == {0.0}
+    (popular,) = client.explain(None, ["nothing"], ["5"])
+    assert (popular.history, popular.parts["popularity"], popular.method) == ((), 16.0, "exact")
+    assert client.explain("ann", [], []) == []
+
+
+def test_explain_in_context(client):
+    (found,) = client.explain("stranger", ["x"], ["x"], {"age": 30.5})
+    assert found.score == 1030.5
+    assert found.parts == {"bias": 1000.0, "popularity": 0.0, "feature:age": 30.5}
+    assert client.explain("stranger", ["x"], ["x"], {"age": None})[0].score == 1000
+
+
+def test_what_explain_refuses(client):
+    for candidates in ("5", [5], [""]):
+        with pytest.raises(InvalidRequest, match="candidates"):
+            client.explain("ann", [], candidates)
+    with pytest.raises(InvalidRequest, match=r"refused the request: .*age"):
+        client.explain("ann", [], ["5"], {"age": "old"})
+
+
+@pytest.mark.parametrize(
+    ("name", "context", "lacks"),
+    [
+        ("EXPLAIN", {}, "explains nothing: it was indexed before there were explanations"),
+        ("EXPLAIN_IN_CONTEXT", {"age": 1}, "takes no context in explanations: ask without one"),
+    ],
+)
+def test_a_model_that_does_not_explain_says_so(client, monkeypatch, name, context, lacks):
+    monkeypatch.setitem(contract.SIGNATURES, "absent", contract.SIGNATURES[contract.EXPLAIN])
+    monkeypatch.setattr(contract, name, "absent")
+    with pytest.raises(InvalidRequest, match=f"'tiny' at .* has no signature 'absent', so it {lacks}"):
+        client.explain("ann", [], ["5"], context)
 
 
 def test_describe(client):

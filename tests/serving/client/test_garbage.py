@@ -181,6 +181,41 @@ def test_garbage_for_status_and_metadata():
                 call()
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"contributions": [[[1.0, 2.0]]]},  # of more items than the history has
+        {"contributions": [[[1.0], [2.0]]]},  # of more candidates
+        {"parts": [[1.0]]},
+        {"part_names": [[7]]},
+        {"history_ids": ["h"]},
+        {"method": [["exact"]]},
+        {"scores": [[1.0, 2.0]]},
+        {"parts": [[["much"]]]},
+    ],
+    ids=str,
+)
+def test_explanations_of_other_shapes_and_types_are_a_server_error(wrong):
+    right = {
+        "scores": [[3]],
+        "history_ids": [["h"]],
+        "contributions": [[[1.0]]],
+        "parts": [[[2]]],
+        "part_names": [["bias"]],
+        "method": ["exact"],
+    }
+    for answer in (right, {**right, **wrong}):
+        with (
+            tcp_server(answering(http(json.dumps({"outputs": answer})))) as target,
+            RecommenderClient(target, model="m", transport="rest", timeout=1.0) as client,
+        ):
+            if answer is right:
+                assert str(client.explain("u", [], ["x"])[0]) == "x: 3.000 (exact: bias +2.000, h +1.000)"
+                continue
+            with pytest.raises(ServerError):
+                client.explain("u", [], ["x"])
+
+
 def test_scores_of_integers_and_infinities_are_read():
     body = json.dumps({"outputs": {"item_ids": [["1", ""]], "scores": [[1, -math.inf]], "source": ["user"]}})
     with (

@@ -147,6 +147,15 @@ class World:
         query = self.embedding[rows].mean(axis=0) if rows else np.zeros(DIM, np.float32)
         return float(self.embedding[ITEMS.index(item)] @ query + self.bias[ITEMS.index(item)])
 
+    def contributions(self, user: str, history: list[str], item: str) -> list[tuple[str, float]]:
+        """The items of the history that is used, and what each adds to the item's score."""
+        known_history = [each for each in history if each in ITEMS]
+        used = [each for each in history if each] if known_history else self.stored.get(user, [])
+        count = len(known_history or used)
+        own = self.embedding[ITEMS.index(item)] if item in ITEMS else np.zeros(DIM)
+        adds = [own @ self.embedding[ITEMS.index(each)] / count if each in ITEMS else 0.0 for each in used]
+        return [(each if each in ITEMS else "", float(value)) for each, value in zip(used, adds)]
+
 
 def _passes(own: dict[str, Union[list[str], float]], conditions: Sequence[str]) -> bool:
     bounds = [c for c in conditions if re.match(r"\w+[<>]=", c)]
@@ -246,6 +255,29 @@ def build(path: Path) -> None:
             del user, context
             weight = tf.cast(known, tf.float32)[:, :, tf.newaxis]
             return tf.math.divide_no_nan(tf.reduce_sum(items * weight, axis=1), tf.reduce_sum(weight, axis=1))
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None, None, DIM]),
+                tf.TensorSpec([None, None], tf.bool),
+                tf.TensorSpec([None, DIM]),
+                tf.TensorSpec([None, 2], tf.string),
+                tf.TensorSpec([None, None, DIM]),
+            ],
+            autograph=False,
+        )
+        def explain(
+            self, items: tf.Tensor, known: tf.Tensor, user: tf.Tensor, context: tf.Tensor, candidates: tf.Tensor
+        ) -> dict[str, tf.Tensor]:
+            del context
+            weight = tf.cast(known, tf.float32)
+            share = tf.math.divide_no_nan(weight, tf.reduce_sum(weight, axis=1, keepdims=True))
+            return {
+                "contributions": tf.matmul(candidates, items, transpose_b=True) * share[:, tf.newaxis],
+                "parts": tf.matmul(candidates, user[:, tf.newaxis], transpose_b=True),
+                "part_names": tf.constant(["user_id"]),
+                "method": tf.constant("exact"),
+            }
 
     with tempfile.TemporaryDirectory() as folder:
         write_catalogue(Path(folder) / "Split-catalogue", made)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tensorflow_serving.apis import predict_pb2
 
-from serving.client import AsyncRecommenderClient, InvalidRequest, RecommenderClient, UserList
+from serving.client import AsyncRecommenderClient, Explanation, InvalidRequest, RecommenderClient, Traffic, UserList
 from tests.serving.wire import contract
 from tests.serving.wire.conftest import Server
 
@@ -173,6 +173,80 @@ def test_score(wire: Server, queries: list[tuple[str, list[str], list[str]]], tr
     for row, (user, history, asked) in enumerate(queries):
         expected = [WORLD.score(user, history, item) for item in asked]
         assert scores[row, : len(asked)] == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+@QUICK
+@given(
+    queries=st.lists(st.tuples(any_user, items, st.lists(any_item, min_size=1, max_size=6)), min_size=1, max_size=4),
+    transport=st.sampled_from(["grpc", "rest"]),
+)
+def test_explain(wire: Server, queries: list[tuple[str, list[str], list[str]]], transport: str) -> None:
+    users, histories, candidates = (list(column) for column in zip(*queries))
+    inputs = {"user_id": users, "history": rectangle(histories), "candidates": rectangle(candidates)}
+    answer = ask(wire, transport, "explain", inputs)
+    for row, (user, history, asked) in enumerate(queries):
+        names = answer["part_names"][row].tolist()
+        assert names == ["user_id", "bias", "popularity", "ranking"]
+        assert answer["method"][row] == "exact"
+        for place, item in enumerate(asked):
+            used = WORLD.contributions(user, history, item)
+            found = answer["contributions"][row, place].tolist()
+            ids = answer["history_ids"][row].tolist()
+            assert ids == [each for each, _ in used] + [""] * (len(ids) - len(used))
+            assert found == pytest.approx([*(value for _, value in used), *[0] * (len(ids) - len(used))], 1e-4, 1e-5)
+            expected = WORLD.score(user, history, item)
+            assert answer["scores"][row, place] == pytest.approx(expected, rel=1e-4, abs=1e-5)
+            parts = dict(zip(names, answer["parts"][row, place].tolist()))
+            if item not in contract.ITEMS:
+                assert not any(parts.values())
+                continue
+            personal = user in WORLD.stored or bool({*history} & {*contract.ITEMS})
+            own = WORLD.bias if personal else WORLD.popularity
+            name = "bias" if personal else "popularity"
+            assert parts == pytest.approx({**dict.fromkeys(names, 0.0), name: own[contract.ITEMS.index(item)]}, 1e-5)
+
+
+@QUICK
+@given(user=any_user, history=items, candidates=st.lists(st.sampled_from(contract.ITEMS), min_size=1, max_size=4))
+def test_explanations_by_the_clients(wire: Server, user: str, history: list[str], candidates: list[str]) -> None:
+    async def by_asyncio(target: str, transport: str) -> list[Explanation]:
+        async with AsyncRecommenderClient(target, model="contract", transport=transport) as client:
+            return await client.explain(user, history, candidates)
+
+    for transport, target in (("grpc", wire.grpc_target), ("rest", wire.rest_target)):
+        with RecommenderClient(target, model="contract", transport=transport) as client:
+            found = client.explain(user, history, candidates)
+            assert asyncio.run(by_asyncio(target, transport)) == found
+            scores = client.score(user, history, candidates)
+        for item, explained, score in zip(candidates, found, scores):
+            assert explained.item_id == item
+            used = [(each, value) for each, value in WORLD.contributions(user, history, item) if each]
+            assert [each.item_id for each in explained.history] == [each for each, _ in used]
+            terms = [*(each.value for each in explained.history), *explained.parts.values()]
+            assert explained.score == pytest.approx(score, rel=1e-4, abs=1e-5)
+            assert sum(terms) == pytest.approx(score, rel=1e-4, abs=1e-4)
+
+
+def test_explanations_row_by_row(wire: Server) -> None:
+    rows = [{"user_id": user, "history": [], "candidates": ["a,b", "0"]} for user in ("ann", "nobody")]
+    body = {"signature_name": "explain", "instances": rows}
+    status, answer = wire.http("POST", "/v1/models/contract:predict", body)
+    assert status == 200, answer
+    inputs = {name: [row[name] for row in rows] for name in rows[0]}
+    columns = ask(wire, "rest", "explain", inputs)
+    for row, found in enumerate(answer["predictions"]):
+        assert {name: np.array(value).tolist() for name, value in found.items()} == {
+            name: value[row].tolist() for name, value in columns.items()
+        }
+
+
+@pytest.mark.parametrize("share", [0, 1])
+def test_explanations_are_of_the_version_that_serves_the_user(wire: Server, share: int) -> None:
+    traffic = Traffic("canary", share)
+    for transport, target in (("grpc", wire.grpc_target), ("rest", wire.rest_target)):
+        with RecommenderClient(target, model="tiny", label="stable", transport=transport, traffic=traffic) as client:
+            [found] = client.explain("ann", [], client.recommend("ann", k=1).item_ids)
+            assert found.parts["bias"] == 1000 * (1 + share)
 
 
 @pytest.mark.parametrize("k", [0, -1, -(2**31), 1001, 2**31 - 1])
