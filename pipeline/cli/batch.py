@@ -159,12 +159,12 @@ def vectors(
             help="Hold an exact search over the vectors against the model's own answers for so many users; 0 for none.",
         ),
     ] = 200,
-    towers_alone: Annotated[
+    whole_model: Annotated[
         bool,
         typer.Option(
-            "--towers-alone",
-            help="Be content if they give the towers' own lists, where the model has more: a second stage, diversity,"
-            " an approximate index.",
+            "--whole-model",
+            help="Be content with nothing less than the model's lists, where it has more than vectors: a linear part, a"
+            " second stage, diversity, an approximate index.",
         ),
     ] = False,
     version: Annotated[
@@ -177,7 +177,7 @@ def vectors(
     ] = None,
     label: LabelOption = None,
 ) -> Outcome:
-    """Write both towers' vectors to files, for a vector database. Exit code 3: they don't give the model's answers."""
+    """Write both towers' vectors to files, for a vector database. Exit code 3: search in them finds other lists."""
     from pipeline.batch.vectors.files import FORMATS
     from pipeline.batch.vectors.run import Request
     from pipeline.batch.vectors.run import vectors as write_vectors
@@ -189,7 +189,7 @@ def vectors(
     config = source.load()
     if label:
         version = str(labelled(config, label))
-    request = Request(out, file_format, fold_bias, check, towers_alone)  # type: ignore[arg-type]  # checked above
+    request = Request(out, file_format, fold_bias, check, whole_model)  # type: ignore[arg-type]  # checked above
     return write_vectors(config, request, version)
 
 

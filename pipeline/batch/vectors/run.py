@@ -47,8 +47,8 @@ class Request:
     """Whether an item's vector ends with its bias, and a user's with 1."""
     check: int = 200
     """For how many users the vectors are held against the servable's answers."""
-    towers_alone: bool = False
-    """Whether it is enough that they give the towers' own lists, where the servable has more than towers."""
+    whole_model: bool = False
+    """Whether they must give the servable's lists also where it has more than towers; else the towers' are enough."""
 
 
 def vectors(config: Config, request: Request, version: Optional[str] = None) -> Outcome:
@@ -60,7 +60,7 @@ def vectors(config: Config, request: Request, version: Optional[str] = None) -> 
         version: As for `recommender evaluate`, or the URI of a version's folder in an object store.
 
     Returns:
-        The exit code, 3 where the vectors alone don't give the servable's answers, and the facts: `out` (null where
+        The exit code, 3 where the vectors don't give what they must, and the facts: `out` (null where
         nothing was written), what manifest.json says, and `seconds`.
 
     Raises:
@@ -105,7 +105,7 @@ def _run(request: Request, model: Path, out: Path, root: Path, terminal: Termina
     check_interrupts()
     beyond = about.get(contract.BEYOND_VECTORS, [])
     faithful = report is None or report.towers.equal == 1
-    enough = faithful and (report is None or report.servable.equal == 1 or (request.towers_alone and bool(beyond)))
+    enough = faithful and (report is None or report.servable.equal == 1 or (bool(beyond) and not request.whole_model))
     manifest = _manifest(request, about, model.name, counts, report.facts() if report else None)
     # Vectors that give the towers' lists are right, and of use for just that, whatever else the model has.
     written = enough or (faithful and bool(beyond))

@@ -134,12 +134,12 @@ def test_which_vectors_are_asked_for(folder: Path, written: list[tuple[vectors.R
     )
     labelled = ["--label", "stable", "--set", f"serving.base_path={models}"]
     assert CliRunner().invoke(app, arguments).exit_code == 0
-    options = ["--format", "npy", "--fold-bias", "--check", "0", "--towers-alone", "--version", "s3://bucket/shop/7"]
+    options = ["--format", "npy", "--fold-bias", "--check", "0", "--whole-model", "--version", "s3://bucket/shop/7"]
     assert CliRunner().invoke(app, [*arguments, *options]).exit_code == 0
     assert CliRunner().invoke(app, [*arguments, *labelled]).exit_code == 0
     assert written == [
-        (vectors.Request(out, "parquet", fold_bias=False, check=200, towers_alone=False), None),
-        (vectors.Request(out, "npy", fold_bias=True, check=0, towers_alone=True), "s3://bucket/shop/7"),
+        (vectors.Request(out, "parquet", fold_bias=False, check=200, whole_model=False), None),
+        (vectors.Request(out, "npy", fold_bias=True, check=0, whole_model=True), "s3://bucket/shop/7"),
         (vectors.Request(out), "7"),
     ]
 

@@ -24,6 +24,9 @@ OWN = {
     "--version": "a folder stands for a version only where the model is loaded from it",
     "--format": "vectors are written as other kinds of files than lists are",
     "--host": "where serve listens is as little a URL as Kubeflow's API is an address",
+    "--allow": "an audience is one of users, which have rules of their own",
+    "--exclude": "the same",
+    "--filter": "the same",
     "--user": "query's may be nobody, demo's one of training's",
 }
 
@@ -32,7 +35,7 @@ def test_these_are_all_there_are() -> None:
     assert list(COMMANDS) == [
         *("run", "reindex", "validate", "tune", "demo", "doctor"),
         *("evaluate", "report", "compare"),
-        *("serve", "query", "similar", "batch", "vectors", "export"),
+        *("serve", "query", "similar", "audience", "batch", "vectors", "export"),
         *("versions", "history", "promote", "rollback", "retire"),
         *("compile", "submit", "trigger"),
         *("canary start", "canary share", "canary stop", "canary compare"),
@@ -100,7 +103,7 @@ def test_what_was_renamed_is_still_understood(name: str) -> None:
         assert new in options(command)
     assert ("--model" in command.formerly) == (
         name not in ("run", "reindex", "validate", "tune", "demo", "doctor", "report", "compare", "export", "vectors")
-        and name not in ("compile", "submit", "trigger")
+        and name not in ("audience", "compile", "submit", "trigger")
     )
 
 

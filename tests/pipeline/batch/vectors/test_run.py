@@ -139,9 +139,9 @@ def ranked_base(second_stage: Path, tmp_path: Path) -> Path:
 
 @in_process
 def test_a_model_with_more_than_vectors(ranked_base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """They are written, for they are right, but they don't give what the model answers, and a script must know."""
+    """They are written, for they are right, but they don't give what the model answers, which a script can ask for."""
     out = tmp_path / "vectors"
-    outcome = vectors(config_of(ranked_base), Request(out))
+    outcome = vectors(config_of(ranked_base), Request(out, whole_model=True))
     assert outcome.exit_code == 3
     said = " ".join(capfd.readouterr().out.split())
     assert "3 users, the best 4: the vectors give 0 % of the lists of the model (" in said
@@ -152,7 +152,7 @@ def test_a_model_with_more_than_vectors(ranked_base: Path, tmp_path: Path, capfd
     assert (manifest["check"]["servable"]["equal"], manifest["check"]["towers"]["equal"]) == (0, 1)
     # What the ranker adds is -2 scores + popularity + items of the history.
     assert manifest["check"]["servable"]["largest_difference"] > 1 > manifest["check"]["towers"]["largest_difference"]
-    assert vectors(config_of(ranked_base), Request(out, towers_alone=True)).exit_code == 0
+    assert vectors(config_of(ranked_base), Request(out)).exit_code == 0
 
 
 @in_process
@@ -175,13 +175,13 @@ def test_vectors_as_the_servable_has_them(ranked_base: Path, tmp_path: Path) -> 
 
 
 @in_process
-@pytest.mark.parametrize("towers_alone", [False, True])
+@pytest.mark.parametrize("whole_model", [False, True])
 def test_wrong_vectors_are_not_written(
     config: Config,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-    towers_alone: bool,
+    whole_model: bool,
 ) -> None:
     out = tmp_path / "vectors"
     assert vectors(config, Request(out)).exit_code == 0
@@ -194,7 +194,7 @@ def test_wrong_vectors_are_not_written(
             yield batch._replace(vectors=batch.vectors[::-1])
 
     monkeypatch.setattr(asking.Towers, "items", swapped)
-    outcome = vectors(config, Request(out, towers_alone=towers_alone))
+    outcome = vectors(config, Request(out, whole_model=whole_model))
     assert outcome.exit_code == 3
     assert outcome.facts["out"] is None
     assert outcome.facts["check"]["towers"]["equal"] < 1
@@ -343,10 +343,10 @@ def test_a_killed_run_leaves_what_was_there(folder: Path, base: Path) -> None:
 def test_exit_code_3_over_the_command_line(ranked_base: Path, folder: Path) -> None:
     model = str(ranked_base / "shop" / "1")
     arguments = ("vectors", "--config", "config.yaml", "--out", "vectors", "--version", model)
-    ended = recommender(folder, *arguments)
+    ended = recommender(folder, *arguments, "--whole-model")
     assert (ended.code, ended.stderr) == (3, ""), ended.text
     assert "a second stage" in ended.stdout
-    ended = recommender(folder, *arguments, "--towers-alone", "--json")
+    ended = recommender(folder, *arguments, "--json")
     assert ended.code == 0, ended.text
     facts = json.loads(ended.stdout)
     assert facts["check"]["towers"]["equal"] == 1
