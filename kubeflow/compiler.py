@@ -115,7 +115,7 @@ def _parameters(config: Config) -> dict[str, RuntimeParameter]:
         "interactions_path": _data_path("interactions", settings.interactions_path, log.path, config),
         "base_path": settings.base_path,
         "cutoff": log.cutoff,
-        "epochs": config.training.epochs or 0,
+        "epochs": config.training.epochs,
     }
     if log.users is not None:
         values["users_path"] = _data_path("users", settings.users_path, log.users.path, config)

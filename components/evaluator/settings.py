@@ -81,10 +81,10 @@ class EvaluatorSettings(Settings):
     """The simple recommenders beside which models are shown."""
     thresholds: Mapping[str, Threshold] = {
         "hit_rate@10": Threshold(max_drop=0.01),
-        "ndcg@10": Threshold(beat_popularity=True),
+        "ndcg@10": Threshold(beat_baselines=True),
     }
-    """Metric name to what the candidate must reach there. Without any, every model is blessed. Popularity has to be
-    beaten in NDCG@10, because where there are no more than 10 items to recommend every model has the same hit rate."""
+    """Metric name to what the candidate must reach there. Without any, every model is blessed. The best baseline has to
+    be beaten in NDCG@10, for where there are no more than 10 items to recommend every model has the same hit rate."""
     exclude_seen: bool = True
     """What the user had before the event is left out of the answer. If not, the models' scores of all items are ranked,
     what the user had among them, which takes longer."""

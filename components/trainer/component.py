@@ -44,7 +44,7 @@ class Trainer(base_component.BaseComponent):
         catalogue_graph: Their graph.
         settings: Reach `run_fn` as JSON, as `fn_args.custom_config`.
         epochs: Most passes over the events, where that is known at run time only: instead of `training.epochs` of the
-            settings. 0: as these say.
+            settings.
     """
 
     SPEC_CLASS = TrainerSpec

@@ -25,9 +25,9 @@ class Executor(GenericExecutor):
         for name in ("examples", "catalogue", "catalogue_graph"):
             setattr(fn_args, name, artifact_utils.get_single_uri(input_dict[name]))
         epochs = exec_properties.get("epochs")
-        if epochs:
-            if epochs < 0:
-                raise InputError(f"epochs {epochs}: at least one pass over the events is needed; 0: as the config says")
+        if epochs is not None:
+            if epochs < 1:
+                raise InputError(f"epochs {epochs}: at least one pass over the events is needed")
             fn_args.custom_config["training"]["epochs"] = epochs
         return fn_args
 

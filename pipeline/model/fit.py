@@ -86,7 +86,7 @@ def train(
     beginning = get_state(model)
     linear, ranking = model_settings.linear, model_settings.ranking
     with_linear = linear.enabled and model_settings.history != "none" and data.vocabulary.max_history > 0
-    keep_best = with_linear or ranking.enabled or not settings.refit
+    keep_best = with_linear or ranking.enabled or not settings.refit or settings.decay != "none"
     history = _fit_until_best(model, data, settings, seed, _tensorboard(log_dir, chief), checkpoint, keep_best)
     trained = Trained(model, history)
     best = [weight.numpy() for weight in model.trainable_weights] if keep_best else []
@@ -98,7 +98,8 @@ def train(
         ranker, passes = fit_ranker(model, data.vocabulary.counts, unseen, ranking, seed, parts)
         trained = replace(trained, ranker=ranker, ranking=passes)
     if settings.refit and data.events.size > 1:
-        set_state(model, beginning)  # the same model again, for its steps are compiled already
+        if settings.decay == "none":
+            set_state(model, beginning)  # the same model again, for its steps are compiled already
         _refit(model, data.events, settings, seed, history, checkpoint, best)
         if trained.linear is not None:
             pairs, size = read_pairs(data.events, linear.max_events), (data.vocabulary.num_items, model.max_history)
@@ -158,9 +159,9 @@ def _fit_until_best(
     queries = queries.take(np.unique(np.linspace(0, len(queries) - 1, settings.validation_queries).astype(int)))
     history, best = list(checkpoint.history), checkpoint.others("best")
     average = _resumed(model, checkpoint, settings, 0 if checkpoint.refit else len(history))
-    last = len(history) if _finished(history, settings) else settings.passes
+    last = len(history) if _finished(history, settings) else settings.epochs
     if len(history) < last:
-        progress(f"epoch {len(history) + 1} of at most {settings.passes}")
+        progress(f"epoch {len(history) + 1} of at most {settings.epochs}")
     for epoch, loss, seconds in _epochs(model, events, settings, seed, len(history), last):
         average.add(model)
         trained = [weight.numpy() for weight in model.trainable_weights]
@@ -169,7 +170,7 @@ def _fit_until_best(
         _assign(model, trained)
         history.append({"epoch": epoch, "loss": loss, "seconds": round(seconds, 3), **metrics})
         progress(
-            f"epoch {epoch} of at most {settings.passes}: loss {loss:.3f}, "
+            f"epoch {epoch} of at most {settings.epochs}: loss {loss:.3f}, "
             f"validation hit@10 {metrics['hit@10']:.4f}, NDCG@10 {metrics['ndcg@10']:.4f}"
         )
         if keep_best and best_epoch(history, settings) is history[-1]:
@@ -191,15 +192,20 @@ def _refit(
     checkpoint: Checkpoint,
     best: list[np.ndarray],
 ) -> None:
-    """Trains on all events, for as many passes as were best; `history` and `best` are saved with each."""
+    """Trains on all events, for as many passes as were best; `history` and `best` are saved with each.
+
+    Where the learning rate decays the model begins where it is and makes the last quarter of the passes again: what the
+    events held back add is little beside what it would cost to learn all anew.
+    """
     average = _resumed(model, checkpoint, settings, checkpoint.refit)
     if settings.histories == "others":
         events = events.map(lambda part: with_other_items(part, part))
-    epochs = int(best_epoch(history, settings)["epoch"])
-    for epoch, loss, _ in _epochs(model, events, settings, seed, checkpoint.refit, epochs):
-        progress(f"refit on all events: epoch {epoch} of {epochs}, loss {loss:.3f}")
+    last = int(best_epoch(history, settings)["epoch"])
+    first = 0 if settings.decay == "none" else last - math.ceil(last / 4)
+    for epoch, loss, _ in _epochs(model, events, settings, seed, first + checkpoint.refit, last):
+        progress(f"refit on all events: epoch {epoch - first} of {last - first}, loss {loss:.3f}")
         average.add(model)
-        checkpoint.save(model, history, refit=epoch, average=average.weights, best=best)
+        checkpoint.save(model, history, refit=epoch - first, average=average.weights, best=best)
     average.apply(model)
 
 
@@ -252,7 +258,7 @@ def _assign(model: TwoTowerModel, weights: list[np.ndarray]) -> None:
 def _finished(history: list[Epoch], settings: TrainingSettings) -> bool:
     if not history:
         return False
-    return len(history) - best_epoch(history, settings)["epoch"] >= settings.patience or len(history) >= settings.passes
+    return len(history) - best_epoch(history, settings)["epoch"] >= settings.patience or len(history) >= settings.epochs
 
 
 def _epochs(
@@ -268,7 +274,7 @@ def _epochs(
     given = distributed.shared(whole, model.distribute_strategy)
     for epoch in range(done, epochs):
         if settings.decay == "cosine":
-            rate = settings.rate * 0.5 * (1 + math.cos(math.pi * epoch / settings.passes))
+            rate = settings.rate * 0.5 * (1 + math.cos(math.pi * epoch / settings.epochs))
             model.optimizer.learning_rate.assign(rate)
         start = time.perf_counter()
         result = model.fit(**given, epochs=1, verbose=0)

@@ -14,8 +14,8 @@ Name = Annotated[str, Field(min_length=1)]
 HoldOut = Literal["latest", "last_of_user", "any"]
 _POOLING = {"dim": 64, "attention_heads": 2, "shared_item_table": False, "dropout": 0.2, "history_length": 50}
 _TRANSFORMER = {"dim": 128, "attention_heads": 4, "shared_item_table": True, "dropout": 0.3}
-_TRAINING = {"learning_rate": 0.006, "decay": "none", "l2": 0.02, "epochs": 20}
-_TRANSFORMER_TRAINING = {"learning_rate": 0.002, "decay": "cosine", "l2": 0.0, "epochs": 12}
+_TRAINING = {"learning_rate": 0.006, "decay": "none", "l2": 0.02}
+_TRANSFORMER_TRAINING = {"learning_rate": 0.002, "decay": "cosine", "l2": 0.0}
 _FULL_UP_TO = 20_000
 """Items up to which a transformer's loss is over all of them, at whose cost it does best."""
 
@@ -242,8 +242,8 @@ class TrainingSettings(Settings):
     """The model is the exponential moving average of the weights after each pass, in which the average before has this
     weight: less noise from the last steps. 0: the last pass alone."""
 
-    epochs: Optional[PositiveInt] = None
-    """Most passes over the training events; by default 20, of a transformer 12."""
+    epochs: int = Field(20, ge=1)
+    """Most passes over the training events."""
 
     patience: int = Field(3, ge=1)
     """Passes without a better validation metric after which training stops."""
@@ -259,7 +259,8 @@ class TrainingSettings(Settings):
     """At most so many of them are asked, evenly spread, so that validation stays short."""
 
     refit: bool = True
-    """Whether a second training, on all training events, follows with the number of passes found."""
+    """Whether a second training, on all training events, follows with the number of passes found; where the learning
+    rate decays, the last quarter of these, from where the first training ended."""
 
     checkpoints: bool = True
     """Whether each pass is saved, so that a killed training goes on where it was."""
@@ -292,12 +293,6 @@ class TrainingSettings(Settings):
         """`learning_rate` of resolved settings."""
         assert self.learning_rate is not None
         return self.learning_rate
-
-    @property
-    def passes(self) -> int:
-        """`epochs` of resolved settings."""
-        assert self.epochs is not None
-        return self.epochs
 
     @model_validator(mode="after")
     def _workers_have_work(self) -> TrainingSettings:

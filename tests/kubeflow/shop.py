@@ -10,7 +10,7 @@ import yaml
 from kubeflow.submit import Package
 
 PARAMETERS = {
-    "epochs": {"parameterType": "NUMBER_INTEGER", "defaultValue": 0},
+    "epochs": {"parameterType": "NUMBER_INTEGER", "defaultValue": 20},
     "cutoff": {"parameterType": "STRING", "defaultValue": ""},
     "promote_approved": {"parameterType": "STRING", "defaultValue": "false"},
     "share": {"parameterType": "NUMBER_DOUBLE"},

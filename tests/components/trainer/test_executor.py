@@ -33,6 +33,5 @@ def test_run_fn_gets_both_tables(fn_args):
 
 def test_epochs_of_a_run_are_in_the_config(fn_args):
     assert fn_args(epochs=7).custom_config == {"training": {"epochs": 7}}
-    assert fn_args(epochs=0).custom_config == {"training": {"epochs": 20}}
-    with pytest.raises(InputError, match="epochs -1: at least one pass"):
-        fn_args(epochs=-1)
+    with pytest.raises(InputError, match="epochs 0: at least one pass"):
+        fn_args(epochs=0)

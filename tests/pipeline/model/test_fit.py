@@ -165,6 +165,35 @@ def test_training_from_sequences_is_repeatable(weights: Weights) -> None:
 @pytest.mark.slow
 @pytest.mark.smoke
 @trains
+@pytest.mark.parametrize("stop_after", [2, 4, 5])
+def test_a_stopped_training_with_a_decaying_rate_goes_on_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int
+) -> None:
+    settings = settings_of(epochs=4, patience=9, decay="cosine")
+
+    def weights(checkpoint: Checkpoint) -> list[np.ndarray]:
+        trained = fit.train(followers(), ModelSettings(dim=4), settings, 1, str(tmp_path), checkpoint)
+        return [weight.numpy() for weight in trained.model.trainable_weights]
+
+    expected, save, saved = weights(Checkpoint(None)), Checkpoint.save, []
+
+    def killed(self: Checkpoint, *args: Any, **kwargs: Any) -> None:
+        save(self, *args, **kwargs)
+        saved.append(1)
+        if len(saved) == stop_after:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            weights(Checkpoint(str(tmp_path / "checkpoint")))
+    for one, other in zip(expected, weights(Checkpoint(str(tmp_path / "checkpoint")))):
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+@trains
 @pytest.mark.parametrize(
     ("refit", "stop_after", "ranking"), [(True, 2, False), (True, 5, False), (False, 2, False), (True, 5, True)]
 )
@@ -242,6 +271,39 @@ def test_training_stops_early_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     assert len(trained.history) == best["epoch"] + 2 < 50
     found = ranking_metrics(exact_ranks(trained.model, held_back(data, settings, 100)))
     assert found == {name: best[name] for name in found}
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+@trains
+def test_a_rate_that_decays_is_half_a_cosine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = settings_of(epochs=4, patience=9, learning_rate=0.02, decay="cosine", refit=False)
+    settings = settings.resolved("pooling", 6)
+    data, rates = followers(), []
+    model = fit._compiled(data, ModelSettings(dim=4), settings, 1)
+    fitted = type(model).fit
+
+    def fit_(self: Any, *args: Any, **kwargs: Any) -> Any:
+        rates.append(float(self.optimizer.learning_rate))
+        return fitted(self, *args, **kwargs)
+
+    monkeypatch.setattr(type(model), "fit", fit_)
+    assert [epoch for epoch, _, _ in fit._epochs(model, data.events, settings, 1, 0, 4)] == [1, 2, 3, 4]
+    assert rates == pytest.approx([0.02, 0.01 * (1 + 0.5**0.5), 0.01, 0.01 * (1 - 0.5**0.5)])
+    # The refit makes the last quarter of the passes that were best, at the rates of these, from where the first ended.
+    rates.clear()
+    trained = fit.train(data, ModelSettings(dim=4), settings.model_copy(update={"refit": True}), 1, str(tmp_path))
+    assert len(trained.history) == 4
+    best = int(fit.best_epoch(trained.history, settings)["epoch"])
+    assert rates[4:] == [rates[best - 1]]
+    again = fit.train(data, ModelSettings(dim=4), settings, 1, str(tmp_path))
+    beginning = fit._compiled(data, ModelSettings(dim=4), settings, 1)
+
+    def apart(one: Any, other: Any) -> float:
+        weights = zip(one.trainable_weights, other.trainable_weights)
+        return float(np.concatenate([np.abs(first - second).ravel() for first, second in weights]).mean())
+
+    assert 0 < apart(trained.model, again.model) < 0.5 * apart(again.model, beginning)
 
 
 @pytest.mark.slow

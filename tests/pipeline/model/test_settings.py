@@ -40,7 +40,7 @@ def test_what_is_left_open_goes_by_how_the_history_is_read() -> None:
     assert training.resolved("pooling", 10).loss == "in_batch"
     assert training.resolved("pooling", 10).rate == 0.006
     few, many = (training.resolved("transformer", count) for count in (20_000, 20_001))
-    assert (few.loss, few.rate, few.decay, few.l2, few.passes) == ("full", 0.002, "cosine", 0.5, 12)
+    assert (few.loss, few.rate, few.decay, few.l2) == ("full", 0.002, "cosine", 0.5)
     assert many.loss == "in_batch"
     assert TrainingSettings(loss="mixed").resolved("transformer", 10).loss == "mixed"
 
