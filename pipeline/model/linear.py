@@ -31,6 +31,8 @@ _L2 = (300.0, 100.0, 1000.0)
 _TRIED_ON = 3_000
 """Items among which that is chosen, for it takes a second each."""
 _SHARES = (0.0, 0.06, 0.12, 0.2, 0.35, 0.6, 1.0, 2.0)
+_WEIGHTS = 10_000_000
+"""Weights of each part at most, which take 8 bytes in the servable: of very many items each keeps fewer."""
 _COMPARED = 50_000_000
 """Scores that are compared for each combination of shares, of which there are dozens."""
 _FEWEST = 500
@@ -87,9 +89,8 @@ def fit_parts(pairs: Pairs, num_items: int, places: int, l2: float, settings: Li
     place = np.arange(places)
     together = strongest(ease(_matrix(pairs, settings.max_items), l2), settings.neighbours)
     together.resize((num_items, num_items))
-    following = sequential(
-        pairs.user, pairs.item, num_items, _WINDOW, _SOURCE_POWER, _TARGET_POWER, settings.neighbours
-    )
+    neighbours = min(settings.neighbours, max(1, _WEIGHTS // num_items))
+    following = sequential(pairs.user, pairs.item, num_items, _WINDOW, _SOURCE_POWER, _TARGET_POWER, neighbours)
     return (
         Part("ease", together, power(_EXPONENT)(place).astype(np.float32), 1.0),
         Part("sequential", following, half_life(_HALF_LIFE)(place).astype(np.float32), 1.0),

@@ -70,7 +70,7 @@ class LinearSettings(Settings):
     the cube of that, its memory with the square. What follows one another is counted for all items."""
 
     neighbours: int = Field(300, ge=1)
-    """Weights of each item that are kept, of each of the two."""
+    """Weights of each item that are kept, of each of the two; fewer of more than 30,000 items."""
 
     max_events: int = Field(5_000_000, ge=1)
     """Training events that are counted at most; of a longer log those of some users."""

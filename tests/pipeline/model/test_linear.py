@@ -39,6 +39,13 @@ def test_only_popular_items_take_part_in_ease() -> None:
     assert following.weights.nnz == 3
 
 
+def test_of_very_many_items_each_keeps_fewer_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = Pairs(np.array([0, 0, 0]), np.array([0, 1, 2]))
+    monkeypatch.setattr(linear, "_WEIGHTS", 3)
+    # After item 0 comes 1, and 2 a step later, which counts half.
+    assert np.argwhere(fit_parts(pairs, 3, 2, 100.0, SETTINGS)[1].weights.toarray()).tolist() == [[0, 1], [1, 2]]
+
+
 def test_of_a_long_log_whole_parts_are_read() -> None:
     parts = [some_events([7, 7, 5], [2, 3, 4]), some_events([-1, -1], [5, 6]), some_events([9], [7])]
     log = Log([lambda part=part: part for part in parts], 6, parts[0].take(slice(1)))  # type: ignore[misc]
