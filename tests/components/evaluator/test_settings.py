@@ -49,7 +49,7 @@ def test_the_headline_is_a_ranking_metric_with_a_threshold_if_there_is_one() -> 
         ({"thresholds": {"mrr": {"beat_baselines": []}}}, "to be beaten, a baseline must be one of"),
         (
             {"baselines": {"names": []}},
-            "ndcg@10: to be beaten, popularity must be one of baselines.names, which are none",
+            "ndcg@10: to be beaten, a baseline must be one of baselines.names, which are none",
         ),
         ({"baselines": {"names": ["bert"]}}, "names"),
         ({"bootstrap_replicates": -1}, "greater than or equal to 0"),

@@ -29,16 +29,18 @@ def _check(
 
 
 def test_the_default_thresholds() -> None:
+    settings = EvaluatorSettings()
+    others = {name: {"overall": 0.1, "new": 0.1} for name in settings.baselines.names}
     checks = _check(
-        EvaluatorSettings(),
+        settings,
         set(),
         candidate={"overall": 0.2, "new": 0.1},
         champion={"overall": 0.3, "new": 0.3},
-        popularity={"overall": 0.2, "new": 0.3},
+        **{**others, "ease": {"overall": 0.2, "new": 0.3}},
     )
     assert [str(check) for check in checks] == [
         "hit@10 0.2000 is below the champion's 0.2970 (less the drop allowed)",
-        "NDCG@10 0.2000 is not above popularity's 0.2000",
+        "NDCG@10 0.2000 is not above ease's 0.2000",
     ]
     assert not any(check.passed for check in checks)
 
