@@ -427,7 +427,7 @@ def _check_readme(printed: Mapping[str, str], folder: Path) -> None:
         "recommender run --config shop.yaml --set model.dim=128": "version 20261108000000 is published",
         "recommender run --config shop.yaml --from Evaluator": "= Trainer             cached ",
         "recommender tune --config shop.yaml": "Take it with recommender run --overrides ",
-        "recommender run --config shop.yaml --overrides output/shop/tuning/best.yaml": "= Trainer             cached ",
+        "recommender run --config shop.yaml --overrides output/shop/tuning/best.yaml": "✓ Trainer  ",
         "recommender report --version 20261101000000 --out report.html": "version 20261101000000: ",
         "recommender compare 20261101000000 20261108000000 --out compare.html": " and version 20261108000000: ",
         "recommender query --user 42": "source: user (42 is known)",
