@@ -67,6 +67,7 @@ PIPELINE = [
     "tensorflow-transform",
     "tf-keras",
     "tfx>=1.16,<1.22",
+    "threadpoolctl",  # one thread for LAPACK where the last bit counts
     "waitress",
 ]
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 from components.closed_forms.ease import ease
 from components.closed_forms.histories import half_life, power
@@ -87,7 +88,7 @@ def fit_parts(pairs: Pairs, num_items: int, places: int, l2: float, settings: Li
         settings: The linear part's.
     """
     place = np.arange(places)
-    together = strongest(ease(_matrix(pairs, settings.max_items), l2), settings.neighbours)
+    together = _strongest(_matrix(pairs, settings.max_items), l2, settings.neighbours)
     together.resize((num_items, num_items))
     neighbours = min(settings.neighbours, max(1, _WEIGHTS // num_items))
     following = sequential(pairs.user, pairs.item, num_items, _WINDOW, _SOURCE_POWER, _TARGET_POWER, neighbours)
@@ -150,6 +151,13 @@ def _in_units(
     return [replace(part, share=unit / float(found) if found else 0.0) for part, found in zip(parts, deviations)]
 
 
+def _strongest(matrix: sparse.csr_array, l2: float, neighbours: int) -> sparse.csr_array:
+    """The strongest weights of EASE for `matrix` [U, M], [M, M]."""
+    # How LAPACK shares its sums among threads decides their last bit, and so a fingerprint.
+    with threadpool_limits(1, user_api="blas"):
+        return strongest(ease(matrix, l2), neighbours)
+
+
 def _matrix(pairs: Pairs, num_items: int) -> sparse.csr_array:
     """Which user had which of the first `num_items` items, [U, M] float32 of ones."""
     there = pairs.item < num_items
@@ -172,7 +180,7 @@ def _best_l2(pairs: Pairs, queries: Events, num_items: int, settings: LinearSett
     gains = []
     for l2 in _L2:
         places = power(_EXPONENT)(np.arange(history.shape[1])).astype(np.float32)
-        part = Part("ease", strongest(ease(matrix, l2), settings.neighbours), places)
+        part = Part("ease", _strongest(matrix, l2, settings.neighbours), places)
         found = []
         for start in range(0, len(queries), _BATCH):
             some = slice(start, start + _BATCH)

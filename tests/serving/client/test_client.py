@@ -203,7 +203,7 @@ def test_the_vector_of_a_query_and_what_to_leave_out(client, transport):
     asked = client.embed_query("ann", ["2", "nothing", "x"], {"age": 30.5})
     assert asked == QueryVector((4.0, 30.5), True, ("2", "x", "1"), version)
     assert client.embed_query() == QueryVector((0.0, 0.0), False, (), version)
-    with pytest.raises(InvalidRequest, match="history='2': it is a list of item ids"):
+    with pytest.raises(InvalidRequest, match="history='2': it is a list of ids"):
         client.embed_query("ann", "2")
 
 
