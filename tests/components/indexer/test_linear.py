@@ -15,6 +15,7 @@ from scipy import sparse
 
 from benchmarks import compact
 from components.closed_forms.linear import Part, to_bytes
+from components.indexer import linear as module
 from components.indexer.fingerprint import fingerprint
 from components.indexer.index import Index
 from components.indexer.linear import Linear
@@ -49,7 +50,9 @@ def index(towers: str, tmp_path_factory: pytest.TempPathFactory) -> Index:
     st.sampled_from(["float32", "float16", "int8"]),
 )
 def test_votes_are_those_of_numpy(history: list[list[int]], stored: Any) -> None:
-    votes = Linear([part()], 10, stored).votes(tf.constant(history, tf.int64))["ease"].numpy()
+    found = Linear([part()], 10, stored)
+    votes = found.votes(tf.constant(history, tf.int64))["ease"].numpy()
+    assert type(found._parts["ease"]) is (module._Dense if stored == "float32" else module._Sparse)
     assert votes[:, len(ITEMS) :].tolist() == np.zeros((len(history), 3)).tolist()
     assert votes[:, : len(ITEMS)].tolist() == part().votes(np.array(history)).tolist()
 
@@ -57,9 +60,10 @@ def test_votes_are_those_of_numpy(history: list[list[int]], stored: Any) -> None
 @given(
     st.lists(st.lists(st.integers(-1, len(ITEMS) - 1), min_size=3, max_size=3), min_size=1, max_size=4),
     st.lists(st.integers(0, len(ITEMS) - 1), min_size=1, max_size=5),
+    st.sampled_from(["float32", "float16"]),
 )
-def test_votes_are_the_sum_of_what_the_places_add(history: list[list[int]], rows: list[int]) -> None:
-    linear = Linear([part(), part("sequential", 0.25)], 10, "float32")
+def test_votes_are_the_sum_of_what_the_places_add(history: list[list[int]], rows: list[int], stored: Any) -> None:
+    linear = Linear([part(), part("sequential", 0.25)], 10, stored)
     shares = linear.shares(tf.constant(history, tf.int64), tf.constant([rows] * len(history), tf.int64)).numpy()
     votes = part(share=0.75).votes(np.array(history))[:, rows]
     np.testing.assert_allclose(shares.sum(axis=2), votes, rtol=1e-5, atol=1e-5)
@@ -70,7 +74,9 @@ def test_votes_are_the_sum_of_what_the_places_add(history: list[list[int]], rows
             np.testing.assert_allclose(shares[request, :, place], expected, rtol=1e-5, atol=1e-5)
 
 
-def test_no_history_and_no_weights_are_no_votes() -> None:
+@pytest.mark.parametrize("dense_up_to", [0, 10])
+def test_no_history_and_no_weights_are_no_votes(monkeypatch: pytest.MonkeyPatch, dense_up_to: int) -> None:
+    monkeypatch.setattr(module, "_DENSE_UP_TO", dense_up_to)
     linear = Linear([replace(part(), weights=sparse.csr_array((7, 7), dtype=np.float32))], 7, "float32")
     assert not linear.votes(tf.constant([[0, 3]], tf.int64))["ease"].numpy().any()
     assert linear.votes(tf.zeros([2, 0], tf.int64))["ease"].shape == (2, 7)
