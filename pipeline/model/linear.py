@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -31,7 +32,8 @@ _L2 = (300.0, 100.0, 1000.0)
 """Of EASE, the first where nothing else is clearly better."""
 _TRIED_ON = 3_000
 """Items among which that is chosen, for it takes a second each."""
-_SHARES = (0.0, 0.06, 0.12, 0.2, 0.35, 0.6, 1.0, 2.0)
+_SHARES = (0.0, 0.12, 0.4, 1.3)
+"""Of the parts, tried with one another; then what is near the best."""
 _WEIGHTS = 10_000_000
 """Weights of each part at most, which take 8 bytes in the servable: of very many items each keeps fewer."""
 _COMPARED = 50_000_000
@@ -116,21 +118,42 @@ def learn(model: TwoTowerModel, pairs: Pairs, queries: Events, settings: LinearS
     queries = queries.take(np.unique(np.linspace(0, len(queries) - 1, count).astype(int)))
     l2 = _best_l2(pairs, queries, num_items, settings)
     parts = _in_units(model, items, queries, fit_parts(pairs, num_items, places, l2, settings))
-    combinations = [*itertools.product(_SHARES, repeat=len(parts))]
-    ranks: list[np.ndarray] = []
-    for batch, _, scores in every_score(model, items, queries, at_a_time(model, queries, num_items, _BATCH)):
-        history, own = rows(batch), batch.item - FIRST
-        together, following = (_leads(part.votes(history), own) for part in parts)
-        without = _leads(without_history(scores, batch), own)
-        found = []
-        for first, second in combinations:
-            found.append((without + first * together + second * following > 0).sum(axis=1))
-        ranks.append(np.array(found))
-    rank = np.concatenate(ranks, axis=1)
+    ask = functools.partial(_ranks, model, items, queries, parts)
+    coarse = [*itertools.product(_SHARES, repeat=len(parts))]
+    rank = ask(coarse)
+    near = coarse[surpassing([ndcg(found, _DEPTH) for found in rank])]
+    fine = [near, *itertools.product(*(_near(share) for share in near))]
+    combinations, rank = [coarse[0], *fine], np.concatenate([rank[:1], ask(fine)])
     best = surpassing([ndcg(found, _DEPTH) for found in rank], errors=2)
     shares = zip(parts, combinations[best])
     chosen = tuple(replace(part, share=part.share * share) for part, share in shares if share)
     return Linear(chosen, l2, {"towers": ranking_metrics(rank[0]), "together": ranking_metrics(rank[best])})
+
+
+def _ranks(
+    model: TwoTowerModel,
+    items: tuple[tf.Tensor, tf.Tensor],
+    queries: Events,
+    parts: Sequence[Part],
+    combinations: Sequence[tuple[float, ...]],
+) -> np.ndarray:
+    """Ranks [K, Q] of the queries' items with each of K combinations of shares of the parts."""
+    ranks: list[np.ndarray] = []
+    for batch, _, scores in every_score(model, items, queries, at_a_time(model, queries, len(items[1]), _BATCH)):
+        history, own = rows(batch), batch.item - FIRST
+        votes = [_leads(part.votes(history), own) for part in parts]
+        without = _leads(without_history(scores, batch), own)
+        found = []
+        for shares in combinations:
+            leads = without + sum(share * vote for share, vote in zip(shares, votes) if share)
+            found.append((leads > 0).sum(axis=1))
+        ranks.append(np.array(found))
+    return np.concatenate(ranks, axis=1)
+
+
+def _near(share: float) -> tuple[float, ...]:
+    """Shares around one of `_SHARES`, about half as much and twice as much as it."""
+    return (share / 1.8, share, share * 1.8) if share else (0.0, _SHARES[1] / 2)
 
 
 def refitted(linear: Linear, pairs: Pairs, num_items: int, places: int, settings: LinearSettings) -> Linear:
