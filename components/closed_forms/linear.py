@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from scipy import sparse
 NAMES = ("ease", "sequential")
 """The parts that there can be: what goes together, and what follows."""
 _BLOCK_CELLS = 1 << 22
+_DENSE_UP_TO = 4_096
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,13 @@ class Part:
         request, place = np.nonzero(history[:, : len(self.places)] >= 0)
         cells = self.share * self.places[place], (request, history[request, place])
         given = sparse.coo_array(cells, (len(history), self.weights.shape[0])).tocsr()
-        return (given @ self.weights).toarray()
+        found = given @ self._table
+        return found if isinstance(found, np.ndarray) else found.toarray()
+
+    @functools.cached_property
+    def _table(self) -> sparse.csr_array | np.ndarray:
+        """The weights, of few items with their zeros, which is faster."""
+        return self.weights.toarray() if self.weights.shape[0] <= _DENSE_UP_TO else self.weights
 
 
 def strongest(weights: np.ndarray, neighbours: int) -> sparse.csr_array:
