@@ -62,7 +62,7 @@ class _Dense(tf.Module):
         cells = tf.stack([there[:, 0], tf.gather_nd(history, there)], axis=1)
         shape = tf.stack([tf.shape(history, tf.int64)[0], self._table.shape[0]])
         given = tf.SparseTensor(cells, tf.gather(self._places, there[:, 1]), shape)
-        return tf.sparse.sparse_dense_matmul(given, self._table)
+        return tf.sparse.sparse_dense_matmul(given, self._table.read_value())
 
     def shares(self, history: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
         """What each place of `history` [B, H] adds to the votes for `rows` [B, C], [B, C, H]."""
@@ -70,7 +70,9 @@ class _Dense(tf.Module):
         places = tf.pad(self._places, [[0, tf.maximum(width - counted, 0)]])[:width]
         from_row, to_row = history[:, tf.newaxis, :], rows[:, :, tf.newaxis]
         zeros = tf.zeros_like(from_row + to_row)
-        weights = tf.gather_nd(self._table, tf.stack([tf.maximum(from_row + zeros, 0), to_row + zeros], axis=3))
+        # Of a variable that was once gathered from, TensorFlow copies all at each later read.
+        table = self._table.read_value()
+        weights = tf.gather_nd(table, tf.stack([tf.maximum(from_row + zeros, 0), to_row + zeros], axis=3))
         return tf.where(from_row >= 0, weights * places, 0.0)
 
 
