@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 
+FILE = "linear.npz"
+"""Where it lies among the towers' extra assets."""
 NAMES = ("ease", "sequential")
 """The parts that there can be: what goes together, and what follows."""
 _BLOCK_CELLS = 1 << 22

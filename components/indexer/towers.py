@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from components.closed_forms.linear import Part, from_bytes
+from components.closed_forms.linear import FILE, Part, from_bytes
 from components.errors import InputError
 from components.examples.catalogue import CATALOGUE_SPLIT
 from components.examples.reading import read_batches, scalars, split_files
 
 TOWERS_MANIFEST = "towers.json"
-TOWERS_LINEAR = "linear.npz"
 _BATCH = 4_096
 
 
@@ -28,7 +27,7 @@ def read_manifest(towers_dir: str) -> dict[str, Any]:
 
 def read_linear(towers_dir: str) -> tuple[tuple[Part, ...], list[bytes]]:
     """The linear part and the ids of its items; nothing where the Trainer found that it gains nothing."""
-    path = os.path.join(towers_dir, "assets.extra", TOWERS_LINEAR)
+    path = os.path.join(towers_dir, "assets.extra", FILE)
     if not tf.io.gfile.exists(path):
         return (), []
     with tf.io.gfile.GFile(path, "rb") as file:

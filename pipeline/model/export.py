@@ -14,13 +14,12 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components import saved_model
-from components.closed_forms.linear import NAMES, Part, to_bytes
+from components.closed_forms.linear import FILE, NAMES, Part, to_bytes
 from pipeline.model.preprocessing import ITEM_VOCABULARY, NO_TIME, PADDING, QUERY_PREFIX, UNKNOWN
 from pipeline.model.ranker import Ranker, features
 from pipeline.model.towers import QueryTower, TwoTowerModel, Vocabulary
 
 MANIFEST = "towers.json"
-LINEAR = "linear.npz"
 TIMESTAMP = "timestamp"
 _PIECE = 32
 """Queries that are made at a time where one item after the other is left out."""
@@ -308,5 +307,5 @@ def export_towers(
     with tf.io.gfile.GFile(os.path.join(extra, MANIFEST), "w") as file:
         json.dump(manifest, file, indent=2)
     if linear:
-        with tf.io.gfile.GFile(os.path.join(extra, LINEAR), "wb") as file:
+        with tf.io.gfile.GFile(os.path.join(extra, FILE), "wb") as file:
             file.write(to_bytes(linear, graph.vocabulary_by_name(ITEM_VOCABULARY)))

@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from benchmarks import compact
-from components.closed_forms.linear import Part, to_bytes
+from components.closed_forms.linear import FILE, Part, to_bytes
 from components.indexer import linear as module
 from components.indexer.fingerprint import fingerprint
 from components.indexer.index import Index
 from components.indexer.linear import Linear
 from components.indexer.settings import IndexerSettings, IndexSettings
-from components.indexer.towers import TOWERS_LINEAR
 from tests.components.indexer.tiny import ITEMS, SETTINGS, ask, in_memory, make_index, recommend, strings, write_towers
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]
@@ -152,7 +151,7 @@ def test_the_index_takes_over_what_the_trainer_wrote(tmp_path_factory: pytest.Te
     bare = np.zeros((4, 4), np.float32)
     bare[:3, :3] = weights.toarray()
     ids = [*(ITEMS[number].encode() for number in order), b"gone"]
-    file = folder / "towers" / "assets.extra" / TOWERS_LINEAR
+    file = folder / "towers" / "assets.extra" / FILE
     file.write_bytes(to_bytes([replace(part(), weights=sparse.csr_array(bare))], ids))
     index = make_index(towers, folder / "data")
     [found] = index.linear
