@@ -362,7 +362,7 @@ class QueryTower(keras.layers.Layer):
             # A batch of empty histories has no place at all, where there must be one.
             items, known = tf.pad(items, [[0, 0], [0, 1], [0, 0]]), tf.pad(known, [[0, 0], [0, 1]])
             newest = tf.argmax(known, axis=1, output_type=tf.int32)  # what is older than the newest that training saw
-            wanted = tf.gather(self._transformer.encode(items, known), newest, batch_dims=1)
+            wanted = self._transformer.encode_at(items, known, newest)
             return tf.where(tf.reduce_any(known, axis=1, keepdims=True), wanted, self._nothing)
         if noise is not None:
             known &= ~noise.dropped(tf.shape(known), self._settings.history_dropout, 0)

@@ -28,9 +28,9 @@ Drop = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Transformer(keras.layers.Layer):
-    """Sequences [S, T, D], newest first, to what comes after each place [S, T, D].
+    """Sequences [S, T, D], newest first, to what comes after each place [S, T, D], or after one [S, D].
 
-    Its function is `encode`, not `call`, whose arguments Keras would want to save with the model.
+    Its functions are `encode` and `encode_at`, not `call`, whose arguments Keras would want to save with the model.
 
     Args:
         blocks: How many.
@@ -53,14 +53,29 @@ class Transformer(keras.layers.Layer):
             known: [S, T] bool, the places that are attended to.
             drop: What training leaves out.
         """
-        place = tf.range(tf.shape(items)[1])
-        distance = place[tf.newaxis] - place[:, tf.newaxis]  # how much older the column is than the row
-        older = (distance >= 0)[tf.newaxis] & known[:, tf.newaxis, :]
-        distance = tf.clip_by_value(distance, 0, self._places - 1)
-        value = drop(items)
+        value, seen = drop(items), self._seen(tf.range(tf.shape(items)[1])[tf.newaxis], known)
         for block in self._blocks:
-            value = block.add(value, older, distance, drop)
+            value = block.add(value, *seen, drop)
         return self._norm(value)
+
+    def encode_at(self, items: tf.Tensor, known: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
+        """What `encode` has at one place of each sequence; the last block is not asked about the others.
+
+        Args:
+            items: As in `encode`.
+            known: As in `encode`.
+            at: [S] int32, the places.
+        """
+        at = at[:, tf.newaxis]
+        value, seen = items, self._seen(tf.range(tf.shape(items)[1])[tf.newaxis], known)
+        for block in self._blocks[:-1]:
+            value = block.add(value, *seen)
+        return tf.squeeze(self._norm(self._blocks[-1].add(value, *self._seen(at, known), at=at)), axis=1)
+
+    def _seen(self, at: tf.Tensor, known: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Which places [S, T] those of `at` [S or 1, A] attend to, and how much older they are, [S or 1, A, T]."""
+        distance = tf.range(tf.shape(known)[1]) - at[:, :, tf.newaxis]
+        return (distance >= 0) & known[:, tf.newaxis, :], tf.clip_by_value(distance, 0, self._places - 1)
 
 
 class _Norm(keras.layers.Layer):
@@ -96,22 +111,37 @@ class _Block(keras.layers.Layer):
         self._gates = [dense(dim, f"gate_{number}", even, bias=True) for number in range(2)]
         self._distances = self.add_weight(name="distances", shape=[places, heads], initializer="zeros")
 
-    def add(self, value: tf.Tensor, older: tf.Tensor, distance: tf.Tensor, drop: Drop) -> tf.Tensor:
-        """`value` [S, T, D] with what the block adds."""
+    def add(
+        self,
+        value: tf.Tensor,
+        older: tf.Tensor,
+        distance: tf.Tensor,
+        drop: Drop = tf.identity,
+        at: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """`value` [S, T, D] with what the block adds; where `at` [S, A] is given, at these places, [S, A, D]."""
         normed = self._norms[0](value)
-        value += drop(self._attended(normed, older, distance) * tf.sigmoid(self._gates[0](normed)))
+        attended = self._attended(normed, older, distance, at)
+        value, normed = _taken(value, at), _taken(normed, at)
+        value += drop(attended * tf.sigmoid(self._gates[0](normed)))
         normed = self._norms[1](value)
         linear, gate = tf.split(self._wide(normed), 2, axis=-1)
         return value + drop(self._narrow(linear * tf.nn.silu(gate)) * tf.sigmoid(self._gates[1](normed)))
 
-    def _attended(self, normed: tf.Tensor, older: tf.Tensor, distance: tf.Tensor) -> tf.Tensor:
+    def _attended(self, normed: tf.Tensor, older: tf.Tensor, distance: tf.Tensor, at: tf.Tensor | None) -> tf.Tensor:
         width = self._dim // self._heads
-        shape = tf.concat([tf.shape(normed)[:2], [self._heads, width]], axis=0)
+        query, key, value = tf.split(self._parts(normed), 3, axis=-1)
         query, key, value = (
-            tf.transpose(tf.reshape(part, shape), [0, 2, 1, 3]) for part in tf.split(self._parts(normed), 3, axis=-1)
+            tf.transpose(tf.reshape(part, [tf.shape(part)[0], -1, self._heads, width]), [0, 2, 1, 3])
+            for part in (_taken(query, at), key, value)
         )
         logits = tf.matmul(query, key, transpose_b=True) * width**-0.5
-        logits += tf.transpose(tf.gather(self._distances, distance), [2, 0, 1])
+        logits += tf.transpose(tf.gather(self._distances, distance), [0, 3, 1, 2])
         weights = tf.nn.softmax(tf.where(older[:, tf.newaxis], logits, _FAR))
         mixed = tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3])
-        return self._mix(tf.reshape(mixed, tf.shape(normed)))
+        return self._mix(tf.reshape(mixed, [tf.shape(normed)[0], -1, self._dim]))
+
+
+def _taken(value: tf.Tensor, at: tf.Tensor | None) -> tf.Tensor:
+    """`value` [S, T, D] at places `at` [S, A] alone, if these are given."""
+    return value if at is None else tf.gather(value, at, batch_dims=1)

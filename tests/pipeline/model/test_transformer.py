@@ -51,6 +51,17 @@ def test_what_is_not_known_is_not_seen_but_takes_its_place(transformer: Transfor
     assert np.abs(closer[:, 0] - found[:, 0]).max() > 1e-3
 
 
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_one_place_is_what_it_is_among_all(blocks: int) -> None:
+    made = Transformer(blocks, 3, DIM, PLACES)
+    known = np.ones((2, PLACES), bool)
+    known[1, :2] = False
+    whole = encode(made, ITEMS, known)
+    for at in ([0, 2], [4, 3]):
+        found = made.encode_at(tf.constant(ITEMS), tf.constant(known), tf.constant(at))
+        np.testing.assert_allclose(found, whole[[0, 1], at], atol=1e-5)
+
+
 def test_a_part_of_a_sequence_is_what_it_is_in_the_whole(transformer: Transformer) -> None:
     """So what is learned at any place holds for a request, and padding changes nothing."""
     whole = encode(transformer, ITEMS)
