@@ -14,8 +14,9 @@ FILE = "linear.npz"
 """Where it lies among the towers' extra assets."""
 NAMES = ("ease", "sequential")
 """The parts that there can be: what goes together, and what follows."""
+DENSE_UP_TO = 4_096
+"""Items up to which a part's weights are taken with their zeros, 64 MiB: that is faster."""
 _BLOCK_CELLS = 1 << 22
-_DENSE_UP_TO = 4_096
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,7 @@ class Part:
 
     @functools.cached_property
     def _table(self) -> sparse.csr_array | np.ndarray:
-        """The weights, of few items with their zeros, which is faster."""
-        return self.weights.toarray() if self.weights.shape[0] <= _DENSE_UP_TO else self.weights
+        return self.weights.toarray() if self.weights.shape[0] <= DENSE_UP_TO else self.weights
 
 
 def strongest(weights: np.ndarray, neighbours: int) -> sparse.csr_array:

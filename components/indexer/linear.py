@@ -7,11 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from components.closed_forms.linear import Part
+from components.closed_forms.linear import DENSE_UP_TO, Part
 from components.indexer.settings import Compact
-
-_DENSE_UP_TO = 4_096
-"""Rows up to which all weights are stored, 64 MiB a part."""
 
 
 class Linear(tf.Module):
@@ -27,7 +24,7 @@ class Linear(tf.Module):
         super().__init__()
         self._parts: dict[str, _Dense | _Sparse] = {
             part.name: _Dense(part, num_rows)
-            if compact == "float32" and num_rows <= _DENSE_UP_TO
+            if compact == "float32" and num_rows <= DENSE_UP_TO
             else _Sparse(part, num_rows, compact)
             for part in parts
         }

@@ -178,14 +178,12 @@ DiversityOption = Annotated[
 
 
 @dataclass(frozen=True)
-class RuleOptions:
-    """Which items may be answered, and in which order."""
+class _Selection:
+    """Which of items or users may be answered, as they are written."""
 
-    exclude: ExcludeOption = None
-    allow: AllowOption = None
-    filters: FilterOption = None
-    boost: BoostOption = None
-    diversity: DiversityOption = None
+    exclude: Optional[list[str]] = None
+    allow: Optional[list[str]] = None
+    filters: Optional[list[str]] = None
 
     def excluded(self) -> list[str]:
         """The ids of `--exclude`.
@@ -204,9 +202,26 @@ class RuleOptions:
         return {
             "allow": parse_ids(self.allow, "--allow") if self.allow else None,
             "filters": parse_filters(self.filters or ()),
-            "boosts": parse_boosts(self.boost or ()),
-            "diversity": self.diversity,
         }
+
+
+@dataclass(frozen=True)
+class RuleOptions(_Selection):
+    """Which items may be answered, and in which order."""
+
+    exclude: ExcludeOption = None
+    allow: AllowOption = None
+    filters: FilterOption = None
+    boost: BoostOption = None
+    diversity: DiversityOption = None
+
+    def rules(self) -> dict[str, Any]:
+        """The others, as arguments of the client.
+
+        Raises:
+            InputError: One is written wrongly.
+        """
+        return {**super().rules(), "boosts": parse_boosts(self.boost or ()), "diversity": self.diversity}
 
 
 OwnersOption = Annotated[
@@ -215,7 +230,7 @@ OwnersOption = Annotated[
 
 
 @dataclass(frozen=True)
-class UserRuleOptions:
+class UserRuleOptions(_Selection):
     """Which users may be answered."""
 
     exclude: Annotated[
@@ -235,25 +250,6 @@ class UserRuleOptions:
             " Repeatable.",
         ),
     ] = None
-
-    def excluded(self) -> list[str]:
-        """The ids of `--exclude`.
-
-        Raises:
-            InputError: They are written wrongly.
-        """
-        return parse_ids(self.exclude or (), "--exclude")
-
-    def rules(self) -> dict[str, Any]:
-        """The others, as arguments of the client.
-
-        Raises:
-            InputError: One is written wrongly.
-        """
-        return {
-            "allow": parse_ids(self.allow, "--allow") if self.allow else None,
-            "filters": parse_filters(self.filters or ()),
-        }
 
 
 # --- Who answers ------------------------------------------------------------------------------------------------------

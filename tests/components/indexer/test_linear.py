@@ -75,7 +75,7 @@ def test_votes_are_the_sum_of_what_the_places_add(history: list[list[int]], rows
 
 @pytest.mark.parametrize("dense_up_to", [0, 10])
 def test_no_history_and_no_weights_are_no_votes(monkeypatch: pytest.MonkeyPatch, dense_up_to: int) -> None:
-    monkeypatch.setattr(module, "_DENSE_UP_TO", dense_up_to)
+    monkeypatch.setattr(module, "DENSE_UP_TO", dense_up_to)
     linear = Linear([replace(part(), weights=sparse.csr_array((7, 7), dtype=np.float32))], 7, "float32")
     assert not linear.votes(tf.constant([[0, 3]], tf.int64))["ease"].numpy().any()
     assert linear.votes(tf.zeros([2, 0], tf.int64))["ease"].shape == (2, 7)
