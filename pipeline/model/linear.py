@@ -26,22 +26,24 @@ from pipeline.model.settings import LinearSettings
 from pipeline.model.towers import TwoTowerModel
 from pipeline.model.validation import at_a_time, every_score, ranking_metrics, rows, without_history
 
-_EXPONENT, _HALF_LIFE = 0.75, 4.0
+_HALF_LIFE = 4.0
 _WINDOW, _SOURCE_POWER, _TARGET_POWER = 10, 0.5, 0.3
-_L2 = (300.0, 100.0, 1000.0)
-"""Of EASE, the first where nothing else is clearly better."""
-_TRIED_ON = 3_000
-"""Items among which that is chosen, for it takes a second each."""
+_L2, _EXPONENTS = (300.0, 100.0, 1000.0), (0.75, 0.0)
+"""Of EASE, the first where nothing else is clearly better; how fast the items of a history count less by their place,
+which is 0 for logs without an order."""
+_TRIED_ON, _TRIED_WITH = 3_000, 2_000
+"""Items among which these are chosen, for it takes a second each, and at most so many queries for them."""
 _SHARES = (0.0, 0.12, 0.4, 1.3)
 """Of the parts, tried with one another; then what is near the best."""
 _WEIGHTS = 10_000_000
 """Weights of each part at most, which take 8 bytes in the servable: of very many items each keeps fewer."""
-_COMPARED = 50_000_000
-"""Scores that are compared for each combination of shares, of which there are dozens."""
+_COMPARED = 500_000_000
+"""Scores that are made to compare combinations of shares."""
 _FEWEST = 500
 """Queries that are asked also where that is more."""
 _BATCH = 128
-_DEPTH = 10
+_DEPTH = 100
+"""Of the NDCG that is compared. With more of the ranks in it a lead is surer than with the 10 that are reported."""
 
 
 class Pairs(NamedTuple):
@@ -53,13 +55,20 @@ class Pairs(NamedTuple):
     """[E] int32, rows of the vocabulary."""
 
 
+class Ease(NamedTuple):
+    """What EASE is fitted and asked with."""
+
+    l2: float
+    exponent: float
+    """The item at place p of a history counts (p + 1)^-exponent."""
+
+
 class Linear(NamedTuple):
     """What was learned."""
 
     parts: tuple[Part, ...]
     """Those that count, on the vocabulary's items."""
-    l2: float
-    """Of EASE."""
+    ease: Ease
     metrics: Mapping[str, Mapping[str, float]]
     """On the events held back: `towers` alone, and `together`."""
 
@@ -79,23 +88,23 @@ def read_pairs(log: Log, most: int) -> Pairs:
     return Pairs(np.unique(np.concatenate(users), return_inverse=True)[1], np.concatenate(items))
 
 
-def fit_parts(pairs: Pairs, num_items: int, places: int, l2: float, settings: LinearSettings) -> tuple[Part, Part]:
+def fit_parts(pairs: Pairs, num_items: int, places: int, chosen: Ease, settings: LinearSettings) -> tuple[Part, Part]:
     """EASE and what follows one another, each with a share of 1.
 
     Args:
         pairs: What they are fitted to.
         num_items: N; the vocabulary has the most popular items first.
         places: H, the most items of a history.
-        l2: Of EASE.
+        chosen: For EASE.
         settings: The linear part's.
     """
     place = np.arange(places)
-    together = _strongest(_matrix(pairs, settings.max_items), l2, settings.neighbours)
+    together = _strongest(_matrix(pairs, settings.max_items), chosen.l2, settings.neighbours)
     together.resize((num_items, num_items))
     neighbours = min(settings.neighbours, max(1, _WEIGHTS // num_items))
     following = sequential(pairs.user, pairs.item, num_items, _WINDOW, _SOURCE_POWER, _TARGET_POWER, neighbours)
     return (
-        Part("ease", together, power(_EXPONENT)(place).astype(np.float32), 1.0),
+        Part("ease", together, power(chosen.exponent)(place).astype(np.float32), 1.0),
         Part("sequential", following, half_life(_HALF_LIFE)(place).astype(np.float32), 1.0),
     )
 
@@ -103,7 +112,7 @@ def fit_parts(pairs: Pairs, num_items: int, places: int, l2: float, settings: Li
 def learn(model: TwoTowerModel, pairs: Pairs, queries: Events, settings: LinearSettings) -> Linear:
     """Fits the parts to `pairs` and learns from `queries`, of which neither they nor `model` know, how they count.
 
-    They count for nothing unless that is better by more than two standard errors of the NDCG@10.
+    They count for nothing unless that is better by more than a standard error of the NDCG@100.
 
     Args:
         model: The towers.
@@ -116,18 +125,18 @@ def learn(model: TwoTowerModel, pairs: Pairs, queries: Events, settings: LinearS
     num_items, places = int(items[1].shape[0]), model.max_history
     count = min(settings.queries, max(_FEWEST, _COMPARED // num_items))
     queries = queries.take(np.unique(np.linspace(0, len(queries) - 1, count).astype(int)))
-    l2 = _best_l2(pairs, queries, num_items, settings)
-    parts = _in_units(model, items, queries, fit_parts(pairs, num_items, places, l2, settings))
+    of_ease = _best_ease(pairs, queries, num_items, settings)
+    parts = _in_units(model, items, queries, fit_parts(pairs, num_items, places, of_ease, settings))
     ask = functools.partial(_ranks, model, items, queries, parts)
     coarse = [*itertools.product(_SHARES, repeat=len(parts))]
     rank = ask(coarse)
     near = coarse[surpassing([ndcg(found, _DEPTH) for found in rank])]
     fine = [near, *itertools.product(*(_near(share) for share in near))]
     combinations, rank = [coarse[0], *fine], np.concatenate([rank[:1], ask(fine)])
-    best = surpassing([ndcg(found, _DEPTH) for found in rank], errors=2)
+    best = surpassing([ndcg(found, _DEPTH) for found in rank])
     shares = zip(parts, combinations[best])
     chosen = tuple(replace(part, share=part.share * share) for part, share in shares if share)
-    return Linear(chosen, l2, {"towers": ranking_metrics(rank[0]), "together": ranking_metrics(rank[best])})
+    return Linear(chosen, of_ease, {"towers": ranking_metrics(rank[0]), "together": ranking_metrics(rank[best])})
 
 
 def _ranks(
@@ -143,11 +152,11 @@ def _ranks(
         history, own = rows(batch), batch.item - FIRST
         votes = [_leads(part.votes(history), own) for part in parts]
         without = _leads(without_history(scores, batch), own)
-        found = []
-        for shares in combinations:
-            leads = without + sum(share * vote for share, vote in zip(shares, votes) if share)
-            found.append((leads > 0).sum(axis=1))
-        ranks.append(np.array(found))
+        # What is nowhere ahead is so with no shares.
+        row, item = np.nonzero(np.any([without > 0, *(vote > 0 for vote in votes)], axis=0) & (without > -np.inf))
+        towers, *others = (leads[row, item] for leads in (without, *votes))
+        ahead = (towers + sum(share * vote for share, vote in zip(shares, others)) > 0 for shares in combinations)
+        ranks.append(np.array([np.bincount(row[found], minlength=len(batch)) for found in ahead]))
     return np.concatenate(ranks, axis=1)
 
 
@@ -159,7 +168,7 @@ def _near(share: float) -> tuple[float, ...]:
 def refitted(linear: Linear, pairs: Pairs, num_items: int, places: int, settings: LinearSettings) -> Linear:
     """The same parts with the same shares, fitted to other events."""
     share = {part.name: part.share for part in linear.parts}
-    parts = fit_parts(pairs, num_items, places, linear.l2, settings) if share else ()
+    parts = fit_parts(pairs, num_items, places, linear.ease, settings) if share else ()
     return linear._replace(parts=tuple(replace(part, share=share[part.name]) for part in parts if part.name in share))
 
 
@@ -191,26 +200,28 @@ def _matrix(pairs: Pairs, num_items: int) -> sparse.csr_array:
     return matrix
 
 
-def _best_l2(pairs: Pairs, queries: Events, num_items: int, settings: LinearSettings) -> float:
+def _best_ease(pairs: Pairs, queries: Events, num_items: int, settings: LinearSettings) -> Ease:
     """What EASE does best with on queries for the most popular items, among these."""
+    tried = [Ease(l2, exponent) for l2 in _L2 for exponent in _EXPONENTS]
     size = min(_TRIED_ON, settings.max_items, num_items)
     matrix = _matrix(pairs, size)
-    queries = queries.take(np.flatnonzero(queries.item - FIRST < matrix.shape[1]))
-    if not len(queries):
-        return _L2[0]
+    popular = np.flatnonzero(queries.item - FIRST < matrix.shape[1])
+    if not len(popular):
+        return tried[0]
+    queries = queries.take(popular[np.unique(np.linspace(0, len(popular) - 1, _TRIED_WITH).astype(int))])
     history, own = rows(queries), queries.item - FIRST
     history = np.where(history < matrix.shape[1], history, -1)
+    fitted = {l2: _strongest(matrix, l2, settings.neighbours) for l2 in _L2}
     gains = []
-    for l2 in _L2:
-        places = power(_EXPONENT)(np.arange(history.shape[1])).astype(np.float32)
-        part = Part("ease", _strongest(matrix, l2, settings.neighbours), places)
+    for l2, exponent in tried:
+        part = Part("ease", fitted[l2], power(exponent)(np.arange(history.shape[1])).astype(np.float32))
         found = []
         for start in range(0, len(queries), _BATCH):
             some = slice(start, start + _BATCH)
             scores = without_history(part.votes(history[some]), queries.take(some))
             found.append((_leads(scores, own[some]) > 0).sum(axis=1))
         gains.append(ndcg(np.concatenate(found), _DEPTH))
-    return _L2[surpassing(gains)]
+    return tried[surpassing(gains)]
 
 
 def _leads(scores: np.ndarray, own: np.ndarray) -> np.ndarray:

@@ -132,7 +132,7 @@ def _linear_summary(linear: Linear | None) -> str:
 
 
 def _linear_report(linear: Linear) -> dict[str, Any]:
-    return {"shares": {part.name: part.share for part in linear.parts}, "l2": linear.l2, **linear.metrics}
+    return {"shares": {part.name: part.share for part in linear.parts}, "ease": linear.ease._asdict(), **linear.metrics}
 
 
 def _ranking_summary(passes: list[Epoch]) -> str:

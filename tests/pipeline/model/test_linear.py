@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.model import linear
-from pipeline.model.linear import Pairs, fit_parts, learn, read_pairs, refitted
+from pipeline.model.linear import Ease, Pairs, fit_parts, learn, read_pairs, refitted
 from pipeline.model.preprocessing import FIRST
 from pipeline.model.reading import Events, Log
 from pipeline.model.settings import LinearSettings
@@ -17,13 +17,14 @@ from tests.pipeline.model.tiny_data import some_events
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]
 
 SETTINGS = LinearSettings()
+EASE = Ease(100.0, 0.75)
 ITEMS = 40
 
 
 def test_the_parts_are_the_closed_forms() -> None:
     # User 0 had items 0 and 1, user 1 had item 0 alone: G + 100 is [[102, 1], [1, 101]].
     pairs = Pairs(np.array([0, 1, 0]), np.array([0, 0, 1]))
-    together, following = fit_parts(pairs, 3, 4, 100.0, SETTINGS)
+    together, following = fit_parts(pairs, 3, 4, EASE, SETTINGS)
     expected = np.array([[0, 1 / 102, 0], [1 / 101, 0, 0], [0, 0, 0]])
     np.testing.assert_allclose(together.weights.toarray(), expected, rtol=1e-5)
     np.testing.assert_allclose(together.places, np.arange(1, 5) ** -0.75, rtol=1e-6)
@@ -33,7 +34,7 @@ def test_the_parts_are_the_closed_forms() -> None:
 
 def test_only_popular_items_take_part_in_ease() -> None:
     pairs = Pairs(np.array([0, 0, 0]), np.array([0, 1, 2]))
-    together, following = fit_parts(pairs, 3, 2, 100.0, LinearSettings(max_items=2))
+    together, following = fit_parts(pairs, 3, 2, EASE, LinearSettings(max_items=2))
     assert together.weights.shape == (3, 3)
     assert np.argwhere(together.weights.toarray()).tolist() == [[0, 1], [1, 0]]
     assert following.weights.nnz == 3
@@ -43,7 +44,7 @@ def test_of_very_many_items_each_keeps_fewer_weights(monkeypatch: pytest.MonkeyP
     pairs = Pairs(np.array([0, 0, 0]), np.array([0, 1, 2]))
     monkeypatch.setattr(linear, "_WEIGHTS", 3)
     # After item 0 comes 1, and 2 a step later, which counts half.
-    assert np.argwhere(fit_parts(pairs, 3, 2, 100.0, SETTINGS)[1].weights.toarray()).tolist() == [[0, 1], [1, 2]]
+    assert np.argwhere(fit_parts(pairs, 3, 2, EASE, SETTINGS)[1].weights.toarray()).tolist() == [[0, 1], [1, 2]]
 
 
 def test_of_a_long_log_whole_parts_are_read() -> None:
@@ -98,14 +99,28 @@ def test_the_same_shares_count_for_other_events() -> None:
     more = asked(3, follows=True)[0]
     again = refitted(found, more, ITEMS, 2, SETTINGS)
     assert [(part.name, part.share) for part in again.parts] == [(part.name, part.share) for part in found.parts]
-    fitted = {part.name: part for part in fit_parts(more, ITEMS, 2, found.l2, SETTINGS)}
+    fitted = {part.name: part for part in fit_parts(more, ITEMS, 2, found.ease, SETTINGS)}
     assert all((part.weights != fitted[part.name].weights).nnz == 0 for part in again.parts)
     assert again.metrics == found.metrics
 
 
-def test_the_best_l2_is_found_among_popular_items(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_best_for_ease_is_found_among_popular_items(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear, "_TRIED_ON", 5)
     pairs, queries = asked(1, follows=True)
-    assert linear._best_l2(pairs, queries, ITEMS, SETTINGS) in linear._L2
+    found = linear._best_ease(pairs, queries, ITEMS, SETTINGS)
+    assert found.l2 in linear._L2
+    assert found.exponent in linear._EXPONENTS
     rare = queries.take(queries.item - FIRST >= 5)
-    assert linear._best_l2(pairs, rare, ITEMS, SETTINGS) == linear._L2[0]
+    assert linear._best_ease(pairs, rare, ITEMS, SETTINGS) == Ease(linear._L2[0], linear._EXPONENTS[0])
+
+
+def test_where_places_mean_nothing_they_do_not_count() -> None:
+    # Twenty users had the items of each of ten pairs and fifteen those of each of ten others, so of two items of
+    # a history, one of either kind, the older goes with what comes, but not so much more that its place is made up for.
+    pair = np.repeat(np.arange(20), [20] * 10 + [15] * 10)
+    pairs = Pairs(np.repeat(np.arange(len(pair)), 2), np.stack([2 * pair, 2 * pair + 1], axis=1).ravel())
+    one, other = (part.ravel() for part in np.meshgrid(np.arange(10), np.arange(10, 20)))
+    queries = some_events(
+        [*range(100)], (FIRST + 2 * one + 1).tolist(), (FIRST + np.stack([2 * other, 2 * one], axis=1)).tolist()
+    )
+    assert linear._best_ease(pairs, queries, ITEMS, SETTINGS).exponent == 0
