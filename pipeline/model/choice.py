@@ -38,7 +38,7 @@ def resolved(inputs: Transformed, settings: TrainerSettings) -> TrainerSettings:
     return settings.model_copy(
         update={
             "model": model,
-            "training": settings.training.resolved(model.history, len(counts)),
+            "training": settings.training.resolved(model.history, len(counts), _has_gpu()),
             "max_history": min(settings.max_history, model.history_length or settings.max_history),
         }
     )
@@ -52,7 +52,7 @@ def _pays(inputs: Transformed, settings: TrainerSettings, num_events: int) -> bo
         check_together(model, settings.training, settings.max_history)
     except ValueError:
         return False
-    most = num_events if tf.config.list_physical_devices("GPU") else _MOST_EVENTS
+    most = num_events if _has_gpu() else _MOST_EVENTS
     if os.environ.get(TF_CONFIG) or not _EVENTS <= num_events <= most:
         return False
     users: set[int] = set()
@@ -61,3 +61,7 @@ def _pays(inputs: Transformed, settings: TrainerSettings, num_events: int) -> bo
     per_user = num_events / len(users)
     progress(f"{num_events:,} events, {per_user:.0f} for each user")
     return per_user >= _PER_USER
+
+
+def _has_gpu() -> bool:
+    return bool(tf.config.list_physical_devices("GPU"))

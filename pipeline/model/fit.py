@@ -25,7 +25,7 @@ from pipeline.model.linear import Linear, learn, read_pairs, refitted
 from pipeline.model.optimizers import make_optimizer
 from pipeline.model.ranker import Ranker
 from pipeline.model.reading import Events, Log, with_other_items
-from pipeline.model.sequences import Sequences, batches_of, cut
+from pipeline.model.sequences import Sequences, batches_of, cut, in_few_shapes
 from pipeline.model.settings import ModelSettings, TrainingSettings
 from pipeline.model.towers import TwoTowerModel
 from pipeline.model.transformer import SEQUENCES
@@ -132,7 +132,7 @@ def _compiled(
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     model = TwoTowerModel(model_settings, settings, data.vocabulary, seed)
-    model.compile(optimizer=make_optimizer(settings), jit_compile=settings.jit_compile)
+    model.compile(optimizer=make_optimizer(settings), jit_compile=bool(settings.jit_compile))
     model.compute_loss(data.events.first.columns())
     model.optimizer.build(model.trainable_variables)
     return model
@@ -268,7 +268,8 @@ def _epochs(
     epoch = done
     # One for all passes: each only has an order of its own, and to make one traces functions anew.
     if model.learns_from_sequences:
-        whole = sequence_batches(events, model.max_history, settings.batch_sequences, seed, lambda: epoch)
+        compiled = bool(settings.jit_compile)
+        whole = sequence_batches(events, model.max_history, settings.batch_sequences, seed, lambda: epoch, compiled)
     else:
         whole = batches(events, settings.batch_size, seed, lambda: epoch)
     given = distributed.shared(whole, model.distribute_strategy)
@@ -307,11 +308,12 @@ def batches(log: Log, batch_size: int, seed: int, epoch: Callable[[], int]) -> t
 
 
 def sequence_batches(
-    log: Log, places: int, batch_size: int | None, seed: int, epoch: Callable[[], int]
+    log: Log, places: int, batch_size: int | None, seed: int, epoch: Callable[[], int], few_shapes: bool = False
 ) -> tf.data.Dataset:
     """The same as whole sequences: batches of `batch_size` pieces of at most `places` items, see `sequences.cut`.
 
-    By default they are so many that a batch has about `_PLACES` events.
+    By default they are so many that a batch has about `_PLACES` events. With `few_shapes` some come again, to fill it,
+    without a weight.
     """
 
     @functools.lru_cache(maxsize=1)
@@ -325,7 +327,13 @@ def sequence_batches(
             events, sequences = pieces(number)
             columns = _without_history(events)
             for rows, made in batches_of(sequences, size, chance):
-                yield {**{name: column[rows] for name, column in columns.items()}, **made}
+                count = len(rows)
+                if few_shapes:
+                    rows, made = in_few_shapes(rows, made, size, places)
+                batch = {**{name: column[rows] for name, column in columns.items()}, **made}
+                # The mean is that of those that count.
+                batch["weight"] = batch["weight"] * np.float32(len(rows) / count) * (np.arange(len(rows)) < count)
+                yield batch
 
     _, one = next(batches_of(cut(log.first, places), 1, np.random.default_rng(0)))
     counts = [len(pieces(number)[1]) for number in range(len(log.parts))]

@@ -13,6 +13,8 @@ from pipeline.model.transformer import AT, OF, SEQUENCES
 
 _GROUP = 16
 """Batches in each of which the sequences are about as long."""
+_LENGTHS = 4
+"""Into so many steps the places are cut that a compiled batch may have."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,27 @@ def batches_of(
     chosen = [by_length[first : first + size] for first in range(0, len(by_length), size)]
     for number in chance.permutation(len(chosen)):
         yield _batch(sequences, np.sort(chosen[number]))
+
+
+def in_few_shapes(
+    rows: np.ndarray, made: dict[str, np.ndarray], size: int, places: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """A batch with so many places, pieces and events that few batches differ in them, for XLA compiles each shape anew.
+
+    Events come again from the first one on where there are too few: all but the first [B] must count for nothing.
+
+    Args:
+        rows: [B], as of `batches_of`.
+        made: As of `batches_of`.
+        size: The most pieces of a batch.
+        places: The most items of a piece.
+    """
+    step = -(-places // _LENGTHS)
+    items = made[SEQUENCES]
+    more = (0, size - len(items)), (0, -items.shape[1] % step)
+    items = np.pad(items, more, constant_values=PADDING)
+    count = -(-len(rows) // (size * step)) * size * step
+    return np.resize(rows, count), {SEQUENCES: items, OF: np.resize(made[OF], count), AT: np.resize(made[AT], count)}
 
 
 def _batch(sequences: Sequences, pieces: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:

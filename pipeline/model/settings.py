@@ -269,21 +269,24 @@ class TrainingSettings(Settings):
     """Processes on this machine that train together, each on its share of every batch; see docs/training.md, also for
     several machines."""
 
-    jit_compile: bool = False
-    """Whether steps are compiled by XLA, which pays on GPUs."""
+    jit_compile: Optional[bool] = None
+    """Whether steps are compiled by XLA; by default those of a transformer on a GPU are."""
 
-    mixed_precision: bool = False
-    """Whether scores are multiplied in bfloat16, which pays on hardware that has it."""
+    mixed_precision: Optional[bool] = None
+    """Whether scores are multiplied in bfloat16; by default on a GPU."""
 
-    def resolved(self, history: str, num_items: int) -> TrainingSettings:
+    def resolved(self, history: str, num_items: int, gpu: bool = False) -> TrainingSettings:
         """The settings with a value for all that they leave open.
 
         Args:
             history: How the model reads the history, see `ModelSettings.resolved`.
             num_items: Items that training has seen.
+            gpu: Whether it trains on one.
         """
         transformer = history == "transformer"
-        found = _filled(self, _TRANSFORMER_TRAINING if transformer else _TRAINING)
+        compiled = transformer and gpu and self.workers == 1
+        found = _filled(self, {"jit_compile": compiled, "mixed_precision": gpu})
+        found = _filled(found, _TRANSFORMER_TRAINING if transformer else _TRAINING)
         if self.loss != "auto":
             return found
         return found.model_copy(update={"loss": "full" if transformer and num_items <= _FULL_UP_TO else "in_batch"})

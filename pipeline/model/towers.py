@@ -511,20 +511,19 @@ class TwoTowerModel(tfrs.models.Model):
         """
         share = Share.of(inputs)
         seed = tf.stack([tf.constant(self._seed, tf.int64), self.step])
-        settings = self._training
+        settings, mixed = self._training, bool(self._training.mixed_precision)
         query = self.query_tower(inputs, noise=Noise(seed, share) if training else None)
         row = tf.cast(inputs["item"], tf.int32) - FIRST
         batch = None if share is None else share.batch
         if settings.loss == "full":
             embedding, bias = self.vocabulary_embeddings()
-            loss = losses.full_softmax(query, embedding, bias, row, inputs["weight"], settings.mixed_precision, batch)
+            loss = losses.full_softmax(query, embedding, bias, row, inputs["weight"], mixed, batch)
         elif SEQUENCES in inputs:
             candidates, log_q = self._sample(self._some(row, seed), seed)
             embedding, bias = self.candidates(candidates)
             own, own_bias = self.candidates(row)
             sampled = (embedding, bias, candidates, log_q)
-            weight, mixed = inputs["weight"], settings.mixed_precision
-            loss = losses.softmax_against(query, own, own_bias, row, *sampled, weight, mixed)
+            loss = losses.softmax_against(query, own, own_bias, row, *sampled, inputs["weight"], mixed)
         else:
             sampled = row if share is None else tf.cast(share.items, tf.int32) - FIRST
             candidates, log_q = self._sample(sampled, seed)
@@ -544,7 +543,7 @@ class TwoTowerModel(tfrs.models.Model):
                 log_q,
                 inputs["weight"],
                 settings.hard_negatives,
-                settings.mixed_precision,
+                mixed,
                 first,
                 batch,
             )

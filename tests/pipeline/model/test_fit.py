@@ -165,6 +165,19 @@ def test_training_from_sequences_is_repeatable(weights: Weights) -> None:
 @pytest.mark.slow
 @pytest.mark.smoke
 @trains
+def test_compiled_steps_learn_the_same_from_sequences(tmp_path: Path) -> None:
+    model = ModelSettings(dim=8, history="transformer", dropout=0)
+
+    def losses(compiled: bool) -> list[float]:
+        settings = settings_of(epochs=3, patience=9, loss="full", jit_compile=compiled, refit=False)
+        return [epoch["loss"] for epoch in fit.train(followers(), model, settings, 1, str(tmp_path)).history]
+
+    np.testing.assert_allclose(losses(True), losses(False), rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+@trains
 @pytest.mark.parametrize("stop_after", [2, 4, 5])
 def test_a_stopped_training_with_a_decaying_rate_goes_on_to_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int

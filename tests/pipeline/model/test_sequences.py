@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.model.reading import Events
-from pipeline.model.sequences import batches_of, cut
+from pipeline.model.sequences import batches_of, cut, in_few_shapes
 from pipeline.model.transformer import AT, OF, SEQUENCES
 
 LOG = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 8)), min_size=1, max_size=60)
@@ -66,3 +66,21 @@ def test_batches_are_a_function_of_chance_and_hold_so_many_pieces() -> None:
 def test_columns_are_int32(column: str) -> None:
     [(_, made)] = batches_of(cut(events_of([(1, 1)]), 3), 2, np.random.default_rng(0))
     assert made[column].dtype == np.int32
+
+
+def test_batches_of_few_shapes_have_the_same_events_first_and_these_again() -> None:
+    sequences = cut(events_of([(user, time) for user in range(10) for time in range(2 * user + 1)]), 10)
+    shapes = set()
+    for rows, made in batches_of(sequences, 4, np.random.default_rng(0)):
+        again, padded = in_few_shapes(rows, made, 4, 10)
+        count, (pieces, width) = len(rows), made[SEQUENCES].shape
+        assert again.tolist() == (rows.tolist() * -(-len(again) // count))[: len(again)]
+        assert all((padded[name][:count] == made[name]).all() for name in (OF, AT))
+        assert (padded[OF][count:] == made[OF][np.arange(count, len(again)) % count]).all()
+        assert (padded[SEQUENCES][:pieces, :width] == made[SEQUENCES]).all()
+        assert not padded[SEQUENCES][pieces:].any()
+        assert not padded[SEQUENCES][:, width:].any()
+        shapes.add((len(again), padded[SEQUENCES].shape))
+    # Four lengths that are multiples of 3, and events as many as pieces of these hold, and those without a history.
+    assert {shape for _, shape in shapes} <= {(4, length) for length in (3, 6, 9, 12)}
+    assert {count for count, _ in shapes} <= {12, 24, 36, 48, 60}

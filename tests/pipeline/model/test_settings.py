@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pipeline.model.settings import ModelSettings, TrainingSettings, check_together
@@ -43,6 +45,18 @@ def test_what_is_left_open_goes_by_how_the_history_is_read() -> None:
     assert (few.loss, few.rate, few.decay, few.l2) == ("full", 0.002, "cosine", 0.5)
     assert many.loss == "in_batch"
     assert TrainingSettings(loss="mixed").resolved("transformer", 10).loss == "mixed"
+
+
+def test_a_gpu_multiplies_in_bfloat16_and_compiles_a_transformer() -> None:
+    def found(*how: Any, **settings: Any) -> tuple[bool | None, bool | None]:
+        resolved = TrainingSettings(**settings).resolved(*how)
+        return resolved.mixed_precision, resolved.jit_compile
+
+    assert found("transformer", 10, True) == (True, True)
+    assert found("pooling", 10, True) == (True, False)
+    assert found("transformer", 10) == (False, False)
+    assert found("transformer", 10, True, mixed_precision=False, jit_compile=False) == (False, False)
+    assert found("pooling", 10, jit_compile=True) == (False, True)
 
 
 @pytest.mark.parametrize(
