@@ -35,10 +35,7 @@ def ease(matrix: sparse.csr_array, l2: float) -> np.ndarray:
 
 def item_weights(gram: np.ndarray, l2: float) -> np.ndarray:
     """The weights B [M, M] float32 for `gram`, X^T X [M, M] float32, whose memory is used up."""
-    # The largest sum of a row bounds the largest eigenvalue, l2 is below the smallest.
-    if gram.sum(axis=0).max() + l2 > _FLOAT32_CONDITION * l2:
-        gram = gram.astype(np.float64)
-    gram[np.diag_indices_from(gram)] += l2
+    gram = regularised(gram, l2)
     # Of a symmetric matrix the transpose is the Fortran order that LAPACK works on in place.
     factor = linalg.cholesky(gram.T, lower=True, overwrite_a=True, check_finite=False)
     (invert,) = linalg.get_lapack_funcs(("potri",), (factor,))
@@ -48,3 +45,14 @@ def item_weights(gram: np.ndarray, l2: float) -> np.ndarray:
     weights /= -np.diag(weights)
     np.fill_diagonal(weights, 0)
     return weights.astype(np.float32, copy=False)
+
+
+def regularised(gram: np.ndarray, l2: float) -> np.ndarray:
+    """X^T X + l2 I, [M, M], of what has no negative numbers; float32 where that has digits enough, whose memory is used
+    up, or float64.
+    """
+    # The largest sum of a row bounds the largest eigenvalue, l2 is below the smallest.
+    exact = gram.sum(axis=0).max() + l2 > _FLOAT32_CONDITION * l2
+    gram = gram.astype(np.float64 if exact else np.float32, copy=False)
+    gram[np.diag_indices_from(gram)] += l2
+    return gram

@@ -12,8 +12,8 @@ from scipy import sparse
 
 FILE = "linear.npz"
 """Where it lies among the towers' extra assets."""
-NAMES = ("ease", "sequential")
-"""The parts that there can be: what goes together, and what follows."""
+NAMES = ("ease", "sequential", "slit")
+"""The parts that there can be: what goes together, what follows, and what comes next after all before it."""
 DENSE_UP_TO = 4_096
 """Items up to which a part's weights are taken with their zeros, 64 MiB: that is faster."""
 _BLOCK_CELLS = 1 << 22

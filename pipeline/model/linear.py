@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from components.closed_forms.ease import ease
 from components.closed_forms.histories import half_life, power
 from components.closed_forms.linear import Part, strongest
 from components.closed_forms.sequential import sequential
+from components.closed_forms.slit import slit
 from components.metrics.ndcg import ndcg
 from components.metrics.surpassing import surpassing
 from components.progress import progress
@@ -28,17 +28,18 @@ from pipeline.model.validation import at_a_time, every_score, ranking_metrics, r
 
 _HALF_LIFE = 4.0
 _WINDOW, _SOURCE_POWER, _TARGET_POWER = 10, 0.5, 0.3
+_SLIT_L2, _SLIT_HALF_LIFE, _SLIT_WINDOW = 300.0, 16.0, 48
 _L2, _EXPONENTS = (300.0, 100.0, 1000.0), (0.75, 0.0)
 """Of EASE, the first where nothing else is clearly better; how fast the items of a history count less by their place,
 which is 0 for logs without an order."""
 _TRIED_ON, _TRIED_WITH = 3_000, 2_000
 """Items among which these are chosen, for it takes a second each, and at most so many queries for them."""
-_SHARES = (0.0, 0.12, 0.4, 1.3)
-"""Of the parts, tried with one another; then what is near the best."""
+_SHARES, _NEAR = (0.06, 0.25, 1.0), 1.5
+"""Of a part, the first that are tried; and by how much one that counts is made more and less."""
 _WEIGHTS = 10_000_000
 """Weights of each part at most, which take 8 bytes in the servable: of very many items each keeps fewer."""
-_COMPARED = 500_000_000
-"""Scores that are made to compare combinations of shares."""
+_COMPARED = 100_000_000
+"""Scores that are held to compare combinations of shares; of very many items only those are that may be ahead."""
 _FEWEST = 500
 """Queries that are asked also where that is more."""
 _BATCH = 128
@@ -88,8 +89,8 @@ def read_pairs(log: Log, most: int) -> Pairs:
     return Pairs(np.unique(np.concatenate(users), return_inverse=True)[1], np.concatenate(items))
 
 
-def fit_parts(pairs: Pairs, num_items: int, places: int, chosen: Ease, settings: LinearSettings) -> tuple[Part, Part]:
-    """EASE and what follows one another, each with a share of 1.
+def fit_parts(pairs: Pairs, num_items: int, places: int, chosen: Ease, settings: LinearSettings) -> tuple[Part, ...]:
+    """EASE, what follows one another, and SLIT, each with a share of 1.
 
     Args:
         pairs: What they are fitted to.
@@ -99,20 +100,25 @@ def fit_parts(pairs: Pairs, num_items: int, places: int, chosen: Ease, settings:
         settings: The linear part's.
     """
     place = np.arange(places)
-    together = _strongest(_matrix(pairs, settings.max_items), chosen.l2, settings.neighbours)
+    together = _strongest(partial(ease, _matrix(pairs, settings.max_items), chosen.l2), settings.neighbours)
     together.resize((num_items, num_items))
     neighbours = min(settings.neighbours, max(1, _WEIGHTS // num_items))
     following = sequential(pairs.user, pairs.item, num_items, _WINDOW, _SOURCE_POWER, _TARGET_POWER, neighbours)
+    size, window = min(num_items, settings.max_items), min(places, _SLIT_WINDOW)
+    coming = _strongest(partial(slit, *pairs, size, _SLIT_L2, _SLIT_HALF_LIFE, window), settings.neighbours)
+    coming.resize((num_items, num_items))
     return (
-        Part("ease", together, power(chosen.exponent)(place).astype(np.float32), 1.0),
-        Part("sequential", following, half_life(_HALF_LIFE)(place).astype(np.float32), 1.0),
+        Part("ease", together, power(chosen.exponent)(place).astype(np.float32)),
+        Part("sequential", following, half_life(_HALF_LIFE)(place).astype(np.float32)),
+        Part("slit", coming, half_life(_SLIT_HALF_LIFE)(place[:window]).astype(np.float32)),
     )
 
 
 def learn(model: TwoTowerModel, pairs: Pairs, queries: Events, settings: LinearSettings) -> Linear:
     """Fits the parts to `pairs` and learns from `queries`, of which neither they nor `model` know, how they count.
 
-    They count for nothing unless that is better by more than a standard error of the NDCG@100.
+    From nothing on, the share of one part is changed at a time: that which is better by the most, beyond a standard
+    error of the NDCG@100, as long as one is.
 
     Args:
         model: The towers.
@@ -127,42 +133,64 @@ def learn(model: TwoTowerModel, pairs: Pairs, queries: Events, settings: LinearS
     queries = queries.take(np.unique(np.linspace(0, len(queries) - 1, count).astype(int)))
     of_ease = _best_ease(pairs, queries, num_items, settings)
     parts = _in_units(model, items, queries, fit_parts(pairs, num_items, places, of_ease, settings))
-    ask = functools.partial(_ranks, model, items, queries, parts)
-    coarse = [*itertools.product(_SHARES, repeat=len(parts))]
-    rank = ask(coarse)
-    near = coarse[surpassing([ndcg(found, _DEPTH) for found in rank])]
-    fine = [near, *itertools.product(*(_near(share) for share in near))]
-    combinations, rank = [coarse[0], *fine], np.concatenate([rank[:1], ask(fine)])
-    best = surpassing([ndcg(found, _DEPTH) for found in rank])
-    shares = zip(parts, combinations[best])
-    chosen = tuple(replace(part, share=part.share * share) for part, share in shares if share)
-    return Linear(chosen, of_ease, {"towers": ranking_metrics(rank[0]), "together": ranking_metrics(rank[best])})
+    asked = _ask(model, items, queries, parts)
+    shares, before, after = _best_shares(asked, len(parts))
+    chosen = tuple(replace(part, share=part.share * share) for part, share in zip(parts, shares) if share)
+    return Linear(chosen, of_ease, {"towers": ranking_metrics(before), "together": ranking_metrics(after)})
 
 
-def _ranks(
-    model: TwoTowerModel,
-    items: tuple[tf.Tensor, tf.Tensor],
-    queries: Events,
-    parts: Sequence[Part],
-    combinations: Sequence[tuple[float, ...]],
-) -> np.ndarray:
-    """Ranks [K, Q] of the queries' items with each of K combinations of shares of the parts."""
-    ranks: list[np.ndarray] = []
+class _Asked(NamedTuple):
+    """A batch of queries, and what may be ahead of their items."""
+
+    size: int
+    """B."""
+    row: np.ndarray
+    """[C] int32, of which query it is said."""
+    towers: np.ndarray
+    """[C] float32, by how much an item is ahead in the towers' scores."""
+    votes: list[np.ndarray]
+    """[C] float32 each, in the votes of the parts."""
+
+    def ranks(self, shares: Sequence[float]) -> np.ndarray:
+        """Ranks [B] of the queries' items with shares of the parts."""
+        leads = self.towers + sum(share * vote for share, vote in zip(shares, self.votes) if share)
+        return np.bincount(self.row[leads > 0], minlength=self.size)
+
+
+def _ask(
+    model: TwoTowerModel, items: tuple[tf.Tensor, tf.Tensor], queries: Events, parts: Sequence[Part]
+) -> list[_Asked]:
+    """Asks towers and parts."""
+    asked = []
     for batch, _, scores in every_score(model, items, queries, at_a_time(model, queries, len(items[1]), _BATCH)):
         history, own = rows(batch), batch.item - FIRST
-        votes = [_leads(part.votes(history), own) for part in parts]
         without = _leads(without_history(scores, batch), own)
+        votes = [_leads(part.votes(history), own) for part in parts]
         # What is nowhere ahead is so with no shares.
         row, item = np.nonzero(np.any([without > 0, *(vote > 0 for vote in votes)], axis=0) & (without > -np.inf))
-        towers, *others = (leads[row, item] for leads in (without, *votes))
-        ahead = (towers + sum(share * vote for share, vote in zip(shares, others)) > 0 for shares in combinations)
-        ranks.append(np.array([np.bincount(row[found], minlength=len(batch)) for found in ahead]))
-    return np.concatenate(ranks, axis=1)
+        asked.append(_Asked(len(batch), row.astype(np.int32), without[row, item], [vote[row, item] for vote in votes]))
+    return asked
 
 
-def _near(share: float) -> tuple[float, ...]:
-    """Shares around one of `_SHARES`, about half as much and twice as much as it."""
-    return (share / 1.8, share, share * 1.8) if share else (0.0, _SHARES[1] / 2)
+def _best_shares(asked: Sequence[_Asked], num_parts: int) -> tuple[tuple[float, ...], np.ndarray, np.ndarray]:
+    """The shares that do best, and the ranks [Q] of the queries' items with none and with these."""
+
+    def ranks(shares: Sequence[float]) -> np.ndarray:
+        return np.concatenate([batch.ranks(shares) for batch in asked])
+
+    best: tuple[float, ...] = (0.0,) * num_parts
+    before = after = ranks(best)
+    while True:
+        tried = [
+            (*best[:place], changed, *best[place + 1 :])
+            for place, share in enumerate(best)
+            for changed in ((share / _NEAR, share * _NEAR) if share else _SHARES)
+        ]
+        found = [after, *map(ranks, tried)]
+        chosen = surpassing([ndcg(rank, _DEPTH) for rank in found])
+        if not chosen:
+            return best, before, after
+        best, after = tried[chosen - 1], found[chosen]
 
 
 def refitted(linear: Linear, pairs: Pairs, num_items: int, places: int, settings: LinearSettings) -> Linear:
@@ -183,11 +211,11 @@ def _in_units(
     return [replace(part, share=unit / float(found) if found else 0.0) for part, found in zip(parts, deviations)]
 
 
-def _strongest(matrix: sparse.csr_array, l2: float, neighbours: int) -> sparse.csr_array:
-    """The strongest weights of EASE for `matrix` [U, M], [M, M]."""
+def _strongest(solve: Callable[[], np.ndarray], neighbours: int) -> sparse.csr_array:
+    """The strongest weights of what is solved for, [M, M]."""
     # How LAPACK shares its sums among threads decides their last bit, and so a fingerprint.
     with threadpool_limits(1, user_api="blas"):
-        return strongest(ease(matrix, l2), neighbours)
+        return strongest(solve(), neighbours)
 
 
 def _matrix(pairs: Pairs, num_items: int) -> sparse.csr_array:
@@ -211,7 +239,7 @@ def _best_ease(pairs: Pairs, queries: Events, num_items: int, settings: LinearSe
     queries = queries.take(popular[np.unique(np.linspace(0, len(popular) - 1, _TRIED_WITH).astype(int))])
     history, own = rows(queries), queries.item - FIRST
     history = np.where(history < matrix.shape[1], history, -1)
-    fitted = {l2: _strongest(matrix, l2, settings.neighbours) for l2 in _L2}
+    fitted = {l2: _strongest(partial(ease, matrix, l2), settings.neighbours) for l2 in _L2}
     gains = []
     for l2, exponent in tried:
         part = Part("ease", fitted[l2], power(exponent)(np.arange(history.shape[1])).astype(np.float32))

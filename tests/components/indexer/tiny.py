@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 from hypothesis import strategies as st
 
+from components.closed_forms.linear import NAMES
 from components.indexer.index import Index, build_index
 from components.indexer.saving import make_servable
 from components.indexer.settings import IndexerSettings, SimilarSettings
@@ -131,7 +132,7 @@ class TinyRanker(tf.Module):
             tf.TensorSpec([None, None], name="popularity"),
             tf.TensorSpec([None, None, DIM], name="history"),
             tf.TensorSpec([None, None], tf.bool, name="known"),
-            tf.TensorSpec([None, None, 2], name="votes"),
+            tf.TensorSpec([None, None, len(NAMES)], name="votes"),
         ]
     )
     def rank(

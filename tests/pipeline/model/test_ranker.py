@@ -18,14 +18,14 @@ def test_what_the_ranker_sees() -> None:
         popularity=tf.constant([[np.e - 1, 0.0]], tf.float32),
         history=tf.constant([[[1.0, 0.0], [9.0, 9.0], [0.0, -2.0]]]),
         known=tf.constant([[True, False, True]]),
-        votes=tf.constant([[[0.25, 1.0], [0.0, -1.0]]]),
+        votes=tf.constant([[[0.25, 1.0, 0.5], [0.0, -1.0, -0.5]]]),
     ).numpy()
     assert seen.shape == (1, 2, NUM_FEATURES)
     of_two = np.log(1 + 2)
     # Score, bias, log of 1 + events, log of 1 + length; near the last five; near the nearest, near five on average; the
     # votes, which the score has too.
-    first = [3 + 2 + 0.5 + 1.25, 0.5, 1, of_two, 3, 0, -2, 0, 0, 3, (3 + 0 + 0 + 0 + 0) / 5, 0.25, 1]
-    second = [2 - 0.5 - 1, -0.5, 0, of_two, 0, 0, -2, 0, 0, 0, 0, 0, -1]
+    first = [3 + 2 + 0.5 + 1.75, 0.5, 1, of_two, 3, 0, -2, 0, 0, 3, (3 + 0 + 0 + 0 + 0) / 5, 0.25, 1, 0.5]
+    second = [2 - 0.5 - 1.5, -0.5, 0, of_two, 0, 0, -2, 0, 0, 0, 0, 0, -1, -0.5]
     np.testing.assert_allclose(seen[0], [first, second], rtol=1e-6)
 
 
@@ -33,12 +33,12 @@ def test_a_wider_batch_changes_nothing() -> None:
     chance = np.random.default_rng(0)
     arrays = [chance.normal(size=shape).astype(np.float32) for shape in ((1, 4), (1, 3, 4), (1, 3), (1, 3), (1, 7, 4))]
     arrays[3] = np.abs(arrays[3])
-    narrow = features(*arrays, known=tf.ones([1, 7], tf.bool), votes=tf.zeros([1, 3, 2]))
+    narrow = features(*arrays, known=tf.ones([1, 7], tf.bool), votes=tf.zeros([1, 3, 3]))
     wide = features(
         *arrays[:4],
         history=np.pad(arrays[4], [[0, 0], [0, 20], [0, 0]], constant_values=5),
         known=tf.constant([[True] * 7 + [False] * 20]),
-        votes=tf.zeros([1, 3, 2]),
+        votes=tf.zeros([1, 3, 3]),
     )
     np.testing.assert_allclose(narrow, wide, rtol=1e-6)
 
