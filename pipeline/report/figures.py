@@ -20,6 +20,7 @@ _MODEL_NAMES = {
     "item_knn": "item-kNN",
     "ease": "EASE",
     "markov": "Markov",
+    "slit": "SLIT",
     "ials": "iALS",
 }
 _MOST_SLICES = 16

@@ -94,6 +94,7 @@ def _kinds() -> dict[str, type[Baseline]]:
     from components.evaluator.baselines.popularity import Popularity, RecentPopularity
     from components.evaluator.baselines.sequential_knn import SequentialKnn
     from components.evaluator.baselines.session_knn import SessionKnn
+    from components.evaluator.baselines.slit import Slit
 
     return {
         "popularity": Popularity,
@@ -102,6 +103,7 @@ def _kinds() -> dict[str, type[Baseline]]:
         "ease": Ease,
         "markov": Markov,
         "sequential_knn": SequentialKnn,
+        "slit": Slit,
         "session_knn": SessionKnn,
         "blend": Blend,
         "content": Content,

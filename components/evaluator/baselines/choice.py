@@ -41,14 +41,15 @@ CHOICES: Mapping[str, tuple[Choice, ...]] = {
         Choice("ease_exponent", (0.75, 0.0), "exponent"),
     ),
     "sequential_knn": (Choice("sequential_knn_half_life", (4.0, 2.0, 16.0), "places"),),
+    "slit": (Choice("slit_half_life", (16.0, 4.0)),),
     "session_knn": (Choice("session_knn_half_life", (4.0, 16.0), "places"),),
     "blend": (Choice("blend_share", (0.5, 0.2, 0.8), "share"),),
 }
 """Baseline to what is chosen, one parameter after the other. A baseline comes after those that it is made of."""
 _PARTS = {"blend": ("ease", "sequential_knn")}
 _EVENTS = 300_000
-_ITEMS = 3_000
-"""ease: how many items take part in the choice; fitting to them takes a second."""
+_LIMITS, _ITEMS = ("ease_max_items", "slit_max_items"), 3_000
+"""How many items take part in the choice; fitting to them takes a second."""
 _BATCH = 128
 _DEPTH = 10
 
@@ -73,8 +74,8 @@ def chosen(
     if not any(open_.values()) or not len(targets) or not len(learned.user):
         return settings
     progress("choosing the baselines' parameters")
-    most = settings.ease_max_items
-    settings = settings.model_copy(update={"ease_max_items": min(most, _ITEMS)})
+    most = {name: getattr(settings, name) for name in _LIMITS}
+    settings = settings.model_copy(update={name: min(limit, _ITEMS) for name, limit in most.items()})
     for name, choices in open_.items():
         model: Any = None
         for choice in choices:
@@ -88,7 +89,7 @@ def chosen(
             values = [*models]
             best = values[surpassing([_gains(models[value], histories, targets) for value in values])]
             model, settings = models[best], settings.model_copy(update={choice.parameter: best})
-    return settings.model_copy(update={"ease_max_items": most})
+    return settings.model_copy(update=most)
 
 
 def held_out(events: TrainingEvents, queries: int) -> tuple[TrainingEvents, Ragged, np.ndarray]:

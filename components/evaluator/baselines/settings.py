@@ -15,6 +15,7 @@ Name = Literal[
     "ease",
     "markov",
     "sequential_knn",
+    "slit",
     "session_knn",
     "blend",
     "content",
@@ -40,14 +41,16 @@ class BaselineSettings(Settings):
         "ease",
         "markov",
         "sequential_knn",
+        "slit",
         "session_knn",
         "blend",
     )
     """Which are fitted: popularity (most events), recent_popularity (most recent events), item_knn (items of the same
     users as those of the history), ease (a linear autoencoder), markov (what followed the newest item), sequential_knn
-    (what followed each of the history's items within some places), session_knn (items of the users with the most alike
-    histories), blend (ease and sequential_knn together), content (items with the categories of the history's items),
-    ials (matrix factorisation; needs the extra `ials`)."""
+    (what followed each of the history's items within some places), slit (a linear model of what comes next after all of
+    the history), session_knn (items of the users with the most alike histories), blend (ease and sequential_knn
+    together), content (items with the categories of the history's items), ials (matrix factorisation; needs the extra
+    `ials`)."""
     max_events: PositiveInt = 5_000_000
     """Training events that all but the popular items are fitted to at most; of more those of some users, drawn by a
     hash. The popular items are counted in all of them."""
@@ -79,6 +82,15 @@ class BaselineSettings(Settings):
     """sequential_knn: how many following items each item keeps."""
     sequential_knn_half_life: Optional[PositiveFloat] = None
     """sequential_knn: after how many places an item of the history counts half."""
+    slit_l2: PositiveFloat = 300.0
+    """slit: L2 regularisation of the weights."""
+    slit_half_life: Optional[PositiveFloat] = None
+    """slit: after how many places an item of the history counts half, also in what it is fitted to."""
+    slit_window: PositiveInt = 32
+    """slit: how many places before an event are looked at in fitting."""
+    slit_max_items: PositiveInt = 6_000
+    """slit: how many of the most popular items take part; the others are never recommended. Fitting takes 24 bytes of
+    memory times the square of it (6,000: 0.9 GB), and time that grows with its cube (6,000: 20 s on one core)."""
     session_knn_neighbours: PositiveInt = 200
     """session_knn: how many users count."""
     session_knn_half_life: Optional[PositiveFloat] = None
