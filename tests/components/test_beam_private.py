@@ -45,6 +45,7 @@ def asked(forgetful: None, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 COUNT = DoFn.StateParam(userstate.CombiningValueStateSpec("count", sum))
+TOTAL = DoFn.StateParam(userstate.CombiningValueStateSpec("total", sum))
 
 
 class Stateful(DoFn):
@@ -137,7 +138,7 @@ def test_state_is_still_seen(asked: list[Any]) -> None:
 class Named(Stateful):
     """With a state under another name than that of `Stateful`."""
 
-    def process(self, element: int, total: Any = DoFn.StateParam(userstate.CombiningValueStateSpec("total", sum))):
+    def process(self, element: int, total: Any = TOTAL):
         yield element
 
 
