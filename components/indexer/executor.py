@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import tensorflow as tf
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
@@ -24,6 +25,7 @@ class Executor(base_executor.BaseExecutor):
         """Embeds the catalogue, gathers histories and popularity, and saves the lot."""
         settings = IndexerSettings.model_validate_json(exec_properties["settings"])
         towers_dir = path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["towers"]))
+        towers = tf.saved_model.load(towers_dir)  # which takes a second, and is wanted three times
         index = build_index(
             towers_dir,
             artifact_utils.get_single_uri(input_dict["catalogue"]),
@@ -33,6 +35,7 @@ class Executor(base_executor.BaseExecutor):
             json.loads(exec_properties["filter_types"]),
             settings.only_listed,
             exec_properties.get("trained_catalogue") or "",
+            towers,
         )
         output = artifact_utils.get_single_instance(output_dict["model"])
         manifest = save_servable(
@@ -43,6 +46,7 @@ class Executor(base_executor.BaseExecutor):
             path_utils.serving_model_dir(output.uri),
             read_queries(artifact_utils.get_single_uri(input_dict["interactions"]), settings.index.queries),
             exec_properties.get("code") or "",
+            towers,
         )
         output.set_string_custom_property("fingerprint", manifest["fingerprint"])
         output.set_string_custom_property(

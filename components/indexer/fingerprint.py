@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +14,7 @@ from components.indexer.settings import IndexerSettings
 from components.indexer.towers import read_manifest
 
 
-def fingerprint(towers_dir: str, index: Index, settings: IndexerSettings, code: str = "") -> str:
+def fingerprint(towers_dir: str, index: Index, settings: IndexerSettings, code: str = "", towers: Any = None) -> str:
     """A digest of all that decides an answer, so that equal models are known as equal.
 
     The files of a SavedModel differ from one export to the next even where nothing else does, so what is digested is
@@ -25,6 +26,7 @@ def fingerprint(towers_dir: str, index: Index, settings: IndexerSettings, code: 
         index: What the servable is asked about.
         settings: How it answers.
         code: A digest of the code that makes the servable.
+        towers: The SavedModel, if it is loaded.
     """
     # The bounds of an approximate index decide whether it is made, not what it answers.
     bounds = {"min_recall", "recall_at", "max_latency_ms", "queries"}
@@ -47,7 +49,7 @@ def fingerprint(towers_dir: str, index: Index, settings: IndexerSettings, code: 
     if "candidates" in read_manifest(towers_dir):
         digest.update(f"candidates {read_manifest(towers_dir)['candidates']}".encode())
     items = index.history_embedding[: min(8, read_manifest(towers_dir)["max_history"])]
-    part = tf.saved_model.load(towers_dir).query_part
+    part = (towers or tf.saved_model.load(towers_dir)).query_part
     asked = (
         tf.constant([items, items]),
         tf.constant([[True] * len(items), [False] * len(items)]),

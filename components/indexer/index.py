@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -76,6 +77,7 @@ def build_index(
     filter_types: Mapping[str, str] | None = None,
     only_listed: bool = False,
     trained_catalogue: str = "",
+    towers: Any = None,
 ) -> Index:
     """Embeds the catalogue's items and gathers what the training events say of items and users.
 
@@ -90,6 +92,7 @@ def build_index(
         filter_types: Types of the catalogue's features by which requests can filter.
         only_listed: Whether items that only the log has are left out.
         trained_catalogue: URI of the Examples of another catalogue: what it lists and `catalogue` doesn't is left out.
+        towers: The SavedModel, if it is loaded.
 
     Raises:
         InputError: The catalogue has no items, or none is left.
@@ -97,7 +100,7 @@ def build_index(
     manifest = read_manifest(towers_dir)
     types = context.feature_types(manifest["context"])
     user_features = {name: types[name] for name in manifest["user_features"]}
-    towers = tf.saved_model.load(towers_dir)
+    towers = towers or tf.saved_model.load(towers_dir)
     item_ids, display, embedding, bias = embed_catalogue(towers, catalogue)
     kept = items_kept(catalogue, item_ids, only_listed, trained_catalogue)
     item_ids, display, embedding, bias = item_ids[kept], display[kept], embedding[kept], bias[kept]

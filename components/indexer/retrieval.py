@@ -71,6 +71,8 @@ class Retrieval(tf.Module):
             self._queries.ask,
             self.items.scores,
             self._exact,
+            self._score,
+            self._explain,
             self._top_k.top_k,
             self.rules.checked,
             self.rules.apply,
@@ -136,11 +138,7 @@ class Retrieval(tf.Module):
         self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor, context: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
         """Scores [B, C] of the candidates as `recommend` would rank them, -inf for an item that the index lacks."""
-        _, seen, asked = self._shared.ask(user_id, history, _given(context, user_id))
-        scores = self._ranked(self._shared.scores(asked), seen, asked)
-        row = self.items.rows(candidates)
-        picked = tf.gather(scores, tf.maximum(row, 0), batch_dims=1)
-        return {contract.SCORES: tf.where(row >= 0, picked, -np.inf)}
+        return {contract.SCORES: self._shared.score(user_id, history, candidates, _given(context, user_id))}
 
     def retrieve(
         self, user_id: tf.Tensor, history: tf.Tensor, exclude: tf.Tensor, context: tf.Tensor, k: tf.Tensor
@@ -185,12 +183,7 @@ class Retrieval(tf.Module):
         self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor, context: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
         """What the scores [B, C] that `score` gives come from, see `explaining.explanation`."""
-        context = _given(context, user_id)
-        _, seen, asked = self._shared.ask(user_id, history, context)
-        basis = self._queries.basis(user_id, history, context)
-        retrieved = self._shared.scores(asked)
-        scores = retrieved, self._ranked(retrieved, seen, asked)
-        return explanation(self._queries, self.items, asked, basis, self.items.rows(candidates), *scores)
+        return self._shared.explain(user_id, history, candidates, _given(context, user_id))
 
     def checked(self, request: Request) -> Request:
         """The rules, if none of them is to be refused."""
@@ -199,6 +192,22 @@ class Retrieval(tf.Module):
     def checked_k(self, k: tf.Tensor) -> tf.Tensor:
         """`k`, if it is one that the contract allows."""
         return self._top_k.checked_k(k)
+
+    def _score(self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+        _, seen, asked = self._shared.ask(user_id, history, context)
+        scores = self._ranked(self._shared.scores(asked), seen, asked)
+        row = self.items.rows(candidates)
+        picked = tf.gather(scores, tf.maximum(row, 0), batch_dims=1)
+        return tf.where(row >= 0, picked, -np.inf)
+
+    def _explain(
+        self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor, context: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        _, seen, asked = self._shared.ask(user_id, history, context)
+        basis = self._queries.basis(user_id, history, context)
+        retrieved = self._shared.scores(asked)
+        scores = retrieved, self._ranked(retrieved, seen, asked)
+        return explanation(self._queries, self.items, asked, basis, self.items.rows(candidates), *scores)
 
     def _exact(
         self,

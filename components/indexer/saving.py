@@ -35,6 +35,7 @@ def save_servable(
     directory: str,
     queries: Sequence[Query] = (),
     code: str = "",
+    towers: Any = None,
 ) -> dict[str, Any]:
     """Writes the SavedModel, its manifest and its warm-up requests to `directory`; returns the manifest.
 
@@ -46,6 +47,7 @@ def save_servable(
         directory: Where to.
         queries: What an approximate index is measured on.
         code: A digest of the code that does this, for the fingerprint.
+        towers: The Trainer's SavedModel, if it is loaded.
 
     Raises:
         InputError: An approximate index can't be had, or is outside of the settings' bounds, or the towers are of an
@@ -53,14 +55,15 @@ def save_servable(
     """
     noted = read_manifest(towers_dir)
     in_context = bool(noted["context"])
+    towers = towers or tf.saved_model.load(towers_dir)
     with tempfile.TemporaryDirectory() as scratch:
-        servable = make_servable(towers_dir, index, settings, scratch)
+        servable = make_servable(towers_dir, index, settings, scratch, towers)
         found = _measured(servable, queries, settings.index)
         saved_model.save(servable, directory, servable.signatures())
     manifest = {
         contract.FORMAT_KEY: contract.FORMAT,
         "model_name": model_name,
-        "fingerprint": fingerprint(towers_dir, index, settings, code),
+        "fingerprint": fingerprint(towers_dir, index, settings, code, towers),
         "num_items": len(index.item_ids),
         "num_users": len(index.user_ids),
         "dim": int(index.embedding.shape[1]),
@@ -84,13 +87,17 @@ def save_servable(
     return manifest
 
 
-def make_servable(towers_dir: str, index: Index, settings: IndexerSettings, folder: str) -> Servable:
+def make_servable(
+    towers_dir: str, index: Index, settings: IndexerSettings, folder: str, towers: Any = None
+) -> Servable:
     """Puts the servable together; what it looks up is in files in `folder`, which must stay until it is saved.
+
+    The other arguments are those of `save_servable`.
 
     Raises:
         InputError: An approximate index can't be had, or the towers are of an older version.
     """
-    towers = tf.saved_model.load(towers_dir)
+    towers = towers or tf.saved_model.load(towers_dir)
     noted = read_manifest(towers_dir)
     if not hasattr(towers.query_part, "explain"):
         raise InputError(f"{towers_dir}: the Trainer that made it was of an older version: run the Trainer again")

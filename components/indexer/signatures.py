@@ -74,10 +74,9 @@ class Servable(tf.Module):
         self.max_k = self._retrieval.max_k
         self._audience: Any = self._retrieval.audience
         self.max_k_of_users = self._audience.max_k if self._audience else None
-        if self._audience is None:
-            # A module's functions are traced when it is saved, whether they are signatures or not.
-            for name in contract.OF_USERS:
-                setattr(self, name, None)
+        # A module's functions are traced when it is saved, whether they are signatures or not.
+        for name in contract.SIGNATURES.keys() - contract.signatures(in_context, self._audience is not None):
+            setattr(self, name, None)
 
     @property
     def beyond_vectors(self) -> list[str]:

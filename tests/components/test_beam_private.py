@@ -6,16 +6,18 @@ import functools
 from typing import Any
 
 import apache_beam as beam
+import objsize
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions, TypeOptions
+from apache_beam.runners.worker import statecache
 from apache_beam.transforms import core, userstate
 from apache_beam.transforms.core import DoFn
 
 from components import beam_private
 
-VIEW_AS, ARGUMENTS = (
+VIEW_AS, ARGUMENTS, SPECS = (
     getattr(function, "__wrapped__", function)
-    for function in (PipelineOptions.view_as, core.get_function_args_defaults)
+    for function in (PipelineOptions.view_as, core.get_function_args_defaults, userstate.get_dofn_specs)
 )
 """As Beam has them, whatever test has let it remember before."""
 
@@ -24,6 +26,8 @@ VIEW_AS, ARGUMENTS = (
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PipelineOptions, "view_as", VIEW_AS)
     monkeypatch.setattr(core, "get_function_args_defaults", ARGUMENTS)
+    monkeypatch.setattr(userstate, "get_dofn_specs", SPECS)
+    monkeypatch.setattr(statecache, "objsize", objsize)
 
 
 @pytest.fixture
@@ -41,6 +45,7 @@ def asked(forgetful: None, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 COUNT = DoFn.StateParam(userstate.CombiningValueStateSpec("count", sum))
+TOTAL = DoFn.StateParam(userstate.CombiningValueStateSpec("total", sum))
 
 
 class Stateful(DoFn):
@@ -130,6 +135,68 @@ def test_state_is_still_seen(asked: list[Any]) -> None:
     assert [userstate.is_stateful_dofn(dofn()) for dofn in (Counting, Inherited, Counting)] == [True, False, True]
 
 
+class Named(Stateful):
+    """With a state under another name than that of `Stateful`."""
+
+    def process(self, element: int, total: Any = TOTAL):
+        yield element
+
+
+def bound() -> DoFn:
+    """The method is the instance's own, and one that Beam looks at."""
+    dofn = Inherited()
+    dofn.process = Named().process
+    return dofn
+
+
+@pytest.mark.parametrize("make", [Stateful, Inherited, Named, Wrapped, of_instance, bound, lambda: beam.Map(len).dofn])
+def test_state_is_beams_whoever_was_asked_before(make: Any, forgetful: None) -> None:
+    before = userstate.get_dofn_specs(make())
+    beam_private.remember()
+    for other in (Stateful, of_instance, bound, Named):
+        userstate.get_dofn_specs(other())
+        states, timers = userstate.get_dofn_specs(make())
+        assert (states, timers) == before
+        states.add("mine")
+        timers.add("mine")
+
+
+def test_classes_state_is_worked_out_once(forgetful: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Any] = []
+
+    def note(dofn: Any) -> Any:
+        looked.append(type(dofn))
+        return SPECS(dofn)
+
+    monkeypatch.setattr(userstate, "get_dofn_specs", note)
+    beam_private.remember()
+    for _ in range(3):
+        assert userstate.is_stateful_dofn(Named())
+        userstate.validate_stateful_dofn(Named())
+    assert looked == [Named]
+
+
+NAMESPACE = {"one": [1, 2, 3]}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"abc" * 100, [1, {"a": ("b", 2.5)}], [NAMESPACE, NAMESPACE], len, of_instance, Named, [beam, Stateful()]],
+)
+def test_what_a_side_input_weighs_is_what_it_weighs_to_beam(value: Any, forgetful: None) -> None:
+    before = statecache.get_deep_size(value)
+    beam_private.remember()
+    assert statecache.get_deep_size(value) == before
+
+
+def test_side_inputs_are_weighed_without_a_look_at_all_modules(
+    forgetful: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beam_private.remember()
+    monkeypatch.setattr(objsize.traverse, "_iter_modules_globals", lambda: pytest.fail("it looked"))
+    assert statecache.get_deep_size([b"abc"]) > 0
+
+
 def test_views_share_their_values(forgetful: None) -> None:
     beam_private.remember()
     options = PipelineOptions(["--streaming", "--setup_file=here"])
@@ -145,9 +212,15 @@ def test_views_share_their_values(forgetful: None) -> None:
 
 def test_a_second_call_does_nothing(forgetful: None) -> None:
     beam_private.remember()
-    first = PipelineOptions.view_as, core.get_function_args_defaults
+    places = (
+        (PipelineOptions, "view_as"),
+        (core, "get_function_args_defaults"),
+        (userstate, "get_dofn_specs"),
+        (statecache, "objsize"),
+    )
+    first = [getattr(*place) for place in places]
     beam_private.remember()
-    assert (PipelineOptions.view_as, core.get_function_args_defaults) == first
+    assert all(getattr(*place) is function for place, function in zip(places, first))
 
 
 @pytest.mark.slow

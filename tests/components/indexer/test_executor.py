@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tensorflow as tf
 from tfx.types import standard_artifacts
 
 from components.indexer import executor
 from components.indexer.executor import Executor
 from components.indexer.index import Index
+from components.indexer.saving import save_servable
 from components.indexer.settings import IndexerSettings, IndexSettings, SimilarSettings
 from tests.components.indexer.tiny import ITEMS, write_examples
 
@@ -65,9 +67,24 @@ def run(towers: str, folder: Path, settings: IndexerSettings) -> Any:
     return output
 
 
+def test_the_towers_are_loaded_once(
+    towers: str, tmp_path: Path, saved: list[tuple], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[Any] = []
+    load = tf.saved_model.load
+    monkeypatch.setattr(tf.saved_model, "load", lambda folder: loaded.append(load(folder)) or loaded[-1])
+    run(towers, tmp_path, SETTINGS)
+    [towers_of_all] = loaded
+    assert saved[0][-1] is towers_of_all
+    monkeypatch.setattr(executor, "save_servable", save_servable)
+    (tmp_path / "again").mkdir()
+    run(towers, tmp_path / "again", SETTINGS)
+    assert len(loaded) == 2
+
+
 def test_the_servable_is_saved_where_tfx_looks_for_it(towers: str, tmp_path: Path, saved: list[tuple]) -> None:
     output = run(towers, tmp_path, SETTINGS)
-    [(towers_dir, index, settings, name, directory, queries, code)] = saved
+    [(towers_dir, index, settings, name, directory, queries, code, _)] = saved
     assert code == "c0de"
     assert Path(towers_dir).resolve() == Path(towers).resolve()
     assert isinstance(index, Index)

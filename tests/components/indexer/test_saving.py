@@ -46,6 +46,8 @@ def test_manifest_and_warmup(servable_dir: Path, loaded: Any) -> None:
         asked.add(signature)
         loaded.signatures[signature](**inputs)
     assert asked == set(loaded.signatures)
+    # What is no signature of this model is not traced either.
+    assert {name for name in contract.SIGNATURES if callable(getattr(loaded, name, None))} == asked
 
 
 def test_loads_with_plain_tensorflow_and_native_ops(servable_dir: Path) -> None:
