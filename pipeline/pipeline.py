@@ -108,6 +108,8 @@ def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, Runti
             "time_features": config.model.time_features,
             "user_id": config.model.user_id,
             **vocabularies,
+            # Only where it is needed, for each change here makes the events of all models anew.
+            **({"event": True} if config.model.tasks else {}),
         },
     )
     transform.add_upstream_node(validator)

@@ -55,6 +55,9 @@ RETRIEVE = "retrieve"
 AUDIENCE = "audience"
 AUDIENCE_WITH_RULES = "audience_with_rules"
 SIMILAR_USERS = "similar_users"
+RECOMMEND_FOR_TASKS = "recommend_for_tasks"
+RECOMMEND_EXAMPLES_FOR_TASKS = "recommend_examples_for_tasks"
+EXPLAIN_FOR_TASKS = "explain_for_tasks"
 
 # Inputs; those of a request in one tf.Example are its features.
 
@@ -71,6 +74,9 @@ FILTER = "filter"
 BOOST = "boost"
 BOOST_BY = "boost_by"
 DIVERSITY = "diversity"
+TASKS = "tasks"
+"""Names of tasks; in recommender.json each task's name and what it counts by default."""
+TASK_WEIGHTS = "task_weights"
 ITEM_ID = "item_id"
 CANDIDATES = "candidates"
 EXAMPLES = "examples"
@@ -123,6 +129,7 @@ RANKING = "ranking"
 OF_USER_ID = "user_id"
 EMPTY_HISTORY = "empty_history"
 REST = "rest"
+OF_TASKS = "tasks"
 OF_FEATURE = "feature:"
 """Stands before a feature's name."""
 
@@ -135,6 +142,7 @@ class Signature(NamedTuple):
 
 
 RULES = (ALLOW, FILTER, BOOST, BOOST_BY, DIVERSITY)
+_TASKS = (TASKS, TASK_WEIGHTS)
 _WHO = (USER_ID, HISTORY, EXCLUDE, K)
 _RANKED = (ITEM_IDS, SCORES)
 _OF_USERS = (USER_IDS, SCORES, KNOWN)
@@ -161,20 +169,26 @@ SIGNATURES: Mapping[str, Signature] = {
     AUDIENCE: Signature(_WHAT, _OF_USERS),
     AUDIENCE_WITH_RULES: Signature((*_WHAT, ALLOW, FILTER), _OF_USERS),
     SIMILAR_USERS: Signature((USER_ID, EXCLUDE, K), _OF_USERS),
+    RECOMMEND_FOR_TASKS: Signature((*_WHO, CONTEXT, *RULES, *_TASKS), (*_RANKED, SOURCE)),
+    RECOMMEND_EXAMPLES_FOR_TASKS: Signature((EXAMPLES,), (*_RANKED, SOURCE)),
+    EXPLAIN_FOR_TASKS: Signature((USER_ID, HISTORY, CANDIDATES, CONTEXT, *_TASKS), _EXPLAINED),
 }
 """All signatures, of which a model has those that `signatures` says."""
 IN_CONTEXT = (RECOMMEND_IN_CONTEXT, SCORE_IN_CONTEXT, EXPLAIN_IN_CONTEXT)
 OF_USERS = (AUDIENCE, AUDIENCE_WITH_RULES, SIMILAR_USERS)
+FOR_TASKS = (RECOMMEND_FOR_TASKS, RECOMMEND_EXAMPLES_FOR_TASKS, EXPLAIN_FOR_TASKS)
 
 
-def signatures(in_context: bool, of_users: bool) -> list[str]:
+def signatures(in_context: bool, of_users: bool, for_tasks: bool) -> list[str]:
     """Returns the names of a model's signatures.
 
     Args:
         in_context: Whether it takes a context: else those `IN_CONTEXT` are not there.
         of_users: Whether it was made with `serving.audience`: else those `OF_USERS` are not there.
+        for_tasks: Whether it has tasks: else those `FOR_TASKS` are not there.
     """
-    left_out = {*(() if in_context else IN_CONTEXT), *(() if of_users else OF_USERS)}
+    absent = (() if in_context else IN_CONTEXT, () if of_users else OF_USERS, () if for_tasks else FOR_TASKS)
+    left_out = {name for names in absent for name in names}
     return [name for name in SIGNATURES if name not in left_out]
 
 

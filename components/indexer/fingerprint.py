@@ -46,9 +46,13 @@ def fingerprint(towers_dir: str, index: Index, settings: IndexerSettings, code: 
     for file in sorted(tf.io.gfile.glob(os.path.join(towers_dir, "assets", "*"))):
         with tf.io.gfile.GFile(file, "rb") as asset:
             digest.update(asset.read())
-    if "candidates" in read_manifest(towers_dir):
-        digest.update(f"candidates {read_manifest(towers_dir)['candidates']}".encode())
-    items = index.history_embedding[: min(8, read_manifest(towers_dir)["max_history"])]
+    noted = read_manifest(towers_dir)
+    if "candidates" in noted:
+        digest.update(f"candidates {noted['candidates']}".encode())
+    tasks = noted.get("tasks", ())
+    if tasks:
+        digest.update(f"tasks {tasks}".encode())
+    items = index.history_embedding[: min(8, noted["max_history"])]
     part = (towers or tf.saved_model.load(towers_dir)).query_part
     asked = (
         tf.constant([items, items]),
@@ -56,7 +60,8 @@ def fingerprint(towers_dir: str, index: Index, settings: IndexerSettings, code: 
         tf.zeros([2, items.shape[1]]),
         tf.constant([[*(index.user_context[:1].tolist() or [b""]), b""], [b"", b""]]),
     )
-    add("probe", part.combine(*asked).numpy())
-    for name, value in sorted(part.explain(*asked, tf.constant([index.embedding[:1]] * 2)).items()):
+    shares = [tf.constant([[each["weight"] for each in tasks]] * 2)] if tasks else []
+    add("probe", part.combine(*asked, *shares).numpy())
+    for name, value in sorted(part.explain(*asked, tf.constant([index.embedding[:1]] * 2), *shares).items()):
         add(name, np.asarray(value.numpy()))
     return digest.hexdigest()

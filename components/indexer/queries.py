@@ -14,6 +14,7 @@ from components.indexer.linear import Linear
 from components.indexer.lookup import line_numbers
 from components.indexer.ranking import Asked
 from components.indexer.settings import IndexerSettings
+from components.indexer.tasks import Tasks
 from serving import contract
 
 
@@ -36,6 +37,8 @@ class Basis(NamedTuple):
     """[B, 2] string, serialized Examples: what is stored and what the request brings."""
     personal: tf.Tensor
     """[B] bool; who is not gets what is popular."""
+    shares: tuple[tf.Tensor, ...]
+    """What each task counts, [B, T] float32; of a model without tasks nothing."""
 
 
 class Queries(tf.Module):
@@ -48,12 +51,21 @@ class Queries(tf.Module):
         file: Text file with the users' ids, one a line, in the order of `index`.
         items: The items.
         settings: `cold_start` and `compact`.
+        tasks: Those of the towers.
     """
 
     def __init__(
-        self, query_part: Any, max_history: int, index: Index, file: str, items: Items, settings: IndexerSettings
+        self,
+        query_part: Any,
+        max_history: int,
+        index: Index,
+        file: str,
+        items: Items,
+        settings: IndexerSettings,
+        tasks: Tasks,
     ) -> None:
         super().__init__()
+        self._tasks = tasks
         self._query_part = query_part
         self._max_history = max_history
         self._items = items
@@ -81,29 +93,35 @@ class Queries(tf.Module):
         self._user_context = tf.Variable(contexts, trainable=False, name="user_context", dtype=tf.string)
         self._cold_start = settings.cold_start
 
-    def ask(self, user_id: tf.Tensor, history: tf.Tensor, context: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Asked]:
+    def ask(
+        self, user_id: tf.Tensor, history: tf.Tensor, context: tf.Tensor, shares: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor, Asked]:
         """Sources of the answers [B], rows of what was seen [B, S], -1 for padding, and who asks.
 
         Args:
             user_id: [B] string.
             history: [B, H] string, newest first.
             context: [B] string, serialized tf.Examples or empty.
+            shares: [B, T], what each task counts; None for what it does by default, and for a model without tasks.
         """
-        basis = self.basis(user_id, history, context)
-        query = self._query_part.combine(basis.items, basis.trained, basis.users, basis.contexts)
+        basis = self.basis(user_id, history, context, shares)
+        query = self._query_part.combine(basis.items, basis.trained, basis.users, basis.contexts, *basis.shares)
         query = tf.where(basis.personal[:, tf.newaxis], query, 0.0)
         votes = self._linear.votes(basis.rows)
         return basis.source, basis.seen, Asked(query, basis.items, basis.trained, basis.personal, votes)
 
     def explain(self, basis: Basis, embedding: tf.Tensor) -> dict[str, tf.Tensor]:
         """What the products of the queries with items [B, C, D] come from, as the query part's `explain` says."""
-        return self._query_part.explain(basis.items, basis.trained, basis.users, basis.contexts, embedding)
+        asked = basis.items, basis.trained, basis.users, basis.contexts, embedding
+        return self._query_part.explain(*asked, *basis.shares)
 
     def shares(self, basis: Basis, rows: tf.Tensor) -> tf.Tensor:
         """What each item of the histories adds by its votes to the scores of items at `rows` [B, C], [B, C, H]."""
         return self._linear.shares(basis.rows, rows)
 
-    def basis(self, user_id: tf.Tensor, history: tf.Tensor, context: tf.Tensor) -> Basis:
+    def basis(
+        self, user_id: tf.Tensor, history: tf.Tensor, context: tf.Tensor, shares: tf.Tensor | None = None
+    ) -> Basis:
         """What the queries are made of; the arguments are those of `ask`."""
         requested = self._items.rows(history)
         user = self.users.lookup(user_id)
@@ -127,7 +145,10 @@ class Queries(tf.Module):
         personal = tf.ones_like(known) if self._cold_start == "model" else known | has_request
         source = tf.where(known, "user", tf.where(has_request, "history", "popular"))
         seen = tf.concat([requested, stored], axis=1)
-        return Basis(source, seen, chosen, items, trained, users, contexts, personal)
+        given: tuple[tf.Tensor, ...] = ()
+        if len(self._tasks):
+            given = (self._tasks.default(user_id) if shares is None else shares,)
+        return Basis(source, seen, chosen, items, trained, users, contexts, personal, given)
 
     def _stored_rows(self, user: tf.Tensor) -> tf.Tensor:
         """Stored histories [B, S] int64 of user rows [B], padded with -1; the row after the last has none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from components.indexer.ranking import Asked, SecondStage
 from components.indexer.rules import Request, Rules
 from components.indexer.settings import IndexerSettings
 from components.indexer.similarity import Similarity
+from components.indexer.tasks import Tasks
 from components.indexer.top_k import TopK
 from serving import contract
 
@@ -37,6 +38,7 @@ class Retrieval(tf.Module):
         settings: `cold_start`, diversity, `similar`, `index`, `audience` and `compact`.
         ranking: The towers' ranking part and how many candidates it ranks, where there is a second stage.
         user_attributes: What users can be filtered by.
+        tasks: What each of the towers' tasks counts by default, by its name.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class Retrieval(tf.Module):
         settings: IndexerSettings,
         ranking: tuple[Any, int] | None,
         user_attributes: Attributes = Attributes(),  # noqa: B008  # frozen
+        tasks: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         super().__init__()
+        self.tasks = Tasks(tasks)
         self.items = Items(index, files["items"], settings.compact)
         self.rules = Rules(index.attributes, line_numbers(files["conditions"]), self.items.num_rows)
-        self._queries = Queries(query_part, max_history, index, files["users"], self.items, settings)
+        self._queries = Queries(query_part, max_history, index, files["users"], self.items, settings, self.tasks)
         self._second_stage = SecondStage(*ranking, self.items.table, index.bias, index.popularity) if ranking else None
         self._similarity = Similarity(index, self.items, settings)
         self._top_k = TopK(self.items, settings.diversity_candidates)
@@ -91,6 +95,7 @@ class Retrieval(tf.Module):
         request: Request | None = None,
         own_k: tf.Tensor | None = None,
         exactly: bool = False,
+        shares: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """The k best items of each row: `item_ids` and `scores` [B, k], `source` [B].
 
@@ -103,8 +108,9 @@ class Retrieval(tf.Module):
             request: Rules, none of which is refused.
             own_k: [B] int32, for a row that needs only its first ones.
             exactly: Whether all items are looked at though there is an approximate index.
+            shares: [B, T] float32, what each task counts, of 1 in all; None for what it does by default.
         """
-        source, seen, asked = self._shared.ask(user_id, history, _given(context, user_id))
+        source, seen, asked = self._shared.ask(user_id, history, *self._about(user_id, context, shares))
         excluded = tf.concat([seen, self.items.rows(exclude)], axis=1)
         diversity = tf.fill(tf.shape(user_id), self._diversity) if self._diversity else None
         if request is not None:
@@ -138,13 +144,14 @@ class Retrieval(tf.Module):
         self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor, context: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
         """Scores [B, C] of the candidates as `recommend` would rank them, -inf for an item that the index lacks."""
-        return {contract.SCORES: self._shared.score(user_id, history, candidates, _given(context, user_id))}
+        about = self._about(user_id, context)
+        return {contract.SCORES: self._shared.score(user_id, history, candidates, *about)}
 
     def retrieve(
         self, user_id: tf.Tensor, history: tf.Tensor, exclude: tf.Tensor, context: tf.Tensor, k: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """`recommend` by the vectors of the towers alone and without a rule: all of the other parts left out."""
-        source, seen, asked = self._shared.ask(user_id, history, context)
+        source, seen, asked = self._shared.ask(user_id, history, *self._about(user_id, context))
         excluded = tf.concat([seen, self.items.rows(exclude)], axis=1)
         item_ids, scores = self._shared.top_k(self.items.scores(asked._replace(votes={})), excluded, k)
         return {contract.ITEM_IDS: item_ids, contract.SCORES: scores, contract.SOURCE: source}
@@ -161,7 +168,7 @@ class Retrieval(tf.Module):
 
     def embed_queries(self, user_id: tf.Tensor, history: tf.Tensor, context: tf.Tensor) -> dict[str, tf.Tensor]:
         """Vectors [B, D] of requests, which of them are ranked by these [B], and ids of what each has seen [B, S]."""
-        _, seen, asked = self._shared.ask(user_id, history, context)
+        _, seen, asked = self._shared.ask(user_id, history, *self._about(user_id, context))
         return {
             contract.EMBEDDING: asked.query,
             contract.KNOWN: asked.personal,
@@ -180,10 +187,16 @@ class Retrieval(tf.Module):
         return [name for name, there in parts.items() if there]
 
     def explain(
-        self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor, context: tf.Tensor | None = None
+        self,
+        user_id: tf.Tensor,
+        history: tf.Tensor,
+        candidates: tf.Tensor,
+        context: tf.Tensor | None = None,
+        shares: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
-        """What the scores [B, C] that `score` gives come from, see `explaining.explanation`."""
-        return self._shared.explain(user_id, history, candidates, _given(context, user_id))
+        """What the scores [B, C] that `score` gives come from, see `explaining.explanation`; `shares` as in
+        `recommend`."""
+        return self._shared.explain(user_id, history, candidates, *self._about(user_id, context, shares))
 
     def checked(self, request: Request) -> Request:
         """The rules, if none of them is to be refused."""
@@ -193,18 +206,38 @@ class Retrieval(tf.Module):
         """`k`, if it is one that the contract allows."""
         return self._top_k.checked_k(k)
 
-    def _score(self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
-        _, seen, asked = self._shared.ask(user_id, history, context)
+    def _about(
+        self, user_id: tf.Tensor, context: tf.Tensor | None, shares: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Context and shares of a request; what it leaves out is filled in."""
+        if len(self.tasks) and shares is None:
+            shares = self.tasks.default(user_id)  # here, so that one graph serves those who give them as well
+        return _given(context, user_id), shares
+
+    def _score(
+        self,
+        user_id: tf.Tensor,
+        history: tf.Tensor,
+        candidates: tf.Tensor,
+        context: tf.Tensor,
+        shares: tf.Tensor | None,
+    ) -> tf.Tensor:
+        _, seen, asked = self._shared.ask(user_id, history, context, shares)
         scores = self._ranked(self._shared.scores(asked), seen, asked)
         row = self.items.rows(candidates)
         picked = tf.gather(scores, tf.maximum(row, 0), batch_dims=1)
         return tf.where(row >= 0, picked, -np.inf)
 
     def _explain(
-        self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor, context: tf.Tensor
+        self,
+        user_id: tf.Tensor,
+        history: tf.Tensor,
+        candidates: tf.Tensor,
+        context: tf.Tensor,
+        shares: tf.Tensor | None,
     ) -> dict[str, tf.Tensor]:
-        _, seen, asked = self._shared.ask(user_id, history, context)
-        basis = self._queries.basis(user_id, history, context)
+        _, seen, asked = self._shared.ask(user_id, history, context, shares)
+        basis = self._queries.basis(user_id, history, context, shares)
         retrieved = self._shared.scores(asked)
         scores = retrieved, self._ranked(retrieved, seen, asked)
         return explanation(self._queries, self.items, asked, basis, self.items.rows(candidates), *scores)

@@ -73,6 +73,7 @@ def save_servable(
         "index": found,
         contract.BEYOND_VECTORS: servable.beyond_vectors,
         "max_k_of_users": servable.max_k_of_users,
+        **({contract.TASKS: noted["tasks"]} if "tasks" in noted else {}),
         "filters": {
             **dict.fromkeys(index.attributes.categories, "category"),
             **dict.fromkeys(index.attributes.numbers, "number"),
@@ -82,7 +83,7 @@ def save_servable(
     tf.io.gfile.makedirs(os.path.dirname(path))
     with tf.io.gfile.GFile(path, "w") as file:
         json.dump(manifest, file, indent=2)
-    signatures = contract.signatures(in_context, settings.audience)
+    signatures = contract.signatures(in_context, settings.audience, "tasks" in noted)
     write_warmup(index, model_name, settings.default_k, signatures, os.path.join(directory, contract.WARMUP))
     return manifest
 
@@ -114,6 +115,7 @@ def make_servable(
         in_context=bool(noted["context"]),
         ranking=(towers.ranking_part, noted["candidates"]) if "candidates" in noted else None,
         user_attributes=of_users,
+        tasks={each["name"]: each["weight"] for each in noted.get("tasks", ())},
     )
 
 

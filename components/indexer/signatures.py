@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,10 @@ _RULES = (
     tf.TensorSpec([None, None], tf.float32, name=contract.BOOST_BY),
     tf.TensorSpec([None], tf.float32, name=contract.DIVERSITY),
 )
+_TASKS = (
+    _strings(None, None, name=contract.TASKS),
+    tf.TensorSpec([None, None], tf.float32, name=contract.TASK_WEIGHTS),
+)
 
 
 class Servable(tf.Module):
@@ -50,6 +55,7 @@ class Servable(tf.Module):
         in_context: Whether the towers take a request's context.
         ranking: The towers' ranking part and how many candidates it ranks, where there is a second stage.
         user_attributes: What users can be filtered by.
+        tasks: What each of the towers' tasks counts by default, by its name.
     """
 
     def __init__(
@@ -62,9 +68,10 @@ class Servable(tf.Module):
         in_context: bool,
         ranking: tuple[Any, int] | None = None,
         user_attributes: Attributes = Attributes(),  # noqa: B008  # frozen
+        tasks: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         super().__init__()
-        self._retrieval = Retrieval(query_part, max_history, index, files, settings, ranking, user_attributes)
+        self._retrieval = Retrieval(query_part, max_history, index, files, settings, ranking, user_attributes, tasks)
         self._display = None
         if not np.array_equal(index.display, index.item_ids):
             self._display = tf.Variable(index.display.tolist(), trainable=False, name=contract.DISPLAY, dtype=tf.string)
@@ -74,8 +81,10 @@ class Servable(tf.Module):
         self.max_k = self._retrieval.max_k
         self._audience: Any = self._retrieval.audience
         self.max_k_of_users = self._audience.max_k if self._audience else None
+        self._for_tasks = bool(tasks)
         # A module's functions are traced when it is saved, whether they are signatures or not.
-        for name in contract.SIGNATURES.keys() - contract.signatures(in_context, self._audience is not None):
+        there = contract.signatures(in_context, self._audience is not None, self._for_tasks)
+        for name in contract.SIGNATURES.keys() - there:
             setattr(self, name, None)
 
     @property
@@ -85,7 +94,7 @@ class Servable(tf.Module):
 
     def signatures(self) -> dict[str, Any]:
         """The signatures by name."""
-        names = contract.signatures(self._in_context, self._audience is not None)
+        names = contract.signatures(self._in_context, self._audience is not None, self._for_tasks)
         return {name: getattr(self, name) for name in names}
 
     @tf.function(input_signature=[_USERS, _HISTORY, _EXCLUDE, _K], autograph=False)
@@ -135,9 +144,15 @@ class Servable(tf.Module):
         answer is as wide as the largest k; what is beyond a row's own k is padding. A k or a rule that would be refused
         elsewhere must not cost the other rows their answers: its row is padding, and its `source` is empty.
         """
+        return self._by_examples(examples)
+
+    def _by_examples(self, examples: tf.Tensor, for_tasks: bool = False) -> dict[str, tf.Tensor]:
+        """`recommend_examples`, also for requests with weights of tasks."""
+        weights = {contract.TASKS: tf.string, contract.TASK_WEIGHTS: tf.float32} if for_tasks else {}
         parsed = tf.io.parse_example(
             examples,
             {
+                **{name: tf.io.RaggedFeature(dtype) for name, dtype in weights.items()},
                 contract.USER_ID: tf.io.FixedLenFeature([], tf.string, default_value=""),
                 contract.HISTORY: tf.io.VarLenFeature(tf.string),
                 contract.EXCLUDE: tf.io.VarLenFeature(tf.string),
@@ -160,6 +175,13 @@ class Servable(tf.Module):
         accepted = (parsed[contract.K] >= 1) & (parsed[contract.K] <= self.max_k)
         accepted &= tf.equal(parsed[contract.BOOST].row_lengths(), parsed[contract.BOOST_BY].row_lengths())
         accepted &= ~self._retrieval.rules.refused(request)
+        shares = None
+        if for_tasks:
+            tasks = parsed[contract.TASKS].to_tensor("")
+            weight = parsed[contract.TASK_WEIGHTS].to_tensor(0.0, shape=tf.shape(tasks))
+            accepted &= tf.equal(parsed[contract.TASKS].row_lengths(), parsed[contract.TASK_WEIGHTS].row_lengths())
+            accepted &= ~self._retrieval.tasks.refused(tasks, weight)
+            shares = self._retrieval.tasks.shares(tasks, weight)
         k = tf.cast(tf.where(accepted, parsed[contract.K], 0), tf.int32)
         answer = self._retrieval.recommend(
             parsed[contract.USER_ID],
@@ -169,6 +191,7 @@ class Servable(tf.Module):
             tf.reduce_max(tf.concat([k, [0]], axis=0)),
             request,
             k,
+            shares=shares,
         )
         wanted = tf.range(tf.shape(answer[contract.SCORES])[1]) < k[:, tf.newaxis]
         return {
@@ -311,3 +334,43 @@ class Servable(tf.Module):
     def similar_users(self, user_id: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
         """The k users whose query vectors point most nearly the same way (cosine); the user is left out."""
         return self._audience.similar(user_id, exclude, k)
+
+    @tf.function(input_signature=[_USERS, _HISTORY, _EXCLUDE, _CONTEXT, *_RULES, *_TASKS, _K], autograph=False)
+    def recommend_for_tasks(
+        self,
+        user_id: tf.Tensor,
+        history: tf.Tensor,
+        exclude: tf.Tensor,
+        context: tf.Tensor,
+        allow: tf.Tensor,
+        filter: tf.Tensor,
+        boost: tf.Tensor,
+        boost_by: tf.Tensor,
+        diversity: tf.Tensor,
+        tasks: tf.Tensor,
+        task_weights: tf.Tensor,
+        k: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """`recommend_with_rules` by tasks of the weights given, see `components.indexer.tasks`."""
+        request = self._retrieval.checked(Request(allow, filter, boost, boost_by, diversity))
+        shares, k = self._retrieval.tasks.checked(tasks, task_weights), self._retrieval.checked_k(k)
+        return self._retrieval.recommend(user_id, history, exclude, context, k, request, shares=shares)
+
+    @tf.function(input_signature=[_EXAMPLES], autograph=False)
+    def recommend_examples_for_tasks(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """`recommend_examples` for requests that may also have `tasks` and `task_weights`, as many of both."""
+        return self._by_examples(examples, for_tasks=True)
+
+    @tf.function(input_signature=[_USERS, _HISTORY, _CANDIDATES, _CONTEXT, *_TASKS], autograph=False)
+    def explain_for_tasks(
+        self,
+        user_id: tf.Tensor,
+        history: tf.Tensor,
+        candidates: tf.Tensor,
+        context: tf.Tensor,
+        tasks: tf.Tensor,
+        task_weights: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """`explain` for tasks of the weights given; a context may be empty."""
+        shares = self._retrieval.tasks.checked(tasks, task_weights)
+        return self._retrieval.explain(user_id, history, candidates, context, shares)

@@ -20,7 +20,8 @@ _BATCH = 4_096
 
 def read_manifest(towers_dir: str) -> dict[str, Any]:
     """What the Trainer noted: `context`, features that a request brings, `user_features`, the user's among them,
-    `max_history`, the most items of a history, and `candidates`, items that the ranker ranks, if there is one."""
+    `max_history`, the most items of a history, `candidates`, items that the ranker ranks, if there is one, and `tasks`,
+    each with what it counts by default, `weight`, of 1 in all, if there are any."""
     with tf.io.gfile.GFile(os.path.join(towers_dir, "assets.extra", TOWERS_MANIFEST)) as file:
         return json.load(file)
 

@@ -16,6 +16,7 @@ _DTYPES = {
     contract.K: tf.int32,
     contract.BOOST_BY: tf.float32,
     contract.DIVERSITY: tf.float32,
+    contract.TASK_WEIGHTS: tf.float32,
     contract.EXCLUDE_OWNERS: tf.bool,
 }
 """Types of the inputs that are no texts."""
@@ -36,6 +37,8 @@ def write_warmup(index: Index, model_name: str, default_k: int, signatures: Sequ
         contract.BOOST: none,
         contract.BOOST_BY: none,
         contract.DIVERSITY: [0.5],
+        contract.TASKS: none,
+        contract.TASK_WEIGHTS: none,
         contract.ITEM_ID: item,
         contract.CANDIDATES: [item],
         contract.EXCLUDE_OWNERS: [True],

@@ -34,6 +34,9 @@ _TYPES = {
     contract.PARTS: "float32",
     contract.KNOWN: "bool",
     contract.EXCLUDE_OWNERS: "bool",
+    contract.BOOST_BY: "float32",
+    contract.DIVERSITY: "float32",
+    contract.TASK_WEIGHTS: "float32",
 }
 """Of the contract's inputs and outputs that are no strings."""
 _REQUIRED = (
@@ -109,7 +112,8 @@ def measure(client: RecommenderClient, sample: Sample, num_requests: int) -> Lat
 def _signatures(client: RecommenderClient) -> Iterator[str]:
     found = client.metadata().signatures
     audiences = contract.OF_USERS if contract.AUDIENCE in found else ()
-    for name in (*_REQUIRED, *audiences):
+    for_tasks = contract.FOR_TASKS if contract.RECOMMEND_FOR_TASKS in found else ()
+    for name in (*_REQUIRED, *audiences, *for_tasks):
         if name not in found:
             yield f"there is no signature {name!r}"
             continue

@@ -29,6 +29,8 @@ class Wish:
     """Conditions, and what they add to a score."""
     diversity: float | None = None
     """From 0 to 1; None as the model has it."""
+    tasks: tuple[tuple[str, float], ...] = ()
+    """Names of tasks, and what they count; empty as the model has them."""
     exclude_owners: bool = True
     """Of users: whether those who had the item are left out."""
 

@@ -144,10 +144,12 @@ class Recommender(_Asker):
             contract.EXCLUDE: tf.concat([padded(exclude), _repeated(wish.exclude, count)], axis=1),
             contract.K: tf.constant(wish.k),
         }
-        if wish.ruled or pc.max(pc.binary_length(context)).as_py():
+        if wish.tasks and contract.RECOMMEND_FOR_TASKS not in self._model.signatures:
+            raise InputError("the model has no tasks (model.tasks): leave out --task")
+        if wish.ruled or wish.tasks or pc.max(pc.binary_length(context)).as_py():
             signature = contract.RECOMMEND_IN_CONTEXT
             inputs[contract.CONTEXT] = _strings(context)
-        if wish.ruled:
+        if wish.ruled or wish.tasks:
             signature = contract.RECOMMEND_WITH_RULES
             diversity = contract.AS_CONFIGURED if wish.diversity is None else float(wish.diversity)
             boost_by = tf.constant([[by for _, by in wish.boosts]], tf.float32, [1, len(wish.boosts)])
@@ -158,6 +160,10 @@ class Recommender(_Asker):
                 contract.BOOST_BY: tf.repeat(boost_by, count, axis=0),
                 contract.DIVERSITY: tf.fill([count], diversity),
             }
+        if wish.tasks:
+            signature = contract.RECOMMEND_FOR_TASKS
+            inputs[contract.TASKS] = _repeated([name for name, _ in wish.tasks], count)
+            inputs[contract.TASK_WEIGHTS] = tf.constant([[weight for _, weight in wish.tasks]] * count, tf.float32)
         answer = self._call(signature, inputs)
         return self._rows(answer[contract.ITEM_IDS]), answer[contract.SCORES].numpy(), answer[contract.SOURCE].numpy()
 

@@ -25,9 +25,10 @@ from pipeline.cli.options import (
     OwnersOption,
     RuleOptions,
     ServerOptions,
+    TasksOption,
     UserRuleOptions,
 )
-from pipeline.cli.parsing import parse_context, parse_ids
+from pipeline.cli.parsing import parse_context, parse_ids, parse_tasks
 from pipeline.cli.serving import PANEL
 from pipeline.terminal import Outcome, print_table, shown, warn
 from serving.client import (
@@ -87,6 +88,7 @@ def query(
         ),
     ] = None,
     context: ContextOption = None,
+    task: TasksOption = None,
     k: CountOption = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say which items of the history carry each recommendation.")
@@ -95,13 +97,16 @@ def query(
     """Ask a running model server for recommendations."""
     endpoint = _endpoint(source, server)
     seen, excluded, kept = parse_ids(history or (), "--history"), rules.excluded(), rules.rules()
-    features = parse_context(context or ())
+    features, tasks = parse_context(context or ()), parse_tasks(task or ())
     _check_context(features, endpoint)
     with _client(endpoint) as client:
-        answer = client.recommend(user, seen, excluded, endpoint.default_k if k is None else k, features, **kept)
+        count = endpoint.default_k if k is None else k
+        answer = client.recommend(user, seen, excluded, count, features, **kept, tasks=tasks)
         facts = {"source": answer.source, **_facts(client, answer.items, answer.version, endpoint)}
         if explain:
-            _add_explanations(client, facts["items"], client.explain(user, seen, answer.item_ids, features))
+            _add_explanations(
+                client, facts["items"], client.explain(user, seen, answer.item_ids, features, tasks=tasks)
+            )
     return Outcome(
         facts=facts,
         show=functools.partial(

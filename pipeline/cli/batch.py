@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -18,9 +19,10 @@ from pipeline.cli.options import (
     LabelOption,
     OwnersOption,
     RuleOptions,
+    TasksOption,
     VersionOption,
 )
-from pipeline.cli.parsing import parse_context
+from pipeline.cli.parsing import parse_context, parse_tasks
 from pipeline.cli.serving import PANEL
 from pipeline.terminal import Outcome
 
@@ -81,6 +83,7 @@ def batch(
         ),
     ] = None,
     context: ContextOption = None,
+    task: TasksOption = None,
     version: VersionOption = None,
 ) -> Outcome:
     """Write the best items of many users, or the best users of many items, to files, without a model server. Goes on
@@ -89,7 +92,7 @@ def batch(
     from pipeline.batch.run import Request
     from pipeline.batch.run import batch as write_batch
 
-    given = {"--users": users != "all", "--context": context, "--boost": rules.boost}
+    given = {"--users": users != "all", "--context": context, "--boost": rules.boost, "--task": task}
     given["--diversity"] = rules.diversity is not None
     for option in [option for option, value in given.items() if value and items is not None]:
         raise InputError(
@@ -98,23 +101,23 @@ def batch(
     if owners and items is None:
         raise InputError("--owners is of audiences: give --items too")
     config = source.load()
-    wish = _wish(config.serving.default_k if k is None else k, rules, owners)
+    wish = _wish(config.serving.default_k if k is None else k, rules, parse_tasks(task or ()), owners)
     request = Request(wish, output_of(out, file_format, layout), users, parse_context(context or ()), items)
     return write_batch(config, request, version)
 
 
-def _wish(k: int, rules: RuleOptions, owners: bool) -> Wish:
+def _wish(k: int, rules: RuleOptions, tasks: Mapping[str, float], owners: bool) -> Wish:
     """What each user, or item, is to be given.
 
     Raises:
-        InputError: A rule is none.
+        InputError: A rule is none, or weights of tasks are none.
     """
     from pipeline.batch.answers import Wish
     from serving.client import InvalidRequest
-    from serving.client.calls import checked_rules
+    from serving.client.calls import checked_rules, checked_tasks
 
     try:
-        checked = checked_rules(**rules.rules())
+        checked, weights = checked_rules(**rules.rules()), checked_tasks(tasks)
     except InvalidRequest as error:
         raise InputError(str(error)) from None
     return Wish(
@@ -124,6 +127,7 @@ def _wish(k: int, rules: RuleOptions, owners: bool) -> Wish:
         filters=tuple(checked.filters),
         boosts=tuple(checked.boosts),
         diversity=checked.diversity,
+        tasks=tuple(weights),
         exclude_owners=not owners,
     )
 

@@ -177,6 +177,17 @@ DiversityOption = Annotated[
 ]
 
 
+TasksOption = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--task",
+        metavar="NAME=WEIGHT",
+        help="What a task of the model counts in a score, purchase=1; those that are not named count for nothing, and"
+        " without this option all do as the model has it. Repeatable.",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class _Selection:
     """Which of items or users may be answered, as they are written."""

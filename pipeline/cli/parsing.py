@@ -84,6 +84,33 @@ def parse_filters(values: Sequence[str]) -> dict[str, list[str]]:
     return filters
 
 
+def parse_tasks(values: Sequence[str]) -> dict[str, float]:
+    """Reads weights of tasks from options that each hold `name=number`.
+
+    Args:
+        values: such as `['purchase=1', 'view=0.2']`.
+
+    Returns:
+        The weights by name, such as `{'purchase': 1.0, 'view': 0.2}`.
+
+    Raises:
+        InputError: an option is none, or a name is given twice.
+    """
+    tasks: dict[str, float] = {}
+    for option in values:
+        name, _, weight = option.partition("=")
+        try:
+            number = float(weight)
+        except ValueError:
+            name = ""
+        if not name:
+            raise InputError(f"--task {option!r}: expected name=number, such as purchase=1")
+        if name in tasks:
+            raise InputError(f"--task {option!r}: {name} is given twice")
+        tasks[name] = number
+    return tasks
+
+
 def parse_boosts(values: Sequence[str]) -> dict[str, float]:
     """Reads boosts from options that each hold `condition:number`; of a condition given twice the sum counts.
 

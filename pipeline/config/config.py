@@ -29,6 +29,7 @@ from pipeline.config.kubeflow import KubeflowSettings
 from pipeline.config.metadata import MetadataSettings
 from pipeline.config.tuning import TuningSettings
 from pipeline.model.settings import ModelSettings, TrainingSettings, check_together
+from serving import contract
 
 
 def _no_uri(path: Any) -> Any:
@@ -238,6 +239,32 @@ class Config(Settings):
     @model_validator(mode="after")
     def _training_fits_the_model(self) -> Config:
         check_together(self.model, self.training, self.data.interactions.history.max_length)
+        return self
+
+    @model_validator(mode="after")
+    def _tasks_have_events(self) -> Config:
+        tasks, log = self.model.tasks, self.data.interactions
+        if not tasks:
+            return self
+        if log.columns.event is None:
+            raise ValueError("model.tasks needs data.interactions.columns.event, the column with the events' types")
+        for name in {contract.TASKS, contract.TASK_WEIGHTS}.intersection(self.model.query_features):
+            raise ValueError(
+                f"model.query_features: {name!r} is what a request with weights of tasks calls them; rename the feature"
+            )
+        learned = {event: name for name, task in tasks.items() for event in task.events}
+        for event, name in learned.items():
+            if log.event_weights and event not in log.event_weights:
+                raise ValueError(
+                    f"model.tasks.{name}: events of type {event!r} are dropped, for data.interactions.event_weights "
+                    "doesn't list them; give them a weight there"
+                )
+        for event in log.event_weights:
+            if event not in learned:
+                raise ValueError(
+                    f"data.interactions.event_weights: no task of model.tasks learns the events of type {event!r}; add "
+                    "them to one's events, or remove them here, which drops them"
+                )
         return self
 
     @model_validator(mode="after")

@@ -18,6 +18,7 @@ _RULER = "the trials are compared by it"
 _FIXED = {
     "model.categories": _TRANSFORM,
     "model.query_features": _TRANSFORM,
+    "model.tasks": _TRANSFORM,
     "model.text_tokens": _TRANSFORM,
     "model.time_features": _TRANSFORM,
     "model.user_id": _TRANSFORM,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
@@ -34,10 +35,18 @@ class QueryPart(tf.Module):
         vocabulary: What the tower was made for.
         context: Features that a request brings, and their types.
         dim: D.
+        shares: What each of T tasks counts by default, of 1 in all; empty without tasks. With them `combine` and
+            `explain` take one more input, `shares` [B, T] float32.
     """
 
     def __init__(
-        self, tower: QueryTower, transform: Any, vocabulary: Vocabulary, context: Mapping[str, str], dim: int
+        self,
+        tower: QueryTower,
+        transform: Any,
+        vocabulary: Vocabulary,
+        context: Mapping[str, str],
+        dim: int,
+        shares: Sequence[float] = (),
     ) -> None:
         super().__init__()
         self._tower = tower
@@ -52,10 +61,18 @@ class QueryPart(tf.Module):
             tf.TensorSpec([None, None], tf.string, name="context"),
         ]
         candidates = tf.TensorSpec([None, None, dim], tf.float32, name="candidates")
-        self.combine = tf.function(self._combine, input_signature=asked, autograph=False)
-        self.explain = tf.function(self._explain, input_signature=[*asked, candidates], autograph=False)
+        given = [tf.TensorSpec([None, len(shares)], tf.float32, name="shares")] if shares else []
+        self.combine = tf.function(self._combine, input_signature=[*asked, *given], autograph=False)
+        self.explain = tf.function(self._explain, input_signature=[*asked, candidates, *given], autograph=False)
 
-    def _combine(self, items: tf.Tensor, known: tf.Tensor, user: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+    def _combine(
+        self,
+        items: tf.Tensor,
+        known: tf.Tensor,
+        user: tf.Tensor,
+        context: tf.Tensor,
+        shares: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Query embeddings [B, D].
 
         Args:
@@ -63,11 +80,18 @@ class QueryPart(tf.Module):
             known: [B, H] which of them training saw; the others count for nothing.
             user: [B, D], zeros for users that training did not see.
             context: [B, C] serialized Examples; of each feature the last that a row has counts.
+            shares: [B, T], what each task counts, of 1 in all; where there are tasks.
         """
-        return self._tower.combine(items, known, user, self._inputs(context))
+        return self._tower.combine(items, known, user, self._inputs(context), shares=shares)
 
     def _explain(
-        self, items: tf.Tensor, known: tf.Tensor, user: tf.Tensor, context: tf.Tensor, candidates: tf.Tensor
+        self,
+        items: tf.Tensor,
+        known: tf.Tensor,
+        user: tf.Tensor,
+        context: tf.Tensor,
+        candidates: tf.Tensor,
+        shares: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """What the products of a query, of the inputs of `combine`, with candidates [B, C, D] come from.
 
@@ -85,11 +109,16 @@ class QueryPart(tf.Module):
         if self._tower.is_sum:
             share, *alone, by_name = self._tower.terms(items, known, user, inputs)
             of_features = [by_name[feature.name] for feature in self._vocabulary.query_features]
+            parts, by_tasks = tf.stack([*alone, *of_features], axis=1), []
+            if shares is not None:
+                query = tf.reduce_sum(share[:, :, tf.newaxis] * items, axis=1) + tf.reduce_sum(parts, axis=1)
+                candidates, added = self._tower.seen_by_tasks(candidates, query, shares)
+                by_tasks = [added[:, :, tf.newaxis]]
             contributions = tf.matmul(candidates, items, transpose_b=True) * share[:, tf.newaxis, :]
-            parts = tf.matmul(candidates, tf.stack([*alone, *of_features], axis=1), transpose_b=True)
-            names = ["empty_history", *names]
+            parts = tf.concat([*by_tasks, tf.matmul(candidates, parts, transpose_b=True)], axis=2)
+            names = [*(["tasks"] if by_tasks else []), "empty_history", *names]
         else:
-            queries = self._erased(items, known, user, inputs)
+            queries = self._erased(items, known, user, inputs, shares)
             products = tf.matmul(candidates, queries, transpose_b=True)
             whole, empty, width = products[:, :, :1], products[:, :, -1:], tf.shape(known)[1]
             carried = whole - products[:, :, 1:-1]
@@ -106,7 +135,12 @@ class QueryPart(tf.Module):
         }
 
     def _erased(
-        self, items: tf.Tensor, known: tf.Tensor, user: tf.Tensor, inputs: Mapping[str, tf.Tensor]
+        self,
+        items: tf.Tensor,
+        known: tf.Tensor,
+        user: tf.Tensor,
+        inputs: Mapping[str, tf.Tensor],
+        shares: tf.Tensor | None,
     ) -> tf.Tensor:
         """Queries [B, 1 + H + 1 + F + 1, D]: whole, without each item, the user's id, each feature, and without all."""
         batch, width = tf.unstack(tf.shape(known))
@@ -127,6 +161,7 @@ class QueryPart(tf.Module):
                 tf.gather(known, row) & there,
                 kept(user, width),
                 {name: kept(value, width + 1 + place) for place, (name, value) in enumerate(inputs.items())},
+                shares=None if shares is None else tf.gather(shares, row),
             )
 
         # Piece by piece, so that long histories are not in memory once for each of their items.
@@ -202,6 +237,7 @@ class Towers(tf.Module):
         vocabulary: Vocabulary,
         context: Mapping[str, str],
         ranker: Ranker | None,
+        shares: Sequence[float],
     ) -> None:
         super().__init__()
         items, users = model.query_tower.take_tables()
@@ -213,7 +249,8 @@ class Towers(tf.Module):
         self._transform_catalogue = catalogue_graph.transform_features_layer()
         self._catalogue_spec = catalogue_graph.raw_feature_spec()
         self._vocabulary = vocabulary
-        self.query_part = QueryPart(model.query_tower, self._transform, vocabulary, context, items.shape[1])
+        self.query_part = QueryPart(model.query_tower, self._transform, vocabulary, context, items.shape[1], shares)
+        self._shares = shares
         self.ranking_part = RankingPart(ranker, items.shape[1]) if ranker else None
 
     @tf.function(
@@ -233,7 +270,8 @@ class Towers(tf.Module):
         compact = tf.ragged.boolean_mask(history, history != "")[:, : self._vocabulary.max_history]
         index = tf.sparse.to_dense(self._transform({"history": compact.to_sparse()})["history"], PADDING)
         items, users = tf.gather(self._history_items, index), self.user(user_id)["embedding"]
-        return {"embedding": self.query_part.combine(items, index > UNKNOWN, users, context)}
+        shares = [tf.repeat([[*self._shares]], tf.size(user_id), axis=0)] if self._shares else []
+        return {"embedding": self.query_part.combine(items, index > UNKNOWN, users, context, *shares)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="ids")], autograph=False)
     def history_item(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -276,6 +314,7 @@ def export_towers(
     ranker: Ranker | None = None,
     candidates: int = 0,
     linear: Sequence[Part] = (),
+    tasks: Mapping[str, float] = MappingProxyType({}),
 ) -> None:
     """Writes the towers' SavedModel to `directory`.
 
@@ -290,8 +329,9 @@ def export_towers(
         ranker: The second stage, if there is one; it makes the signature `rank`.
         candidates: Items that it ranks.
         linear: The linear part, if there is one.
+        tasks: What each of the model's tasks counts by default, of 1 in all.
     """
-    towers = Towers(model, graph, catalogue_graph, vocabulary, context, ranker)
+    towers = Towers(model, graph, catalogue_graph, vocabulary, context, ranker, [*tasks.values()])
     signatures = {name: getattr(towers, name) for name in ("query", "candidate", "history_item", "user")}
     if towers.ranking_part:
         signatures["rank"] = towers.ranking_part.rank
@@ -301,6 +341,7 @@ def export_towers(
         "user_features": user_features,
         "max_history": vocabulary.max_history,
         **({"candidates": candidates} if ranker else {}),
+        **({"tasks": [{"name": n, "weight": w} for n, w in tasks.items()]} if tasks else {}),
     }
     extra = os.path.join(directory, "assets.extra")
     tf.io.gfile.makedirs(extra)

@@ -37,7 +37,12 @@ def read_data(inputs: Transformed, settings: TrainerSettings) -> TrainingData:
     with_users = settings.model.user_id
     return TrainingData(
         events=read_log(
-            inputs.examples, settings.max_history, query_features, with_users, settings.training.events_in_memory
+            inputs.examples,
+            settings.max_history,
+            query_features,
+            with_users,
+            settings.training.events_in_memory,
+            {name: task.events for name, task in settings.model.tasks.items()},
         ),
         vocabulary=Vocabulary(
             counts=counts,

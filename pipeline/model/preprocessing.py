@@ -37,14 +37,16 @@ def preprocess_interactions(inputs: dict[str, Any], custom_config: dict[str, Any
             `timestamp` and `PLACE` [B, 1] int64, and the query features, sparse.
         custom_config: `features`: query feature to type (`category`, `categories`, `number`, `text`); `time_features`:
             names of `TIME_FEATURES`; `user_id`: whether users get a vocabulary; `categories` and `text_tokens`: sizes
-            of the vocabularies.
+            of the vocabularies; and only where the model has tasks `event`, true: then `inputs` have `event` [B, 1]
+            string, the events' types.
 
     Returns:
         `item` [B] int64 and `history` sparse [B, H] int64, indices into the item vocabulary; `user_hash` [B] int64,
         the same for the same user; `weight` [B] float32; `timestamp` [B] int64 microseconds; `place` [B] int64, among
         the user's events of the same time, if their order counts; `user` [B] int64, index
-        into the user vocabulary, if asked for; and with `QUERY_PREFIX` before the name, the query features as
-        `preprocess_catalogue` gives the items', and each time feature sparse [B, 1] int64.
+        into the user vocabulary, if asked for; `event` [B] string as it came, likewise; and with `QUERY_PREFIX` before
+        the name, the query features as `preprocess_catalogue` gives the items', and each time feature sparse [B, 1]
+        int64.
     """
     item_id = tf.reshape(inputs["item_id"], [-1])
     user_id = tf.reshape(inputs["user_id"], [-1])
@@ -62,6 +64,8 @@ def preprocess_interactions(inputs: dict[str, Any], custom_config: dict[str, Any
     }
     if custom_config["user_id"]:
         outputs["user"] = _index(user_id, tft.vocabulary(user_id, vocab_filename=USER_VOCABULARY))
+    if custom_config.get("event"):
+        outputs["event"] = tf.reshape(inputs["event"], [-1])
     for name in custom_config["time_features"]:
         length, count, start = TIME_FEATURES[name]
         value = FIRST + (timestamp // length + start) % count

@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import IO, Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from components.errors import InputError
 from components.examples.reading import Columns, matrix, ragged, read_batches, scalars
 from components.progress import progress
 from pipeline.model.preprocessing import PADDING, QUERY_PREFIX
-from pipeline.model.towers import SideFeature
+from pipeline.model.towers import TASK, SideFeature
 
+_EVENT = "event"
 _BUCKETS = 64
 """Parts of users that a long log is first cut into, while its size isn't known yet."""
 _COLUMNS = _USER, _ITEM, _WEIGHT, _TIME, _PLACE = "user_hash", "item", "weight", "timestamp", "place"
@@ -42,7 +44,7 @@ class Events:
     """[N] int64, not descending: an event is before another one of its user if its moment is less."""
     inputs: Mapping[str, np.ndarray]
     """Inputs of the query tower, all with N rows: `history` [N, H] int32 item indices, newest first, padded with 0, and
-    what else `QueryTower` takes."""
+    what else `QueryTower` takes; and `TASK` [N] int32, if there are tasks."""
 
     def __len__(self) -> int:
         return len(self.item)
@@ -129,6 +131,7 @@ def read_log(
     query_features: tuple[SideFeature, ...] = (),
     user_id: bool = False,
     in_memory: int = 1 << 62,
+    tasks: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Log:
     """Reads the transformed training events at a URI, sorted by time and, where that is the same, by their place among
     their user's events of the time and by content.
@@ -143,18 +146,23 @@ def read_log(
         user_id: Whether `user` is one of them.
         in_memory: A log of more events than this is kept in temporary files, in parts of at most as many (and of at
             least one user in 64).
+        tasks: Types of events by the task that learns them; none for a model without tasks.
 
     Raises:
-        InputError: There are no events.
+        InputError: There are no events, or events without a task, or a task without events.
     """
     types: dict[str, type] = {_ITEM: int, "history": int, _WEIGHT: float, _TIME: int, _PLACE: int, _USER: int}
     types |= {QUERY_PREFIX + f.name: float if f.is_number else int for f in query_features}
     types |= {"user": int} if user_id else {}
+    types |= {_EVENT: bytes} if tasks else {}
+    found = _Tasks(tasks)
     held: list[_Table] = []
     spilled: _Spilled | None = None
     rows = size = 0
     for batch in read_batches(examples, "train", types):
         held.append(_table(batch, max_history, query_features, user_id))
+        if tasks:
+            held[-1][TASK] = found.numbers(scalars(batch, _EVENT))
         rows, size = rows + batch.num_rows, size + batch.num_rows
         if rows > in_memory:
             table = _joined(held)
@@ -164,12 +172,44 @@ def read_log(
             held, rows = [], 0
     if not size:
         raise InputError(f"{examples}: there are no training events")
+    found.check()
     if spilled is None:
         events = _sorted(_joined(held))
         return Log.of(dataclasses.replace(events, weight=events.weight / float(events.weight.mean())))
     if held:
         spilled.add(_joined(held))
     return spilled.log(in_memory)
+
+
+class _Tasks:
+    """Which task learns events of which type; notes the types that come."""
+
+    def __init__(self, tasks: Mapping[str, Sequence[str]]) -> None:
+        self._tasks = tasks
+        self._number = {event.encode(): number for number, events in enumerate(tasks.values()) for event in events}
+        self._types: set[bytes] = set()
+
+    def numbers(self, types: np.ndarray) -> np.ndarray:
+        """Numbers [N] int32 of the tasks that learn events of types [N] bytes; -1 for a type that none does."""
+        different, place = np.unique(types, return_inverse=True)
+        self._types.update(different.tolist())
+        return np.array([self._number.get(kind, -1) for kind in different.tolist()], np.int32)[place]
+
+    def check(self) -> None:
+        """Raises InputError unless each type that came has a task, and each task a type that came."""
+        listed = ", ".join(repr(kind.decode()) for kind in sorted(self._types))
+        none = ", ".join(repr(kind.decode()) for kind in sorted(self._types.difference(self._number)))
+        if self._tasks and none:
+            raise InputError(
+                f"model.tasks: no task learns the events of type {none}: add them to one's events, or have them "
+                "dropped by data.interactions.event_weights, which then lists all others"
+            )
+        for name, events in self._tasks.items():
+            if self._types.isdisjoint(event.encode() for event in events):
+                raise InputError(
+                    f"model.tasks.{name}: no training event is of the types that it learns (there are: {listed}); "
+                    "mend its events, or remove the task"
+                )
 
 
 class _Spilled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Optional, TypeVar
 
@@ -79,6 +80,16 @@ class LinearSettings(Settings):
     """At most so many of the events held back are asked, evenly spread."""
 
 
+class TaskSettings(Settings):
+    """A task: what the towers predict events of some types by."""
+
+    events: tuple[Name, ...] = Field(min_length=1)
+    """The types of events that it learns, as the log's column `data.interactions.columns.event` has them."""
+
+    weight: float = Field(1.0, ge=0, le=1e6)
+    """How much it counts in a score unless a request says otherwise; only ratios of weights matter."""
+
+
 class ModelSettings(Settings):
     """The two towers."""
 
@@ -150,6 +161,11 @@ class ModelSettings(Settings):
     """Share of the query embedding's entries, or of those within a transformer, dropped in training; by default 0.2, of
     a transformer 0.3."""
 
+    tasks: dict[Name, TaskSettings] = Field(default_factory=dict)
+    """What is predicted, where that is more than one thing: names, and of each the types of events that it learns. Each
+    task has queries of its own, and a score weighs them; a request may bring other weights. Without any, events of all
+    types are learned alike."""
+
     text_tokens: int = Field(5_000, ge=1)
     """Most frequent tokens kept of each text feature."""
 
@@ -173,10 +189,32 @@ class ModelSettings(Settings):
             raise ValueError(f"attention_heads {full.heads}: dim {full.width} must be a multiple of it")
         return self
 
+    @model_validator(mode="after")
+    def _tasks_are_apart(self) -> ModelSettings:
+        task_of: dict[str, str] = {}
+        for name, task in self.tasks.items():
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+                raise ValueError(f"tasks: {name!r} is no name: it has letters, digits and _, a letter first")
+            for event in task.events:
+                if event in task_of:
+                    raise ValueError(
+                        f"tasks: {task_of[event]} and {name} both learn {event!r}; leave it to one of them"
+                    )
+                task_of[event] = name
+        if self.tasks and not any(task.weight for task in self.tasks.values()):
+            raise ValueError("tasks: all weights are 0; give one of them more")
+        return self
+
     def resolved(self) -> ModelSettings:
         """The settings with a value for all that they leave open; auto, where no data has decided yet, is pooling."""
         found = _filled(self, _TRANSFORMER if self.history == "transformer" else _POOLING)
         return found.model_copy(update={"history": "pooling"}) if self.history == "auto" else found
+
+    @property
+    def task_shares(self) -> dict[str, float]:
+        """What each task counts in a score unless a request says otherwise, of 1 in all."""
+        total = sum(task.weight for task in self.tasks.values())
+        return {name: task.weight / total for name, task in self.tasks.items()}
 
     @property
     def width(self) -> int:

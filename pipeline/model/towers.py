@@ -27,6 +27,9 @@ from pipeline.model.workers.distributed import Share, add_up, without_repeats
 
 Inputs = Mapping[str, tf.Tensor]
 
+TASK = "task"
+"""What a batch has of each event [B] where there are tasks: the number of the one that learns it."""
+
 _TRANSFORMER_NOISE = 16
 """The first stream of noise that the transformer draws from."""
 _LARGE = 1 << 16
@@ -164,6 +167,36 @@ class _Layers(keras.layers.Layer):
         return value + self._project(hidden)
 
 
+class _TaskHeads(keras.layers.Layer):
+    """What each of T tasks makes of queries [B, D], [B, T, D]: a linear correction, which starts as none.
+
+    Its offset is what makes an item more popular in one task than in another.
+    """
+
+    def __init__(self, tasks: int, dim: int) -> None:
+        super().__init__(name="task_heads")
+        self._kernel = self.add_weight(name="kernel", shape=[tasks, dim, dim], initializer="zeros")
+        self._offset = self.add_weight(name="offset", shape=[tasks, dim], initializer="zeros")
+
+    def call(self, query: tf.Tensor) -> tf.Tensor:
+        return query[:, tf.newaxis] + tf.einsum("bd,tde->bte", query, self._kernel) + self._offset
+
+    def turned_round(self, candidates: tf.Tensor, counts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The same for the other side of a product, so that its terms are those of the queries before the heads.
+
+        Args:
+            candidates: [B, C, D].
+            counts: [B, T], what each task's query counts.
+
+        Returns:
+            Vectors [B, C, D] and numbers [B, C]: the product of a candidate with the weighted sum of the tasks' queries
+            is that of its vector with the query [B, D], plus its number.
+        """
+        kernel, offset = tf.einsum("bt,tde->bde", counts, self._kernel), tf.matmul(counts, self._offset)
+        same = candidates * tf.reduce_sum(counts, axis=1)[:, tf.newaxis, tf.newaxis]
+        return same + tf.matmul(candidates, kernel, transpose_b=True), tf.einsum("bcd,bd->bc", candidates, offset)
+
+
 class _SelfAttention(keras.layers.Layer):
     """One block of a transformer over a history [B, H, D]: what an item says depends on the others beside it.
 
@@ -236,6 +269,7 @@ class QueryTower(keras.layers.Layer):
         self._feature_names = [f.name for f in vocabulary.query_features]
         self._features = FeatureEmbedding(vocabulary.query_features, QUERY_PREFIX, dim) if self._feature_names else None
         self._layers = _Layers(settings.query_layers, dim, "query_layers") if settings.query_layers else None
+        self._heads = _TaskHeads(len(settings.tasks), dim) if settings.tasks else None
 
     def build(self, input_shape: Any) -> None:
         """Creates the weights of places and the embedding of an empty history."""
@@ -248,7 +282,7 @@ class QueryTower(keras.layers.Layer):
         self._nothing = self.add_weight(name="nothing", shape=[self._settings.width], initializer="zeros")
         super().build(input_shape)
 
-    def call(self, inputs: Inputs, noise: Noise | None = None) -> tf.Tensor:
+    def call(self, inputs: Inputs, noise: Noise | None = None, shares: tf.Tensor | None = None) -> tf.Tensor:
         """Embeds a batch.
 
         Args:
@@ -256,15 +290,17 @@ class QueryTower(keras.layers.Layer):
                 are told apart by what there is; `user` [B] int where the model has ids of users; and by `QUERY_PREFIX`
                 and name the query features as in `ItemFeatures`.
             noise: What training leaves out; None leaves out nothing.
+            shares: [B, T] float32, what each task counts, of 1 in all; None as the settings have it. A query is the sum
+                of the tasks' queries, each times its share, so that a score is that sum of the tasks' scores.
         """
         user = None
         if self._users is not None:
             user = self._users(inputs["user"]) * tf.cast(inputs["user"] > UNKNOWN, tf.float32)[:, tf.newaxis]
         if SEQUENCES in inputs:
-            return self._sum(self._pool_sequences(inputs, noise), user, inputs, noise)
+            return self._sum(self._pool_sequences(inputs, noise), user, inputs, noise, shares)
         history = inputs["history"]
         items = None if self._settings.history == "none" else self._items(history)
-        return self.combine(items, history > UNKNOWN, user, inputs, noise)
+        return self.combine(items, history > UNKNOWN, user, inputs, noise, shares)
 
     def combine(
         self,
@@ -273,6 +309,7 @@ class QueryTower(keras.layers.Layer):
         user: tf.Tensor | None,
         inputs: Inputs,
         noise: Noise | None = None,
+        shares: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """All that follows the tables.
 
@@ -282,8 +319,9 @@ class QueryTower(keras.layers.Layer):
             user: [B, D] embeddings of the users, zeros for one that training did not see; None without ids of users.
             inputs: The query features, as in `call`.
             noise: As in `call`.
+            shares: As in `call`.
         """
-        return self._sum(self._pool(items, known, noise), user, inputs, noise)
+        return self._sum(self._pool(items, known, noise), user, inputs, noise, shares)
 
     @property
     def is_sum(self) -> bool:
@@ -295,7 +333,8 @@ class QueryTower(keras.layers.Layer):
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
         """The terms that `combine`, of the same arguments, is the sum of where the tower `is_sum`.
 
-        Normalised queries have the terms of what is normalised, at the scale that this has.
+        Normalised queries have the terms of what is normalised, at the scale that this has. Where there are tasks the
+        terms are those of what their queries are made of, see `seen_by_tasks`.
 
         Returns:
             What the embedding of each item counts, [B, H]; what an empty history adds, the user's id, and the features
@@ -312,14 +351,38 @@ class QueryTower(keras.layers.Layer):
         if self._features is not None:
             features = self._features.parts({name: inputs[QUERY_PREFIX + name] for name in self._feature_names})
         scale = tf.ones([tf.shape(known)[0], 1])
-        if self._settings.normalize:
+        if self._settings.normalize and self._heads is None:
             pooled = tf.squeeze(tf.matmul(share[:, tf.newaxis, :], items), axis=1)
             query = tf.add_n([pooled, nothing, user, *features.values()])
             square = tf.reduce_sum(query**2, axis=1, keepdims=True)
             scale = tf.math.rsqrt(tf.maximum(square, 1e-12)) / self._settings.temperature  # as `l2_normalize` has it
         return share * scale, nothing * scale, user * scale, {name: value * scale for name, value in features.items()}
 
-    def _sum(self, query: tf.Tensor, user: tf.Tensor | None, inputs: Inputs, noise: Noise | None) -> tf.Tensor:
+    def seen_by_tasks(self, candidates: tf.Tensor, query: tf.Tensor, shares: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What to multiply the terms of a query [B, D] with, and what to add, for its products with candidates.
+
+        Args:
+            candidates: [B, C, D].
+            query: [B, D], the sum of what `terms` gives.
+            shares: [B, T], as in `call`.
+
+        Returns:
+            Vectors [B, C, D] and numbers [B, C].
+        """
+        assert self._heads is not None  # there are tasks
+        if self._settings.normalize:
+            square = tf.reduce_sum(self._heads(query) ** 2, axis=2)
+            shares *= tf.math.rsqrt(tf.maximum(square, 1e-12)) / self._settings.temperature  # as `l2_normalize` has it
+        return self._heads.turned_round(candidates, shares)
+
+    def _sum(
+        self,
+        query: tf.Tensor,
+        user: tf.Tensor | None,
+        inputs: Inputs,
+        noise: Noise | None,
+        shares: tf.Tensor | None,
+    ) -> tf.Tensor:
         settings = self._settings
         if user is not None:
             if noise is not None:
@@ -333,8 +396,14 @@ class QueryTower(keras.layers.Layer):
             query += features
         if self._layers is not None:
             query = self._layers(query)
+        if self._heads is not None:
+            query = self._heads(query)
         if settings.normalize:
-            query = tf.math.l2_normalize(query, axis=1) / settings.temperature
+            # Tasks' queries each by itself, as they are learned: a score is the weighted sum of their cosines.
+            query = tf.math.l2_normalize(query, axis=len(query.shape) - 1) / settings.temperature
+        if self._heads is not None:
+            shares = tf.constant([[*settings.task_shares.values()]]) if shares is None else shares
+            query = tf.reduce_sum(query * shares[:, :, tf.newaxis], axis=1)
         if noise is not None and settings.dropout and self._transformer is None:
             kept = ~noise.dropped(tf.shape(query), settings.dropout, 3)
             query *= tf.cast(kept, tf.float32) / (1 - settings.dropout)
@@ -437,6 +506,8 @@ class CandidateTower(keras.layers.Layer):
 class TwoTowerModel(tfrs.models.Model):
     """Trains both towers on batches of `item` [B], `weight` [B] and the query tower's inputs.
 
+    With tasks a batch has `TASK` [B] too, and each event is learned by its own task's query.
+
     Args:
         settings: The towers' settings.
         training: The loss's settings.
@@ -456,6 +527,7 @@ class TwoTowerModel(tfrs.models.Model):
         self.candidate_tower = CandidateTower(candidates, vocabulary, settings)
         self._training = training
         self._num_items = num_items
+        self._num_tasks = len(settings.tasks)
         self.learns_from_sequences = settings.history == "transformer"
         self.max_history = vocabulary.max_history
         self._item_features = {name: tf.constant(v) for name, v in vocabulary.item_features.values.items()}
@@ -512,7 +584,8 @@ class TwoTowerModel(tfrs.models.Model):
         share = Share.of(inputs)
         seed = tf.stack([tf.constant(self._seed, tf.int64), self.step])
         settings, mixed = self._training, bool(self._training.mixed_precision)
-        query = self.query_tower(inputs, noise=Noise(seed, share) if training else None)
+        task = tf.one_hot(inputs[TASK], self._num_tasks) if self._num_tasks else None
+        query = self.query_tower(inputs, noise=Noise(seed, share) if training else None, shares=task)
         row = tf.cast(inputs["item"], tf.int32) - FIRST
         batch = None if share is None else share.batch
         if settings.loss == "full":

@@ -95,6 +95,7 @@ def _export(job: Job, data: TrainingData, trained: Trained) -> None:
         trained.ranker,
         settings.model.ranking.candidates,
         trained.linear.parts if trained.linear else (),
+        settings.model.task_shares,
     )
 
 

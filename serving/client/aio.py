@@ -51,9 +51,10 @@ class AsyncRecommenderClient(Calls):
         filters: Optional[Filters] = None,
         boosts: Optional[Mapping[str, float]] = None,
         diversity: Optional[float] = None,
+        tasks: Optional[Mapping[str, float]] = None,
     ) -> RecommendationList:
         """See `RecommenderClient.recommend`."""
-        query = Query(user_id, history, exclude, context, allow, filters, boosts, diversity)
+        query = Query(user_id, history, exclude, context, allow, filters, boosts, diversity, tasks)
         return (await self._drive(self._recommend([query], k)))[0]
 
     async def recommend_batch(self, queries: Iterable[Query], k: int = 10) -> list[RecommendationList]:
@@ -103,9 +104,11 @@ class AsyncRecommenderClient(Calls):
         history: Sequence[str],
         candidates: Sequence[str],
         context: Optional[Mapping[str, Any]] = None,
+        *,
+        tasks: Optional[Mapping[str, float]] = None,
     ) -> list[Explanation]:
         """See `RecommenderClient.explain`."""
-        return await self._drive(self._explain(user_id, history, candidates, context))
+        return await self._drive(self._explain(user_id, history, candidates, context, tasks))
 
     async def describe(self, item_ids: Sequence[str]) -> list[ItemDescription]:
         """See `RecommenderClient.describe`."""

@@ -49,6 +49,7 @@ _TEXTS = {
 }
 """The outputs that are strings."""
 _NO_VECTORS = "gives no vectors: it was indexed before there were any; run `recommender reindex`"
+_NO_TASKS = "has no tasks: ask without weights of them"
 _PORTS = {"grpc": 8500, "rest": 8501}
 
 
@@ -72,6 +73,8 @@ class Query:
     """What is added to the scores of items, by condition."""
     diversity: Optional[float] = None
     """How much the items are to differ, from 0 to 1; None as the model has it."""
+    tasks: Optional[Mapping[str, float]] = None
+    """What each of the model's tasks counts, by its name; None as the model has it."""
 
 
 class _Row(NamedTuple):
@@ -82,6 +85,8 @@ class _Row(NamedTuple):
     exclude: list[str]
     context: Mapping[str, Any]
     rules: rules.Rules
+    tasks: Sequence[tuple[str, float]]
+    """Names of tasks and their weights; empty as the model has them."""
 
 
 class Calls:
@@ -161,6 +166,7 @@ class Calls:
                 _ids(query.exclude, "exclude"),
                 {} if query.context is None else query.context,
                 checked_rules(query.allow, query.filters, query.boosts, query.diversity),
+                checked_tasks(query.tasks),
             )
             for query in queries
         ]
@@ -203,7 +209,7 @@ class Calls:
             if "" in sources:  # how a request that shares a batch is refused
                 raise InvalidRequest(
                     f"{self.target} refused the request: k={k} is above the model's limit, or a rule names no attribute"
-                    " of the model's (without batching the message says which)"
+                    " of the model's, or a weight none of its tasks (without batching the message says which)"
                 )
             # Where the server batches, a row is as long as the longest that anybody asked for.
             return [
@@ -228,10 +234,16 @@ class Calls:
 
     def _signature(self, rows: list[_Row], k: int) -> tuple[str, dict[str, Tensor], str]:
         """The signature to ask, its inputs, and what to say of a model that lacks it."""
+        for_tasks = any(row.tasks for row in rows)
         if self._batching:
-            examples = [request_context.serialize_query(*row, k) for row in rows]
+            examples = [request_context.serialize_query(*row[:-1], k, row.tasks if for_tasks else None) for row in rows]
             lacks = "isn't made for a server that batches: make the client without batching"
-            return contract.RECOMMEND_EXAMPLES, {contract.EXAMPLES: _strings(examples)}, lacks
+            signature, lacks = (
+                (contract.RECOMMEND_EXAMPLES_FOR_TASKS, _NO_TASKS)
+                if for_tasks
+                else (contract.RECOMMEND_EXAMPLES, lacks)
+            )
+            return signature, {contract.EXAMPLES: _strings(examples)}, lacks
         inputs = {
             contract.USER_ID: _strings([row.user_id for row in rows]),
             contract.HISTORY: _matrix([row.history for row in rows]),
@@ -239,8 +251,11 @@ class Calls:
             contract.K: Tensor("int32", (), [k]),
         }
         contexts = [request_context.serialize(row.context) for row in rows]
-        if any(row.rules != rules.Rules() for row in rows):
+        if for_tasks or any(row.rules != rules.Rules() for row in rows):
             inputs |= {contract.CONTEXT: _strings(contexts), **_rule_inputs([row.rules for row in rows])}
+            if for_tasks:
+                inputs |= _task_inputs([row.tasks for row in rows])
+                return contract.RECOMMEND_FOR_TASKS, inputs, _NO_TASKS
             return contract.RECOMMEND_WITH_RULES, inputs, "takes no rules: it was indexed before there were any"
         if any(contexts):
             inputs[contract.CONTEXT] = _strings(contexts)
@@ -330,6 +345,7 @@ class Calls:
         history: Sequence[str],
         candidates: Sequence[str],
         context: Optional[Mapping[str, Any]],
+        tasks: Optional[Mapping[str, float]],
     ) -> Steps[list[Explanation]]:
         ids = [_id(item, "candidates") for item in _ids(candidates, "candidates")]
         user = _user(user_id)
@@ -338,11 +354,14 @@ class Calls:
             contract.HISTORY: _matrix([_ids(history, "history")]),
             contract.CANDIDATES: _matrix([ids]),
         }
-        features = request_context.serialize({} if context is None else context)
+        features, weights = request_context.serialize({} if context is None else context), checked_tasks(tasks)
         signature, lacks = contract.EXPLAIN, "explains nothing: it was indexed before there were explanations"
         if features:
             signature, lacks = contract.EXPLAIN_IN_CONTEXT, "takes no context in explanations: ask without one"
             inputs[contract.CONTEXT] = _strings([features])
+        if weights:
+            signature, lacks = contract.EXPLAIN_FOR_TASKS, _NO_TASKS
+            inputs |= {contract.CONTEXT: _strings([features]), **_task_inputs([weights])}
         if not ids:
             return []
         traffic = self.traffic.current() if self.traffic else None
@@ -616,6 +635,20 @@ def checked_rules(
     )
 
 
+def checked_tasks(tasks: Optional[Mapping[str, float]]) -> list[tuple[str, float]]:
+    """Checks the weights of tasks of a request.
+
+    Raises:
+        InvalidRequest: there can be no such weights.
+    """
+    return [(_text(name, "tasks"), weight) for name, weight in rules.weighed({} if tasks is None else tasks)]
+
+
+def _task_inputs(rows: Sequence[Sequence[tuple[str, float]]]) -> dict[str, Tensor]:
+    names = _matrix([[name for name, _ in row] for row in rows])
+    return {contract.TASKS: names, contract.TASK_WEIGHTS: _numbers([[by for _, by in row] for row in rows], names)}
+
+
 def _rule_inputs(rows: Sequence[rules.Rules]) -> dict[str, Tensor]:
     diversity = [contract.AS_CONFIGURED if row.diversity is None else row.diversity for row in rows]
     boost = _matrix([[condition for condition, _ in row.boosts] for row in rows])
@@ -623,17 +656,19 @@ def _rule_inputs(rows: Sequence[rules.Rules]) -> dict[str, Tensor]:
         contract.ALLOW: _matrix([row.allow for row in rows]),
         contract.FILTER: _matrix([row.filters for row in rows]),
         contract.BOOST: boost,
-        contract.BOOST_BY: Tensor(
-            "float32",
-            boost.shape,
-            [by for row in rows for by in [*(by for _, by in row.boosts), *[0.0] * (boost.shape[1] - len(row.boosts))]],
-        ),
+        contract.BOOST_BY: _numbers([[by for _, by in row.boosts] for row in rows], boost),
         contract.DIVERSITY: Tensor("float32", (len(rows),), diversity),
     }
 
 
 def _strings(values: Sequence[Union[str, bytes]]) -> Tensor:
     return tensors.Tensor("string", (len(values),), values)
+
+
+def _numbers(rows: Sequence[Sequence[float]], beside: Tensor) -> Tensor:
+    """Rows of numbers for the rows of texts `beside`, padded with 0."""
+    width = beside.shape[1]
+    return Tensor("float32", beside.shape, [by for row in rows for by in [*row, *[0.0] * (width - len(row))]])
 
 
 def _matrix(rows: Sequence[Sequence[str]]) -> Tensor:

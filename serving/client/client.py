@@ -88,6 +88,7 @@ class RecommenderClient(Calls):
         filters: Optional[Filters] = None,
         boosts: Optional[Mapping[str, float]] = None,
         diversity: Optional[float] = None,
+        tasks: Optional[Mapping[str, float]] = None,
     ) -> RecommendationList:
         """Returns up to `k` items, best first.
 
@@ -110,8 +111,11 @@ class RecommenderClient(Calls):
             boosts: what is added to the scores of items, by condition: `{"brand=x": 0.5, "price<=20": 0.1}`.
             diversity: how much the items are to differ from each other, from 0 (by score alone) to 1; None as the model
                 is configured.
+            tasks: what each task of the model counts in a score: `{"purchase": 1, "view": 0.2}`. Only ratios matter,
+                and a task that is not named counts for nothing; None as the model is configured. Only for a model that
+                has tasks.
         """
-        query = Query(user_id, history, exclude, context, allow, filters, boosts, diversity)
+        query = Query(user_id, history, exclude, context, allow, filters, boosts, diversity, tasks)
         return self._drive(self._recommend([query], k))[0]
 
     def recommend_batch(self, queries: Iterable[Query], k: int = 10) -> list[RecommendationList]:
@@ -181,6 +185,8 @@ class RecommenderClient(Calls):
         history: Sequence[str],
         candidates: Sequence[str],
         context: Optional[Mapping[str, Any]] = None,
+        *,
+        tasks: Optional[Mapping[str, float]] = None,
     ) -> list[Explanation]:
         """Returns what the score of each candidate comes from: items of the history, features, and other parts.
 
@@ -191,8 +197,9 @@ class RecommenderClient(Calls):
             history: ids of items, newest first; replaces the stored history.
             candidates: ids of items, such as those of a recommendation for the same user, history and context.
             context: features as in `recommend`. Only for a model that takes a context.
+            tasks: weights as in `recommend`. Only for a model that has tasks.
         """
-        return self._drive(self._explain(user_id, history, candidates, context))
+        return self._drive(self._explain(user_id, history, candidates, context, tasks))
 
     def describe(self, item_ids: Sequence[str]) -> list[ItemDescription]:
         """Returns what a person is shown for each item, in order."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Optional
 
 from serving import contract
 from serving.client.errors import InvalidRequest
@@ -34,9 +34,16 @@ def serialize(context: Mapping[str, Any]) -> bytes:
 
 
 def serialize_query(
-    user_id: str, history: Sequence[str], exclude: Sequence[str], context: Mapping[str, Any], rules: Rules, k: int
+    user_id: str,
+    history: Sequence[str],
+    exclude: Sequence[str],
+    context: Mapping[str, Any],
+    rules: Rules,
+    k: int,
+    tasks: Optional[Sequence[tuple[str, float]]] = None,
 ) -> bytes:
-    """Writes a whole query as a tf.Example: the context's features, `user_id`, `history`, `exclude`, `k` and the rules.
+    """Writes a whole query as a tf.Example: the context's features, `user_id`, `history`, `exclude`, `k` and the rules;
+    and weights of tasks, unless they are None.
 
     Raises:
         InvalidRequest: a value that no feature can have.
@@ -51,7 +58,11 @@ def serialize_query(
         contract.FILTER: rules.filters,
         contract.BOOST: [condition for condition, _ in rules.boosts],
     }
-    for name in (*texts, contract.BOOST_BY, contract.DIVERSITY, contract.K):
+    numbers = [contract.BOOST_BY, contract.DIVERSITY, contract.K]
+    if tasks is not None:
+        texts[contract.TASKS] = [name for name, _ in tasks]
+        numbers.append(contract.TASK_WEIGHTS)
+    for name in (*texts, *numbers):
         feature[name].Clear()  # a context can't be in their way
     for name, values in texts.items():
         if values:  # an empty list is no missing one to TensorFlow
@@ -59,6 +70,8 @@ def serialize_query(
     feature[contract.K].int64_list.value.append(k)
     if rules.boosts:
         feature[contract.BOOST_BY].float_list.value.extend(by for _, by in rules.boosts)
+    if tasks:
+        feature[contract.TASK_WEIGHTS].float_list.value.extend(weight for _, weight in tasks)
     if rules.diversity is not None:
         feature[contract.DIVERSITY].float_list.value.append(rules.diversity)
     return example.SerializeToString(deterministic=True)

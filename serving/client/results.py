@@ -130,7 +130,8 @@ class Explanation:
     parts: Mapping[str, float]
     """What else adds to the score, by name: `bias` (the item's own), `user_id`, `feature:…` (of the query), `ranking`
     (the second stage), `popularity` (all that there is where neither user nor history helped), `empty_history` (what an
-    empty history says) and, by attribution, `rest` (what several of all these carry only together)."""
+    empty history says), `tasks` (what the model's tasks say of an item whatever the query) and, by attribution, `rest`
+    (what several of all these carry only together)."""
     method: str
     """`exact`: the score is a sum with a term for each item of the history. `attribution`: what an item adds is how
     much less the score would be without it."""

@@ -70,6 +70,25 @@ def checked_diversity(diversity: Any) -> Optional[float]:
     return diversity
 
 
+def weighed(tasks: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Returns weights of tasks as pairs.
+
+    Raises:
+        InvalidRequest: these are no weights, one is below 0, or all are 0.
+    """
+    if not isinstance(tasks, Mapping):
+        raise InvalidRequest(
+            f"tasks={tasks!r}: it is a dict of weights by task, such as {{'purchase': 1, 'view': 0.2}}"
+        )
+    for name in tasks:
+        if not isinstance(name, str) or not name:
+            raise InvalidRequest(f"tasks: {name!r} is no name of a task")
+    pairs = [(name, _number(f"tasks: {name!r}", weight)) for name, weight in tasks.items()]
+    if any(weight < 0 for _, weight in pairs) or (pairs and not any(weight for _, weight in pairs)):
+        raise InvalidRequest(f"tasks={dict(tasks)!r}: weights are 0 or more, and one of them is more")
+    return pairs
+
+
 def _written(name: str, value: Any) -> str:
     if isinstance(value, str):
         return value

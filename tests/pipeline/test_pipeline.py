@@ -38,6 +38,14 @@ def settings(node: BaseComponent) -> dict[str, Any]:
     return json.loads(node.exec_properties[name])
 
 
+def test_types_of_events_go_to_the_trainer_where_there_are_tasks() -> None:
+    plain = nodes({"columns": {"event": "type"}})
+    made = nodes({"columns": {"event": "type"}}, model={"tasks": {"purchase": {"events": ["buy"]}}})
+    assert settings(made["Trainer"])["model"]["tasks"] == {"purchase": {"events": ["buy"], "weight": 1}}
+    assert settings(made["Transform"]) == {**settings(plain["Transform"]), "event": True}
+    assert "event" not in settings(plain["Transform"])
+
+
 @pytest.mark.parametrize(
     ("split", "hold_out"),
     [

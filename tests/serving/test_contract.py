@@ -33,11 +33,16 @@ def test_the_docs_have_the_same_signatures():
 
 
 def test_a_model_has_the_signatures_that_it_was_made_with():
-    plain = set(contract.signatures(in_context=False, of_users=False))
+    plain = set(contract.signatures(in_context=False, of_users=False, for_tasks=False))
     assert {"recommend", "similar_items"} <= plain
-    assert set(contract.signatures(in_context=True, of_users=False)) - plain == set(contract.IN_CONTEXT)
-    assert set(contract.signatures(in_context=False, of_users=True)) - plain == set(contract.OF_USERS)
-    assert contract.signatures(in_context=True, of_users=True) == list(contract.SIGNATURES)
+    for name, added in {
+        "in_context": contract.IN_CONTEXT,
+        "of_users": contract.OF_USERS,
+        "for_tasks": contract.FOR_TASKS,
+    }.items():
+        made = {"in_context": False, "of_users": False, "for_tasks": False, name: True}
+        assert set(contract.signatures(**made)) - plain == set(added)
+    assert contract.signatures(in_context=True, of_users=True, for_tasks=True) == list(contract.SIGNATURES)
 
 
 def test_it_needs_the_standard_library_only():

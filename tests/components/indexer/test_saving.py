@@ -111,9 +111,11 @@ def requests_of(folder: Path) -> Iterator[tuple[str, dict[str, tf.Tensor]]]:
 
 
 def test_all_that_there_can_be_is_saved(tmp_path: Path) -> None:
-    """Less precision, a context, a second stage, what users' ids add, what comes together, attributes and diversity."""
-    shift = [{"name": "shift", "type": "number"}]
-    towers = write_towers(tmp_path / "towers", shift, ["shift"], users={"cleo": [0.5, 0.0, -1.0]}, candidates=3)
+    """Less precision, a context, a second stage, tasks, what users' ids add, what comes together, attributes and
+    diversity."""
+    shift, users = [{"name": "shift", "type": "number"}], {"cleo": [0.5, 0.0, -1.0]}
+    tasks = {"purchase": 0.75, "view": 0.25}
+    towers = write_towers(tmp_path / "towers", shift, ["shift"], users=users, candidates=3, tasks=tasks)
     index = dataclasses.replace(
         make_index(towers, tmp_path / "data"),
         cooccurrence=np.random.default_rng(0).normal(size=(len(ITEMS), 2)).astype(np.float32),

@@ -16,7 +16,7 @@ from tests.components.indexer.three import INDEX
 
 @pytest.mark.parametrize("in_context", [False, True])
 def test_each_signature_is_asked_with_all_of_its_inputs(tmp_path: Path, in_context: bool) -> None:
-    signatures = contract.signatures(in_context, of_users=True)
+    signatures = contract.signatures(in_context, of_users=True, for_tasks=True)
     path = str(tmp_path / "requests")
     write_warmup(INDEX, "m", 5, signatures, path)
     asked: dict[str, list[dict[str, np.ndarray]]] = {}
@@ -33,3 +33,4 @@ def test_each_signature_is_asked_with_all_of_its_inputs(tmp_path: Path, in_conte
     assert who == [([b"u"], [[]]), ([b""], [[]]), ([b""], [[b"a"]])]
     assert {int(inputs["k"]) for inputs in asked["recommend"]} == {5}
     assert asked["recommend_with_rules"][0]["diversity"].dtype == np.float32
+    assert asked["recommend_for_tasks"][0]["task_weights"].dtype == np.float32

@@ -90,12 +90,33 @@ class TinyQueryPart(tf.Module):
         }
 
 
+class TwoTasks(tf.Module):
+    """The first task's query is that of `TinyQueryPart`, the second's its opposite."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._part = TinyQueryPart()
+        specs = [tf.TensorSpec([None, None, DIM]), tf.TensorSpec([None, None], tf.bool), tf.TensorSpec([None, DIM])]
+        specs.append(tf.TensorSpec([None, 2], tf.string))
+        candidates, shares = tf.TensorSpec([None, None, DIM]), tf.TensorSpec([None, 2])
+        self.combine = tf.function(self._combine, [*specs, shares])
+        self.explain = tf.function(self._explain, [*specs, candidates, shares])
+
+    def _combine(self, *asked: tf.Tensor) -> tf.Tensor:
+        *asked, shares = asked
+        return self._part.combine(*asked) * (shares[:, :1] - shares[:, 1:])
+
+    def _explain(self, *asked: tf.Tensor) -> dict[str, tf.Tensor]:
+        *asked, candidates, shares = asked
+        return self._part.explain(*asked, candidates * (shares[:, :1] - shares[:, 1:])[:, tf.newaxis])
+
+
 class TinyTowers(tf.Module):
     """Towers whose items are in a history what they are as candidates; users add nothing, or what `users` says."""
 
-    def __init__(self, users: dict[str, list[float]] | None = None) -> None:
+    def __init__(self, users: dict[str, list[float]] | None = None, with_tasks: bool = False) -> None:
         super().__init__()
-        self.query_part = TinyQueryPart()
+        self.query_part = TwoTasks() if with_tasks else TinyQueryPart()
         self.users = users or {}
         embedding, bias = vectors()
         self.table = tf.lookup.StaticHashTable(
@@ -174,9 +195,10 @@ def write_towers(
     user_features: list[str],
     users: dict[str, list[float]] | None = None,
     candidates: int = 0,
+    tasks: dict[str, float] | None = None,
 ) -> str:
-    """Writes towers; with `candidates` there is a second stage for so many."""
-    module = TinyTowers(users)
+    """Writes towers; with `candidates` there is a second stage for so many, with `tasks` there are these two."""
+    module = TinyTowers(users, bool(tasks))
     signatures = {name: getattr(module, name) for name in ("candidate", "history_item", "user")}
     if candidates:
         module.ranking_part = TinyRanker()
@@ -185,6 +207,8 @@ def write_towers(
     manifest: dict[str, Any] = {"context": context, "user_features": user_features, "max_history": MAX_HISTORY}
     if candidates:
         manifest["candidates"] = candidates
+    if tasks:
+        manifest["tasks"] = [{"name": name, "weight": weight} for name, weight in tasks.items()]
     (directory / "assets.extra" / "towers.json").write_text(json.dumps(manifest))
     return str(directory)
 

@@ -158,13 +158,17 @@ def queries(*users: str, context: bytes = b"") -> pa.Table:
 
 
 def test_the_plainest_signature_that_does_is_asked() -> None:
-    model = Model("recommend", "recommend_in_context", "recommend_with_rules")
+    model = Model("recommend", "recommend_in_context", "recommend_with_rules", "recommend_for_tasks")
     asked = recommender_of(model)
     asked.answer(queries("ann"), Wish(2, exclude=("b",)))
     asked.answer(queries("ann", context=b"\n\x00"), Wish(2))
     asked.answer(queries("ann"), Wish(2, filters=("brand=x",)))
-    assert [name for name, _ in model.given] == ["recommend", "recommend_in_context", "recommend_with_rules"]
-    plain, _, ruled = (inputs for _, inputs in model.given)
+    asked.answer(queries("ann", "bob"), Wish(2, tasks=(("view", 0.25), ("buy", 2))))
+    assert [name for name, _ in model.given] == list(model.signatures)
+    plain, _, ruled, weighed = (inputs for _, inputs in model.given)
+    assert weighed["tasks"] == [[b"view", b"buy"]] * 2
+    assert weighed["task_weights"] == [[0.25, 2]] * 2
+    assert set(weighed) == {*ruled, "tasks", "task_weights"}
     assert plain == {"user_id": [b"ann"], "history": [[b"a"]], "exclude": [[b"b"]], "k": 2}
     assert (ruled["context"], ruled["filter"], ruled["allow"], ruled["boost_by"]) == ([b""], [[b"brand=x"]], [[]], [[]])
     assert ruled["diversity"] == [-1.0], "as the model has it"
@@ -184,3 +188,8 @@ def test_answers_of_several_requests_are_put_together_in_order() -> None:
 def test_a_model_without_the_signature_that_is_wanted_is_to_be_made_anew() -> None:
     with pytest.raises(InputError, match=r"^the model has no signature 'recommend_with_rules': make a new one with"):
         recommender_of(Model("recommend")).answer(queries("ann"), Wish(2, diversity=0.5))
+
+
+def test_a_model_without_tasks_takes_no_weights_of_them() -> None:
+    with pytest.raises(InputError, match=r"^the model has no tasks \(model\.tasks\): leave out --task$"):
+        recommender_of(Model("recommend")).answer(queries("ann"), Wish(2, tasks=(("buy", 1),)))

@@ -236,9 +236,24 @@ def test_similar_users(of_users, transport):
 
 
 @pytest.mark.slow
+def test_query_with_weights_of_tasks(of_users, transport):
+    best, scores, _ = wire.world().recommend("ann", [], [], view=0.25)
+    weights = ("--task", "view=1", "--task", "purchase=3")
+    ended = ask(of_users, "query", "--user", "ann", *weights, "-k", "2", "--explain", "--json", transport=transport)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    found = json.loads(ended.stdout)["items"]
+    assert [item["id"] for item in found] == best[:2]
+    for item, score in zip(found, scores):
+        assert item["score"] == pytest.approx(score, rel=1e-4)
+        assert item["method"] == "exact"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
+        (("query", "--task", "buy=1"), "tasks are purchase, view; not"),
+        (("query", "--task", "view=-1"), "weights are 0 or more"),
         (("audience", "--item", "nothing"), "item 'nothing': the model 'tiny' doesn't know it"),
         (("audience", "--item", "item 1", "--filter", "price<=3"), "features of users in model.query_features"),
         (("similar", "--user", "nobody"), "user 'nobody': the model 'tiny' doesn't know them"),
@@ -262,6 +277,8 @@ def test_wrong_questions_about_users_exit_with_2(of_users, arguments, text):
         (("similar", "--user", "ann"), "it says nothing of users: make a version with serving.audience: true"),
         (("audience", "--item", "2"), "it says nothing of users: make a version with serving.audience: true"),
         (("query", "-k", "0"), "k=0"),
+        (("query", "--task", "view=1"), "so it has no tasks: ask without weights of them"),
+        (("query", "--task", "view"), "expected name=number"),
         (("query", "-k", "31"), "refused the request"),
         (("query", "--history", '"open'), "--history: "),
         (("query", "--transport", "soap"), "--transport soap: it is grpc or rest"),

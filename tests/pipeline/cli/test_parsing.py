@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from components.errors import InputError
-from pipeline.cli.parsing import parse_boosts, parse_context, parse_filters, parse_ids
+from pipeline.cli.parsing import parse_boosts, parse_context, parse_filters, parse_ids, parse_tasks
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,12 @@ def test_parse_boosts():
     for value in ("brand=x", "brand=x:much", ":1"):
         with pytest.raises(InputError, match=r"^--boost '.*': expected condition:number, such as brand=x:0.5$"):
             parse_boosts([value])
+
+
+def test_parse_tasks():
+    assert parse_tasks(["purchase=1", "view=.2"]) == {"purchase": 1.0, "view": 0.2}
+    for value in ("purchase", "purchase=much", "=1"):
+        with pytest.raises(InputError, match=r"^--task '.*': expected name=number, such as purchase=1$"):
+            parse_tasks([value])
+    with pytest.raises(InputError, match="view is given twice"):
+        parse_tasks(["view=1", "view=2"])

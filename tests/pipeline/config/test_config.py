@@ -15,6 +15,10 @@ from serving.client.calls import parse_target
 
 ROOT = Path(__file__).parents[3]
 MINIMAL = "name: shop\ndata:\n  interactions: {path: log.csv}\n"
+TASKS = (
+    "name: shop\ndata:\n  interactions: {{{}}}\n"
+    "model: {{tasks: {{purchase: {{events: [buy], weight: 2}}, view: {{events: [see]}}}}}}\n"
+)
 
 
 def config_file(folder: Path, text: str) -> Path:
@@ -33,6 +37,12 @@ def test_a_name_and_a_log_are_enough(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_shipped_configs_are_valid(path: Path) -> None:
     assert load_config(path).name == path.stem
+
+
+def test_tasks_go_with_a_log_that_has_their_events(tmp_path: Path) -> None:
+    for weights in ("", ", event_weights: {buy: 5, see: 1}"):
+        text = TASKS.format(f"path: log.csv, columns: {{event: type}}{weights}")
+        assert load_config(config_file(tmp_path, text)).model.tasks["purchase"].weight == 2
 
 
 def test_overrides_are_yaml_and_make_missing_sections(tmp_path: Path) -> None:
@@ -57,6 +67,21 @@ def test_overrides_are_yaml_and_make_missing_sections(tmp_path: Path) -> None:
         ("name: [\n", ["not valid YAML", "line 2"]),
         ("- a\n", ["expected keys and values, found a list"]),
         ("# nothing yet\n", ["expected keys and values, found nothing"]),
+        (TASKS.format("path: log.csv"), ["model.tasks needs data.interactions.columns.event"]),
+        (
+            TASKS.format("path: log.csv, columns: {event: type}, event_weights: {see: 1}"),
+            ["model.tasks.purchase: events of type 'buy' are dropped", "event_weights", "give them a weight"],
+        ),
+        (
+            TASKS.format("path: log.csv, columns: {event: type}, event_weights: {buy: 2, see: 1, wish: 1}"),
+            ["data.interactions.event_weights: no task of model.tasks learns the events of type 'wish'", "remove them"],
+        ),
+        (
+            TASKS.format("path: log.csv, columns: {event: type}, features: {tasks: {type: number}}").replace(
+                "model: {", "model: {query_features: [tasks], "
+            ),
+            ["model.query_features: 'tasks' is what a request with weights of tasks calls them; rename the feature"],
+        ),
         (
             MINIMAL + "evaluation: {thresholds: {recall: {min: 1}}}\n",
             ["evaluation", "'recall' is not measured", "hit_rate@10"],

@@ -32,6 +32,7 @@ def _transform(root: Path) -> None:
         "features": small_log.QUERY_FEATURES,
         "time_features": ["hour", "weekday"],
         "user_id": True,
+        "event": True,
         **sizes,
     }
     item_config = {"features": small_log.FEATURES, **sizes}

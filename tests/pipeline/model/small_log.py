@@ -28,6 +28,7 @@ STRING = tf.io.FixedLenFeature([1], tf.string)
 EVENT_SPEC = {
     "user_id": STRING,
     "item_id": STRING,
+    "event": STRING,
     "device": tf.io.VarLenFeature(tf.string),
     "age": tf.io.VarLenFeature(tf.float32),
     "history": tf.io.VarLenFeature(tf.string),
@@ -54,6 +55,7 @@ def events() -> Rows:
     for place, row in enumerate(rows):
         odd = float(place % 2)
         row |= {"user_id": [f"user {place % 7}"], "weight": [2 + 2 * odd], "device": ["tv"], "age": [odd]}
+        row["event"] = ["buy" if odd else "view"]
         row[PLACE] = [0]
     rows[0] |= {"device": [], "age": []}
     return rows

@@ -45,7 +45,8 @@ def export(transformed: Transformed, folder: Path, context: dict[str, str], **mo
     for weight in towers.trainable_weights:
         weight.assign(chance.normal(size=weight.shape))
     graphs = (tft.TFTransformOutput(graph) for graph in (transformed.transform_graph, transformed.catalogue_graph))
-    export_towers(towers, *graphs, data.vocabulary, context, list(settings.user_features), str(folder))
+    shares = settings.model.task_shares
+    export_towers(towers, *graphs, data.vocabulary, context, list(settings.user_features), str(folder), tasks=shares)
     return tf.saved_model.load(str(folder))
 
 
@@ -146,10 +147,14 @@ def explaining(transformed: Transformed, tmp_path_factory: pytest.TempPathFactor
     """Gives the query part of towers with these settings beside `IN_CONTEXT`, each made once."""
 
     @functools.cache
-    def make(**settings: Any) -> Any:
+    def make(with_tasks: bool = False, **settings: Any) -> Any:
+        settings |= {"tasks": TASKS} if with_tasks else {}
         return export(transformed, tmp_path_factory.mktemp("towers"), ALL, **IN_CONTEXT, **settings).query_part
 
     return make
+
+
+TASKS = {"purchase": {"events": ["buy"], "weight": 3}, "view": {"events": ["view"]}}
 
 
 def query_of(rows: list[tuple[list[bool], float, str | None, float | None]]) -> tuple[tf.Tensor, ...]:
@@ -200,6 +205,40 @@ def test_contributions_and_parts_add_up_to_the_product(explaining: Any, way: str
     assert not contributions[~known].any()
     unknown_user = [size == 0 for _, size, _, _ in rows]
     assert np.abs(parts[unknown_user, :, -len(NAMES)]).max(initial=0) <= 1e-5
+
+
+def test_towers_with_tasks_weigh_what_each_says(transformed: Transformed, tmp_path: Path) -> None:
+    towers = export(transformed, tmp_path, {}, tasks=TASKS)
+    noted = json.loads((tmp_path / "assets.extra" / "towers.json").read_text())["tasks"]
+    assert noted == [{"name": "purchase", "weight": 0.75}, {"name": "view", "weight": 0.25}]
+    row = tf.random.stateless_normal([2, DIM], [1, 1])
+    items, known = tf.stack([row] * 3), tf.constant([[True, True]] * 3)
+    shares = tf.constant([[1.0, 0.0], [0.0, 1.0], [0.25, 0.75]])
+    asked = items, known, tf.zeros([3, DIM]), tf.constant([[b""]] * 3), shares
+    purchase, view, both = towers.query_part.combine(*asked).numpy()
+    np.testing.assert_allclose(both, 0.25 * purchase + 0.75 * view, rtol=1e-4)
+    assert np.abs(purchase - view).max() > 0.1, "the test would show nothing"
+    # The signature has no weights: those of the settings count.
+    histories = towers.signatures["history_item"](ids=tf.constant(ITEMS[:1]))["embedding"]
+    asked = histories[tf.newaxis], tf.constant([[True]]), tf.zeros([1, DIM]), tf.constant([[b""]])
+    expected = towers.query_part.combine(*asked, tf.constant([[0.75, 0.25]]))
+    np.testing.assert_allclose(ask(towers.signatures["query"], [ITEMS[:1]]), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("way", [*WAYS, "hidden layers"])
+@settings(max_examples=15, deadline=None)
+@given(rows=st.lists(any_row, min_size=1, max_size=4), first=st.sampled_from([0.0, 0.25, 1.0]))
+def test_with_tasks_too_they_add_up_to_the_product(explaining: Any, way: str, rows: Any, first: float) -> None:
+    part = explaining(True, **{**WAYS, **ERASED}[way])
+    asked, candidates = query_of(rows), tf.random.stateless_normal([len(rows), 2, DIM], [3, 3])
+    shares = tf.constant([[first, 1 - first]] * len(rows))
+    found = {name: value.numpy() for name, value in part.explain(*asked, candidates, shares).items()}
+    products = tf.linalg.matvec(candidates, part.combine(*asked, shares)).numpy()
+    contributions, parts = found[contract.CONTRIBUTIONS], found[contract.PARTS]
+    size = np.abs(contributions).sum(2) + np.abs(parts).sum(2)
+    assert (np.abs(contributions.sum(2) + parts.sum(2) - products) <= 1e-4 * size + 1e-6).all()
+    beside = [contract.OF_TASKS, contract.EMPTY_HISTORY] if way in WAYS else [contract.EMPTY_HISTORY, contract.REST]
+    assert [name.decode() for name in found[contract.PART_NAMES]] == [*beside, *NAMES]
 
 
 @pytest.mark.parametrize("way", ERASED)

@@ -22,7 +22,7 @@ from pipeline.model.settings import ModelSettings, RankingSettings, TrainingSett
 from pipeline.model.towers import ItemFeatures, SideFeature, Vocabulary
 from pipeline.model.transformer import AT, OF, SEQUENCES
 from pipeline.model.validation import exact_ranks, held_back, ranking_metrics
-from tests.pipeline.model.tiny_data import followers, some_events, write_log
+from tests.pipeline.model.tiny_data import ITEMS, followers, some_events, two_tasks, write_log
 
 HISTORY = 3
 GENRES = SideFeature("genres", False, 9)
@@ -330,3 +330,37 @@ def test_so_few_events_still_train(events_left: int, tmp_path: Path) -> None:
     trained = fit.train(data, ModelSettings(dim=2), TrainingSettings(epochs=1), 1, str(tmp_path))
     assert exact_ranks(trained.model, few).tolist() == [0] * events_left
     assert len(trained.history) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+@pytest.mark.parametrize("settings", [{}, {"normalize": True}, {"history": "transformer"}], ids=str)
+def test_each_task_learns_what_its_own_events_show(settings: dict[str, Any], tmp_path: Path) -> None:
+    """After each item the first task's events have another one than the second's."""
+    data = two_tasks()
+    tasks = {"first": {"events": ["a"]}, "second": {"events": ["b"]}}
+    model_settings = ModelSettings(
+        **{"dim": 8, "attention_heads": 2, "dropout": 0, "history_dropout": 0, "tasks": tasks, **settings},
+        linear={"enabled": False},
+    )
+    training = TrainingSettings(
+        epochs=12, patience=12, batch_size=32, batch_sequences=32, learning_rate=0.02, l2=0, refit=False
+    )
+    model = fit.train(data, model_settings, training, 1, str(tmp_path)).model
+    histories = {"history": FIRST + tf.range(ITEMS)[:, tf.newaxis]}
+    embedding, bias = model.vocabulary_embeddings()
+
+    def best(*shares: float) -> list[list[int]]:
+        """The two best items after each of the six."""
+        query = model.query_tower(histories, shares=tf.constant([shares] * ITEMS))
+        return tf.math.top_k(tf.matmul(query, embedding, transpose_b=True) + bias, 2).indices.numpy().tolist()
+
+    assert [items[0] for items in best(1.0, 0.0)] == [(n + 1) % ITEMS for n in range(ITEMS)]
+    assert [items[0] for items in best(0.0, 1.0)] == [(n + 3) % ITEMS for n in range(ITEMS)]
+    # As both matter by default, both are wanted then; and it is by this that passes are compared.
+    assert [set(items) for items in best(0.5, 0.5)] == [{(n + 1) % ITEMS, (n + 3) % ITEMS} for n in range(ITEMS)]
+    [events] = [part() for part in data.events.parts]
+    asked, best_of_all = events.take(slice(100, 120)), best(0.5, 0.5)
+    before = asked.inputs["history"][:, 0] - FIRST
+    expected = [best_of_all[row].index(item) for row, item in zip(before, asked.item - FIRST)]
+    assert exact_ranks(model, asked).tolist() == expected

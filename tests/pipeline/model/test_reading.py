@@ -138,3 +138,27 @@ def test_a_kill_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_no_events_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there are no training events"):
         read_log(write_log(tmp_path, 0), HISTORY)
+
+
+@pytest.mark.parametrize("in_memory", [1 << 62, 100])
+def test_each_event_has_the_number_of_the_task_that_learns_its_type(tmp_path: Path, in_memory: int) -> None:
+    numbers = {"view": 1, "cart": 0, "buy": 0}
+    uri = write_log(tmp_path)
+    log = read_log(uri, HISTORY, in_memory=in_memory, tasks={"purchase": ("buy", "cart", "gift"), "look": ("view",)})
+    rows = [(row["user_hash"][0], row["item"][0], numbers[row["event"][0]]) for row in tiny_rows()]
+    found = []
+    for part in log.parts:
+        events = part()
+        assert events.inputs["task"].dtype == np.int32
+        found += zip(events.user.tolist(), events.item.tolist(), events.inputs["task"].tolist())
+    assert sorted(found) == sorted(rows)
+    assert "task" not in read_log(uri, HISTORY).first.inputs
+
+
+def test_types_without_a_task_and_tasks_without_a_type_are_named(tmp_path: Path) -> None:
+    uri = write_log(tmp_path)
+    with pytest.raises(InputError, match=r"model\.tasks: no task learns the events of type 'cart', 'view': add them"):
+        read_log(uri, HISTORY, tasks={"purchase": ("buy",)})
+    tasks = {"purchase": ("buy", "cart", "view"), "gift": ("wrap",)}
+    with pytest.raises(InputError, match=r"model\.tasks\.gift: .*there are: 'buy', 'cart', 'view'"):
+        read_log(uri, HISTORY, tasks=tasks)

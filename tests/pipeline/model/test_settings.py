@@ -74,3 +74,24 @@ def test_a_transformer_needs_histories() -> None:
     with pytest.raises(ValueError, match=r"history\.max_length is 0"):
         check_together(ModelSettings(history="transformer"), TrainingSettings(), 0)
     check_together(ModelSettings(), TrainingSettings(), 0)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "words"),
+    [
+        ({"purchase": {"events": ["buy"]}, "view": {"events": ["see", "buy"]}}, "purchase and view both learn 'buy'"),
+        ({"purchase": {"events": ["buy"], "weight": 0}}, "all weights are 0"),
+        ({"purchase": {"events": []}}, "at least 1 item"),
+        ({"purchase": {"events": ["buy"], "weight": -1}}, "greater than or equal to 0"),
+        ({"a=b": {"events": ["buy"]}}, "'a=b' is no name"),
+    ],
+)
+def test_tasks_that_can_not_be(tasks: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ModelSettings(tasks=tasks)
+
+
+def test_what_tasks_count_adds_up_to_one() -> None:
+    tasks = {"purchase": {"events": ["buy"], "weight": 3}, "view": {"events": ["see"]}, "like": {"events": ["heart"]}}
+    assert ModelSettings(tasks=tasks).resolved().task_shares == {"purchase": 0.6, "view": 0.2, "like": 0.2}
+    assert ModelSettings().task_shares == {}

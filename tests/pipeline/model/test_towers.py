@@ -34,7 +34,8 @@ def two_towers(training: TrainingSettings | None = None, **settings: Any) -> Two
     keras.utils.set_random_seed(1)
     settings = {"dim": 4, "attention_heads": 2, "shared_item_table": False, "history_features": False, **settings}
     model = TwoTowerModel(ModelSettings(**settings), training or TrainingSettings(), VOCABULARY, seed=1)
-    model.compute_loss({**requests([[2, 3, 0], [4, 0, 0]]), "item": tf.constant([4, 2]), "weight": tf.ones([2])})
+    batch = {**requests([[2, 3, 0], [4, 0, 0]]), "item": tf.constant([4, 2]), "weight": tf.ones([2])}
+    model.compute_loss({**batch, "task": tf.constant([0, 1])} if "tasks" in settings else batch)
     return model
 
 
@@ -345,3 +346,88 @@ def test_training_learns_what_follows_what(training: dict[str, Any], settings: d
     embedding, bias = model.vocabulary_embeddings()
     scores = tf.matmul(model.query_tower(rows), embedding, transpose_b=True) + bias
     assert tf.argmax(scores, axis=1).numpy().tolist() == [1, 2, 0]
+
+
+TASKS = {"purchase": {"events": ["buy"], "weight": 3}, "view": {"events": ["see"], "weight": 1}}
+
+
+def with_tasks(**settings: Any) -> TwoTowerModel:
+    """A built model with two tasks, whose weights are drawn."""
+    model = two_towers(tasks=TASKS, **settings)
+    for place, weight in enumerate(model.query_tower.trainable_weights):
+        weight.assign(tf.random.stateless_normal(weight.shape, [1, place]))
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_tasks_start_alike() -> None:
+    """As what the same model without tasks does."""
+    plain, model = two_towers(), two_towers(tasks=TASKS)
+    rows = requests([[2, 3], [4, 4]])
+    for shares in (None, [[1.0, 0.0], [0.25, 0.75]]):
+        query = model.query_tower(rows, shares=shares if shares is None else tf.constant(shares))
+        np.testing.assert_allclose(query, plain.query_tower(rows), rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+@pytest.mark.parametrize("normalize", [False, True])
+def test_a_query_is_the_weighted_sum_of_the_tasks_queries(normalize: bool) -> None:
+    tower = with_tasks(normalize=normalize, temperature=0.5).query_tower
+    rows = requests([[2], [4]])
+    pooled = item_table(tower).numpy()[[2, 4]]
+    kernel, offset = tower._heads._kernel.numpy(), tower._heads._offset.numpy()
+    tasks = [pooled + pooled @ kernel[task] + offset[task] for task in range(2)]
+    if normalize:
+        tasks = [2 * query / np.linalg.norm(query, axis=1, keepdims=True) for query in tasks]
+    purchase, view = tasks
+    np.testing.assert_allclose(tower(rows), 0.75 * purchase + 0.25 * view, rtol=1e-4)
+    found = tower(rows, shares=tf.constant([[1.0, 0.0], [0.0, 1.0]]))
+    np.testing.assert_allclose(found, [purchase[0], view[1]], rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_an_event_is_learned_by_its_own_task() -> None:
+    model = with_tasks(dropout=0.0, history_dropout=0.0)
+    batch = {**requests([[2, 3, 0], [4, 0, 0]]), "item": tf.constant([4, 2]), "weight": tf.ones([2])}
+    heads = model.query_tower._heads
+    for task in range(2):
+        with tf.GradientTape() as tape:
+            loss = model.compute_loss({**batch, "task": tf.constant([task, task])})
+        kernel, offset = tape.gradient(loss, [heads._kernel, heads._offset])
+        moved = [bool(np.abs(kernel[own]).max() > 0 and np.abs(offset[own]).max() > 0) for own in range(2)]
+        assert moved == [own == task for own in range(2)]
+        assert np.array_equal(kernel[1 - task], np.zeros([4, 4]))
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_with_a_transformer_each_place_of_a_sequence_has_the_task_of_its_event() -> None:
+    tower = with_tasks(history="transformer").query_tower
+    shares = tf.one_hot([0, 1, 1], 2)
+    asked = requests([[2, 3, 0], [3, 0, 0], [0, 0, 0]])
+    learned = {SEQUENCES: tf.constant([[2, 3]]), OF: tf.constant([0, 0, 0]), AT: tf.constant([0, 1, -1])}
+    inputs = {**{name: value for name, value in asked.items() if name != "history"}, **learned}
+    first, second = (tower(each, shares=shares).numpy() for each in (asked, inputs))
+    np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
+    assert np.abs(first - tower(asked, shares=1 - shares)).min() > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+@pytest.mark.parametrize("settings", [{}, {"normalize": True}, {"history": "none"}], ids=str)
+def test_the_terms_of_a_query_add_up_through_the_tasks(settings: dict[str, Any]) -> None:
+    tower = with_tasks(user_id=True, query_features=("device", "age"), **settings).query_tower
+    rows = requests([[2, 3, 4], [3, UNKNOWN, 0], [0, 0, 0]], device=[[2], [3], [0]], age=[1.0, 0.0, 2.0])
+    known = rows["history"] > UNKNOWN
+    items, candidates = (tf.random.stateless_normal([3, 3, 4], [2, seed]) for seed in range(2))
+    user, shares = tf.random.stateless_normal([3, 4], [3, 3]), tf.constant([[0.75, 0.25], [0, 1], [0.5, 0.5]])
+    assert tower.is_sum
+    share, *others, features = tower.terms(items, known, user, rows)
+    total = tf.reduce_sum(share[:, :, tf.newaxis] * items, axis=1) + tf.add_n([*others, *features.values()])
+    seen, added = tower.seen_by_tasks(candidates, total, shares)
+    products = tf.einsum("bcd,bd->bc", candidates, tower.combine(items, known, user, rows, shares=shares))
+    np.testing.assert_allclose(tf.einsum("bcd,bd->bc", seen, total) + added, products, rtol=1e-3, atol=1e-4)
+    assert np.abs(products).min() > 1e-3

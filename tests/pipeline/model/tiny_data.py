@@ -13,7 +13,7 @@ import tensorflow as tf
 from pipeline.model.inputs import TrainingData
 from pipeline.model.preprocessing import FIRST, PADDING
 from pipeline.model.reading import Events, Log
-from pipeline.model.towers import ItemFeatures, SideFeature, Vocabulary
+from pipeline.model.towers import TASK, ItemFeatures, SideFeature, Vocabulary
 
 ITEMS = 6
 
@@ -60,6 +60,19 @@ def followers(parts: int = 1) -> TrainingData:
     return TrainingData(log, vocabulary, "latest")
 
 
+def two_tasks() -> TrainingData:
+    """480 events of 8 users and 6 items with histories of one item: after item n an event of the first task has item
+    n + 1, of the second n + 3."""
+    task = np.random.default_rng(0).integers(0, 2, (60, 8))
+    item = np.cumsum(1 + 2 * task, axis=0) % ITEMS
+    before = np.concatenate([np.full((1, 8), PADDING - FIRST), item[:-1]])
+    events = some_events(np.tile(np.arange(8), 60).tolist(), (FIRST + item.ravel()).tolist())
+    inputs = {"history": (FIRST + before.reshape(-1, 1)).astype(np.int32), TASK: task.ravel().astype(np.int32)}
+    data = followers()
+    vocabulary = dataclasses.replace(data.vocabulary, max_history=1)
+    return TrainingData(Log.of(dataclasses.replace(events, inputs=inputs)), vocabulary, "latest")
+
+
 def tiny_rows(count: int = 400) -> list[dict[str, list[Any]]]:
     """Transformed events in their order, three at a time."""
     rng = np.random.default_rng(0)
@@ -75,6 +88,7 @@ def tiny_rows(count: int = 400) -> list[dict[str, list[Any]]]:
                 "user_hash": [user * 7919 - 50_000],
                 "query_genres": rng.integers(1, 9, rng.integers(0, 4)).tolist(),
                 "weight": [float(rng.integers(1, 5))],
+                "event": [("view", "cart", "buy")[row % 3]],
             }
         )
     return rows
@@ -84,8 +98,10 @@ def write_log(folder: Path, count: int = 400, shuffle: int = 0) -> str:
     """Writes `tiny_rows`, the same ones in an order of the files that `shuffle` says; returns their URI."""
     rows = []
     for values in tiny_rows(count):
-        features = {n: tf.train.Feature(int64_list={"value": some}) for n, some in values.items() if n != "weight"}
+        whole = {name: some for name, some in values.items() if name not in ("weight", "event")}
+        features = {name: tf.train.Feature(int64_list={"value": some}) for name, some in whole.items()}
         features["weight"] = tf.train.Feature(float_list={"value": values["weight"]})
+        features["event"] = tf.train.Feature(bytes_list={"value": [values["event"][0].encode()]})
         rows.append(tf.train.Example(features={"feature": features}).SerializeToString())
     order = np.random.default_rng(shuffle).permutation(count)
     (folder / "Split-train").mkdir(parents=True)

@@ -66,3 +66,25 @@ def test_diversity(diversity):
 def test_diversity_that_is_none(diversity):
     with pytest.raises(InvalidRequest, match="diversity="):
         rules.checked_diversity(diversity)
+
+
+def test_weights_of_tasks():
+    assert rules.weighed({"purchase": 1, "view": 0.0}) == [("purchase", 1.0), ("view", 0.0)]
+    assert rules.weighed({}) == []
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        ("purchase", "it is a dict of weights by task"),
+        ({"": 1}, "is no name of a task"),
+        ({5: 1}, "is no name of a task"),
+        ({"view": "much"}, "is a str, not a number"),
+        ({"view": math.inf}, "must be finite"),
+        ({"view": -1, "purchase": 2}, "weights are 0 or more, and one of them is more"),
+        ({"view": 0, "purchase": 0}, "weights are 0 or more, and one of them is more"),
+    ],
+)
+def test_weights_that_are_none(tasks, message):
+    with pytest.raises(InvalidRequest, match=message):
+        rules.weighed(tasks)

@@ -28,6 +28,8 @@ PEOPLE: list[dict[str, Union[list[str], float]]] = [
     {"city": ["Łódź"], "age": 18.0},
 ]
 """Features of the users."""
+TASKS = {"purchase": 1.0, "view": 0.0}
+"""What each task counts by default."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,16 @@ class World:
     """Of each item; `brand` and `tags` are lists, and an item without a price has none."""
 
     def recommend(
-        self, user: str, history: list[str], exclude: list[str], rules: Rules = Rules()
+        self, user: str, history: list[str], exclude: list[str], rules: Rules = Rules(), view: float = 0.0
     ) -> tuple[list[str], np.ndarray, str]:
-        """All that may be recommended, best first, with scores and source; diversity is left to `diverse`."""
+        """All that may be recommended, best first, with scores and source; diversity is left to `diverse`. `view` is
+        the share of that task."""
         known_history = [item for item in history if item in ITEMS]
         stored = self.stored.get(user, [])
         if user in self.stored or known_history:
             rows = [ITEMS.index(item) for item in known_history or stored]
             query = self.embedding[rows].mean(axis=0) if rows else np.zeros(DIM, np.float32)
-            scores = self.embedding @ query + self.bias
+            scores = self.embedding @ ((1 - view) * query + view * query[::-1]) + self.bias
             source = "user" if user in self.stored else "history"
         else:
             scores, source = self.popularity, "popular"
@@ -241,7 +244,7 @@ def build(path: Path) -> None:
     made = world()
 
     class QueryPart(tf.Module):
-        """The query is the mean of the embeddings of the history's known items."""
+        """The query is the mean of the embeddings of the history's known items; of the second task back to front."""
 
         @tf.function(
             input_signature=[
@@ -249,12 +252,16 @@ def build(path: Path) -> None:
                 tf.TensorSpec([None, None], tf.bool),
                 tf.TensorSpec([None, DIM]),
                 tf.TensorSpec([None, 2], tf.string),
+                tf.TensorSpec([None, 2]),
             ]
         )
-        def combine(self, items: tf.Tensor, known: tf.Tensor, user: tf.Tensor, context: tf.Tensor) -> tf.Tensor:
+        def combine(
+            self, items: tf.Tensor, known: tf.Tensor, user: tf.Tensor, context: tf.Tensor, shares: tf.Tensor
+        ) -> tf.Tensor:
             del user, context
             weight = tf.cast(known, tf.float32)[:, :, tf.newaxis]
-            return tf.math.divide_no_nan(tf.reduce_sum(items * weight, axis=1), tf.reduce_sum(weight, axis=1))
+            mean = tf.math.divide_no_nan(tf.reduce_sum(items * weight, axis=1), tf.reduce_sum(weight, axis=1))
+            return mean * shares[:, :1] + mean[:, ::-1] * shares[:, 1:]
 
         @tf.function(
             input_signature=[
@@ -263,13 +270,22 @@ def build(path: Path) -> None:
                 tf.TensorSpec([None, DIM]),
                 tf.TensorSpec([None, 2], tf.string),
                 tf.TensorSpec([None, None, DIM]),
+                tf.TensorSpec([None, 2]),
             ],
             autograph=False,
         )
         def explain(
-            self, items: tf.Tensor, known: tf.Tensor, user: tf.Tensor, context: tf.Tensor, candidates: tf.Tensor
+            self,
+            items: tf.Tensor,
+            known: tf.Tensor,
+            user: tf.Tensor,
+            context: tf.Tensor,
+            candidates: tf.Tensor,
+            shares: tf.Tensor,
         ) -> dict[str, tf.Tensor]:
             del context
+            first, second = shares[:, tf.newaxis, :1], shares[:, tf.newaxis, 1:]
+            candidates = candidates * first + candidates[:, :, ::-1] * second
             weight = tf.cast(known, tf.float32)
             share = tf.math.divide_no_nan(weight, tf.reduce_sum(weight, axis=1, keepdims=True))
             return {
@@ -308,6 +324,7 @@ def build(path: Path) -> None:
             "context": [{"name": name, "type": kind} for name, kind in features.items()],
             "user_features": list(features),
             "max_history": 100,
+            "tasks": [{"name": name, "weight": weight} for name, weight in TASKS.items()],
         }
         (Path(folder) / "assets.extra" / "towers.json").write_text(json.dumps(manifest))
         save_servable(folder, index, IndexerSettings(audience=True), "contract", str(path))

@@ -18,7 +18,13 @@ from tests.serving.wire import contract
 from tests.serving.wire.conftest import Server
 
 WORLD = contract.world()
-NUMBERS = {"k": tf.int32, "boost_by": tf.float32, "diversity": tf.float32, "exclude_owners": tf.bool}
+NUMBERS = {
+    "k": tf.int32,
+    "boost_by": tf.float32,
+    "diversity": tf.float32,
+    "task_weights": tf.float32,
+    "exclude_owners": tf.bool,
+}
 """Inputs that are no texts."""
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
