@@ -53,9 +53,9 @@ format: setup ## Rewrite the code in the project's style.
 
 lock: ## Compile the lock files from setup.py; `make lock UPGRADE=1` takes the newest versions.
 	$(COMPILE) --constraint=requirements/tfx-1.21.in --universal --python-version=3.11 \
-		--extra=pipeline --extra=ials --extra=dev --output-file=requirements/tfx-1.21.txt
+		--extra=pipeline --extra=ials --extra=text --extra=dev --output-file=requirements/tfx-1.21.txt
 	$(COMPILE) --constraint=requirements/tfx-1.16.in --python-version=3.10 --python-platform=x86_64-manylinux_2_28 \
-		--extra=pipeline --extra=ials --extra=dev --extra=scann --output-file=requirements/tfx-1.16.txt
+		--extra=pipeline --extra=ials --extra=text --extra=dev --extra=scann --output-file=requirements/tfx-1.16.txt
 	$(COMPILE) $(AS_IMAGE) --extra=pipeline --extra=ials --output-file=requirements/image.txt
 	$(COMPILE) $(AS_IMAGE) --extra=client --output-file=requirements/client.txt
 

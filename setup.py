@@ -76,6 +76,13 @@ IALS = [
     "implicit",
 ]
 
+# The encoder of text features. wordllama holds the model, which the two others read; its 0.3.3 is the last for NumPy 1.
+TEXT = [
+    "safetensors",
+    "tokenizers",
+    "wordllama",
+]
+
 # The approximate index. Newer ones want a TensorFlow that no TFX has.
 SCANN = [
     "scann==1.3.2",
@@ -123,6 +130,14 @@ setuptools.setup(
         include=[f"{room}{rest}" for room in ("pipeline", "components", "serving", "kubeflow") for rest in ("", ".*")]
     ),
     package_data={"": [f"**/*.{kind}" for kind in ("css", "j2", "js", "proto", "pyi", "typed", "yaml", "yml")]},
-    extras_require={"client": CLIENT, "pipeline": PIPELINE, "ials": IALS, "scann": SCANN, "bench": BENCH, "dev": DEV},
+    extras_require={
+        "client": CLIENT,
+        "pipeline": PIPELINE,
+        "ials": IALS,
+        "text": TEXT,
+        "scann": SCANN,
+        "bench": BENCH,
+        "dev": DEV,
+    },
     entry_points={"console_scripts": ["recommender = pipeline.cli:main"]},
 )

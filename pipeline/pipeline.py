@@ -70,7 +70,7 @@ def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, Runti
     if paths.evaluation:
         log = log.model_copy(update={"split": log.split.model_copy(update={"eval_path": paths.evaluation})})
     items = config.data.catalogue.settings()
-    feature_types = {name: feature.type for name, feature in items.features.items()}
+    feature_types = {name: feature.kind for name, feature in items.features.items()}
     query_types = config.query_features()
     vocabularies = {"categories": config.model.categories, "text_tokens": config.model.text_tokens}
 

@@ -2,7 +2,7 @@
 
 import re
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Optional
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from components.catalogue_gen.settings import CatalogueSettings, display_columns
 from components.examples.catalogue import LISTED
 from components.tables.columns import as_text
+from components.tables.encoders import Encode
 from components.tables.reading import Block, TableFile
 from components.tables.row_report import Report
 from components.tables.rows import ORDER, Verdicts, check_text, place, read_features, read_ids, report_malformed, row_of
@@ -139,6 +140,17 @@ def extended(table: pa.Table, items: list[str]) -> dict[str, pa.Array]:
         columns[name] = pa.concat_arrays([column, added])
     columns[LISTED] = pa.array([1] * len(table) + [None] * len(items), pa.int64())
     return columns
+
+
+def encoded(columns: Mapping[str, pa.Array], encoders: Mapping[str, Encode]) -> dict[str, pa.Array]:
+    """Returns the columns with vectors, lists of float32, instead of the texts of these features; a missing text is
+    encoded as an empty one."""
+    vectors = {}
+    for name, encode in encoders.items():
+        values = encode(pc.fill_null(columns[name], "").to_pylist())
+        offsets = pa.array(np.arange(len(values) + 1, dtype=np.int32) * values.shape[1])
+        vectors[name] = pa.ListArray.from_arrays(offsets, pa.array(values.reshape(-1)))
+    return {**columns, **vectors}
 
 
 def joined(tables: Iterable[pa.Table]) -> pa.Table:

@@ -8,9 +8,9 @@ from tfx.orchestration import data_types
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
+from components.catalogue_gen.driver import Driver
 from components.catalogue_gen.executor import Executor
 from components.catalogue_gen.settings import CatalogueSettings
-from components.drivers.fingerprint import FingerprintDriver
 
 
 class CatalogueGenSpec(types.ComponentSpec):
@@ -20,6 +20,7 @@ class CatalogueGenSpec(types.ComponentSpec):
         "input_path": ExecutionParameter(type=str),
         "settings": ExecutionParameter(type=str),
         "input_fingerprint": ExecutionParameter(type=str, optional=True),
+        "encoders": ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {  # noqa: RUF012
         "interactions": ChannelParameter(type=standard_artifacts.Examples),
@@ -38,7 +39,7 @@ class CatalogueGen(base_beam_component.BaseBeamComponent):
 
     SPEC_CLASS = CatalogueGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
-    DRIVER_CLASS = FingerprintDriver
+    DRIVER_CLASS = Driver
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ from components.examples.catalogue import CATALOGUE_SPLIT
 from components.examples.reading import read_file
 from components.examples.writing import SHARD_NAME, serialize, write_shard
 from components.progress import progress
-from components.tables import reading
+from components.tables import encoders, reading
 from components.tables.arrow_bytes import add_counts, from_bytes, to_bytes
 from components.tables.row_report import Report, by_reason, counted, merged, problem, unreadable
 
@@ -70,7 +70,7 @@ def inspect(settings_json: str, input_path: str) -> tuple[CatalogueSettings, lis
     """Returns the settings and the catalogue's files, whose columns are checked; no files for an empty path.
 
     Raises:
-        InputError: A setting, a file or a column is wrong or missing.
+        InputError: A setting, a file or a column is wrong or missing, or an encoder is.
     """
     try:
         settings = CatalogueSettings.model_validate_json(settings_json)
@@ -83,6 +83,8 @@ def inspect(settings_json: str, input_path: str) -> tuple[CatalogueSettings, lis
     files = reading.find_files(input_path, settings.format, "catalogue")
     for file in files:
         reading.check_columns(file, settings.columns(), settings.delimiter)
+    for encoder in settings.encoders().values():
+        encoders.check(encoder)
     return settings, files
 
 
@@ -133,8 +135,8 @@ def _make(
         added, why = catalogue.unlisted(table, items, settings, path) if files else (sorted_items(items), "")
     result = {"problem": why or None, "summary": ""}
     if not why:
-        columns = catalogue.extended(table, added)
-        write_shard(os.path.join(folder, SHARD_NAME.format(index=0, count=1)), _records(columns), temporary)
+        records = _records(catalogue.extended(table, added), settings.encoders())
+        write_shard(os.path.join(folder, SHARD_NAME.format(index=0, count=1)), records, temporary)
         never = len(table) - (len(items) - len(added))
         result["summary"] = (
             f"{len(table) + len(added):,} items: {len(table):,} listed ({never:,} of them never seen in the log), "
@@ -151,7 +153,11 @@ def sorted_items(items: pa.Table) -> list[str]:
     return sorted(items["item_id"].to_pylist())
 
 
-def _records(columns: dict[str, pa.Array]) -> Iterator[bytes]:
+def _records(columns: dict[str, pa.Array], encoding: dict[str, encoders.Name]) -> Iterator[bytes]:
+    encode = {name: encoders.load(encoder) for name, encoder in encoding.items()}
     size = len(columns["item_id"])
     for first in range(0, size, _READ_RECORDS):
-        yield from serialize({name: column[first : first + _READ_RECORDS] for name, column in columns.items()})
+        if encode:
+            progress(f"{first:,} of {size:,} items encoded")
+        part = {name: column[first : first + _READ_RECORDS] for name, column in columns.items()}
+        yield from serialize(catalogue.encoded(part, encode))

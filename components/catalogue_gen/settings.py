@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Optional
 from pydantic import AfterValidator, Field
 
 from components.settings import Settings
-from components.tables.features import Features, column_of
+from components.tables import encoders
+from components.tables.features import ItemFeatures, column_of
 from components.tables.formats import Delimiter, Format
 
 
@@ -44,7 +45,7 @@ class CatalogueSettings(Settings):
     """The column with the item's id."""
     display: Optional[Annotated[str, AfterValidator(_check_display)]] = None
     """What a person is shown, with columns in braces, such as "{title} ({year})"; the id if not given."""
-    features: Features = Field(default_factory=dict)
+    features: ItemFeatures = Field(default_factory=dict)
     """Features of the item, by name."""
     repeated_ids: Literal["error", "first"] = "error"
     """What becomes of an item that has more than one row. first: of each feature the first value that is not missing
@@ -53,6 +54,10 @@ class CatalogueSettings(Settings):
     """The run stops when more than this share of the log's events are of items that the catalogue lacks."""
     max_rejected_fraction: float = Field(default=0.01, ge=0, le=1)
     """The run stops when more than this share of the rows can't be used."""
+
+    def encoders(self) -> dict[str, encoders.Name]:
+        """Returns the encoders by the features that they make vectors of."""
+        return {name: feature.encoder for name, feature in self.features.items() if feature.encoder is not None}
 
     def columns(self) -> list[str]:
         """Returns the columns to read, each once."""

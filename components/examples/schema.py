@@ -8,12 +8,14 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from components.tables.features import Feature
 
 
-def add_required(schema: schema_pb2.Schema, name: str, kind: "schema_pb2.FeatureType.ValueType") -> schema_pb2.Feature:
-    """Adds a feature that every Example has once, dense, of shape [1]; returns it."""
+def add_required(
+    schema: schema_pb2.Schema, name: str, kind: "schema_pb2.FeatureType.ValueType", size: int = 1
+) -> schema_pb2.Feature:
+    """Adds a feature of which every Example has `size` values, dense, of shape [size]; returns it."""
     feature = schema.feature.add(name=name, type=kind)
     feature.presence.min_fraction = 1.0
     feature.presence.min_count = 1
-    feature.shape.dim.add(size=1)
+    feature.shape.dim.add(size=size)
     return feature
 
 

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal, Optional
+from typing import Annotated, Literal, Optional, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
 from components.settings import Settings
+from components.tables import encoders
 
 RESERVED_NAMES = frozenset(
     {
@@ -48,12 +49,34 @@ class Feature(Settings):
         return self
 
 
+class ItemFeature(Feature):
+    """One side feature of the items and the column that it is read from."""
+
+    encoder: Optional[encoders.Name] = None
+    """Makes of a `text` one vector that says what it is about, instead of its words: wordllama (needs the extra
+    `text`). The same column can be two features, one with and one without."""
+
+    @model_validator(mode="after")
+    def _encodes_text(self) -> "ItemFeature":
+        if self.encoder is not None and self.type != "text":
+            raise ValueError(f"encoder is for features of type text, not {self.type}")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """What the model gets: `type`, or `vector` of an encoded text."""
+        return self.type if self.encoder is None else "vector"
+
+
 def column_of(name: str, feature: Feature) -> str:
     """Returns the column that the feature called `name` is read from."""
     return feature.column or name
 
 
-def _check_names(features: Mapping[str, Feature]) -> Mapping[str, Feature]:
+_Some = TypeVar("_Some", bound=Mapping[str, Feature])
+
+
+def _check_names(features: _Some) -> _Some:
     for name in features:
         if not _NAME.fullmatch(name):
             raise ValueError(f"feature name {name!r} must be a letter followed by letters, digits and underscores")
@@ -66,3 +89,6 @@ def _check_names(features: Mapping[str, Feature]) -> Mapping[str, Feature]:
 
 Features = Annotated[dict[str, Feature], AfterValidator(_check_names)]
 """Features by name, the names checked."""
+
+ItemFeatures = Annotated[dict[str, ItemFeature], AfterValidator(_check_names)]
+"""The same, of items."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from components.errors import InputError
 from components.evaluator.baselines.settings import NO_IMPLICIT
 from components.indexer.settings import NO_SCANN
+from components.tables import encoders
 from components.tables.features import column_of
 from components.tables.formats import Format
 from components.tables.reading import check_columns, find_files, read_blocks
@@ -37,6 +38,8 @@ def check_data(config: Config, data: DataPaths) -> Iterator[str]:
     """
     if "ials" in config.evaluation.baselines.names and importlib.util.find_spec("implicit") is None:
         raise InputError(NO_IMPLICIT)
+    for encoder in config.data.catalogue.encoders().values():
+        encoders.check(encoder)
     if config.serving.index.type == "scann" and not _scann_fits():
         raise InputError(NO_SCANN)
     log = config.data.interactions

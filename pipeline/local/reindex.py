@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import InputError
+from components.tables import encoders
 from pipeline.config import Config
 from pipeline.local.lock import lock
 from pipeline.local.run import at_terminal, prepare, run_nodes
@@ -28,6 +29,8 @@ class Trained:
     """URI of the CatalogueGen's Examples that the model was trained with."""
     features: dict[str, str]
     """The items' features and their types, as the model has them."""
+    encoders: str
+    """What made vectors of the items' texts, with versions."""
 
 
 def reindex(config: Config) -> Outcome:
@@ -47,11 +50,17 @@ def _reindex(config: Config, root: Path, terminal: Terminal) -> Outcome:
         raise InputError("data.catalogue.path: without a catalogue there is nothing to index anew")
     with lock(root), listening(terminal):
         trained = find_trained(config)
-        features = {name: feature.type for name, feature in config.data.catalogue.features.items()}
+        features = {name: feature.kind for name, feature in config.data.catalogue.features.items()}
         if features != trained.features:
             raise InputError(
                 f"data.catalogue.features: the model was trained with {_listed(trained.features)}, the config has "
                 f"{_listed(features)}; train it again by `recommender run`"
+            )
+        encoding = encoders.versions(config.data.catalogue.encoders().values())
+        if encoding != trained.encoders:
+            raise InputError(
+                f"the model knows texts as {trained.encoders or 'no encoder'} encodes them, and what is installed is "
+                f"{encoding or 'none'}: vectors of two encoders can't be compared; train it again by `recommender run`"
             )
         dag, metadata = prepare(with_rivals_only(config), root, terminal, trained.catalogue)
         return run_nodes(config, root, dag, metadata, terminal, only="Pusher", reused=trained.executions)
@@ -115,11 +124,14 @@ def find_trained(config: Config) -> Trained:
     in_run = {execution.id for execution in store.get_executions_by_context(run.id)}
     trainer = maker(artifact(trainings[-1].id, "model"))
     custom_config = json.loads(store.get_executions_by_id([trainer])[0].custom_properties["custom_config"].string_value)
-    catalogue = artifact(maker(artifact(trainer, "catalogue")), "examples").uri
+    transform = maker(artifact(trainer, "catalogue"))
+    catalogue = artifact(transform, "examples")
+    [made] = store.get_executions_by_id([maker(catalogue)])
     return Trained(
         {node: max(e.id for e in executions(node) if e.id in in_run) for node in _REUSED},
-        catalogue,
+        catalogue.uri,
         custom_config["features"],
+        made.custom_properties["encoders"].string_value if "encoders" in made.custom_properties else "",
     )
 
 

@@ -296,7 +296,7 @@ class Towers(tf.Module):
         item_id = item["item_id"]
         index = self._transform({"item_id": item_id[:, tf.newaxis]})["item"]
         values = {
-            f.name: item[f.name] if f.is_number else tf.sparse.to_dense(item[f.name], PADDING)
+            f.name: item[f.name] if f.is_dense else tf.sparse.to_dense(item[f.name], PADDING)
             for f in self._vocabulary.candidate_features
         }
         embedding, bias = self._candidate_tower(index, values)

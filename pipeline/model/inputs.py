@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow_transform as tft
 
-from components.examples.reading import ragged, read_columns, scalars
+from components.examples.reading import matrix, ragged, read_columns, scalars
 from pipeline.model.job import Transformed
 from pipeline.model.preprocessing import ITEM_COUNTS, ITEM_VOCABULARY, QUERY_PREFIX, TIME_FEATURES, USER_VOCABULARY
 from pipeline.model.reading import Log, pad, read_log
@@ -58,10 +58,15 @@ def read_data(inputs: Transformed, settings: TrainerSettings) -> TrainingData:
 
 def side_features(types: Mapping[str, str], graph: tft.TFTransformOutput, prefix: str) -> tuple[SideFeature, ...]:
     """What a tower must know of features, from their types and the vocabularies in `graph`."""
-    return tuple(
-        SideFeature(name, kind == "number", 0 if kind == "number" else graph.vocabulary_size_by_name(prefix + name))
-        for name, kind in types.items()
-    )
+
+    def feature(name: str, kind: str) -> SideFeature:
+        if kind == "number":
+            return SideFeature(name, True)
+        if kind == "vector":
+            return SideFeature(name, False, width=int(graph.transformed_feature_spec()[prefix + name].shape[0]))
+        return SideFeature(name, False, graph.vocabulary_size_by_name(prefix + name))
+
+    return tuple(feature(name, kind) for name, kind in types.items())
 
 
 def read_vocabulary(graph: tft.TFTransformOutput) -> tuple[list[bytes], np.ndarray]:
@@ -76,10 +81,14 @@ def read_vocabulary(graph: tft.TFTransformOutput) -> tuple[list[bytes], np.ndarr
 
 def read_item_features(catalogue: str, features: tuple[SideFeature, ...], vocabulary: list[bytes]) -> ItemFeatures:
     """The side features of the vocabulary's items, in its order, from the transformed catalogue at URI `catalogue`."""
-    types = {f.name: float if f.is_number else int for f in features}
+    types = {f.name: float if f.is_dense else int for f in features}
     table = read_columns(catalogue, "catalogue", {"item_id": bytes, **types})
     row_of = {item: row for row, item in enumerate(scalars(table, "item_id"))}
     rows = np.array([row_of[item] for item in vocabulary])
-    return ItemFeatures(
-        {f.name: scalars(table, f.name) if f.is_number else pad(*ragged(table, f.name)) for f in features}
-    ).take(rows)
+
+    def values(feature: SideFeature) -> np.ndarray:
+        if feature.width:
+            return matrix(*ragged(table, feature.name), feature.width, np.float32(0))
+        return scalars(table, feature.name) if feature.is_number else pad(*ragged(table, feature.name))
+
+    return ItemFeatures({f.name: values(f) for f in features}).take(rows)

@@ -78,24 +78,27 @@ def preprocess_catalogue(inputs: dict[str, Any], custom_config: dict[str, Any]) 
     """Items to the candidate tower's side features.
 
     Args:
-        inputs: `item_id` [B, 1] string and the side features of the config, sparse.
-        custom_config: `features`: name to type (`category`, `categories`, `number` or `text`); `categories` and
-            `text_tokens`: sizes of the vocabularies.
+        inputs: `item_id` [B, 1] string, vectors [B, E] float32, and the other side features of the config, sparse.
+        custom_config: `features`: name to type (`category`, `categories`, `number`, `text` or `vector`); `categories`
+            and `text_tokens`: sizes of the vocabularies.
 
     Returns:
-        `item_id` [B] string, and by feature: sparse indices into its vocabulary, or for a number its z-score [B]
-        float32 with 0, the mean, where it is missing.
+        `item_id` [B] string, and by feature: sparse indices into its vocabulary, for a number its z-score [B] float32
+        with 0, the mean, where it is missing, or a vector [B, E] float32 as it comes.
     """
     return {"item_id": tf.reshape(inputs["item_id"], [-1])} | _side_features(inputs, custom_config, "")
 
 
 def _side_features(inputs: dict[str, Any], custom_config: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """Each feature as indices or as a z-score; the outputs and the vocabularies' files have the prefix."""
+    """Each feature as indices, a z-score or a vector; the outputs and the vocabularies' files have the prefix."""
     outputs: dict[str, Any] = {}
     for name, kind in custom_config["features"].items():
         value = inputs[name]
         if kind == "number":
             outputs[prefix + name] = _standardise(value)
+            continue
+        if kind == "vector":
+            outputs[prefix + name] = value
             continue
         if kind == "text":
             value = _tokens(value)

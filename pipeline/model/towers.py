@@ -43,14 +43,21 @@ class SideFeature:
     name: str
     is_number: bool
     vocabulary_size: int = 0
-    """Number of values, without padding and unknown; 0 for a number."""
+    """Number of values, without padding and unknown; 0 for a number and for a vector."""
+    width: int = 0
+    """Length of a vector; 0 for anything else."""
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether its values count as they are, without a vocabulary."""
+        return self.is_number or self.width > 0
 
 
 @dataclass(frozen=True)
 class ItemFeatures:
     """The side features of N items, row by row.
 
-    `values[name]` is [N] float32 for a number, else [N, L] int32 indices padded with 0.
+    `values[name]` is [N] float32 for a number, [N, E] float32 for a vector, else [N, L] int32 indices padded with 0.
     """
 
     values: Mapping[str, np.ndarray]
@@ -122,15 +129,17 @@ class FeatureEmbedding(keras.layers.Layer):
         self._prefix = prefix
         self._dim = dim
         self.tables = {
-            f.name: _table(prefix + f.name, f.vocabulary_size + FIRST, dim) for f in features if not f.is_number
+            f.name: _table(prefix + f.name, f.vocabulary_size + FIRST, dim) for f in features if not f.is_dense
         }
 
     def build(self, input_shape: Any) -> None:
-        """Creates the directions of the numbers."""
+        """Creates the directions of numbers and of the entries of vectors."""
         self.directions = {
-            f.name: self.add_weight(name=self._prefix + f.name, shape=[self._dim], initializer="zeros")
+            f.name: self.add_weight(
+                name=self._prefix + f.name, shape=[f.width, self._dim] if f.width else [self._dim], initializer="zeros"
+            )
             for f in self._features
-            if f.is_number
+            if f.is_dense
         }
         super().build(input_shape)
 
@@ -145,6 +154,10 @@ class FeatureEmbedding(keras.layers.Layer):
             value = values[feature.name]
             if feature.is_number:
                 parts[feature.name] = value[:, tf.newaxis] * self.directions[feature.name]
+                continue
+            if feature.width:
+                # A step moves each of its many weights as far as an embedding's: together they shall go no further.
+                parts[feature.name] = tf.matmul(value, self.directions[feature.name]) / np.sqrt(feature.width)
                 continue
             present = tf.cast(value > UNKNOWN, tf.float32)
             total = tf.squeeze(tf.matmul(present[:, tf.newaxis, :], self.tables[feature.name](value)), axis=1)

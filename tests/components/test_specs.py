@@ -14,6 +14,7 @@ from tfx.types import Channel, standard_artifacts
 
 import components
 from components.catalogue_gen.component import CatalogueGen
+from components.catalogue_gen.driver import Driver as CatalogueDriver
 from components.catalogue_gen.settings import CatalogueSettings
 from components.champion.component import Champion
 from components.champion.driver import Driver as ChampionDriver
@@ -90,7 +91,7 @@ OUTPUTS: dict[type, dict[str, str]] = {
 
 DRIVERS = {
     InteractionGen: FingerprintDriver,
-    CatalogueGen: FingerprintDriver,
+    CatalogueGen: CatalogueDriver,
     Champion: ChampionDriver,
     Pusher: AlwaysRunDriver,
     Promoter: AlwaysRunDriver,

@@ -1,9 +1,10 @@
-"""What a person is shown of an item."""
+"""What a person is shown of an item, and texts as vectors."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from components.catalogue_gen.catalogue import displays, tidy
+from components.catalogue_gen.catalogue import displays, encoded, tidy
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,12 @@ def test_displays_of_parquet_numbers_and_literal_braces():
 
 def test_tidy_leaves_complete_texts_alone():
     assert tidy("a - (b),", missing=False) == "a - (b),"
+
+
+def test_a_text_becomes_a_list_of_numbers_and_a_missing_one_that_of_an_empty_text():
+    columns = {"item_id": pa.array(["a", "b", "c"]), "about": pa.array(["food", None, "xyz"])[1:], "n": pa.array([1.0])}
+    found = encoded(columns, {"about": lambda texts: np.array([[len(t), -1] for t in texts], np.float32)})
+    assert found["about"].to_pylist() == [[0, -1], [3, -1]]
+    assert found["about"].type == pa.list_(pa.float32())
+    assert (found["item_id"], found["n"]) == (columns["item_id"], columns["n"])
+    assert encoded(columns, {}) == columns

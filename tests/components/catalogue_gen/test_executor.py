@@ -13,6 +13,7 @@ from components.catalogue_gen.settings import CatalogueSettings
 from components.errors import InputError
 from components.examples.catalogue import LISTED
 from components.examples.writing import serialize, write_shard
+from components.tables import encoders
 from components.tables.reading import find_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]  # Beam takes its time
@@ -70,6 +71,26 @@ def test_rows_of_the_catalogue_then_items_of_the_log(tmp_path):
         {"item_id": ["z"], "display": ["z"]},
     ]
     assert summary == "4 items: 2 listed (0 of them never seen in the log), 2 only in the log; rejected 0"
+
+
+def test_texts_become_vectors_also_of_items_without_any(tmp_path, monkeypatch):
+    counts = {"wordllama": lambda texts: np.array([[len(text), text.count("o")] for text in texts], np.float32) / 2}
+    monkeypatch.setattr(encoders, "check", lambda name: None)
+    monkeypatch.setattr(encoders, "load", counts.get)
+    features = {"title": {"type": "text"}, "about": {"type": "text", "column": "title", "encoder": "wordllama"}}
+    rows, _ = generate(tmp_path, ["a", "b", "z"], "item_id,title\na,food\nb,\n", {"features": features})
+    assert rows == [
+        {"item_id": ["a"], "display": ["a"], "title": ["food"], "about": [2, 1], LISTED: [1]},
+        {"item_id": ["b"], "display": ["b"], "about": [0, 0], LISTED: [1]},
+        {"item_id": ["z"], "display": ["z"], "about": [0, 0]},
+    ]
+
+
+def test_a_missing_encoder_is_told_before_anything_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoders, "_PACKAGES", ("no_such_package",))
+    features = {"about": {"type": "text", "encoder": "wordllama"}}
+    with pytest.raises(InputError, match=r"pip install 'recommender-pipeline\[text\]'"):
+        generate(tmp_path, ["a"], "item_id,about\na,food\n", {"features": features})
 
 
 def test_without_a_catalogue_the_items_are_the_logs(tmp_path):

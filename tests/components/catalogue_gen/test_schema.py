@@ -8,10 +8,14 @@ from components.catalogue_gen.settings import CatalogueSettings
 
 
 def test_the_feature_spec_of_a_catalogue():
-    settings = CatalogueSettings.model_validate({"features": {"year": {"type": "number"}, "t": {"type": "text"}}})
+    about = {"type": "text", "column": "t", "encoder": "wordllama"}
+    settings = CatalogueSettings.model_validate(
+        {"features": {"year": {"type": "number"}, "about": about, "t": {"type": "text"}}}
+    )
     assert schema_utils.schema_as_feature_spec(catalogue_schema(settings)).feature_spec == {
         "item_id": tf.io.FixedLenFeature([1], tf.string),
         "display": tf.io.FixedLenFeature([1], tf.string),
         "year": tf.io.VarLenFeature(tf.float32),
         "t": tf.io.VarLenFeature(tf.string),
+        "about": tf.io.FixedLenFeature([256], tf.float32),
     }

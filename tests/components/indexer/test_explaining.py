@@ -138,7 +138,8 @@ def real(request: pytest.FixtureRequest, transformed: Transformed, tmp_path_fact
     """Towers as the Trainer exports them, and a servable of these and a small log."""
     root = tmp_path_factory.mktemp("real")
     export(transformed, root / "towers", ALL, **small_log.IN_CONTEXT, **KINDS[request.param])
-    catalogue = write_examples(root / "catalogue", "catalogue", [{"item_id": item} for item in small_log.ITEMS])
+    items = [{"item_id": item, "about": [0.0, 0.0]} for item in small_log.ITEMS]
+    catalogue = write_examples(root / "catalogue", "catalogue", items)
     events = [
         {"user_id": row["user_id"][0], "item_id": row["item_id"][0], "timestamp": row["timestamp"][0]}
         for row in small_log.events()

@@ -183,6 +183,8 @@ def write_examples(directory: Path, split: str, rows: list[dict[str, Any]]) -> s
                     feature.int64_list.value.append(value)
                 elif isinstance(value, float):
                     feature.float_list.value.append(value)
+                elif isinstance(value, list):
+                    feature.float_list.value.extend(value)
                 else:
                     feature.bytes_list.value.append(value.encode())
             writer.write(example.SerializeToString())

@@ -3,9 +3,10 @@
 import pydantic
 import pytest
 
-from components.tables.features import RESERVED_NAMES, Feature, Features, column_of
+from components.tables.features import RESERVED_NAMES, Feature, Features, ItemFeature, ItemFeatures, column_of
 
 CHECKED = pydantic.TypeAdapter(Features)
+OF_ITEMS = pydantic.TypeAdapter(ItemFeatures)
 
 
 def test_a_feature_is_read_from_its_column_or_the_one_of_its_name():
@@ -35,6 +36,19 @@ def test_what_does_not_fit_the_type(feature, message):
 def test_names_that_can_not_be_had(name):
     with pytest.raises(pydantic.ValidationError, match=r"must be a letter followed by|is reserved"):
         CHECKED.validate_python({name: {"type": "text"}})
+
+
+def test_an_encoder_is_for_texts_of_items():
+    assert ItemFeature(type="text", encoder="wordllama").kind == "vector"
+    assert ItemFeature(type="text").kind == "text"
+    with pytest.raises(pydantic.ValidationError, match="encoder is for features of type text, not category"):
+        ItemFeature(type="category", encoder="wordllama")
+    with pytest.raises(pydantic.ValidationError, match="'wordllama'"):
+        ItemFeature(type="text", encoder="bert")
+    with pytest.raises(pydantic.ValidationError, match="Extra inputs"):
+        CHECKED.validate_python({"note": {"type": "text", "encoder": "wordllama"}})
+    with pytest.raises(pydantic.ValidationError, match="is reserved"):
+        OF_ITEMS.validate_python({"display": {"type": "text", "encoder": "wordllama"}})
 
 
 def test_good_names():

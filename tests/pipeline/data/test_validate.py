@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from components.errors import InputError
+from components.tables.features import ItemFeature
 from pipeline.config import Config, load_config
 from pipeline.data.paths import data_paths
 from pipeline.data.validate import check_data, validate
@@ -134,6 +135,20 @@ def test_a_baseline_whose_package_is_missing_is_told_before_the_data(
     wanted = {"baselines": {"names": ["popularity", "ials"]}}
     with pytest.raises(InputError, match=r"baseline 'ials' needs the package 'implicit'.*evaluation\.baselines\.names"):
         list(validate(config_of(shop, evaluation=wanted)))
+
+
+def test_an_encoder_whose_package_is_missing_is_told_before_the_data(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tokenizers" else find(name))
+    (shop / "items.csv").unlink()
+    config = config_of(shop)
+    features = {"title": ItemFeature(type="text", encoder="wordllama")}
+    catalogue = config.data.catalogue.model_copy(update={"features": features})
+    data = config.data.model_copy(update={"catalogue": catalogue})
+    with pytest.raises(InputError, match=r"encoder 'wordllama'.*pip install 'recommender-pipeline\[text\]'"):
+        list(validate(config.model_copy(update={"data": data})))
 
 
 def test_a_folder_that_can_not_be_written_is_told_first(shop: Path) -> None:

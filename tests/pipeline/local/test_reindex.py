@@ -12,6 +12,8 @@ from ml_metadata.proto import metadata_store_pb2
 
 from components.errors import InputError
 from components.evaluator.settings import Threshold
+from components.tables import encoders
+from components.tables.features import ItemFeature
 from pipeline.config import Config
 from pipeline.local.reindex import Trained, find_trained, reindex, with_rivals_only
 
@@ -111,11 +113,12 @@ def config(tmp_path: Path) -> Config:
     )
 
 
-def trained(history: History, run: str, colour: str = "category") -> dict[str, int]:
-    """A run that trains; returns what its nodes made and their executions."""
+def trained(history: History, run: str, colour: str = "category", **properties: str) -> dict[str, int]:
+    """A run that trains; returns what its nodes made and their executions. The properties are CatalogueGen's."""
     ids = {name: history.artifact(f"/{run}/{name}") for name in ("events", "items", "transformed", "model")}
     ids["InteractionGen"] = history.execution(run, "InteractionGen", outputs={"examples": ids["events"]})
-    history.execution(run, "CatalogueGen", outputs={"examples": ids["items"], "schema": history.artifact("/schema")})
+    outputs = {"examples": ids["items"], "schema": history.artifact("/schema")}
+    history.execution(run, "CatalogueGen", outputs=outputs, **properties)
     history.execution(
         run, "CatalogueTransform", {"examples": ids["items"]}, {"transformed_examples": ids["transformed"]}
     )
@@ -143,7 +146,7 @@ def test_the_last_training_counts_and_what_it_was_trained_with(history: History,
     history.execution("3", "InteractionGen", outputs={"examples": history.artifact("/3/events")})
     history.execution("3", "Trainer", state=Execution.RUNNING)  # and then killed
     executions = {node: second[node] for node in ("InteractionGen", "Trainer")}
-    assert find_trained(config) == Trained(executions, "/2/items", {"colour": "category"})
+    assert find_trained(config) == Trained(executions, "/2/items", {"colour": "category"}, "")
 
 
 def test_a_training_from_the_cache_has_its_settings_where_it_was_made(history: History, config: Config) -> None:
@@ -160,7 +163,7 @@ def test_a_training_from_the_cache_has_its_settings_where_it_was_made(history: H
             state=Execution.CACHED,
         ),
     }
-    assert find_trained(config) == Trained(cached, "/1/items", {"colour": "category"})
+    assert find_trained(config) == Trained(cached, "/1/items", {"colour": "category"}, "")
 
 
 def test_other_features_than_the_model_has_are_refused(
@@ -170,6 +173,20 @@ def test_other_features_than_the_model_has_are_refused(
     assert reindex(config).exit_code == 2
     said = "the model was trained with colour (text), the config has colour (category); train it again by"
     assert said in capfd.readouterr().out
+
+
+def test_texts_that_another_encoder_would_make_vectors_of_are_refused(
+    history: History, config: Config, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoders, "versions", lambda names: ", ".join(f"{name} 2.0" for name in names))
+    trained(history, "1", colour="vector", encoders="wordllama 1.0")
+    assert find_trained(config).encoders == "wordllama 1.0"
+    colour = ItemFeature(type="text", encoder="wordllama")
+    catalogue = config.data.catalogue.model_copy(update={"features": {"colour": colour}})
+    changed = config.model_copy(update={"data": config.data.model_copy(update={"catalogue": catalogue})})
+    assert reindex(changed).exit_code == 2
+    said = " ".join(capfd.readouterr().out.split())
+    assert "knows texts as wordllama 1.0 encodes them, and what is installed is wordllama 2.0: vectors of two" in said
 
 
 def test_a_config_without_a_catalogue_is_refused(config: Config, capfd: pytest.CaptureFixture[str]) -> None:

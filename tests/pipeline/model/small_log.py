@@ -19,7 +19,7 @@ from pipeline.model.settings import ModelSettings, TrainerSettings, TrainingSett
 ITEMS = [f"item {n}, é" for n in range(6)]
 NEW = "never bought"
 HOUR = 3_600_000_000
-FEATURES = {"genres": "categories", "title": "text", "year": "number"}
+FEATURES = {"genres": "categories", "title": "text", "year": "number", "about": "vector"}
 QUERY_FEATURES = {"device": "category", "age": "number"}
 IN_CONTEXT = {"query_features": ("device", "age"), "time_features": ("hour", "weekday"), "user_id": True}
 """Settings of a model that takes all of a context."""
@@ -41,6 +41,7 @@ ITEM_SPEC = {
     "genres": tf.io.VarLenFeature(tf.string),
     "title": tf.io.VarLenFeature(tf.string),
     "year": tf.io.VarLenFeature(tf.float32),
+    "about": tf.io.FixedLenFeature([2], tf.float32),
 }
 
 
@@ -69,10 +70,11 @@ def items() -> Rows:
             "genres": ["even" if n % 2 == 0 else "odd", "all"],
             "title": [f"The Thing, {n}"],
             "year": [n],
+            "about": [n / 10, -0.5],
         }
         for n, item in enumerate(ITEMS)
     ]
-    return [*rows, {"item_id": [NEW], "genres": ["even", "unheard of"], "title": [], "year": []}]
+    return [*rows, {"item_id": [NEW], "genres": ["even", "unheard of"], "title": [], "year": [], "about": [0, 0]}]
 
 
 def transform(
@@ -129,7 +131,7 @@ def example(row: dict[str, Any]) -> bytes:
     result = tf.train.Example()
     for name, values in row.items():
         feature = result.features.feature[name]
-        if name == "year":
+        if name in ("year", "about"):
             feature.float_list.value.extend(values)
         else:
             feature.bytes_list.value.extend(value.encode() for value in values)

@@ -76,12 +76,19 @@ def test_an_item_without_events_is_described_by_its_features(plain: Any) -> None
     candidate = plain.signatures["candidate"]
     item = tf.train.Example()
     item.features.feature["item_id"].bytes_list.value.append(NEW.encode())
+    about = item.features.feature["about"].float_list.value
+    about.extend([0, 0])
     bare = item.SerializeToString()
     item.features.feature["genres"].bytes_list.value.append(b"even")
-    answer = candidate(examples=tf.constant([bare, item.SerializeToString()]))
+    described = [item.SerializeToString()]
+    item.features.feature["genres"].bytes_list.value.pop()
+    about[:] = [0.5, 2]
+    described.append(item.SerializeToString())
+    answer = candidate(examples=tf.constant([bare, *described]))
     embedding = answer["embedding"].numpy()
     assert not embedding[0].any()
     assert embedding[1].any()
+    assert embedding[2].any()
     known = [example(row) for row in items()]
     biases = candidate(examples=tf.constant(known))["bias"].numpy()
     assert answer["bias"].numpy()[0] == biases[:-1].min()

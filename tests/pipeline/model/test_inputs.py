@@ -32,10 +32,12 @@ def test_side_features_are_in_the_order_of_the_vocabulary(transformed: Transform
     even = values["genres"][number % 2 == 0]
     assert (even == even[0]).all()
     assert not (even == values["genres"][number % 2 == 1]).all()
-    assert [(f.name, f.is_number) for f in data.vocabulary.candidate_features] == [
-        ("genres", False),
-        ("title", False),
-        ("year", True),
+    np.testing.assert_array_equal(values["about"], np.stack([number / np.float32(10), np.full(6, -0.5)], 1, dtype="f4"))
+    assert [(f.name, f.is_number, f.width) for f in data.vocabulary.candidate_features] == [
+        ("genres", False, 0),
+        ("title", False, 0),
+        ("year", True, 0),
+        ("about", False, 2),
     ]
     # The three genres of the log, and one that only the item has that nobody had.
     assert data.vocabulary.candidate_features[0].vocabulary_size == 4

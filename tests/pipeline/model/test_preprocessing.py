@@ -51,7 +51,7 @@ def test_z_scores_do_not_depend_on_the_batches_that_beam_makes(tmp_path: Path) -
 
 
 def test_side_features_are_tokens_categories_and_z_scores(transformed: Transformed) -> None:
-    types = {"title": int, "genres": int, "year": float, "item_id": bytes}
+    types = {"title": int, "genres": int, "year": float, "about": float, "item_id": bytes}
     table = read_columns(transformed.catalogue, "catalogue", types).to_pydict()
     last = table["item_id"].index([NEW.encode()])
     assert len(table["title"][0]) == 3  # the, thing, 0
@@ -59,5 +59,7 @@ def test_side_features_are_tokens_categories_and_z_scores(transformed: Transform
     assert table["title"][last] in ([], None)
     assert len(table["genres"][last]) == 2
     assert table["year"][last] == [0.0]
+    assert table["about"][last] == [0.0, 0.0]
+    assert table["about"][5] == [0.5, -0.5]  # as it comes
     numbers = np.arange(6)
     assert table["year"][5] == pytest.approx([(5 - numbers.mean()) / numbers.std()])

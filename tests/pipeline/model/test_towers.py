@@ -172,6 +172,15 @@ def test_user_and_features_are_added(model: TwoTowerModel) -> None:
     assert full - bare == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_vector_adds_what_its_entries_do() -> None:
+    layer = towers.FeatureEmbedding((SideFeature("about", is_number=False, width=2),), "item_", 3)
+    vectors = {"about": tf.constant([[1.0, -2.0], [0.0, 0.0]])}
+    assert layer(vectors).numpy().tolist() == [[0, 0, 0], [0, 0, 0]]  # before training
+    layer.directions["about"].assign([[1.0, 2.0, 3.0], [0.0, 1.0, 5.0]])
+    np.testing.assert_allclose(layer(vectors), np.array([[1, 0, -7], [0, 0, 0]]) / np.sqrt(2), rtol=1e-6)
+    assert layer.tables == {}
+
+
 def test_a_query_that_is_nothing_but_its_user() -> None:
     tower = two_towers(history="none", user_id=True).query_tower
     [one, other] = tower(requests([[2], [4]], user=[2, 2])).numpy()
