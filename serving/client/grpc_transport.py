@@ -96,7 +96,8 @@ class _Channel:
             return transport.unavailable(self._target, detail)
         if kind == "UNIMPLEMENTED" or "deserializing response" in detail or "http2" in detail.lower():
             return transport.not_a_model_server(self._target, detail, "gRPC port")
-        return transport.from_status(kind, detail, self._target, message.request.model)
+        told = dict(error.trailing_metadata() or ()).get(transport.RETRY_AFTER)
+        return transport.from_status(kind, detail, self._target, message.request.model, told)
 
 
 class BlockingTransport(_Channel):

@@ -47,22 +47,24 @@ class Retry:
     What may pass is tried again: nobody answers, the connection breaks (before or amid the answer), an attempt is out
     of time while the call is not. A server's own failure and an answer that makes no sense are tried again at another
     replica only; a wrong request and an unknown model never. An attempt at a replica that this call has not asked yet
-    follows at once, another one after a wait of `initial * multiplier ** n` seconds, at most `maximum`, of which the
-    share `jitter` is random.
+    follows at once, whatever `attempts` and `budget` say while that one can be expected to answer, so that no call
+    fails of a replica alone. Another attempt at the same one follows after a wait of `initial * multiplier ** n`
+    seconds, at most `maximum`, of which the share `jitter` is random, or as long as an overloaded server asks for.
 
     Raises:
         InvalidRequest: a value out of its range.
     """
 
     attempts: int = 3
-    """Attempts of a call in all; 1 for no retries."""
+    """Attempts of a call in all; 1 for no retries, else each replica may be asked once."""
     initial: float = 0.1
     maximum: float = 1.0
     multiplier: float = 2.0
     jitter: float = 1.0
     """1 spreads a wait over all of [0, wait], so that clients don't come back together; 0 waits just so long."""
     attempt_timeout: Optional[float] = None
-    """Seconds for one attempt, so that a server that hangs leaves time for another; by default all that is left."""
+    """Seconds for one attempt, so that a server that hangs leaves time for another; by default all that is left. With
+    several replicas the next one is asked anyway when its part of the time has come."""
     budget: float = 0.2
     """Retries and hedges that a call adds to what may be spent, so that a server that is down gets little more requests
     than usual."""

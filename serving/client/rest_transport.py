@@ -54,6 +54,14 @@ class _Wire(NamedTuple):
     body: Optional[bytes]
 
 
+class _Response(NamedTuple):
+    """An answer as HTTP."""
+
+    status: int
+    retry_after: Optional[str]
+    payload: bytes
+
+
 def encode(request: Request) -> _Wire:
     """The request's method, path and JSON."""
     path = _path(request.model)
@@ -126,7 +134,7 @@ class BlockingTransport:
         with self._lock:
             self._handles.add(handle)
         try:
-            status, payload = self._exchange(message, deadline, handle)
+            status, retry_after, payload = self._exchange(message, deadline, handle)
         except (TimeoutError, socket.timeout):
             raise transport.deadline_exceeded(self.target, message.timeout) from None
         except (http.client.RemoteDisconnected, http.client.IncompleteRead):
@@ -139,9 +147,9 @@ class BlockingTransport:
         finally:
             with self._lock:
                 self._handles.discard(handle)
-        return _decode(message.request, self._parsed(message, status, payload), self.target)
+        return _decode(message.request, self._parsed(message, status, retry_after, payload), self.target)
 
-    def _parsed(self, message: Message, status: int, payload: bytes) -> dict[str, Any]:
+    def _parsed(self, message: Message, status: int, retry_after: Optional[str], payload: bytes) -> dict[str, Any]:
         """The answer's JSON object, of status 200; everything else is an error."""
         model = message.request.model
         if status == 413:
@@ -155,15 +163,16 @@ class BlockingTransport:
         error = answer.get("error") if isinstance(answer, dict) else None
         if status in _PROXY_KINDS:
             detail = error if isinstance(error, str) else f"HTTP {status}"
-            raise transport.from_status(_PROXY_KINDS[status], detail, self.target, model)
+            raise transport.from_status(_PROXY_KINDS[status], detail, self.target, model, retry_after)
         if not isinstance(answer, dict) or (status != 200 and not isinstance(error, str)):
             detail = f"HTTP {status} with {payload[:80]!r}"
             raise transport.not_a_model_server(self.target, detail, "REST port")
         if status != 200:
-            raise transport.from_status(_KINDS.get(status, f"HTTP {status}"), str(error), self.target, model)
+            kind = _KINDS.get(status, f"HTTP {status}")
+            raise transport.from_status(kind, str(error), self.target, model, retry_after)
         return answer
 
-    def _exchange(self, message: Message, deadline: float, handle: _Handle) -> tuple[int, bytes]:
+    def _exchange(self, message: Message, deadline: float, handle: _Handle) -> _Response:
         first, *others = self._in_turn(deadline)
         with self._lock:
             idle = self._idle.get(first)
@@ -174,9 +183,7 @@ class BlockingTransport:
                 return self._exchange_on(connection, message, deadline, handle)
         return self._exchange_on(self._connect([first, *others], deadline, handle), message, deadline, handle)
 
-    def _exchange_on(
-        self, connection: _Connection, message: Message, deadline: float, handle: _Handle
-    ) -> tuple[int, bytes]:
+    def _exchange_on(self, connection: _Connection, message: Message, deadline: float, handle: _Handle) -> _Response:
         method, path, body = message.wire
         headers = dict(message.metadata)
         if body is not None:
@@ -201,7 +208,8 @@ class BlockingTransport:
                 self._idle.setdefault(connection.address, []).append(connection)
         if not keep:
             connection.close()
-        return response.status, _unzipped(payload) if response.getheader("Content-Encoding") == "gzip" else payload
+        unzipped = _unzipped(payload) if response.getheader("Content-Encoding") == "gzip" else payload
+        return _Response(response.status, response.getheader(transport.RETRY_AFTER), unzipped)
 
     def _connect(self, addresses: list[Any], deadline: float, handle: _Handle) -> _Connection:
         """A connection to the first of the addresses that takes one."""
