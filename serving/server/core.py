@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 import grpc
 from tensorflow_serving.config import model_server_config_pb2
 
+from serving.server.loaders import Loaders
 from serving.server.status import StatusError, invalid, not_found
 from serving.server.versions import VersionManager, VersionState, servable_not_found, unknown_label
 
@@ -61,7 +62,7 @@ class ServerCore:
     ):
         self._load = load
         self._poll_seconds = poll_seconds
-        self._loaders = ThreadPoolExecutor(load_threads or 1, thread_name_prefix="load")
+        self._loaders = Loaders(load_threads or 1)
         self._unloaders = ThreadPoolExecutor(unload_threads or 1, thread_name_prefix="unload")
         self._max_load_retries = max_load_retries
         self._load_retry_seconds = load_retry_seconds
@@ -73,6 +74,8 @@ class ServerCore:
         self._stopping = False
         self._told_serving = False
         self._config = model_server_config_pb2.ModelServerConfig()
+        self.generation = 0
+        """Grows with each config that is taken on."""
         self._models: dict[str, VersionManager[Servable]] = {}  # replaced as a whole, so that readers need no lock
         self._thread = threading.Thread(target=self._look_after, name="versions", daemon=True)
 
@@ -134,8 +137,17 @@ class ServerCore:
         """The models of the config."""
         return [manager for manager in self._models.values() if manager.configured]
 
-    def apply(self, config: model_server_config_pb2.ModelServerConfig) -> list[str]:
+    def apply(
+        self, config: model_server_config_pb2.ModelServerConfig, since: Optional[int] = None
+    ) -> Optional[list[str]]:
         """Takes a config on and returns at once, with the names of the models that are new; an empty one is ignored.
+
+        Args:
+            config: all models.
+            since: take it on only if this is still the `generation`.
+
+        Returns:
+            None if it isn't, and nothing has changed.
 
         Raises:
             StatusError: the config is refused, and nothing has changed. INVALID_ARGUMENT, it is wrong in itself;
@@ -154,7 +166,10 @@ class ServerCore:
         with self._changed:
             if self._stopping:
                 raise StatusError(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
+            if since not in (None, self.generation):
+                return None
             self._check_labels(wanted)
+            self.generation += 1
             old = [name for name, manager in self._models.items() if manager.configured]
             new = [name for name in wanted if name not in old]
             models = {name: manager for name, manager in self._models.items() if name in wanted or manager.configured}
@@ -184,7 +199,7 @@ class ServerCore:
             StatusError: the config is refused, see `apply`; UNKNOWN, a new model has no version that can be loaded;
                 DEADLINE_EXCEEDED, the config is taken on but not all of it is loaded yet.
         """
-        new = self.apply(config)
+        new = self.apply(config) or []
         if not self.wait(new, _MAX_WAIT_SECONDS if timeout is None else min(timeout, _MAX_WAIT_SECONDS)):
             raise StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, "not all versions of the new config are loaded yet")
         models = self._models
@@ -262,7 +277,7 @@ class ServerCore:
                     _LOGGER.exception("looking for versions failed")
             if look:
                 due = time.monotonic() + (self._poll_seconds or math.inf)
-            left = min([due, *(manager.due for manager in managers)]) - time.monotonic()
+            left = min([due, self._loaders.watch(), *(manager.due for manager in managers)]) - time.monotonic()
             self._wake.wait(None if math.isinf(left) else max(left, 0.0))
 
     def _tell_serving(self) -> None:
