@@ -88,9 +88,10 @@ def _serve(flags: Flags, found: _Settings, stop: threading.Event, at_once: threa
         threading.Thread(
             target=_follow_config_file, args=(flags, found.models_written, core, stop), name="config", daemon=True
         ).start()
-    servers.append(_grpc_server(flags, found, core))
+    admission = _admission(flags)
+    servers.append(_grpc_server(flags, found, core, admission))
     if rest_socket is not None:
-        servers.append(_rest_server(flags, found, core, rest_socket))
+        servers.append(_rest_server(flags, found, core, rest_socket, admission))
     grpc_port, rest_port = servers[0].port, servers[1].port if servers[1:] else None
     models = _escaped(_models_line(core))
     print(f"ready{models} host={flags.host} port={_or_none(grpc_port)} rest_api_port={_or_none(rest_port)}", flush=True)
@@ -144,7 +145,14 @@ def _import_servers() -> None:
     gc.freeze()  # what was imported stays: no later collection has to walk through it
 
 
-def _grpc_server(flags: Flags, found: _Settings, core: ServerCore) -> Any:
+def _admission(flags: Flags) -> Any:
+    """What both servers together take on."""
+    from serving.server.admission import Admission
+
+    return Admission(flags.max_requests_in_flight, flags.max_bytes_in_flight)
+
+
+def _grpc_server(flags: Flags, found: _Settings, core: ServerCore, admission: Any) -> Any:
     """The gRPC server, started."""
     from serving.server.grpc_service import GrpcServer
 
@@ -158,6 +166,7 @@ def _grpc_server(flags: Flags, found: _Settings, core: ServerCore) -> Any:
             max_threads=flags.grpc_max_threads,
             max_message_bytes=_MAX_REQUEST_BYTES,
             options=flags.grpc_channel_arguments,
+            admission=admission,
         )
     except OSError as error:
         raise _PortError(f"port {flags.port} (--port) can't be opened on {flags.host}: {error}") from None
@@ -165,7 +174,7 @@ def _grpc_server(flags: Flags, found: _Settings, core: ServerCore) -> Any:
     return server
 
 
-def _rest_server(flags: Flags, found: _Settings, core: ServerCore, rest_socket: Any) -> Any:
+def _rest_server(flags: Flags, found: _Settings, core: ServerCore, rest_socket: Any, admission: Any) -> Any:
     """The REST server, started."""
     from serving.server.rest import RestServer
 
@@ -177,6 +186,7 @@ def _rest_server(flags: Flags, found: _Settings, core: ServerCore, rest_socket: 
         _MAX_REQUEST_BYTES,
         metrics_path=found.metrics_path,
         cors=flags.rest_api_enable_cors_support,
+        admission=admission,
     )
     try:
         server.start()

@@ -66,6 +66,8 @@ class Flags:
     tensorflow_session_parallelism: int
     tensorflow_intra_op_parallelism: int
     tensorflow_inter_op_parallelism: int
+    max_requests_in_flight: int
+    max_bytes_in_flight: int
     first_version_wait_seconds: float
     exit_with_stdin: bool
     without_effect: tuple[str, ...]
@@ -152,6 +154,18 @@ def parse(argv: Sequence[str]) -> Flags:
     add("--tensorflow_inter_op_parallelism", type=_count, default=0, help="ops at the same time; 0: TensorFlow chooses")
     switch("--flush_filesystem_caches", True, "no effect here")
     switch("--enable_grpc_healthcheck_service", True, "no effect here: it is always on")
+    add(
+        "--max_requests_in_flight",
+        type=_positive,
+        default=1024,
+        help="requests that run or wait at the same time, more are refused; the embedded server's own (default: 1024)",
+    )
+    add(
+        "--max_bytes_in_flight",
+        type=_positive,
+        default=256 << 20,
+        help="their bytes, likewise; the embedded server's own (default: 256 MiB)",
+    )
     add(
         "--first_version_wait_seconds",
         type=_not_negative,
