@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 import grpc
 from tensorflow_serving.config import model_server_config_pb2
 
+from serving.server import metrics
 from serving.server.loaders import Loaders
 from serving.server.status import StatusError, invalid, not_found
 from serving.server.versions import VersionManager, VersionState, servable_not_found, unknown_label
@@ -169,6 +170,7 @@ class ServerCore:
             if since not in (None, self.generation):
                 return None
             self._check_labels(wanted)
+            metrics.serves(wanted)
             self.generation += 1
             old = [name for name, manager in self._models.items() if manager.configured]
             new = [name for name in wanted if name not in old]
@@ -188,19 +190,26 @@ class ServerCore:
             _LOGGER.info("models: %s", ", ".join(sorted(wanted)) or "none")
         return new
 
-    def reload(self, config: model_server_config_pb2.ModelServerConfig, timeout: Optional[float] = None) -> None:
+    def reload(
+        self,
+        config: model_server_config_pb2.ModelServerConfig,
+        timeout: Optional[float] = None,
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Takes a config on and waits until the versions that it wants are available or have failed.
 
         Args:
             config: all models; those that it lacks are removed.
             timeout: seconds to wait, at most ten minutes.
+            given_up: whether nobody waits any more, looked at on `remind`.
 
         Raises:
             StatusError: the config is refused, see `apply`; UNKNOWN, a new model has no version that can be loaded;
                 DEADLINE_EXCEEDED, the config is taken on but not all of it is loaded yet.
         """
         new = self.apply(config) or []
-        if not self.wait(new, _MAX_WAIT_SECONDS if timeout is None else min(timeout, _MAX_WAIT_SECONDS)):
+        seconds = _MAX_WAIT_SECONDS if timeout is None else min(timeout, _MAX_WAIT_SECONDS)
+        if not self.wait(new, seconds, given_up) or given_up():
             raise StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, "not all versions of the new config are loaded yet")
         models = self._models
         failed = [name for name in new if name not in models or models[name].current_version is None]
@@ -208,18 +217,25 @@ class ServerCore:
             causes = "".join(f"{{{self._cause(name)}}}, " for name in failed)
             raise StatusError(grpc.StatusCode.UNKNOWN, f"{len(failed)} model(s) did not become available: {{{causes}}}")
 
-    def wait(self, names: Sequence[str], seconds: float) -> bool:
-        """Waits until all wanted versions are available or have failed; tells whether that is so.
+    def remind(self) -> None:
+        """Lets those that wait look whether they are given up."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait(self, names: Sequence[str], seconds: float, given_up: Callable[[], bool] = lambda: False) -> bool:
+        """Waits until all wanted versions are available or have failed; tells whether that is so, or it is given up.
 
         Args:
             names: models that must have had a version on disk, too.
             seconds: how long to wait.
+            given_up: see `reload`.
         """
 
         def ready() -> bool:
             models = self._models
-            return all(manager.settled for manager in models.values()) and all(
-                manager.seen for name in names if (manager := models.get(name))
+            return given_up() or (
+                all(manager.settled for manager in models.values())
+                and all(manager.seen for name in names if (manager := models.get(name)))
             )
 
         with self._changed:

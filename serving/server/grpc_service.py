@@ -119,7 +119,8 @@ class GrpcServer:
         self._server.add_generic_rpc_handlers(self._services.handlers())
         self._health = _Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        bound = None if port is None else self._bind(f"{host}:{port}", credentials)
+        name = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        bound = None if port is None else self._bind(f"{name}:{port}", credentials)
         if socket_path:
             self._bind(f"unix:{socket_path}", credentials)
         self._health.set(self._core.serves())
@@ -321,10 +322,16 @@ class _Services:
     async def _reload(self, raw: bytes, context: Any) -> Outcome:
         def work() -> Any:
             parsed = _parsed(model_management_pb2.ReloadConfigRequest, raw)
-            return _reload(self._core, parsed, context.time_remaining())
+            return _reload(self._core, parsed, context.time_remaining(), given_up.is_set)
 
+        given_up = threading.Event()
         future = self._reloads.submit(_outcome, work)
-        await self._waits.wait(future)
+        try:
+            await self._waits.wait(future)
+        except asyncio.CancelledError:  # the next one may have the thread
+            given_up.set()
+            self._core.remind()
+            raise
         return future.result()
 
 
@@ -539,14 +546,14 @@ def _status(core: ServerCore, request: Any) -> Any:
     return response
 
 
-def _reload(core: ServerCore, request: Any, timeout: Optional[float]) -> Any:
+def _reload(core: ServerCore, request: Any, timeout: Optional[float], given_up: Callable[[], bool]) -> Any:
     if request.config.WhichOneof("config") != "model_config_list":
         raise invalid(
             "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently"
             " supported"
         )
     before = [metrics.value(name) for name in request.metric_names]
-    core.reload(request.config, timeout)
+    core.reload(request.config, timeout, given_up)
     response = model_management_pb2.ReloadConfigResponse()
     response.status.SetInParent()  # error_code OK
     for name, value in zip(request.metric_names, before):

@@ -24,7 +24,7 @@ from tensorflow_serving.apis import classification_pb2, model_pb2, regression_pb
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
-from waitress.utilities import Error, RequestEntityTooLarge, RequestHeaderFieldsTooLarge
+from waitress.utilities import BadRequest, Error, RequestEntityTooLarge, RequestHeaderFieldsTooLarge
 
 from serving import contract
 from serving.server import inference, json_tensor, metrics, tensors
@@ -170,6 +170,10 @@ class _Parser(HTTPRequestParser):
             else:
                 self._left = min(self.content_length, _MAX_SKIPPED_BYTES)
                 self.completed = False
+        if self.headers_finished and self.chunked and "CONTENT_LENGTH" in self.headers and self.error is None:
+            # What stands between us and the client may have taken it for another request's beginning.
+            self.error = BadRequest("Content-Length and Transfer-Encoding exclude each other")
+            self.completed = True
         if self.chunked and len(self.body_rcv.control_line) + len(self.body_rcv.trailer) > _MAX_HEADER_BYTES:
             self.error = RequestHeaderFieldsTooLarge("the lines between chunks are too long")
             self.completed = True

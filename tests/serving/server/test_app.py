@@ -198,11 +198,11 @@ def test_the_socket_alone_after_a_server_that_died(base, tmp_path):
             # The first signal drains, the second ends at once.
             late = asked.slow(30)
             time.sleep(0.5)
-            running.send_signal(signal.SIGTERM)
+            running.send_signal(signal.SIGHUP)  # as when the terminal is closed
             wait_for_line(running, "stopping")
             wait_until(lambda: asked.version() in ("UNAVAILABLE", "CANCELLED"))
             assert not late.done()
-            running.send_signal(signal.SIGTERM)
+            running.send_signal(signal.SIGHUP)
             assert running.wait(10) == 0  # half a minute before the request ends
     finally:
         running.kill()

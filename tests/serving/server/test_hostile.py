@@ -96,6 +96,9 @@ def is_well(server) -> None:
         pytest.param(chunked(GOOD) + b"nope\r\n", 400, id="a chunk that is none"),
         pytest.param(chunked() + b"1;" + b"a" * 100_000, 431, id="an endless line between chunks"),
         pytest.param(chunked(GOOD) + b"0\r\n" + b"a: b\r\n" * 20_000, 431, id="endless trailers"),
+        pytest.param(
+            post(GOOD, "Transfer-Encoding: chunked").replace(b"Connection: close\r\n", b""), 400, id="two lengths"
+        ),
         pytest.param(post(GOOD, "Transfer-Encoding: gzip"), 501, id="an unknown transfer encoding"),
         pytest.param(post(b"nope", "Content-Encoding: gzip"), 400, id="gzip that is none"),
         pytest.param(post(b"[" * 1_000_000), 400, id="deep JSON"),
