@@ -39,6 +39,7 @@ _PROXY_KINDS = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 502: "UNAVAILA
 """Statuses that a proxy in between may answer as well, with a body of its own."""
 _DTYPES = {"DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_HALF": "float16"}
 _RESOLVE_SECONDS = 30.0
+_HANDSHAKE_SECONDS = 3.0
 _THREADS = 128
 """Requests under way at once where they run beside the caller: hedged, or over asyncio. More wait."""
 _GZIP_FROM = 1024
@@ -91,6 +92,7 @@ class BlockingTransport:
         self._addresses: list[Any] = []
         self._resolve_at = 0.0
         self._unresolved = ""
+        self._resolver: Optional[threading.Thread] = None
         self._turn = itertools.count()
         self._idle: dict[Any, list[_Connection]] = {}
         self._handles: set[_Handle] = set()
@@ -231,10 +233,13 @@ class BlockingTransport:
         if self._closed:
             raise transport.closed()
         if not self._addresses or time.monotonic() >= self._resolve_at:
-            self._resolve_at = time.monotonic() + _RESOLVE_SECONDS
             # In a thread because the system's resolver knows no deadline; once there are addresses nobody waits for it.
-            resolver = threading.Thread(target=self._resolve, daemon=True)
-            resolver.start()
+            with self._lock:
+                resolver = self._resolver
+                if resolver is None or not resolver.is_alive():  # one for all calls
+                    self._resolve_at = time.monotonic() + _RESOLVE_SECONDS
+                    resolver = self._resolver = threading.Thread(target=self._resolve, daemon=True)
+                    resolver.start()
             if not self._addresses:
                 resolver.join(_left(deadline))
                 if not self._addresses:
@@ -382,14 +387,23 @@ class _Connection(http.client.HTTPConnection):
             if self._keepalive is not None:
                 _keep_alive(plain, self._keepalive)
             if self._tls is not None:
-                plain.settimeout(_left(self.deadline))
-                self.sock = self._tls.wrap_socket(plain, server_hostname=self._server_name)
+                self.sock = self._shake_hands(plain, self._tls)
             if self._aborted:
                 raise ConnectionAbortedError("cancelled")
         except BaseException:
             self.close()
             plain.close()
             raise
+
+    def _shake_hands(self, plain: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
+        left = _left(self.deadline)
+        plain.settimeout(min(left, _HANDSHAKE_SECONDS))
+        try:
+            return tls.wrap_socket(plain, server_hostname=self._server_name)
+        except (TimeoutError, socket.timeout):
+            if left <= _HANDSHAKE_SECONDS:
+                raise
+            raise ConnectionError(f"it says nothing to TLS within {_HANDSHAKE_SECONDS:g} s: is it http://?") from None
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         self.sock.deadline = self.deadline

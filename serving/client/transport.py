@@ -27,6 +27,15 @@ _MAX_RETRY_AFTER = 60.0
 """Seconds that a server can ask to be left alone for."""
 
 
+UNIX = "unix:"
+"""What the host of a target begins with that is a UNIX socket."""
+
+
+def address(host: str, port: int) -> str:
+    """A target as gRPC and people write it."""
+    return host if host.startswith(UNIX) else f"{host}:{port}"
+
+
 @dataclass(frozen=True)
 class ModelRef:
     """Which model is meant: the newest version by default, or one by number or label."""

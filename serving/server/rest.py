@@ -46,6 +46,7 @@ _IDLE_SECONDS = 120  # how long a connection may say nothing, or take to send a 
 _MAX_HEADER_BYTES = 64 << 10
 _MAX_SKIPPED_BYTES = 1 << 30  # of a body that is too long
 _ZIPPED_FROM = 1024  # bytes of an answer
+_TLS = b"\x16\x03"  # how a client greets that takes us for https
 _ARRIVED = "serving.arrived"  # in the environment: when the request came, by `time.monotonic`
 _LARGE_BODY = 1 << 20
 """Bytes of JSON from which requests are read one at a time: numbers take twenty times as much memory as their text."""
@@ -263,6 +264,9 @@ class _Channel(HTTPChannel):
     def received(self, data: bytes) -> bool:
         if self.request is None:
             self._began = self.last_activity
+            if data.startswith(_TLS):  # which would wait for an answer as we for the rest of its line
+                self.will_close = True
+                return False
         self.last_activity = self._began  # what follows of a request doesn't count
         done: bool = super().received(data)
         return done

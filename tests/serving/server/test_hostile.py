@@ -82,10 +82,16 @@ def is_well(server) -> None:
     assert list(answer.outputs["y"].float_val) == [2, 4]
 
 
+def test_who_greets_by_tls_is_left_at_once(server):
+    started = time.monotonic()
+    assert exchange(server, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03") == b""
+    assert time.monotonic() - started < 5
+    is_well(server)
+
+
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400, id="a TLS greeting"),
         pytest.param(b"get / HTTP/1.1\r\n\r\n", 400, id="lower case"),
         pytest.param(b"GET / HTTP/1.1\nHost: x\r\n\r\n", 400, id="a bare line feed"),
         pytest.param(b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n", 431, id="a long path"),
