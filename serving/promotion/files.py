@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Any, Optional
 
 from google.protobuf import text_format
-from tensorflow_serving.config import model_server_config_pb2
 
 from serving import contract
 from serving.contract import CANARY, STABLE
 from serving.files import Held, flush_folder, holding, write_atomically
 from serving.promotion.errors import PromotionError, PromotionFailed, PromotionLocked, WrongPromotion
+from serving.protos import models_config_pb2
 
 AUDIT_FILE = "promotions.jsonl"
 _JOURNAL_FILE = ".promotion.journal"
@@ -118,7 +118,7 @@ def traffic_path(base_path: Path, model: str) -> Path:
 
 
 def read_config(base_path: Path) -> Optional[Any]:
-    """Returns models.config as a `tensorflow.serving.ModelServerConfig`; None if there is none.
+    """Returns models.config as a `ModelServerConfig` of our own; None if there is none.
 
     Raises:
         WrongPromotion: it can't be read.
@@ -138,7 +138,7 @@ def read_config(base_path: Path) -> Optional[Any]:
 
 def parse_config(text: str) -> Any:
     """Reads the text format; raises `text_format.ParseError`."""
-    return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    return text_format.Parse(text, models_config_pb2.ModelServerConfig())
 
 
 def aspired(config: Optional[Any], model: str) -> Optional[Aspired]:
@@ -167,7 +167,7 @@ def render(config: Optional[Any], model: str, model_path: str, labels: Mapping[s
         labels: label to version.
         versions: numbers of the versions to load; None leaves the policy as it is.
     """
-    changed = model_server_config_pb2.ModelServerConfig()
+    changed = models_config_pb2.ModelServerConfig()
     if config is not None:
         changed.CopyFrom(config)
     for entry in changed.model_config_list.config:

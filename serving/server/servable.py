@@ -28,7 +28,7 @@ _MAX_WARMUP_REQUESTS = 1000  # TensorFlow Serving's limit
 _QUICK_SECONDS = 0.005
 _INSTANT_SECONDS = 0.00045
 _FEW_VALUES = 1024  # in and out: more take longer to read and write than the model runs
-_NEVER_QUICK_SECONDS = 0.05  # on the CPU, for one that was taken for quick
+_NEVER_QUICK_SECONDS = 0.1  # on the CPU, for one that was taken for quick
 _LOOPS = {"Enter", "StatelessWhile", "While"}
 _DECODERS = {"DecodeCSV", "DecodePaddedRaw", "DecodeProtoV2", "DecodeRaw", "ParseTensor", "StringToNumber"}
 """Ops that find numbers in texts, whose size tells nothing of them."""

@@ -8,14 +8,18 @@ import itertools
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import serving
 from serving.files import write_atomically
 from serving.promotion import Promoter, PromotionFailed, PromotionLocked, WrongPromotion, files, read_audit
+from serving.server.process import environment
 from tests.serving.fake_replica import publish
 from tests.serving.promotion.world import M, World
 
@@ -165,3 +169,18 @@ def test_the_digest_of_a_version(tmp_path: Path) -> None:
     assert files.digest(tmp_path, M, 1) != digest
     (tmp_path / M / "2" / "more").touch()
     assert files.digest(tmp_path, M, 2) != digest
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_promotion_needs_no_tensorflow() -> None:
+    program = (
+        "import sys\n"
+        "for name in ('tensorflow', 'tensorflow_serving', 'numpy'): sys.modules[name] = None\n"
+        "import serving.promotion"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment())
+
+
+def test_the_package_tells_that_it_is_typed() -> None:
+    assert (Path(serving.__file__).parent / "py.typed").is_file()
