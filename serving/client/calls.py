@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -326,7 +327,7 @@ class Calls:
         def ask(model: ModelRef) -> Steps[list[float]]:
             def parse(answer: Answer) -> list[float]:
                 outputs = self._checked(answer, model, contract.SCORE, {contract.SCORES: (1, len(ids))})
-                return [float(score) for score in outputs[contract.SCORES].values]
+                return [_scored_value(score) for score in outputs[contract.SCORES].values]
 
             return self._call(Predict(model, contract.SCORE, inputs, (contract.SCORES,)), parse, deadline)
 
@@ -382,7 +383,7 @@ class Calls:
         return [
             Explanation(
                 item,
-                float(outputs[contract.SCORES].values[place]),
+                _scored_value(outputs[contract.SCORES].values[place]),
                 tuple(
                     Contribution(seen, float(value))
                     for seen, value in zip(history, contributions[place * len(history) :])
@@ -533,6 +534,11 @@ class Calls:
 
 def _value(answer: Answer) -> Any:
     return answer.value
+
+
+def _scored_value(score: Any) -> float:
+    """A score as people are told it: -inf for what has none."""
+    return float(score) if score > contract.NO_SCORE else -math.inf
 
 
 def _fall_back(items: Sequence[str], row: _Row, k: int, error: RecommenderError) -> RecommendationList:
