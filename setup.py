@@ -30,6 +30,7 @@ CLIENT = [
     'eval_type_backport; python_version < "3.10"',  # pydantic reads "float | None" with it
     'filelock>=3.30; python_version >= "3.10"',  # lets a holder sign its lock, and who waits leaves that be
     "grpcio>=1.48",
+    "prometheus-client",  # shows the client's metrics
     "protobuf>=3.20.3",
     "pydantic>=2.7,<3",
     "pyyaml",
@@ -53,7 +54,6 @@ PIPELINE = [
     "optuna",
     "pip",  # fetches a data set that lies in a wheel
     "pooch",  # fetches data sets
-    "prometheus-client",
     "pyarrow",
     "s3fs>=2025.12",  # s3:// for it; without the bound, the newest boto3 brings back one of 2020
     "scipy",

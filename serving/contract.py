@@ -192,6 +192,10 @@ def signatures(in_context: bool, of_users: bool, for_tasks: bool) -> list[str]:
     return [name for name in SIGNATURES if name not in left_out]
 
 
+NO_SCORE = -(2 - 2**-23) * 2.0**127
+"""The least float32: the score of padding, and of an item that the index lacks. Servables from before it was so have
+-inf, which JSON can't tell."""
+
 FORMAT = 1
 """The format of recommender.json that the Indexer writes: more with each change that an older reader can't take."""
 FORMAT_KEY = "format"

@@ -93,7 +93,7 @@ class Servable:
         scores, places = tf.math.top_k(
             self._signature(**query, candidates=candidates)[contract.SCORES], min(self._depth, count)
         )
-        return tf.where(tf.math.is_inf(scores), "", tf.gather(self._candidates, places)).numpy()
+        return tf.where(scores <= contract.NO_SCORE, "", tf.gather(self._candidates, places)).numpy()
 
     def recommend(self, batch: reading.Columns) -> dict[str, np.ndarray]:
         """Returns all that `recommend` says to a batch as `answer` takes it, by name; only without `candidates`."""

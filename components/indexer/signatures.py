@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -41,6 +42,22 @@ _TASKS = (
     _strings(None, None, name=contract.TASKS),
     tf.TensorSpec([None, None], tf.float32, name=contract.TASK_WEIGHTS),
 )
+
+
+def _signature(*inputs: tf.TensorSpec) -> Callable[[Callable[..., Any]], Any]:
+    """Makes a signature of a method. Its scores are finite: what has none gets `contract.NO_SCORE`, for JSON's sake."""
+
+    def made(method: Callable[..., dict[str, tf.Tensor]]) -> Any:
+        @functools.wraps(method)
+        def finite(*arguments: Any) -> dict[str, tf.Tensor]:
+            answer = method(*arguments)
+            if contract.SCORES not in answer:
+                return answer
+            return {**answer, contract.SCORES: tf.maximum(answer[contract.SCORES], contract.NO_SCORE)}
+
+        return tf.function(finite, input_signature=inputs, autograph=False)
+
+    return made
 
 
 class Servable(tf.Module):
@@ -97,7 +114,7 @@ class Servable(tf.Module):
         names = contract.signatures(self._in_context, self._audience is not None, self._for_tasks)
         return {name: getattr(self, name) for name in names}
 
-    @tf.function(input_signature=[_USERS, _HISTORY, _EXCLUDE, _K], autograph=False)
+    @_signature(_USERS, _HISTORY, _EXCLUDE, _K)
     def recommend(
         self, user_id: tf.Tensor, history: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor
     ) -> dict[str, tf.Tensor]:
@@ -110,14 +127,14 @@ class Servable(tf.Module):
         """`recommend` by looking at all items, also where it doesn't: what an approximate index is judged by."""
         return self._retrieval.recommend(user_id, history, exclude, None, k, exactly=True)
 
-    @tf.function(input_signature=[_USERS, _HISTORY, _EXCLUDE, _CONTEXT, _K], autograph=False)
+    @_signature(_USERS, _HISTORY, _EXCLUDE, _CONTEXT, _K)
     def recommend_in_context(
         self, user_id: tf.Tensor, history: tf.Tensor, exclude: tf.Tensor, context: tf.Tensor, k: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """`recommend` with what is known of the moment: `context` [B] are serialized tf.Examples."""
         return self._retrieval.recommend(user_id, history, exclude, context, self._retrieval.checked_k(k))
 
-    @tf.function(input_signature=[_USERS, _HISTORY, _EXCLUDE, _CONTEXT, *_RULES, _K], autograph=False)
+    @_signature(_USERS, _HISTORY, _EXCLUDE, _CONTEXT, *_RULES, _K)
     def recommend_with_rules(
         self,
         user_id: tf.Tensor,
@@ -135,7 +152,7 @@ class Servable(tf.Module):
         request = self._retrieval.checked(Request(allow, filter, boost, boost_by, diversity))
         return self._retrieval.recommend(user_id, history, exclude, context, self._retrieval.checked_k(k), request)
 
-    @tf.function(input_signature=[_EXAMPLES], autograph=False)
+    @_signature(_EXAMPLES)
     def recommend_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """`recommend` for requests that share a batch: one serialized tf.Example a row, each with its own k.
 
@@ -200,13 +217,13 @@ class Servable(tf.Module):
             contract.SOURCE: tf.where(accepted, answer[contract.SOURCE], ""),
         }
 
-    @tf.function(input_signature=[_ITEMS, _EXCLUDE, _K], autograph=False)
+    @_signature(_ITEMS, _EXCLUDE, _K)
     def similar_items(self, item_id: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
         """The k items that come with it most (see `components.indexer.similar`) or, with `similar.method: embedding`,
         whose embeddings point most nearly the same way (cosine); the item itself is left out."""
         return self._retrieval.similar(item_id, exclude, self._retrieval.checked_k(k))
 
-    @tf.function(input_signature=[_ITEMS, _EXCLUDE, *_RULES, _K], autograph=False)
+    @_signature(_ITEMS, _EXCLUDE, *_RULES, _K)
     def similar_items_with_rules(
         self,
         item_id: tf.Tensor,
@@ -222,38 +239,38 @@ class Servable(tf.Module):
         request = self._retrieval.checked(Request(allow, filter, boost, boost_by, diversity))
         return self._retrieval.similar(item_id, exclude, self._retrieval.checked_k(k), request)
 
-    @tf.function(input_signature=[_USERS, _HISTORY, _CANDIDATES], autograph=False)
+    @_signature(_USERS, _HISTORY, _CANDIDATES)
     def score(self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Scores [B, C] of the candidates as `recommend` would rank them, -inf for an item that the index lacks."""
+        """Scores [B, C] of the candidates as `recommend` ranks them, `NO_SCORE` for an item that the index lacks."""
         return self._retrieval.score(user_id, history, candidates)
 
-    @tf.function(input_signature=[_USERS, _HISTORY, _CANDIDATES, _CONTEXT], autograph=False)
+    @_signature(_USERS, _HISTORY, _CANDIDATES, _CONTEXT)
     def score_in_context(
         self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor, context: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """`score` with what is known of the moment: `context` [B] are serialized tf.Examples."""
         return self._retrieval.score(user_id, history, candidates, context)
 
-    @tf.function(input_signature=[_USERS, _HISTORY, _CANDIDATES], autograph=False)
+    @_signature(_USERS, _HISTORY, _CANDIDATES)
     def explain(self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor) -> dict[str, tf.Tensor]:
         """What the scores of the candidates come from, see `components.indexer.explaining`."""
         return self._retrieval.explain(user_id, history, candidates)
 
-    @tf.function(input_signature=[_USERS, _HISTORY, _CANDIDATES, _CONTEXT], autograph=False)
+    @_signature(_USERS, _HISTORY, _CANDIDATES, _CONTEXT)
     def explain_in_context(
         self, user_id: tf.Tensor, history: tf.Tensor, candidates: tf.Tensor, context: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """`explain` with what is known of the moment: `context` [B] are serialized tf.Examples."""
         return self._retrieval.explain(user_id, history, candidates, context)
 
-    @tf.function(input_signature=[_USERS], autograph=False)
+    @_signature(_USERS)
     def by_user(self, user_id: tf.Tensor) -> dict[str, tf.Tensor]:
         """`recommend` by the user's id alone, at the default k."""
         nothing = tf.fill([tf.size(user_id), 0], "")
         answer = self.recommend(user_id, nothing, nothing, tf.constant(self._default_k))
         return {name: answer[name] for name in (contract.ITEM_IDS, contract.SCORES)}
 
-    @tf.function(input_signature=[_EXAMPLES], autograph=False)
+    @_signature(_EXAMPLES)
     def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """`recommend` for serialized tf.Examples, at the default k.
 
@@ -276,7 +293,7 @@ class Servable(tf.Module):
         )
         return {name: answer[name] for name in (contract.ITEM_IDS, contract.SCORES)}
 
-    @tf.function(input_signature=[_ITEMS], autograph=False)
+    @_signature(_ITEMS)
     def describe(self, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
         """What a person is shown of each item: `display` [B], and whether the index knows it: `known` [B]."""
         row = self._retrieval.items.rows(item_id)
@@ -284,7 +301,7 @@ class Servable(tf.Module):
         shown = item_id if self._display is None else tf.gather(self._display, tf.maximum(row, 0))
         return {contract.DISPLAY: tf.where(known, shown, ""), contract.KNOWN: known}
 
-    @tf.function(input_signature=[_ITEMS], autograph=False)
+    @_signature(_ITEMS)
     def embed_items(self, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
         """The candidate tower's vectors as they are stored: `embedding` [N, D], `bias` [N] and `known` [N].
 
@@ -293,7 +310,7 @@ class Servable(tf.Module):
         """
         return self._retrieval.embed_items(item_id)
 
-    @tf.function(input_signature=[_USERS, _HISTORY, _CONTEXT], autograph=False)
+    @_signature(_USERS, _HISTORY, _CONTEXT)
     def embed_queries(self, user_id: tf.Tensor, history: tf.Tensor, context: tf.Tensor) -> dict[str, tf.Tensor]:
         """The query tower's vectors: `embedding` [B, D]; a context may be empty.
 
@@ -302,14 +319,14 @@ class Servable(tf.Module):
         """
         return self._retrieval.embed_queries(user_id, history, context)
 
-    @tf.function(input_signature=[_USERS, _HISTORY, _EXCLUDE, _CONTEXT, _K], autograph=False)
+    @_signature(_USERS, _HISTORY, _EXCLUDE, _CONTEXT, _K)
     def retrieve(
         self, user_id: tf.Tensor, history: tf.Tensor, exclude: tf.Tensor, context: tf.Tensor, k: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """`recommend` by the towers' vectors alone, all items looked at; a context may be empty."""
         return self._retrieval.retrieve(user_id, history, exclude, context, self._retrieval.checked_k(k))
 
-    @tf.function(input_signature=[_ITEMS, _EXCLUDE, _EXCLUDE_OWNERS, _K], autograph=False)
+    @_signature(_ITEMS, _EXCLUDE, _EXCLUDE_OWNERS, _K)
     def audience(
         self, item_id: tf.Tensor, exclude: tf.Tensor, exclude_owners: tf.Tensor, k: tf.Tensor
     ) -> dict[str, tf.Tensor]:
@@ -317,7 +334,7 @@ class Servable(tf.Module):
         `known` [B]; without the users `exclude` and, where `exclude_owners`, those who had the item."""
         return self._audience.of(item_id, exclude, exclude_owners, k)
 
-    @tf.function(input_signature=[_ITEMS, _EXCLUDE, _EXCLUDE_OWNERS, *_RULES[:2], _K], autograph=False)
+    @_signature(_ITEMS, _EXCLUDE, _EXCLUDE_OWNERS, *_RULES[:2], _K)
     def audience_with_rules(
         self,
         item_id: tf.Tensor,
@@ -330,12 +347,12 @@ class Servable(tf.Module):
         """`audience` among the users that the rules leave: the ids `allow`, and conditions on their features."""
         return self._audience.of(item_id, exclude, exclude_owners, k, allow, filter)
 
-    @tf.function(input_signature=[_USERS, _EXCLUDE, _K], autograph=False)
+    @_signature(_USERS, _EXCLUDE, _K)
     def similar_users(self, user_id: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
         """The k users whose query vectors point most nearly the same way (cosine); the user is left out."""
         return self._audience.similar(user_id, exclude, k)
 
-    @tf.function(input_signature=[_USERS, _HISTORY, _EXCLUDE, _CONTEXT, *_RULES, *_TASKS, _K], autograph=False)
+    @_signature(_USERS, _HISTORY, _EXCLUDE, _CONTEXT, *_RULES, *_TASKS, _K)
     def recommend_for_tasks(
         self,
         user_id: tf.Tensor,
@@ -356,12 +373,12 @@ class Servable(tf.Module):
         shares, k = self._retrieval.tasks.checked(tasks, task_weights), self._retrieval.checked_k(k)
         return self._retrieval.recommend(user_id, history, exclude, context, k, request, shares=shares)
 
-    @tf.function(input_signature=[_EXAMPLES], autograph=False)
+    @_signature(_EXAMPLES)
     def recommend_examples_for_tasks(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """`recommend_examples` for requests that may also have `tasks` and `task_weights`, as many of both."""
         return self._by_examples(examples, for_tasks=True)
 
-    @tf.function(input_signature=[_USERS, _HISTORY, _CANDIDATES, _CONTEXT, *_TASKS], autograph=False)
+    @_signature(_USERS, _HISTORY, _CANDIDATES, _CONTEXT, *_TASKS)
     def explain_for_tasks(
         self,
         user_id: tf.Tensor,

@@ -76,9 +76,14 @@ def _trail(name: str, entries: Sequence[AuditEntry]) -> Table:
     for entry in entries:
         moved = [str(number) if number is not None else "" for number in (entry.from_version, entry.to_version)]
         time = entry.time.partition("+")[0].replace("T", " ")
-        texts = [time, entry.who, entry.action, entry.label or "", *moved, entry.result, entry.why]
+        texts = [time, _who(entry), entry.action, entry.label or "", *moved, entry.result, entry.why]
         table.add_row(*map(escape, texts))
     return table
+
+
+def _who(entry: AuditEntry) -> str:
+    """Whom --as named, and who it was."""
+    return entry.who if entry.by in ("", entry.who) else f"{entry.who} ({entry.by})"
 
 
 def _show(facts: Mapping[str, Any], interrupted: Optional[AuditEntry], console: Console) -> None:

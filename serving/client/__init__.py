@@ -11,6 +11,7 @@ from serving.client.errors import (
     ModelNotFound,
     RecommenderError,
     ServerError,
+    ServerOverloaded,
     ServerUnavailable,
 )
 from serving.client.metrics import Histogram, Metrics, Snapshot
@@ -61,6 +62,7 @@ __all__ = [
     "Retry",
     "ScoredUser",
     "ServerError",
+    "ServerOverloaded",
     "ServerUnavailable",
     "Signature",
     "SimilarItems",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ from serving.client import rules, tensors
 from serving.client.engine import Engine, Interceptor, Steps
 from serving.client.errors import FAILURES, InvalidRequest, ModelNotFound, RecommenderError, ServerError
 from serving.client.metrics import Metrics
-from serving.client.policies import Breaker, Connection, Hedge, Retry, Tls
+from serving.client.policies import Breaker, Connection, Hedge, Retry, Tls, of_type, seconds
 from serving.client.results import (
     Contribution,
     Explanation,
@@ -31,7 +32,7 @@ from serving.client.results import (
 )
 from serving.client.tensors import Tensor
 from serving.client.traffic import FileFallback, Traffic, TrafficFile
-from serving.client.transport import Answer, Metadata, ModelRef, Predict, Request, Status
+from serving.client.transport import UNIX, Answer, Metadata, ModelRef, Predict, Request, Status, address
 
 T = TypeVar("T")
 
@@ -116,15 +117,23 @@ class Calls:
         traffic: Union[Traffic, TrafficFile, None] = None,
         batching: bool = False,
         interceptors: Sequence[Interceptor] = (),
+        proxy: bool = False,
     ):
         if transport not in _PORTS:
             raise InvalidRequest(f"transport {transport!r}: it is 'grpc' or 'rest'")
         if not isinstance(model, str) or not model:
             raise InvalidRequest("model must be the model's name in the server")
+        if version is not None and (not isinstance(version, int) or isinstance(version, bool) or version < 0):
+            raise InvalidRequest(f"version={version!r}: it is a number, such as 20261101000000")
+        if label is not None and (not isinstance(label, str) or not label):
+            raise InvalidRequest(f"label={label!r}: it is a text, such as 'stable'")
         if version is not None and label is not None:
             raise InvalidRequest("give a version or a label, not both")
-        if timeout <= 0:
-            raise InvalidRequest(f"timeout {timeout}: it must be above 0 seconds")
+        timeout = seconds("timeout", timeout)
+        of_type("retry", retry, Retry)
+        of_type("hedge", hedge, Hedge)
+        of_type("breaker", breaker, Breaker)
+        of_type("traffic", traffic, Traffic, TrafficFile)
         names: Sequence[Any] = target if isinstance(target, (list, tuple)) and target else [target]
         if transport == "rest":
             if any(str(name).startswith("https://") for name in names):
@@ -132,7 +141,7 @@ class Calls:
             if tls and any(str(name).startswith("http://") for name in names):
                 raise InvalidRequest(f"target {target!r}: with tls it is https://")
         self._addresses = [parse_target(name, transport) for name in names]
-        self._connection = Connection(tls, compression, keepalive)
+        self._connection = Connection(tls, compression, keepalive, proxy)
         self._wires = _wires(transport)
         self.traffic = traffic
         """Who is served by the canary; may be changed at any time."""
@@ -142,7 +151,7 @@ class Calls:
         self._fallback = fallback
         if not isinstance(fallback, FileFallback):
             self._fallback = None if fallback is None else tuple(_id(i, "fallback") for i in _ids(fallback, "fallback"))
-        targets = [f"{host}:{port}" for host, port in self._addresses]
+        targets = [address(host, port) for host, port in self._addresses]
         self.target = ", ".join(targets)
         self._engine = Engine(targets, retry or Retry(attempts=1), hedge, breaker, metadata, interceptors)
         self._process = os.getpid()
@@ -333,7 +342,7 @@ class Calls:
         def ask(model: ModelRef) -> Steps[list[float]]:
             def parse(answer: Answer) -> list[float]:
                 outputs = self._checked(answer, model, contract.SCORE, {contract.SCORES: (1, len(ids))})
-                return [float(score) for score in outputs[contract.SCORES].values]
+                return [_scored_value(score) for score in outputs[contract.SCORES].values]
 
             return self._call(Predict(model, contract.SCORE, inputs, (contract.SCORES,)), parse, deadline)
 
@@ -393,7 +402,7 @@ class Calls:
         return [
             Explanation(
                 item,
-                float(outputs[contract.SCORES].values[place]),
+                _scored_value(outputs[contract.SCORES].values[place]),
                 tuple(
                     Contribution(seen, float(value))
                     for seen, value in zip(history, contributions[place * len(history) :])
@@ -546,6 +555,11 @@ def _value(answer: Answer) -> Any:
     return answer.value
 
 
+def _scored_value(score: Any) -> float:
+    """A score as people are told it: -inf for what has none."""
+    return float(score) if score > contract.NO_SCORE else -math.inf
+
+
 def _fall_back(items: Sequence[str], row: _Row, k: int, error: RecommenderError) -> RecommendationList:
     left_out = {*row.history, *row.exclude}
     allowed = set(row.rules.allow or items)
@@ -567,7 +581,8 @@ def _wires(transport: str) -> Any:
 
 
 def parse_target(target: str, transport: str) -> tuple[str, int]:
-    """Splits `host`, `host:port`, `[ipv6]:port` or (REST) `http(s)://host:port` into host and port.
+    """Splits `host`, `host:port`, `[ipv6]:port`, (gRPC) `dns:///host:port` or (REST) `http(s)://host:port` into host
+    and port; the host of gRPC's `unix:/path` is all of it.
 
     Raises:
         InvalidRequest: it is none of these.
@@ -575,6 +590,10 @@ def parse_target(target: str, transport: str) -> tuple[str, int]:
     text = target.strip() if isinstance(target, str) else ""
     if transport == "rest":
         text = re.sub(r"^https?://", "", text).rstrip("/")
+    elif re.fullmatch(f"{UNIX}(//)?/[^/].*", text):
+        return text, 0
+    else:
+        text = re.sub("^dns:///", "", text)
     match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+)(?::(\d{1,5}))?", text)
     if not match or not 0 < int(match[2] or 1) < 65536:
         raise InvalidRequest(f"target {target!r}: write it as host:port, such as localhost:{_PORTS[transport]}")

@@ -43,8 +43,8 @@ class RecommenderClient(Calls):
 
     Args:
         target: `host:port` of the server; without a port 8500 for gRPC, 8501 for REST. For REST `http://host:port` and
-            `https://host:port` too. Or a list of replicas, which are asked in turn, as are the addresses of a name that
-            stands for several.
+            `https://host:port` too, for gRPC `dns:///host:port` and `unix:/path`. Or a list of replicas, which are
+            asked in turn, as are the addresses of a name that stands for several.
         model: the model's name in the server.
         transport: "grpc" or "rest".
         timeout: seconds a call may take, with all its attempts.
@@ -66,6 +66,7 @@ class RecommenderClient(Calls):
         batching: the server batches: `recommend` and `recommend_batch` ask by the signature `recommend_examples`, whose
             requests it can put together.
         interceptors: hooks around every attempt.
+        proxy: whether gRPC goes by the environment's `http_proxy`; REST never does.
 
     Raises:
         InvalidRequest: an argument is wrong.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import random
 import threading
 import time
@@ -17,7 +18,15 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, NamedTuple, Optional, TypeVar, Union
 
 from serving.client import transport
-from serving.client.errors import FAILURES, CircuitOpen, DeadlineExceeded, RecommenderError, ServerError
+from serving.client.errors import (
+    FAILURES,
+    CircuitOpen,
+    DeadlineExceeded,
+    RecommenderError,
+    ServerError,
+    ServerOverloaded,
+    ServerUnavailable,
+)
 from serving.client.metrics import Metrics
 from serving.client.policies import Breaker, Hedge, Retry, checked_metadata
 from serving.client.transport import Answer, Message, ModelRef, Request
@@ -27,6 +36,14 @@ T = TypeVar("T")
 _LOGGER = logging.getLogger("serving.client")
 _LATENCIES = 500
 """The latest answers of a method, which the hedge's quantile is taken of."""
+_DECAY = 0.99
+"""What the slowest answer of a method counts after one more: half after 69."""
+_MARGIN = 4
+"""An attempt may be cut off, and a replica in doubt is given up, after so many times as long as answers take."""
+_LOST_IN_A_ROW = 3
+"""Hedges in a row that a replica may lose; a sound one loses some by chance."""
+_PAUSE, _LONGEST_PAUSE = 0.25, 2.0
+"""Seconds for which a replica that failed is asked last: the first, and after more failures."""
 
 
 @dataclass
@@ -77,7 +94,11 @@ class Flight:
     message: Message
     trial: bool
     """Whether a half-open breaker waits for it."""
+    patience: Optional[float]
+    """Seconds after which another replica is asked as well; None for never."""
     started: float
+    late: bool = False
+    """Whether one that was sent later has answered first."""
     cancel: Callable[[], Any] = lambda: None
     """Set by the driver if it starts the flight."""
 
@@ -106,7 +127,10 @@ Steps = Generator[Union[Run, Start, Wait], Any, T]
 
 
 class Engine:
-    """What the calls of a client have in common: replicas, their breakers, the budget, latencies; thread-safe.
+    """What the calls of a client have in common: replicas, how they do, the budget, latencies; thread-safe.
+
+    A replica that failed, or lost several hedges in a row, is asked last for a while. Then one call tries it, and asks
+    another one too when the answer is late.
 
     Args:
         targets: the replicas.
@@ -136,12 +160,14 @@ class Engine:
         self._hedge = hedge
         self._interceptors = interceptors
         self._circuits = [_Circuit(breaker, self.metrics, clock) for _ in targets] if breaker else None
+        self._standings = [_Standing(clock) for _ in targets]
         self._budget = _Budget(retry)
         self.turns = itertools.count(random.randrange(len(targets)))  # many clients don't begin at the same replica
         self._lock = threading.Lock()
         self._latencies: dict[str, deque[float]] = defaultdict(
             lambda: deque(maxlen=max(_LATENCIES, hedge.samples if hedge else 0))
         )
+        self._slowest: dict[str, float] = {}
 
     def call(
         self, request: Request, wire: Any, parse: Callable[[Answer], T], deadline: float, timeout: float
@@ -167,23 +193,57 @@ class Engine:
             return result
         except RecommenderError as error:
             outcome = type(error).__name__
+            if isinstance(error, DeadlineExceeded):  # answers may take longer now than they did
+                self._slowest.pop(request.method, None)
             raise
         finally:
             self.metrics.called(request.method, request.model.label or "", outcome, self.clock() - started)
 
-    def choose(self, turn: int, asked: Mapping[int, int]) -> Optional[tuple[int, bool]]:
-        """The next replica for a call, and whether its breaker waits for what comes of it; None if all are open.
+    def choose(self, turn: int, asked: Mapping[int, int]) -> Optional[tuple[int, bool, bool]]:
+        """The next replica for a call, whether its breaker waits for what comes of it, and whether it is in doubt.
 
         Args:
             turn: the call's, which says where it begins.
             asked: how often the call has asked which replica.
+
+        Returns:
+            None if all breakers are open.
         """
         order = [(turn + place) % len(self.targets) for place in range(len(self.targets))]
-        for replica in sorted(order, key=lambda replica: asked.get(replica, 0)):
+        for replica in sorted(order, key=lambda replica: (asked.get(replica, 0), not self._standings[replica].good())):
             trial = self._circuits[replica].admits() if self._circuits else False
             if trial is not None:
-                return replica, trial
+                return replica, trial, self._standings[replica].ask()
         return None
+
+    def others(self, asked: Mapping[int, int]) -> list[int]:
+        """The replicas that a call has not asked, and could."""
+        return [
+            replica
+            for replica in range(len(self.targets))
+            if not asked.get(replica) and not (self._circuits and self._circuits[replica].is_open())
+        ]
+
+    def trusts(self, replicas: Sequence[int]) -> bool:
+        """Whether one of them can be expected to answer."""
+        return any(self._standings[replica].good() for replica in replicas)
+
+    def may_fail_over(self, replicas: Sequence[int], error: Optional[RecommenderError] = None) -> bool:
+        """Whether a call may ask one of the replicas that it has not asked, after an error or for want of an answer.
+
+        That is free if it can be expected to help, or can't do harm because the other one is gone: each replica has to
+        bear all calls when it is the only one. Else it would make an overload of all of them worse, and is taken from
+        the budget.
+        """
+        gone = isinstance(error, ServerUnavailable) and not isinstance(error, ServerOverloaded)
+        if gone or self.trusts(replicas):
+            self.metrics.happened("failover")
+            return True
+        return self.may_spend("retry")
+
+    def slowest(self, method: str) -> Optional[float]:
+        """Seconds of the slowest of the method's latest answers; None if there is none."""
+        return self._slowest.get(method)
 
     def late_after(self, method: str) -> Optional[float]:
         """Seconds after which an answer is late; None if none is yet."""
@@ -221,6 +281,11 @@ class Engine:
         if attempt.error is None and self._hedge is not None:
             with self._lock:  # one that was cancelled took at least so long
                 self._latencies[attempt.method].append(attempt.seconds or 0.0)
+        if len(self.targets) > 1:
+            if attempt.outcome == "ok":
+                faded = _DECAY * self._slowest.get(attempt.method, 0.0)
+                self._slowest[attempt.method] = max(faded, attempt.seconds or 0.0)
+            self._standings[flight.replica].learn(flight)
         if self._circuits:
             failed = isinstance(attempt.error, FAILURES)
             self._circuits[flight.replica].learn(flight.trial, None if attempt.outcome == "cancelled" else not failed)
@@ -260,43 +325,68 @@ class _Call:
             if not isinstance(result, RecommenderError):
                 return result
             error = result
-            elsewhere = len(self.asked) < len(engine.targets)
-            passing = isinstance(error, FAILURES) and (elsewhere or not isinstance(error, ServerError))
-            wait = 0.0 if elsewhere else retry.wait(retries, random.random())
+            others = engine.others(self.asked)
+            if not isinstance(error, FAILURES) or retry.attempts == 1:
+                raise error
+            if others:
+                if not self._left() or not engine.may_fail_over(others, error):
+                    raise error
+                continue
+            wait = max(retry.wait(retries, random.random()), getattr(error, "retry_after", 0.0))
             in_time = engine.clock() + wait < self.deadline
-            if not passing or not in_time or retries + 1 >= retry.attempts or not engine.may_spend("retry"):
+            passing = in_time and not isinstance(error, ServerError)
+            if not passing or retries + 1 >= retry.attempts or not engine.may_spend("retry"):
                 raise error
             if wait:
                 yield Wait(wait)
         raise AssertionError("an endless loop has ended")
 
     def _race(self, flight: Flight) -> Steps[Any]:
-        """The result or the error of an attempt, or of its hedge if that is the first to answer."""
+        """The result or the error of an attempt, or of the first to answer of those that follow where it is late."""
         engine = self.engine
         airborne = {flight}
         try:
             late_after = engine.late_after(self.request.method)
-            if late_after is None:
+            if late_after is None and flight.patience is None:
                 outcome = yield Run(flight)
                 airborne.clear()
                 return self._land(flight, outcome)
+            hedge_at = math.inf if late_after is None else flight.started + late_after
+            over_at = _end(flight)
+            error: Optional[RecommenderError] = None
             yield Start(flight)
-            landed = yield Wait(min(late_after, self._left()))
-            if landed is None and self._left() and engine.may_spend("hedge"):
-                second = self._take_off(hedge=True)
-                if second is not None:
-                    airborne.add(second)
-                    yield Start(second)
             while True:
-                landed = landed or (yield Wait(self._left()))
-                if landed is None:
+                at = min(hedge_at, over_at, self.deadline)
+                landed = yield Wait(max(0.0, at - engine.clock()))
+                if landed is not None:
+                    first, outcome = landed
+                    airborne.remove(first)
+                    result = self._land(first, outcome)
+                    if not isinstance(result, RecommenderError):
+                        for loser in airborne:
+                            loser.late = loser.started < first.started
+                        return result
+                    if not airborne:
+                        return result
+                    over_at = engine.clock() if engine.retry.attempts > 1 else math.inf
+                    error = result
+                    continue
+                if at == self.deadline:
                     break
-                first, outcome = landed
-                airborne.remove(first)
-                result = self._land(first, outcome)
-                if not isinstance(result, RecommenderError) or not airborne:
-                    return result
-                landed = None
+                another: Optional[Flight] = None
+                others = engine.others(self.asked)
+                if at == over_at:
+                    over_at = math.inf
+                    if others and engine.may_fail_over(others, error):
+                        another = self._take_off(hedge=True)
+                else:
+                    hedge_at = math.inf
+                    if engine.may_spend("hedge"):
+                        another = self._take_off(hedge=True)
+                if another is not None:
+                    airborne.add(another)
+                    over_at = _end(another)
+                    yield Start(another)
             late = transport.deadline_exceeded(flight.attempt.target, self.timeout)
             while airborne:
                 loser = airborne.pop()
@@ -317,9 +407,9 @@ class _Call:
         chosen = engine.choose(self.turn, self.asked)
         if chosen is None:
             return None
-        replica, trial = chosen
+        replica, trial, doubtful = chosen
         self.asked[replica] += 1
-        timeout = min(self._left(), engine.retry.attempt_timeout or self.timeout)
+        timeout, patience = self._times(doubtful)
         request = self.request
         attempt = Attempt(
             request.method,
@@ -331,7 +421,25 @@ class _Call:
             dict(engine.metadata),
         )
         message = Message(request, self.wire, timeout, engine.announce(attempt))
-        return Flight(attempt, replica, message, trial, engine.clock())
+        return Flight(attempt, replica, message, trial, patience, engine.clock())
+
+    def _times(self, doubtful: bool) -> tuple[float, Optional[float]]:
+        """Seconds that an attempt may take, and after which another replica is asked, so that one that hangs leaves
+        time for all others."""
+        engine, left = self.engine, self._left()
+        timeout = min(left, engine.retry.attempt_timeout or self.timeout)
+        others = engine.others(self.asked) if len(engine.targets) > 1 and engine.retry.attempts > 1 else []
+        if not others:
+            return timeout, None
+        patience = left / (len(others) + 1)
+        slowest = engine.slowest(self.request.method)
+        if slowest is not None and doubtful:
+            return timeout, min(patience, _MARGIN * slowest)
+        if timeout <= patience:
+            return timeout, None
+        if slowest is not None and _MARGIN * slowest < patience and engine.trusts(others):
+            return patience, None  # to leave it is cheaper than to ask beside it
+        return timeout, patience
 
     def _land(self, flight: Flight, outcome: Optional[Outcome]) -> Any:
         """What an outcome (None if cancelled) comes to: a result or an error; tells everybody who wants to know."""
@@ -357,6 +465,51 @@ class _Call:
                 self.engine.metrics.happened("hedge_won")
         self.engine.landed(flight)
         return result
+
+
+def _end(flight: Flight) -> float:
+    """When the patience with a flight ends."""
+    return math.inf if flight.patience is None else flight.started + flight.patience
+
+
+class _Standing:
+    """How a replica does, going by its latest attempts."""
+
+    def __init__(self, clock: Callable[[], float]):
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._pause = 0.0  # above 0 while it is in doubt
+        self._again = 0.0
+        self._lost = 0
+
+    def good(self) -> bool:
+        """Whether it can be asked like any other: it isn't in doubt, or it is time to try it again."""
+        return not self._pause or self._clock() >= self._again
+
+    def ask(self) -> bool:
+        """It is asked now; tells whether it is in doubt."""
+        if not self._pause:
+            return False
+        with self._lock:
+            now = self._clock()
+            if self._pause and now >= self._again:
+                self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+                self._again = now + self._pause
+        return True
+
+    def learn(self, flight: Flight) -> None:
+        """An attempt has ended."""
+        error = flight.attempt.error
+        if error is None and flight.attempt.outcome == "cancelled" and not flight.late:
+            return  # nobody waited for its end
+        with self._lock:
+            self._lost = self._lost + 1 if flight.late else 0
+            if isinstance(error, FAILURES) or self._lost >= _LOST_IN_A_ROW:
+                self._pause = self._pause or _PAUSE
+                pause = max(self._pause, getattr(error, "retry_after", 0.0))
+                self._again = max(self._again, self._clock() + pause)
+            elif not flight.late:
+                self._pause = 0.0
 
 
 class _Budget:
@@ -397,10 +550,18 @@ class _Circuit:
         with self._lock:
             if self._opened is None:
                 return False
-            if self._trying or self._clock() < self._opened + self._policy.cooldown:
+            if self._rests_since(self._opened):
                 return None
             self._trying = True
             return True
+
+    def is_open(self) -> bool:
+        """Whether no attempt may be made."""
+        opened = self._opened
+        return opened is not None and self._rests_since(opened)
+
+    def _rests_since(self, opened: float) -> bool:
+        return self._trying or self._clock() < opened + self._policy.cooldown
 
     def learn(self, trial: bool, succeeded: Optional[bool]) -> None:
         """An attempt has ended; None if nobody waited for its end."""

@@ -21,6 +21,15 @@ class CircuitOpen(ServerUnavailable):
     """The server has failed so often that it is left alone for a while; nothing was sent."""
 
 
+class ServerOverloaded(ServerUnavailable):
+    """The server has more to do than it can and refused the request at once. Trying again helps after a while."""
+
+    def __init__(self, message: str = "", retry_after: float = 0.0):
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds for which the server wants to be left alone; 0 if it doesn't say."""
+
+
 class DeadlineExceeded(RecommenderError):
     """No answer within the timeout. Trying again, or a longer timeout, may help."""
 

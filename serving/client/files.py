@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import stat
 import threading
 import time
 from pathlib import Path
@@ -56,8 +57,9 @@ class WatchedFile(Generic[T]):
             found = _signature(self.path)
             if found == self._seen:
                 return
-            self._seen = found
-            self._content = self._parse(None if found is None else self.path.read_text(encoding="utf-8"))
+            content = None if found is None else self.path.read_bytes()
+            self._seen = found  # not before: what could not be read is to be read the next time
+            self._content = self._parse(None if content is None else content.decode())
         except OSError as error:
             raise InvalidRequest(f"{self.path} can't be read: {error.strerror}") from None
         except ValueError as error:
@@ -69,4 +71,6 @@ def _signature(path: Path) -> Optional[tuple[int, int, int]]:
         found = path.stat()
     except FileNotFoundError:
         return None
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is no regular file")
     return found.st_mtime_ns, found.st_size, found.st_ino

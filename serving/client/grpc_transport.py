@@ -60,10 +60,9 @@ class _Channel:
     """What the blocking and the asyncio channel have in common; `api` is `grpc` or `grpc.aio`."""
 
     def __init__(self, api: Any, host: str, port: int, connection: Connection):
-        self._target = f"{host}:{port}"
-        options: list[tuple[str, Any]] = list(_OPTIONS)
-        if host in ("localhost", "::1", "[::1]") or host.startswith("127."):
-            options.append(("grpc.enable_http_proxy", 0))
+        self._target = transport.address(host, port)
+        # A proxy of the environment is for the web, and would take what is meant for a neighbour.
+        options: list[tuple[str, Any]] = [*_OPTIONS, ("grpc.enable_http_proxy", int(connection.proxy))]
         if connection.keepalive is not None:
             options += [
                 ("grpc.keepalive_time_ms", int(1000 * connection.keepalive)),
@@ -96,7 +95,8 @@ class _Channel:
             return transport.unavailable(self._target, detail)
         if kind == "UNIMPLEMENTED" or "deserializing response" in detail or "http2" in detail.lower():
             return transport.not_a_model_server(self._target, detail, "gRPC port")
-        return transport.from_status(kind, detail, self._target, message.request.model)
+        told = dict(error.trailing_metadata() or ()).get(transport.RETRY_AFTER)
+        return transport.from_status(kind, detail, self._target, message.request.model, told)
 
 
 class BlockingTransport(_Channel):

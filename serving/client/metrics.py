@@ -44,7 +44,8 @@ class Snapshot:
     latency: Mapping[tuple[str, str], Histogram]
     """Of whole calls, with all their attempts and waits, by method and label."""
     events: Mapping[str, int]
-    """How often: `retry`; `hedge`, `hedge_won`; `budget_spent` (a retry or hedge that the budget forbade);
+    """How often: `retry`; `failover` (another replica was asked, which needs no budget); `hedge`; `hedge_won` (also by
+    another replica that was asked beside a late one); `budget_spent` (a retry or hedge that the budget forbade);
     `circuit_opened`, `circuit_closed`; `canary_unknown` (a canary's query that went to the main version because the
     server has no such label); `fallback` (a list that was answered from the fall-back items)."""
 

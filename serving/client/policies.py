@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from serving.client.errors import InvalidRequest
+
+_LONGEST = 1e8
+"""Seconds; what threads and sockets can wait for is little more."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,9 @@ class Tls:
     """The name that the server's certificate has to be for, if it isn't the target's host."""
 
     def __post_init__(self) -> None:
+        for name in ("ca", "certificate", "key", "server_name"):
+            value = getattr(self, name)
+            _require(value is None or isinstance(value, (str, os.PathLike)), f"tls: {name}={value!r} is no text")
         _require((self.certificate is None) == (self.key is None), "tls: certificate and key go together")
 
     def read(self, name: str) -> Optional[bytes]:
@@ -47,22 +55,24 @@ class Retry:
     What may pass is tried again: nobody answers, the connection breaks (before or amid the answer), an attempt is out
     of time while the call is not. A server's own failure and an answer that makes no sense are tried again at another
     replica only; a wrong request and an unknown model never. An attempt at a replica that this call has not asked yet
-    follows at once, another one after a wait of `initial * multiplier ** n` seconds, at most `maximum`, of which the
-    share `jitter` is random.
+    follows at once, whatever `attempts` and `budget` say while that one can be expected to answer, so that no call
+    fails of a replica alone. Another attempt at the same one follows after a wait of `initial * multiplier ** n`
+    seconds, at most `maximum`, of which the share `jitter` is random, or as long as an overloaded server asks for.
 
     Raises:
         InvalidRequest: a value out of its range.
     """
 
     attempts: int = 3
-    """Attempts of a call in all; 1 for no retries."""
+    """Attempts of a call in all; 1 for no retries, else each replica may be asked once."""
     initial: float = 0.1
     maximum: float = 1.0
     multiplier: float = 2.0
     jitter: float = 1.0
     """1 spreads a wait over all of [0, wait], so that clients don't come back together; 0 waits just so long."""
     attempt_timeout: Optional[float] = None
-    """Seconds for one attempt, so that a server that hangs leaves time for another; by default all that is left."""
+    """Seconds for one attempt, so that a server that hangs leaves time for another; by default all that is left. With
+    several replicas the next one is asked anyway when its part of the time has come."""
     budget: float = 0.2
     """Retries and hedges that a call adds to what may be spent, so that a server that is down gets little more requests
     than usual."""
@@ -70,6 +80,8 @@ class Retry:
     """Retries and hedges that can be saved up; what there is to begin with."""
 
     def __post_init__(self) -> None:
+        _check_numbers("retry", self)
+        _require(isinstance(self.attempts, int), f"retry: attempts={self.attempts} must be a whole number")
         _require(self.attempts >= 1, f"retry: attempts={self.attempts} must be at least 1")
         _require(0 <= self.initial <= self.maximum, "retry: it must be 0 <= initial <= maximum")
         _require(1 <= self.multiplier <= 10, f"retry: multiplier={self.multiplier} must be in [1, 10]")
@@ -101,6 +113,7 @@ class Hedge:
     """Answers that the quantile needs; nothing is hedged before."""
 
     def __post_init__(self) -> None:
+        _check_numbers("hedge", self)
         _require(0 < self.quantile < 1, f"hedge: quantile={self.quantile} must be in (0, 1)")
         _require(self.after is None or self.after >= 0, f"hedge: after={self.after} must be at least 0")
         _require(self.samples >= 1, f"hedge: samples={self.samples} must be at least 1")
@@ -123,6 +136,7 @@ class Breaker:
     cooldown: float = 5.0
 
     def __post_init__(self) -> None:
+        _check_numbers("breaker", self)
         _require(0 < self.threshold <= 1, f"breaker: threshold={self.threshold} must be in (0, 1]")
         _require(self.calls >= 1, f"breaker: calls={self.calls} must be at least 1")
         _require(self.window > 0 and self.cooldown > 0, "breaker: window and cooldown must be above 0")
@@ -135,15 +149,38 @@ class Connection:
     tls: Optional[Tls] = None
     compression: Optional[str] = None
     keepalive: Optional[float] = None
+    proxy: bool = False
 
     def __post_init__(self) -> None:
+        of_type("tls", self.tls, Tls)
         for name in ("ca", "certificate", "key"):
             if self.tls:
                 self.tls.read(name)
         _require(self.compression in (None, "gzip"), f"compression {self.compression!r}: it is 'gzip' or None")
-        _require(
-            self.keepalive is None or self.keepalive > 0, f"keepalive {self.keepalive}: it must be above 0 seconds"
-        )
+        if self.keepalive is not None:
+            seconds("keepalive", self.keepalive)
+
+
+def seconds(name: str, value: object) -> float:
+    """A time that can be waited for.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 < value <= _LONGEST:  # type: ignore[operator]
+        raise InvalidRequest(f"{name}={value!r}: it must be a number of seconds above 0, at most {_LONGEST:.0f}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def of_type(name: str, value: object, *types: type) -> None:
+    """Makes sure that an argument is None or of one of the types.
+
+    Raises:
+        InvalidRequest: it is neither.
+    """
+    kinds = " or ".join(kind.__name__ for kind in types)
+    _require(value is None or isinstance(value, types), f"{name}={value!r}: it is a {kinds}, or None")
 
 
 def checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -152,6 +189,7 @@ def checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     Raises:
         InvalidRequest: what can't be sent as a header.
     """
+    of_type("metadata", metadata, Mapping)
     for name, value in metadata.items():
         _require(
             isinstance(name, str) and re.fullmatch(r"[0-9A-Za-z_.-]+", name) and not name.lower().endswith("-bin"),
@@ -163,6 +201,14 @@ def checked_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
             f"metadata: the value of {name!r} must be a text of printable ASCII letters",
         )
     return {name.lower(): value for name, value in metadata.items()}
+
+
+def _check_numbers(kind: str, policy: Any) -> None:
+    for field in fields(policy):
+        value = getattr(policy, field.name)
+        fine = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        optional = value is None and field.default is None
+        _require(fine or optional, f"{kind}: {field.name}={value!r} must be a number")
 
 
 def _require(ok: object, message: str) -> None:

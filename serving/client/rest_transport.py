@@ -39,6 +39,7 @@ _PROXY_KINDS = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 502: "UNAVAILA
 """Statuses that a proxy in between may answer as well, with a body of its own."""
 _DTYPES = {"DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_HALF": "float16"}
 _RESOLVE_SECONDS = 30.0
+_HANDSHAKE_SECONDS = 3.0
 _THREADS = 128
 """Requests under way at once where they run beside the caller: hedged, or over asyncio. More wait."""
 _GZIP_FROM = 1024
@@ -52,6 +53,14 @@ class _Wire(NamedTuple):
     method: str
     path: str
     body: Optional[bytes]
+
+
+class _Response(NamedTuple):
+    """An answer as HTTP."""
+
+    status: int
+    retry_after: Optional[str]
+    payload: bytes
 
 
 def encode(request: Request) -> _Wire:
@@ -83,6 +92,7 @@ class BlockingTransport:
         self._addresses: list[Any] = []
         self._resolve_at = 0.0
         self._unresolved = ""
+        self._resolver: Optional[threading.Thread] = None
         self._turn = itertools.count()
         self._idle: dict[Any, list[_Connection]] = {}
         self._handles: set[_Handle] = set()
@@ -126,7 +136,7 @@ class BlockingTransport:
         with self._lock:
             self._handles.add(handle)
         try:
-            status, payload = self._exchange(message, deadline, handle)
+            status, retry_after, payload = self._exchange(message, deadline, handle)
         except (TimeoutError, socket.timeout):
             raise transport.deadline_exceeded(self.target, message.timeout) from None
         except (http.client.RemoteDisconnected, http.client.IncompleteRead):
@@ -139,9 +149,9 @@ class BlockingTransport:
         finally:
             with self._lock:
                 self._handles.discard(handle)
-        return _decode(message.request, self._parsed(message, status, payload), self.target)
+        return _decode(message.request, self._parsed(message, status, retry_after, payload), self.target)
 
-    def _parsed(self, message: Message, status: int, payload: bytes) -> dict[str, Any]:
+    def _parsed(self, message: Message, status: int, retry_after: Optional[str], payload: bytes) -> dict[str, Any]:
         """The answer's JSON object, of status 200; everything else is an error."""
         model = message.request.model
         if status == 413:
@@ -155,15 +165,16 @@ class BlockingTransport:
         error = answer.get("error") if isinstance(answer, dict) else None
         if status in _PROXY_KINDS:
             detail = error if isinstance(error, str) else f"HTTP {status}"
-            raise transport.from_status(_PROXY_KINDS[status], detail, self.target, model)
+            raise transport.from_status(_PROXY_KINDS[status], detail, self.target, model, retry_after)
         if not isinstance(answer, dict) or (status != 200 and not isinstance(error, str)):
             detail = f"HTTP {status} with {payload[:80]!r}"
             raise transport.not_a_model_server(self.target, detail, "REST port")
         if status != 200:
-            raise transport.from_status(_KINDS.get(status, f"HTTP {status}"), str(error), self.target, model)
+            kind = _KINDS.get(status, f"HTTP {status}")
+            raise transport.from_status(kind, str(error), self.target, model, retry_after)
         return answer
 
-    def _exchange(self, message: Message, deadline: float, handle: _Handle) -> tuple[int, bytes]:
+    def _exchange(self, message: Message, deadline: float, handle: _Handle) -> _Response:
         first, *others = self._in_turn(deadline)
         with self._lock:
             idle = self._idle.get(first)
@@ -174,9 +185,7 @@ class BlockingTransport:
                 return self._exchange_on(connection, message, deadline, handle)
         return self._exchange_on(self._connect([first, *others], deadline, handle), message, deadline, handle)
 
-    def _exchange_on(
-        self, connection: _Connection, message: Message, deadline: float, handle: _Handle
-    ) -> tuple[int, bytes]:
+    def _exchange_on(self, connection: _Connection, message: Message, deadline: float, handle: _Handle) -> _Response:
         method, path, body = message.wire
         headers = dict(message.metadata)
         if body is not None:
@@ -201,7 +210,8 @@ class BlockingTransport:
                 self._idle.setdefault(connection.address, []).append(connection)
         if not keep:
             connection.close()
-        return response.status, _unzipped(payload) if response.getheader("Content-Encoding") == "gzip" else payload
+        unzipped = _unzipped(payload) if response.getheader("Content-Encoding") == "gzip" else payload
+        return _Response(response.status, response.getheader(transport.RETRY_AFTER), unzipped)
 
     def _connect(self, addresses: list[Any], deadline: float, handle: _Handle) -> _Connection:
         """A connection to the first of the addresses that takes one."""
@@ -223,10 +233,13 @@ class BlockingTransport:
         if self._closed:
             raise transport.closed()
         if not self._addresses or time.monotonic() >= self._resolve_at:
-            self._resolve_at = time.monotonic() + _RESOLVE_SECONDS
             # In a thread because the system's resolver knows no deadline; once there are addresses nobody waits for it.
-            resolver = threading.Thread(target=self._resolve, daemon=True)
-            resolver.start()
+            with self._lock:
+                resolver = self._resolver
+                if resolver is None or not resolver.is_alive():  # one for all calls
+                    self._resolve_at = time.monotonic() + _RESOLVE_SECONDS
+                    resolver = self._resolver = threading.Thread(target=self._resolve, daemon=True)
+                    resolver.start()
             if not self._addresses:
                 resolver.join(_left(deadline))
                 if not self._addresses:
@@ -374,14 +387,23 @@ class _Connection(http.client.HTTPConnection):
             if self._keepalive is not None:
                 _keep_alive(plain, self._keepalive)
             if self._tls is not None:
-                plain.settimeout(_left(self.deadline))
-                self.sock = self._tls.wrap_socket(plain, server_hostname=self._server_name)
+                self.sock = self._shake_hands(plain, self._tls)
             if self._aborted:
                 raise ConnectionAbortedError("cancelled")
         except BaseException:
             self.close()
             plain.close()
             raise
+
+    def _shake_hands(self, plain: socket.socket, tls: ssl.SSLContext) -> ssl.SSLSocket:
+        left = _left(self.deadline)
+        plain.settimeout(min(left, _HANDSHAKE_SECONDS))
+        try:
+            return tls.wrap_socket(plain, server_hostname=self._server_name)
+        except (TimeoutError, socket.timeout):
+            if left <= _HANDSHAKE_SECONDS:
+                raise
+            raise ConnectionError(f"it says nothing to TLS within {_HANDSHAKE_SECONDS:g} s: is it http://?") from None
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         self.sock.deadline = self.deadline

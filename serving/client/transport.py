@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional, Protocol, Union
@@ -12,10 +13,27 @@ from serving.client.errors import (
     ModelNotFound,
     RecommenderError,
     ServerError,
+    ServerOverloaded,
     ServerUnavailable,
 )
 from serving.client.results import ModelMetadata, VersionStatus
 from serving.client.tensors import Tensor
+
+RETRY_AFTER = "retry-after"
+"""HTTP's header, and gRPC's trailing metadata, in which a server says for how long it wants to be left alone."""
+_FULL = "batch scheduling queue"
+"""In TensorFlow Serving's message when a batch has no room for a request, which it calls UNAVAILABLE."""
+_MAX_RETRY_AFTER = 60.0
+"""Seconds that a server can ask to be left alone for."""
+
+
+UNIX = "unix:"
+"""What the host of a target begins with that is a UNIX socket."""
+
+
+def address(host: str, port: int) -> str:
+    """A target as gRPC and people write it."""
+    return host if host.startswith(UNIX) else f"{host}:{port}"
 
 
 @dataclass(frozen=True)
@@ -131,13 +149,18 @@ def closed() -> RecommenderError:
     return RecommenderError("the client is closed")
 
 
-def from_status(kind: str, detail: str, target: str, model: ModelRef) -> RecommenderError:
-    """The error for an answer of the server with gRPC status name `kind`."""
+def from_status(
+    kind: str, detail: str, target: str, model: ModelRef, retry_after: Optional[str] = None
+) -> RecommenderError:
+    """The error for an answer of the server with gRPC status name `kind`; `retry_after` are seconds, as it says it."""
     if kind == "NOT_FOUND":
         return ModelNotFound(f"model {model} isn't served at {target}: {detail}")
     too_large = kind == "RESOURCE_EXHAUSTED" and "larger than max" in detail
     if too_large or kind in ("INVALID_ARGUMENT", "FAILED_PRECONDITION", "OUT_OF_RANGE"):
         return InvalidRequest(f"{target} refused the request: {detail}")
+    if kind == "RESOURCE_EXHAUSTED" or (kind == "UNAVAILABLE" and _FULL in detail):
+        seconds = float(retry_after) if re.fullmatch(r"\d{1,6}(\.\d+)?", retry_after or "") else 0.0  # type: ignore[arg-type]
+        return ServerOverloaded(f"{target} has too much to do: {detail}", min(seconds, _MAX_RETRY_AFTER))
     if kind in ("UNAVAILABLE", "CANCELLED"):  # who cancels is a server that stops: we don't wait for what we cancel
         return unavailable(target, detail)
     if kind in ("UNAUTHENTICATED", "PERMISSION_DENIED"):

@@ -169,8 +169,12 @@ def _queries(versions: Path, numbers: Sequence[int], client: RecommenderClient, 
     users: set[str] = set()
     for number in numbers:
         path = versions / str(number) / contract.USERS
-        if path.is_file():
+        try:
             users.update(path.read_text("utf-8").splitlines())
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            raise WrongPromotion(f"{path}: can't be read: {error}") from None
     drawn = random.Random(0).sample(sorted(users), min(count, len(users)))
     try:
         popular = client.recommend().item_ids

@@ -15,27 +15,29 @@ import contextlib
 import dataclasses
 import datetime
 import getpass
+import hashlib
 import json
 import os
 import shutil
 import socket
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
 from google.protobuf import text_format
-from tensorflow_serving.config import model_server_config_pb2
 
 from serving import contract
 from serving.contract import CANARY, STABLE
 from serving.files import Held, flush_folder, holding, write_atomically
-from serving.promotion.errors import PromotionLocked, WrongPromotion
+from serving.promotion.errors import PromotionError, PromotionFailed, PromotionLocked, WrongPromotion
+from serving.protos import models_config_pb2
 
 AUDIT_FILE = "promotions.jsonl"
 _JOURNAL_FILE = ".promotion.journal"
 _LOCK_FILE = ".promotion.lock"
 _RETIRED = ".retired-"
+_BLOCK = 1 << 20
 
 DONE = "done"
 
@@ -64,6 +66,10 @@ class AuditEntry:
     replicas: tuple[str, ...] = ()
     result: str = ""
     """`done`, or what failed, or that it was undone."""
+    by: str = ""
+    """user@host whose process it was, whatever --as says; empty in entries from before it was kept."""
+    digest: str = ""
+    """Of the files of `to_version`, so that a later action notices that they are not what they were; or empty."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ def traffic_path(base_path: Path, model: str) -> Path:
 
 
 def read_config(base_path: Path) -> Optional[Any]:
-    """Returns models.config as a `tensorflow.serving.ModelServerConfig`; None if there is none.
+    """Returns models.config as a `ModelServerConfig` of our own; None if there is none.
 
     Raises:
         WrongPromotion: it can't be read.
@@ -132,7 +138,7 @@ def read_config(base_path: Path) -> Optional[Any]:
 
 def parse_config(text: str) -> Any:
     """Reads the text format; raises `text_format.ParseError`."""
-    return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+    return text_format.Parse(text, models_config_pb2.ModelServerConfig())
 
 
 def aspired(config: Optional[Any], model: str) -> Optional[Aspired]:
@@ -161,7 +167,7 @@ def render(config: Optional[Any], model: str, model_path: str, labels: Mapping[s
         labels: label to version.
         versions: numbers of the versions to load; None leaves the policy as it is.
     """
-    changed = model_server_config_pb2.ModelServerConfig()
+    changed = models_config_pb2.ModelServerConfig()
     if config is not None:
         changed.CopyFrom(config)
     for entry in changed.model_config_list.config:
@@ -177,41 +183,73 @@ def render(config: Optional[Any], model: str, model_path: str, labels: Mapping[s
 
 
 def write_config(base_path: Path, text: Optional[str]) -> None:
-    """Replaces models.config; None removes it."""
-    if text is None:
-        config_path(base_path).unlink(missing_ok=True)
-        flush_folder(base_path)
-    else:
-        write_atomically(config_path(base_path), text)
+    """Replaces models.config; None removes it.
+
+    Raises:
+        PromotionFailed: it can't be written; so do the other functions that write.
+    """
+    with _writing(config_path(base_path)) as path:
+        if text is None:
+            path.unlink(missing_ok=True)
+            flush_folder(base_path)
+        else:
+            write_atomically(path, text)
+
+
+def config_is(base_path: Path, text: Optional[str]) -> bool:
+    """Whether models.config has this text; None: whether there is none."""
+    try:
+        return config_path(base_path).read_text("utf-8") == text
+    except FileNotFoundError:
+        return text is None
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def read_journal(base_path: Path) -> Optional[Journal]:
-    """The action that is under way or was killed, if any."""
+    """The action that is under way or was killed, if any.
+
+    Raises:
+        WrongPromotion: it can't be read.
+    """
+    path = base_path / _JOURNAL_FILE
     try:
-        content = json.loads((base_path / _JOURNAL_FILE).read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"))
+        return Journal(_entry(content.pop("entry")), **content)
     except FileNotFoundError:
         return None
-    return Journal(_entry(content.pop("entry")), **content)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise WrongPromotion(
+            f"{path}: what an interrupted promotion left can't be read ({error}): see that models.config says what is"
+            " to be served, and remove the file"
+        ) from None
 
 
 def write_journal(base_path: Path, journal: Optional[Journal]) -> None:
     """Replaces the journal; None removes it."""
-    path = base_path / _JOURNAL_FILE
-    if journal is None:
-        path.unlink(missing_ok=True)
-    else:
-        write_atomically(path, json.dumps(dataclasses.asdict(journal)))
+    with _writing(base_path / _JOURNAL_FILE) as path:
+        if journal is None:
+            path.unlink(missing_ok=True)
+        else:
+            write_atomically(path, json.dumps(dataclasses.asdict(journal)))
 
 
 def read_audit(base_path: Path, model: Optional[str] = None) -> list[AuditEntry]:
-    """Returns the audit trail, oldest first; of one model, or of all. A torn line, as a crash leaves it, is skipped."""
+    """Returns the audit trail, oldest first; of one model, or of all. A torn line, as a crash leaves it, is skipped.
+
+    Raises:
+        WrongPromotion: it can't be read.
+    """
     entries = []
+    path = base_path / AUDIT_FILE
     try:
-        lines = (base_path / AUDIT_FILE).read_bytes().splitlines()
+        lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         lines = []
+    except OSError as error:
+        raise WrongPromotion(f"{path}: can't be read: {error.strerror}") from None
     for line in lines:
-        with contextlib.suppress(ValueError, TypeError):
+        with contextlib.suppress(ValueError, TypeError, KeyError):
             entries.append(_entry(json.loads(line)))
     return [entry for entry in entries if model in (None, entry.model)]
 
@@ -219,13 +257,15 @@ def read_audit(base_path: Path, model: Optional[str] = None) -> list[AuditEntry]
 def append_audit(base_path: Path, entry: AuditEntry) -> None:
     """Appends a line to the audit trail and flushes it to disk."""
     line = json.dumps(dataclasses.asdict(entry), ensure_ascii=False).encode() + b"\n"
-    with open(base_path / AUDIT_FILE, "a+b", buffering=0) as file:
-        end = file.seek(0, os.SEEK_END)
-        if end and os.pread(file.fileno(), 1, end - 1) != b"\n":
-            line = b"\n" + line
-        file.write(line)
-        os.fsync(file.fileno())
-    flush_folder(base_path)
+    with _writing(base_path / AUDIT_FILE) as path:
+        with open(path, "a+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            if end and os.pread(file.fileno(), 1, end - 1) != b"\n":
+                line = b"\n" + line
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        flush_folder(base_path)
 
 
 def stable_history(entries: Collection[AuditEntry], current: Optional[int]) -> list[int]:
@@ -258,9 +298,8 @@ def read_share(base_path: Path, model: str) -> float:
 
 def write_share(base_path: Path, model: str, share: float, version: int) -> None:
     """Tells clients which share of users goes to the canary. Each version under trial draws its own users."""
-    write_atomically(
-        traffic_path(base_path, model), json.dumps({"label": CANARY, "share": share, "salt": f"{model}:{version}"})
-    )
+    with _writing(traffic_path(base_path, model)) as path:
+        write_atomically(path, json.dumps({"label": CANARY, "share": share, "salt": f"{model}:{version}"}))
 
 
 def versions_on_disk(base_path: Path, model: str) -> list[int]:
@@ -269,6 +308,32 @@ def versions_on_disk(base_path: Path, model: str) -> list[int]:
         int(path.parent.name)
         for path in (base_path / model).glob(f"*/{contract.SAVED_MODEL}")
         if path.parent.name.isascii() and path.parent.name.isdecimal()
+    )
+
+
+def digest(base_path: Path, model: str, version: int) -> str:
+    """SHA-256 over the files of a version: their names, sizes and contents.
+
+    Raises:
+        WrongPromotion: they can't be read.
+    """
+    folder = base_path / model / str(version)
+    found = hashlib.sha256()
+    try:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            found.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
+            with open(path, "rb") as file:
+                while block := file.read(_BLOCK):
+                    found.update(block)
+    except OSError as error:
+        raise WrongPromotion(f"{folder}: can't be read: {error}") from None
+    return found.hexdigest()
+
+
+def known_digest(entries: Iterable[AuditEntry], version: int) -> str:
+    """What the digest of a version's files was when a label last moved to it; empty if nobody knows."""
+    return next(
+        (e.digest for e in reversed([*entries]) if e.to_version == version and e.result == DONE and e.digest), ""
     )
 
 
@@ -301,7 +366,7 @@ def prune(base_path: Path, model: str, keep: int) -> list[int]:
                 entry = new_entry("retire", model, None, version, None, why=f"serving.retain: {keep}")
                 append_audit(base_path, dataclasses.replace(entry, result=DONE))
             return removed
-    except WrongPromotion:
+    except PromotionError:
         return []
 
 
@@ -317,18 +382,20 @@ def new_entry(
     replicas: tuple[str, ...] = (),
 ) -> AuditEntry:
     """An audit entry of now, as yet without a result."""
+    by = f"{_user()}@{socket.gethostname()}"
     return AuditEntry(
         id=os.urandom(8).hex(),
         time=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        who=who or f"{_user()}@{socket.gethostname()}",
+        who=_printable(who or by),
         action=action,
         model=model,
         label=label,
         from_version=from_version,
         to_version=to_version,
-        why=why,
+        why=_printable(why),
         metrics=dict(metrics or {}),
         replicas=replicas,
+        by=by,
     )
 
 
@@ -364,8 +431,36 @@ def _busy(base_path: Path, holder: Mapping[str, Any]) -> str:
     return f"{base_path}: another promotion is under way ({who}); wait for it, or let --lock-timeout SECONDS do so"
 
 
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[Path]:
+    try:
+        yield path
+    except OSError as error:
+        raise PromotionFailed(f"{path}: can't be written: {error.strerror or error}") from None
+
+
 def _entry(content: dict[str, Any]) -> AuditEntry:
-    return AuditEntry(**{**content, "replicas": tuple(content["replicas"])})
+    """Reads an entry; ValueError, TypeError or KeyError if it is none."""
+    texts = {name: value for name, value in content.items() if isinstance(value, str)}
+    entry = AuditEntry(
+        **{
+            **content,
+            **{name: _printable(text) for name, text in texts.items()},
+            "replicas": tuple(map(str, content["replicas"])),
+        }
+    )
+    # Rollbacks go by these.
+    if not {"id", "time", "who", "action", "model", "why", "result"} <= texts.keys():
+        raise TypeError("texts that are none")
+    if not all(version is None or type(version) is int for version in (entry.from_version, entry.to_version)):
+        raise TypeError("versions that are no numbers")
+    return entry
+
+
+def _printable(text: str) -> str:
+    """The text as one line without what UTF-8 can't write and what would steer a terminal."""
+    written = text.encode("utf-8", "replace").decode()
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in written)
 
 
 def _user() -> str:

@@ -10,6 +10,7 @@ from typing import Optional, Union
 
 from serving import contract
 from serving.client import RecommendationList, RecommenderClient, RecommenderError, SimilarItems, UserList
+from serving.promotion.errors import PromotionFailed
 
 _K = 10
 _USERS = 8
@@ -82,9 +83,16 @@ def list_faults(
 
 
 def known_users(version: Path, count: int = _USERS) -> list[str]:
-    """The first users that a version on disk has a stored history of; none where it doesn't say."""
+    """The first users that a version on disk has a stored history of; none where it doesn't say.
+
+    Raises:
+        PromotionFailed: they can't be read.
+    """
+    path = version / contract.USERS
     try:
-        with open(version / contract.USERS, encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file:
             return [line.rstrip("\n") for line in itertools.islice(file, count)]
     except FileNotFoundError:
         return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromotionFailed(f"{path}: can't be read: {error}") from None

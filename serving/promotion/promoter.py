@@ -87,7 +87,7 @@ class Promoter:
                     f"{self._model} has no {STABLE} version that a {CANARY} could be tried beside: promote one to"
                     f" {STABLE} first"
                 )
-            return self._move("promote", label, version, labels, probed=True)
+            return self._move("promote", label, version, labels, checked=True, probed=True)
 
     def rollback(self) -> AuditEntry:
         """Moves `stable` back to the version that it was at before the last promotion; again, one further back."""
@@ -102,7 +102,7 @@ class Promoter:
             if not earlier:
                 raise WrongPromotion(f"{self._model}: there is no earlier {STABLE} version on disk to roll back to")
             # It was stable once, and may be needed at once: it isn't probed again.
-            return self._move("rollback", STABLE, earlier[-1], labels, probed=False)
+            return self._move("rollback", STABLE, earlier[-1], labels, checked=True)
 
     def retire(self, version: int) -> AuditEntry:
         """Unloads a version from all replicas and deletes it."""
@@ -130,7 +130,7 @@ class Promoter:
         with self._exclusive("canary stop") as labels:
             if CANARY not in labels:
                 raise WrongPromotion(f"{self._model} has no {CANARY}")
-            return self._move("canary stop", CANARY, labels[STABLE], labels, probed=False)
+            return self._move("canary stop", CANARY, labels[STABLE], labels)
 
     def share(self, share: float) -> AuditEntry:
         """Sets the share of users, 0 to 1, that clients send to the canary."""
@@ -160,12 +160,23 @@ class Promoter:
             found = files.aspired(files.read_config(self._base_path), self._model)
             yield dict(found.labels) if found else {}
 
-    def _move(self, action: str, label: str, version: int, labels: Mapping[str, int], probed: bool) -> AuditEntry:
+    def _move(
+        self,
+        action: str,
+        label: str,
+        version: int,
+        labels: Mapping[str, int],
+        checked: bool = False,
+        probed: bool = False,
+    ) -> AuditEntry:
+        """Moves a label to a version, whose files are `checked` first and which is `probed` before it gets it."""
         self._check_on_disk(version)
         moved = {**labels, label: version}
         if label == STABLE and labels.get(CANARY) == labels.get(STABLE) is not None:
             moved[CANARY] = version
         entry = self._entry(action, label, labels.get(label), version)
+        if checked:
+            entry = dataclasses.replace(entry, digest=self._checked_digest(version))
         standby = files.stable_history([*self._audit(), dataclasses.replace(entry, result=DONE)], moved[STABLE])[-2:-1]
         return self._change(entry, moved, {*moved.values(), *standby}, version if probed else None)
 
@@ -263,9 +274,11 @@ class Promoter:
             self._reload(replicas, journal.before)
             self._verify(replicas, journal.entry.model, journal.before)
         except PromotionError as error:
+            kept = files.config_is(self._base_path, journal.file)
             raise PromotionFailed(
-                f"{_words(journal.entry)} failed: {reason}. And it could not be undone: {error}. models.config is as it"
-                " was before; run any promotion command when the replicas answer, or with --skip-down to leave them out"
+                f"{_words(journal.entry)} failed: {reason}. And it could not be undone: {error}. models.config is"
+                f" {'' if kept else 'not '}as it was before; run any promotion command when"
+                f" {'the replicas answer' if kept else 'it can be written'}, or with --skip-down to leave out replicas"
             ) from error
         self._close(journal, f"undone: {reason}")
 
@@ -279,16 +292,16 @@ class Promoter:
             every = files.aspired(files.parse_config(journal.labelling), entry.model) or files.Aspired()
             gone = every.named - found.named
             self._each(replicas, lambda replica: replica.wait_unloaded(entry.model, gone, self._timeout))
+            if found.labels.get(CANARY) == found.labels.get(STABLE) and files.read_share(self._base_path, entry.model):
+                files.write_share(self._base_path, entry.model, 0.0, found.labels[STABLE])
+            if entry.action == "retire" and entry.from_version is not None:
+                files.remove_version(self._base_path, entry.model, entry.from_version)
+            return self._close(journal, DONE)
         except PromotionError as error:
             raise PromotionFailed(
                 f"{_words(entry)} is done, but not what follows: {error}. Run any promotion command when the replicas"
                 " answer, or with --skip-down to leave them out"
             ) from error
-        if found.labels.get(CANARY) == found.labels.get(STABLE) and files.read_share(self._base_path, entry.model):
-            files.write_share(self._base_path, entry.model, 0.0, found.labels[STABLE])
-        if entry.action == "retire" and entry.from_version is not None:
-            files.remove_version(self._base_path, entry.model, entry.from_version)
-        return self._close(journal, DONE)
 
     def _close(self, journal: Journal, result: str) -> AuditEntry:
         entry = dataclasses.replace(journal.entry, result=result)
@@ -388,6 +401,17 @@ class Promoter:
         if version not in there:
             listed = ", ".join(map(str, there)) or "none"
             raise WrongPromotion(f"{self._base_path / self._model}: no version {version} (there are: {listed})")
+
+    def _checked_digest(self, version: int) -> str:
+        """The digest of a version's files, which must be what they were: servers may have it loaded from before."""
+        found = files.digest(self._base_path, self._model, version)
+        if files.known_digest(self._audit(), version) not in ("", found):
+            raise WrongPromotion(
+                f"{self._base_path / self._model / str(version)}: its files are not what they were when it was"
+                " promoted, so that a server that starts may fail to load it: bring them back, or promote another"
+                " version"
+            )
+        return found
 
     def _history(self, current: Optional[int]) -> list[int]:
         """Stable versions that are still on disk, oldest first."""

@@ -139,7 +139,7 @@ class Replica:
             if not missing:
                 return
             now = time.monotonic()
-            failed = [states[v] for v in missing if v in states and states[v].state == "END" and states[v].error_code]
+            failed = [states[v] for v in missing if v in states and states[v].error_code]
             failing_since = (failing_since or now) if failed else None
             if failing_since is not None and now - failing_since > _FAILED_SECONDS:
                 raise PromotionFailed(

@@ -28,6 +28,13 @@ _GRACE_SECONDS = 30.0
 _UNLOAD_SECONDS = 5.0
 
 
+class _OneLine(logging.Formatter):
+    """Shows what clients and files say as one line, so that no name of theirs looks like a line of the log."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return _escaped(super().formatMessage(record))
+
+
 class _PortError(Exception):
     """A port can't be bound; the message names it and its flag."""
 
@@ -37,21 +44,26 @@ class _Settings:
     """What the flags' files say."""
 
     models: Any
+    models_written: Any
+    """What `settings.written` said before they were read, where their file is to be followed."""
     batching: Any
     credentials: Any
     metrics_path: Optional[str]
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs the server; returns the exit code: 0 after SIGTERM or SIGINT, 2 if arguments, files or ports are wrong."""
+    """Runs the server; returns the exit code: 0 after SIGTERM, SIGINT or SIGHUP, 2 if arguments, files or ports are
+    wrong."""
     flags = parse(argv)
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    handler.setFormatter(_OneLine("%(asctime)s %(message)s"))
     _LOGGER.addHandler(handler)
     _LOGGER.setLevel(logging.INFO)
     _LOGGER.propagate = False
+    for name in flags.without_effect:
+        _LOGGER.warning("--%s has no effect here: it is for tensorflow_model_server", name)
     stop, at_once = threading.Event(), threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # the last when a terminal is closed
         signal.signal(number, _stopper(stop, at_once))
     if flags.exit_with_stdin:
         threading.Thread(target=_stop_at_end_of_stdin, args=(stop,), daemon=True).start()
@@ -73,15 +85,16 @@ def _serve(flags: Flags, found: _Settings, stop: threading.Event, at_once: threa
     if stop.is_set():
         return 0
     if flags.model_config_file and flags.model_config_file_poll_wait_seconds:
-        threading.Thread(target=_follow_config_file, args=(flags, core, stop), name="config", daemon=True).start()
-    servers.append(_grpc_server(flags, found, core))
+        threading.Thread(
+            target=_follow_config_file, args=(flags, found.models_written, core, stop), name="config", daemon=True
+        ).start()
+    admission = _admission(flags)
+    servers.append(_grpc_server(flags, found, core, admission))
     if rest_socket is not None:
-        servers.append(_rest_server(flags, found, core, rest_socket))
+        servers.append(_rest_server(flags, found, core, rest_socket, admission))
     grpc_port, rest_port = servers[0].port, servers[1].port if servers[1:] else None
-    print(
-        f"ready{_models_line(core)} host={flags.host} port={_or_none(grpc_port)} rest_api_port={_or_none(rest_port)}",
-        flush=True,
-    )
+    models = _escaped(_models_line(core))
+    print(f"ready{models} host={flags.host} port={_or_none(grpc_port)} rest_api_port={_or_none(rest_port)}", flush=True)
     stop.wait()
     _drain(servers, at_once)
     core.stop(0 if at_once.is_set() else _UNLOAD_SECONDS)
@@ -132,7 +145,14 @@ def _import_servers() -> None:
     gc.freeze()  # what was imported stays: no later collection has to walk through it
 
 
-def _grpc_server(flags: Flags, found: _Settings, core: ServerCore) -> Any:
+def _admission(flags: Flags) -> Any:
+    """What both servers together take on."""
+    from serving.server.admission import Admission
+
+    return Admission(flags.max_requests_in_flight, flags.max_bytes_in_flight)
+
+
+def _grpc_server(flags: Flags, found: _Settings, core: ServerCore, admission: Any) -> Any:
     """The gRPC server, started."""
     from serving.server.grpc_service import GrpcServer
 
@@ -146,6 +166,7 @@ def _grpc_server(flags: Flags, found: _Settings, core: ServerCore) -> Any:
             max_threads=flags.grpc_max_threads,
             max_message_bytes=_MAX_REQUEST_BYTES,
             options=flags.grpc_channel_arguments,
+            admission=admission,
         )
     except OSError as error:
         raise _PortError(f"port {flags.port} (--port) can't be opened on {flags.host}: {error}") from None
@@ -153,7 +174,7 @@ def _grpc_server(flags: Flags, found: _Settings, core: ServerCore) -> Any:
     return server
 
 
-def _rest_server(flags: Flags, found: _Settings, core: ServerCore, rest_socket: Any) -> Any:
+def _rest_server(flags: Flags, found: _Settings, core: ServerCore, rest_socket: Any, admission: Any) -> Any:
     """The REST server, started."""
     from serving.server.rest import RestServer
 
@@ -165,6 +186,7 @@ def _rest_server(flags: Flags, found: _Settings, core: ServerCore, rest_socket: 
         _MAX_REQUEST_BYTES,
         metrics_path=found.metrics_path,
         cors=flags.rest_api_enable_cors_support,
+        admission=admission,
     )
     try:
         server.start()
@@ -187,7 +209,9 @@ def _read_settings(flags: Flags) -> _Settings:
     batching = None
     if flags.enable_batching:
         batching = settings.batching_parameters(flags.batching_parameters_file)
+    followed = flags.model_config_file and flags.model_config_file_poll_wait_seconds
     return _Settings(
+        models_written=settings.written(flags.model_config_file) if followed else None,
         models=settings.model_config(flags.model_config_file)
         if flags.model_config_file
         else settings.single_model(flags.model_name, flags.model_base_path),
@@ -211,7 +235,8 @@ def _loader(flags: Flags, batching: Any) -> Callable[[str], Any]:
         own = batching
         if own is not None and flags.enable_per_model_batching_parameters:
             own = settings.model_batching_parameters(path, own)
-        return Servable(path, options, warm_up=flags.enable_model_warmup, batching=own)
+        warm_ups = flags.num_request_iterations_for_warmup if flags.enable_model_warmup else 0
+        return Servable(path, options, warm_ups, own)
 
     return load
 
@@ -242,23 +267,36 @@ def _wait_for_first_versions(core: ServerCore, flags: Flags, stop: threading.Eve
             )
 
 
-def _follow_config_file(flags: Flags, core: ServerCore, stop: threading.Event) -> None:
-    """Takes on what the file says, again and again; one that can't be used is told once and changes nothing."""
+def _follow_config_file(flags: Flags, taken: Any, core: ServerCore, stop: threading.Event) -> None:
+    """Takes on what the file says whenever it was written; one that can't be used changes nothing and is told once."""
+    path = flags.model_config_file
+    refused: Optional[int] = None  # the core's generation then: after a reload that is newer it isn't tried again
     told = ""
     while not stop.wait(flags.model_config_file_poll_wait_seconds):
         try:
-            core.apply(settings.model_config(flags.model_config_file))
-            told = ""
-        except (SettingsError, StatusError) as error:
+            generation, written = core.generation, settings.written(path)
+            if written == taken and refused != generation:
+                continue
+            if core.apply(settings.model_config(path), since=generation) is None:
+                continue  # a reload came while the file was read: it may have been written since
+            taken, refused, told = written, None, ""
+        except Exception as error:  # any: nobody would follow the file any more
+            taken, refused = written, generation
             if str(error) != told:
                 told = str(error)
-                _LOGGER.error("%s changes nothing: %s", flags.model_config_file, told)
+                known = isinstance(error, (SettingsError, StatusError))
+                _LOGGER.error("%s changes nothing: %s", path, told, exc_info=None if known else error)
 
 
 def _models_line(core: ServerCore) -> str:
     return "".join(
         f" model={shlex.quote(manager.name)} version={_or_none(manager.current_version)}" for manager in core.models()
     )
+
+
+def _escaped(text: str) -> str:
+    """The text without line breaks and what else would steer a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
 
 
 def _or_none(number: Optional[int]) -> str:

@@ -87,6 +87,7 @@ class Batcher:
         self._pad = parameters.pad_variable_length_inputs
         self._changed = threading.Condition()
         self._closed = False
+        self._waiting = 0  # rows
         self._queues: dict[Hashable, deque[_Batch]] = {}  # those that wait, by what may share one; none of them empty
         self._threads = [
             threading.Thread(target=self._work, name="batch", daemon=True)
@@ -167,15 +168,14 @@ class Batcher:
     def _enqueue(self, key: Hashable, request: _Request, run: Run) -> _Request:
         kind = (key, *map(self._kind, request.inputs))
         with self._changed:
+            # Requests that can't share a batch have queues of their own, but together no more room than if they could.
+            if self._waiting + request.rows > self._max_enqueued * self._largest_batch:
+                raise self._full(sum(map(len, self._queues.values())))
             queue = self._queues.get(kind)
             batch = queue[-1] if queue else None
             if queue and queue[-1].rows + request.rows > self._largest_batch:
                 if len(queue) >= self._max_enqueued:
-                    raise StatusError(
-                        grpc.StatusCode.UNAVAILABLE,
-                        "The batch scheduling queue to which this task was submitted is full; currently"
-                        f" {len(queue)} batches enqueued and max_enqueued_batches is {self._max_enqueued}",
-                    )
+                    raise self._full(len(queue))
                 self._make_ready(queue[-1], request.enqueued)
                 batch = None
             if batch is None:
@@ -184,6 +184,7 @@ class Batcher:
                 self._changed.notify()
             batch.requests.append(request)
             batch.rows += request.rows
+            self._waiting += request.rows
             request.batch = batch
             if batch.rows == self._largest_batch:
                 self._make_ready(batch, request.enqueued)
@@ -202,10 +203,19 @@ class Batcher:
             if batch is not None and batch in self._queues.get(batch.kind, ()) and request in batch.requests:
                 batch.requests.remove(request)
                 batch.rows -= request.rows
+                self._waiting -= request.rows
                 if not batch.requests:
                     self._forget(batch)
 
+    def _full(self, batches: int) -> StatusError:
+        return StatusError(
+            grpc.StatusCode.UNAVAILABLE,
+            "The batch scheduling queue to which this task was submitted is full; currently"
+            f" {batches} batches enqueued and max_enqueued_batches is {self._max_enqueued}",
+        )
+
     def _forget(self, batch: _Batch) -> None:
+        self._waiting -= batch.rows
         queue = self._queues[batch.kind]
         queue.remove(batch)
         if not queue:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Callable, Optional
 import grpc
 from tensorflow_serving.config import model_server_config_pb2
 
+from serving.server import metrics
+from serving.server.loaders import Loaders
 from serving.server.status import StatusError, invalid, not_found
 from serving.server.versions import VersionManager, VersionState, servable_not_found, unknown_label
 
@@ -61,7 +63,7 @@ class ServerCore:
     ):
         self._load = load
         self._poll_seconds = poll_seconds
-        self._loaders = ThreadPoolExecutor(load_threads or 1, thread_name_prefix="load")
+        self._loaders = Loaders(load_threads or 1)
         self._unloaders = ThreadPoolExecutor(unload_threads or 1, thread_name_prefix="unload")
         self._max_load_retries = max_load_retries
         self._load_retry_seconds = load_retry_seconds
@@ -73,6 +75,8 @@ class ServerCore:
         self._stopping = False
         self._told_serving = False
         self._config = model_server_config_pb2.ModelServerConfig()
+        self.generation = 0
+        """Grows with each config that is taken on."""
         self._models: dict[str, VersionManager[Servable]] = {}  # replaced as a whole, so that readers need no lock
         self._thread = threading.Thread(target=self._look_after, name="versions", daemon=True)
 
@@ -134,8 +138,17 @@ class ServerCore:
         """The models of the config."""
         return [manager for manager in self._models.values() if manager.configured]
 
-    def apply(self, config: model_server_config_pb2.ModelServerConfig) -> list[str]:
+    def apply(
+        self, config: model_server_config_pb2.ModelServerConfig, since: Optional[int] = None
+    ) -> Optional[list[str]]:
         """Takes a config on and returns at once, with the names of the models that are new; an empty one is ignored.
+
+        Args:
+            config: all models.
+            since: take it on only if this is still the `generation`.
+
+        Returns:
+            None if it isn't, and nothing has changed.
 
         Raises:
             StatusError: the config is refused, and nothing has changed. INVALID_ARGUMENT, it is wrong in itself;
@@ -154,7 +167,11 @@ class ServerCore:
         with self._changed:
             if self._stopping:
                 raise StatusError(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
+            if since not in (None, self.generation):
+                return None
             self._check_labels(wanted)
+            metrics.serves(wanted)
+            self.generation += 1
             old = [name for name, manager in self._models.items() if manager.configured]
             new = [name for name in wanted if name not in old]
             models = {name: manager for name, manager in self._models.items() if name in wanted or manager.configured}
@@ -173,19 +190,26 @@ class ServerCore:
             _LOGGER.info("models: %s", ", ".join(sorted(wanted)) or "none")
         return new
 
-    def reload(self, config: model_server_config_pb2.ModelServerConfig, timeout: Optional[float] = None) -> None:
+    def reload(
+        self,
+        config: model_server_config_pb2.ModelServerConfig,
+        timeout: Optional[float] = None,
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Takes a config on and waits until the versions that it wants are available or have failed.
 
         Args:
             config: all models; those that it lacks are removed.
             timeout: seconds to wait, at most ten minutes.
+            given_up: whether nobody waits any more, looked at on `remind`.
 
         Raises:
             StatusError: the config is refused, see `apply`; UNKNOWN, a new model has no version that can be loaded;
                 DEADLINE_EXCEEDED, the config is taken on but not all of it is loaded yet.
         """
-        new = self.apply(config)
-        if not self.wait(new, _MAX_WAIT_SECONDS if timeout is None else min(timeout, _MAX_WAIT_SECONDS)):
+        new = self.apply(config) or []
+        seconds = _MAX_WAIT_SECONDS if timeout is None else min(timeout, _MAX_WAIT_SECONDS)
+        if not self.wait(new, seconds, given_up) or given_up():
             raise StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, "not all versions of the new config are loaded yet")
         models = self._models
         failed = [name for name in new if name not in models or models[name].current_version is None]
@@ -193,18 +217,25 @@ class ServerCore:
             causes = "".join(f"{{{self._cause(name)}}}, " for name in failed)
             raise StatusError(grpc.StatusCode.UNKNOWN, f"{len(failed)} model(s) did not become available: {{{causes}}}")
 
-    def wait(self, names: Sequence[str], seconds: float) -> bool:
-        """Waits until all wanted versions are available or have failed; tells whether that is so.
+    def remind(self) -> None:
+        """Lets those that wait look whether they are given up."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait(self, names: Sequence[str], seconds: float, given_up: Callable[[], bool] = lambda: False) -> bool:
+        """Waits until all wanted versions are available or have failed; tells whether that is so, or it is given up.
 
         Args:
             names: models that must have had a version on disk, too.
             seconds: how long to wait.
+            given_up: see `reload`.
         """
 
         def ready() -> bool:
             models = self._models
-            return all(manager.settled for manager in models.values()) and all(
-                manager.seen for name in names if (manager := models.get(name))
+            return given_up() or (
+                all(manager.settled for manager in models.values())
+                and all(manager.seen for name in names if (manager := models.get(name)))
             )
 
         with self._changed:
@@ -262,7 +293,7 @@ class ServerCore:
                     _LOGGER.exception("looking for versions failed")
             if look:
                 due = time.monotonic() + (self._poll_seconds or math.inf)
-            left = min([due, *(manager.due for manager in managers)]) - time.monotonic()
+            left = min([due, self._loaders.watch(), *(manager.due for manager in managers)]) - time.monotonic()
             self._wake.wait(None if math.isinf(left) else max(left, 0.0))
 
     def _tell_serving(self) -> None:

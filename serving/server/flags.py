@@ -10,6 +10,27 @@ from importlib import metadata
 from typing import Optional, Union
 
 _CPUS = os.cpu_count() or 1
+_WITHOUT_EFFECT = (
+    "enable_profiler",
+    "enable_serialization_as_tensor_content",
+    "enable_signature_method_name_check",
+    "force_allow_any_version_labels_for_unavailable_models",
+    "mixed_precision",
+    "num_tflite_interpreters_per_pool",
+    "num_tflite_pools",
+    "per_process_gpu_memory_fraction",
+    "platform_config_file",
+    "prefer_tflite_model",
+    "remove_unused_fields_from_bundle_metagraph",
+    "saved_model_tags",
+    "skip_initialize_tpu",
+    "tensorflow_session_config_file",
+    "thread_pool_factory_config_file",
+    "total_model_memory_limit_bytes",
+    "use_tflite_model",
+    "xla_cpu_compilation_enabled",
+)
+"""Flags of tensorflow_model_server that are taken, so that its command line can be used, and change nothing."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +59,19 @@ class Flags:
     num_load_threads: int
     num_unload_threads: int
     enable_model_warmup: bool
+    num_request_iterations_for_warmup: int
     enable_batching: bool
     batching_parameters_file: str
     enable_per_model_batching_parameters: bool
     tensorflow_session_parallelism: int
     tensorflow_intra_op_parallelism: int
     tensorflow_inter_op_parallelism: int
+    max_requests_in_flight: int
+    max_bytes_in_flight: int
     first_version_wait_seconds: float
     exit_with_stdin: bool
+    without_effect: tuple[str, ...]
+    """Those that were given and change nothing here."""
 
 
 def parse(argv: Sequence[str]) -> Flags:
@@ -114,6 +140,12 @@ def parse(argv: Sequence[str]) -> Flags:
     add("--num_load_threads", type=_count, default=0, help="loads at the same time; 0: one (default: 0)")
     add("--num_unload_threads", type=_count, default=0, help="unloads at the same time; 0: one (default: 0)")
     switch("--enable_model_warmup", True, "run a version's warm-up requests before it serves")
+    add(
+        "--num_request_iterations_for_warmup",
+        type=_positive,
+        default=1,
+        help="how often each of them is run (default: 1)",
+    )
     switch("--enable_batching", False, "answer requests in batches")
     add("--batching_parameters_file", default="", help="file with BatchingParameters")
     switch("--enable_per_model_batching_parameters", False, "batch by the batching_params.pbtxt of each version")
@@ -122,6 +154,18 @@ def parse(argv: Sequence[str]) -> Flags:
     add("--tensorflow_inter_op_parallelism", type=_count, default=0, help="ops at the same time; 0: TensorFlow chooses")
     switch("--flush_filesystem_caches", True, "no effect here")
     switch("--enable_grpc_healthcheck_service", True, "no effect here: it is always on")
+    add(
+        "--max_requests_in_flight",
+        type=_positive,
+        default=1024,
+        help="requests that run or wait at the same time, more are refused; the embedded server's own (default: 1024)",
+    )
+    add(
+        "--max_bytes_in_flight",
+        type=_positive,
+        default=256 << 20,
+        help="their bytes, likewise; the embedded server's own (default: 256 MiB)",
+    )
     add(
         "--first_version_wait_seconds",
         type=_not_negative,
@@ -133,10 +177,13 @@ def parse(argv: Sequence[str]) -> Flags:
         action="store_true",
         help="stop when standard input is closed, so that a parent that dies leaves nothing; the embedded server's own",
     )
+    for name in _WITHOUT_EFFECT:
+        add(f"--{name}", nargs="?", const="true", help=argparse.SUPPRESS)
     values = vars(parser.parse_args(argv))
     for name in ("flush_filesystem_caches", "enable_grpc_healthcheck_service"):
         del values[name]
-    flags = Flags(**values)
+    given = tuple(name for name in _WITHOUT_EFFECT if values.pop(name) is not None)
+    flags = Flags(**values, without_effect=given)
     _check(flags, parser)
     return flags
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import sys
 import threading
 import time
 from collections import deque
@@ -31,6 +32,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.server import inference, metrics
+from serving.server.admission import Admission, Pace
 from serving.server.core import ServerCore
 from serving.server.status import StatusError, invalid
 
@@ -52,10 +54,9 @@ _T = TypeVar("_T")
 
 Outcome = tuple[grpc.StatusCode, Union[bytes, str]]
 """OK and the response, or another code and its message."""
+_RETRY_AFTER = "retry-after"  # trailing metadata: seconds
 Handler = Callable[[bytes, Any], Awaitable[Outcome]]
 """What answers a request, of its bytes and context."""
-_Work = Callable[[ServerCore, Any, Optional[float]], Any]
-"""Gives the response to a message within so many seconds."""
 
 
 class GrpcServer:
@@ -71,6 +72,7 @@ class GrpcServer:
             never run.
         max_message_bytes: longest request.
         options: more options of gRPC's.
+        admission: how many requests are taken on; without it all are.
 
     Raises:
         OSError: the port or the socket can't be bound.
@@ -87,6 +89,7 @@ class GrpcServer:
         max_threads: int,
         max_message_bytes: int,
         options: Sequence[tuple[str, Union[int, str]]] = (),
+        admission: Optional[Admission] = None,
     ):
         self._core = core
         logging.getLogger("grpc").setLevel(logging.CRITICAL)  # it writes a traceback when a client goes away
@@ -98,7 +101,9 @@ class GrpcServer:
             *options,
         ]
         self._loop = asyncio.new_event_loop()
-        self._services = _Services(core, max_threads, _Waits(self._loop))
+        self._services = _Services(
+            core, max_threads, _Waits(self._loop), admission or Admission(sys.maxsize, sys.maxsize)
+        )
         self._thread = threading.Thread(target=self._loop.run_forever, name="grpc", daemon=True)
         self._thread.start()
         try:
@@ -114,7 +119,8 @@ class GrpcServer:
         self._server.add_generic_rpc_handlers(self._services.handlers())
         self._health = _Health()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        bound = None if port is None else self._bind(f"{host}:{port}", credentials)
+        name = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        bound = None if port is None else self._bind(f"{name}:{port}", credentials)
         if socket_path:
             self._bind(f"unix:{socket_path}", credentials)
         self._health.set(self._core.serves())
@@ -257,10 +263,11 @@ class _Waits:
 class _Services:
     """PredictionService and ModelService."""
 
-    def __init__(self, core: ServerCore, max_threads: int, waits: _Waits):
+    def __init__(self, core: ServerCore, max_threads: int, waits: _Waits, admission: Admission):
         self._core = core
         self._waits = waits
-        self._threads = ThreadPoolExecutor(max_threads, thread_name_prefix="grpc")
+        self._admission = admission
+        self._threads = _Threads(max_threads, waits)
         self._reloads = ThreadPoolExecutor(_RELOADS, thread_name_prefix="reload")
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
@@ -269,33 +276,32 @@ class _Services:
         def inferring(api: str, kind: Any) -> Handler:
             return _Inference(self._core, self._threads, self._waits, api, kind).answer
 
+        bounded = {
+            "Predict": inferring("Predict", predict_pb2.PredictRequest),
+            "Classify": inferring("Classify", classification_pb2.ClassificationRequest),
+            "Regress": inferring("Regress", regression_pb2.RegressionRequest),
+            "MultiInference": self._multi_inference,
+        }
         return (
             _service(
                 "PredictionService",
                 {
-                    "Predict": inferring("Predict", predict_pb2.PredictRequest),
-                    "Classify": inferring("Classify", classification_pb2.ClassificationRequest),
-                    "Regress": inferring("Regress", regression_pb2.RegressionRequest),
-                    "MultiInference": self._in_thread(
-                        self._threads, inference_pb2.MultiInferenceRequest, inference.multi_inference
-                    ),
-                    "GetModelMetadata": self._here(get_model_metadata_pb2.GetModelMetadataRequest, _metadata),
+                    **{name: _bounded(handler, self._admission) for name, handler in bounded.items()},
+                    "GetModelMetadata": _method(self._here(get_model_metadata_pb2.GetModelMetadataRequest, _metadata)),
                 },
             ),
             _service(
                 "ModelService",
                 {
-                    "GetModelStatus": self._here(get_model_status_pb2.GetModelStatusRequest, _status),
-                    "HandleReloadConfigRequest": self._in_thread(
-                        self._reloads, model_management_pb2.ReloadConfigRequest, _reload
-                    ),
+                    "GetModelStatus": _method(self._here(get_model_status_pb2.GetModelStatusRequest, _status)),
+                    "HandleReloadConfigRequest": _method(self._reload),
                 },
             ),
         )
 
     def close(self) -> None:
         """Ends the threads, when they have nothing more to do."""
-        self._threads.shutdown(wait=False)
+        self._threads.close()
         self._reloads.shutdown(wait=False)
 
     def _here(self, kind: Any, work: Callable[[ServerCore, Any], Any]) -> Handler:
@@ -306,21 +312,72 @@ class _Services:
 
         return answer
 
-    def _in_thread(self, threads: ThreadPoolExecutor, kind: Any, work: _Work) -> Handler:
-        """What takes its time."""
+    async def _multi_inference(self, raw: bytes, context: Any) -> Outcome:
+        def work(raw: bytes) -> Outcome:
+            parsed = _parsed(inference_pb2.MultiInferenceRequest, raw)
+            return _outcome(lambda: inference.multi_inference(self._core, parsed, context.time_remaining()))
 
-        async def answer(raw: bytes, context: Any) -> Outcome:
-            future = threads.submit(_outcome, lambda: work(self._core, _parsed(kind, raw), context.time_remaining()))
+        return await self._threads.run(work, raw, context.time_remaining())
+
+    async def _reload(self, raw: bytes, context: Any) -> Outcome:
+        def work() -> Any:
+            parsed = _parsed(model_management_pb2.ReloadConfigRequest, raw)
+            return _reload(self._core, parsed, context.time_remaining(), given_up.is_set)
+
+        given_up = threading.Event()
+        future = self._reloads.submit(_outcome, work)
+        try:
             await self._waits.wait(future)
-            return future.result()
+        except asyncio.CancelledError:  # the next one may have the thread
+            given_up.set()
+            self._core.remind()
+            raise
+        return future.result()
 
-        return answer
+
+class _Threads:
+    """The threads that run requests; those that wait for one and are given up leave nothing behind."""
+
+    def __init__(self, count: int, waits: _Waits):
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="grpc")
+        self._pace = Pace(count)
+        self._waits = waits
+
+    async def run(self, work: Callable[[Any], Outcome], request: Any, timeout: Optional[float]) -> Outcome:
+        """Does the work on a request, which has so many seconds, in a thread.
+
+        Raises:
+            StatusError: RESOURCE_EXHAUSTED, it would have to wait for too long.
+        """
+        self._pace.wait(timeout)
+        held = [request]  # who is given up stays in the pool's queue, but without this
+
+        def begin() -> Outcome:
+            self._pace.leave()
+            started = time.perf_counter()
+            try:
+                return work(held.pop())
+            finally:
+                self._pace.ran(time.perf_counter() - started)
+
+        future = self._pool.submit(begin)
+        try:
+            await self._waits.wait(future)
+        finally:
+            if future.cancelled():
+                held.clear()
+                self._pace.leave()
+        return future.result()
+
+    def close(self) -> None:
+        """Ends the threads, when they have nothing more to do."""
+        self._pool.shutdown(wait=False)
 
 
 class _Inference:
     """Predict, Classify or Regress, which `api` says."""
 
-    def __init__(self, core: ServerCore, threads: ThreadPoolExecutor, waits: _Waits, api: str, kind: Any):
+    def __init__(self, core: ServerCore, threads: _Threads, waits: _Waits, api: str, kind: Any):
         self._core = core
         self._threads = threads
         self._waits = waits
@@ -341,9 +398,9 @@ class _Inference:
                 if outcome is not None:
                     return outcome
         # The version is acquired and released there: it must not be closed under a run whose client has gone.
-        future = self._threads.submit(self._run, request, context, started)
-        await self._waits.wait(future)
-        return future.result()
+        return await self._threads.run(
+            lambda request: self._run(request, context, started), request, context.time_remaining()
+        )
 
     def _run(self, request: Any, context: Any, started: float) -> Outcome:
         if isinstance(request, bytes):
@@ -376,23 +433,55 @@ class _Inference:
         metrics.answered(request.model_spec.name, code.name, self._api, "GRPC", time.perf_counter() - started)
 
 
-def _service(name: str, handlers: dict[str, Handler]) -> grpc.GenericRpcHandler:
-    return grpc.method_handlers_generic_handler(
-        f"tensorflow.serving.{name}", {method: _method(handler) for method, handler in handlers.items()}
-    )
+def _service(name: str, methods: dict[str, grpc.RpcMethodHandler]) -> grpc.GenericRpcHandler:
+    return grpc.method_handlers_generic_handler(f"tensorflow.serving.{name}", methods)
 
 
 def _method(handler: Handler) -> grpc.RpcMethodHandler:
     async def answer(raw: bytes, context: Any) -> Any:
-        try:
-            code, answer = await handler(raw, context)
-        except StatusError as error:
-            code, answer = _failure(error)
-        if code is not grpc.StatusCode.OK:
-            await context.abort(code, answer)
-        return answer
+        return await _answered(handler, raw, context)
 
     return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def _bounded(handler: Handler, admission: Admission) -> grpc.RpcMethodHandler:
+    """What is refused before it is received where there is too much to do: a stream, of which one message is read."""
+
+    async def answer(_: Any, context: Any) -> Any:
+        try:
+            admission.begin()
+        except StatusError as error:
+            return await _refuse(error, context)
+        size: Optional[int] = None
+        try:
+            raw = await context.read()
+            if not isinstance(raw, bytes):
+                raise StatusError(grpc.StatusCode.INTERNAL, "there was no request")
+            size = len(raw)
+            admission.received(size)
+            return await _answered(handler, raw, context)
+        except StatusError as error:
+            return await _refuse(error, context)
+        finally:
+            admission.end(size)
+
+    return grpc.stream_unary_rpc_method_handler(answer)
+
+
+async def _answered(handler: Handler, raw: bytes, context: Any) -> Any:
+    try:
+        code, answer = await handler(raw, context)
+    except StatusError as error:
+        return await _refuse(error, context)
+    if code is not grpc.StatusCode.OK:
+        await context.abort(code, answer)
+    return answer
+
+
+async def _refuse(error: StatusError, context: Any) -> None:
+    code, message = _failure(error)
+    trailing = ((_RETRY_AFTER, f"{error.retry_after:.3f}"),) if error.retry_after else ()
+    await context.abort(code, message, trailing)
 
 
 def _parsed(kind: Any, raw: bytes) -> Any:
@@ -457,14 +546,14 @@ def _status(core: ServerCore, request: Any) -> Any:
     return response
 
 
-def _reload(core: ServerCore, request: Any, timeout: Optional[float]) -> Any:
+def _reload(core: ServerCore, request: Any, timeout: Optional[float], given_up: Callable[[], bool]) -> Any:
     if request.config.WhichOneof("config") != "model_config_list":
         raise invalid(
             "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently"
             " supported"
         )
     before = [metrics.value(name) for name in request.metric_names]
-    core.reload(request.config, timeout)
+    core.reload(request.config, timeout, given_up)
     response = model_management_pb2.ReloadConfigResponse()
     response.status.SetInParent()  # error_code OK
     for name, value in zip(request.metric_names, before):

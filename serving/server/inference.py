@@ -32,7 +32,9 @@ from serving.server.servable import Servable
 from serving.server.status import StatusError, invalid
 
 _INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
+_LOGS = {"predict_log": "Predict", "classify_log": "Classify", "regress_log": "Regress"}
 _CLASSIFY, _REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
+_FEW_VALUES = 1024  # in and out: more take longer to read and write than the model runs
 _MAX_SIZE = 1 << 16  # values of a request that joins a batch without a thread
 
 
@@ -59,6 +61,23 @@ def answer(core: ServerCore, api: str, request: Any, timeout: Optional[float]) -
     return work.answer(version, outputs)
 
 
+def replay(servable: Servable, log: Any) -> None:
+    """Answers the request of a PredictionLog, as a version's warm-up does, by the version itself.
+
+    Raises:
+        StatusError: also UNIMPLEMENTED, a kind of log that TensorFlow Serving doesn't warm up by either.
+    """
+    kind = log.WhichOneof("log_type")
+    if kind == "multi_inference_log":
+        _multi_inference(servable, 0, log.multi_inference_log.request, None)
+    elif kind in _LOGS:
+        request = getattr(log, kind).request
+        work = _WORK[_LOGS[kind]](servable, request)
+        work.answer(0, servable.run(request.model_spec.signature_name, work.inputs, work.outputs))
+    elif kind is not None:
+        raise StatusError(grpc.StatusCode.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
+
+
 class Way(Enum):
     """Where a request is best answered by who has a single thread for all."""
 
@@ -75,7 +94,11 @@ def way(core: ServerCore, api: str, request: Any, alone: bool) -> Way:
             size = _size(request.inputs) if api == "Predict" else 1
             if servable.batches:
                 return Way.BATCH if size <= _MAX_SIZE else Way.THREAD
-            here = api == "Predict" and servable.is_instant(request.model_spec.signature_name, size, alone)
+            here = (
+                api == "Predict"
+                and size <= _FEW_VALUES
+                and servable.is_instant(request.model_spec.signature_name, size, _magnitude(request.inputs), alone)
+            )
             return Way.HERE if here else Way.THREAD
     except StatusError:  # told at once
         return Way.HERE
@@ -119,19 +142,25 @@ def multi_inference(core: ServerCore, request: Any, timeout: Optional[float]) ->
     """Answers a MultiInferenceRequest within `timeout` seconds, all of its tasks by one version."""
     deadline = None if timeout is None else time.monotonic() + timeout
     with core.acquire(request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()) as (version, servable):
-        plans = _plans(servable, request.tasks)
-        examples = _examples(request.input)
-        response = inference_pb2.MultiInferenceResponse()
-        for task, aliases in zip(request.tasks, plans):
-            left = None if deadline is None else deadline - time.monotonic()
-            outputs = servable.run(task.model_spec.signature_name, {_INPUTS: examples}, aliases, left)
-            result = response.results.add(model_spec=_answered(task.model_spec, version))
-            if task.method_name == _CLASSIFY:
-                result.classification_result.CopyFrom(_classes(outputs, len(examples)))
-            else:
-                result.regression_result.CopyFrom(_values(outputs, len(examples)))
-    metrics.examples(request.tasks[0].model_spec.name, len(examples))
+        response, count = _multi_inference(servable, version, request, deadline)
+    metrics.examples(request.tasks[0].model_spec.name, count)
     return response
+
+
+def _multi_inference(servable: Servable, version: int, request: Any, deadline: Optional[float]) -> tuple[Any, int]:
+    """The response, and how many Examples the request has."""
+    plans = _plans(servable, request.tasks)
+    examples = _examples(request.input)
+    response = inference_pb2.MultiInferenceResponse()
+    for task, aliases in zip(request.tasks, plans):
+        left = None if deadline is None else deadline - time.monotonic()
+        outputs = servable.run(task.model_spec.signature_name, {_INPUTS: examples}, aliases, left)
+        result = response.results.add(model_spec=_answered(task.model_spec, version))
+        if task.method_name == _CLASSIFY:
+            result.classification_result.CopyFrom(_classes(outputs, len(examples)))
+        else:
+            result.regression_result.CopyFrom(_values(outputs, len(examples)))
+    return response, len(examples)
 
 
 def run(
@@ -307,6 +336,12 @@ def _values(outputs: Mapping[str, np.ndarray], count: int) -> Any:
 def _size(protos: Mapping[str, Any]) -> int:
     """How many values the tensors of a request have, if their shapes don't lie."""
     return sum(math.prod(dim.size for dim in proto.tensor_shape.dim[: tensors.MAX_RANK]) for proto in protos.values())
+
+
+def _magnitude(protos: Mapping[str, Any]) -> int:
+    """That of the largest value of a request's tensors, see `tensors.magnitude`."""
+    found = [tensors.proto_magnitude(proto) for proto in protos.values()]
+    return -1 if -1 in found else max(found, default=0)
 
 
 def _shape(array: np.ndarray) -> str:

@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Optional
 
 import grpc
@@ -42,6 +42,7 @@ _INTEGERS = {
 }
 _FLOATS = (types_pb2.DT_FLOAT, types_pb2.DT_DOUBLE)
 _BYTES_SUFFIX = "_bytes"
+_PIECE = 1 << 14  # values
 _SHOWN = 256  # characters of a wrong value that an error shows
 
 
@@ -115,9 +116,10 @@ def dumps(outputs: Mapping[str, np.ndarray], form: str) -> bytes:
         StatusError: INVALID_ARGUMENT, the outputs can't be written by rows.
     """
     if form == COLUMN:
-        columns = {name: _to_json(name, outputs[name]) for name in sorted(outputs)}
-        answer: Any = columns if len(columns) > 1 else next(iter(columns.values()))
-        return _dumps({"outputs": answer})
+        texts = {name: _text(name, outputs[name]) for name in sorted(outputs)}
+        named = ", ".join(f"{_ENCODER.encode(name)}: {text}" for name, text in texts.items())
+        answer = f"{{{named}}}" if len(texts) > 1 else next(iter(texts.values()))
+        return f'{{"outputs": {answer}}}'.encode("utf-8", "replace")
     size = -1
     for name in sorted(outputs):
         shape = outputs[name].shape
@@ -126,12 +128,11 @@ def dumps(outputs: Mapping[str, np.ndarray], form: str) -> bytes:
         if size not in (-1, shape[0]):
             raise invalid(f"Tensor name: {name} has inconsistent batch size: {shape[0]} expecting: {size}")
         size = shape[0]
-    columns = {name: _to_json(name, outputs[name]) for name in sorted(outputs)}
-    if len(columns) == 1:
-        rows: Any = next(iter(columns.values()))
+    if len(outputs) == 1:
+        rows = next(_text(name, array) for name, array in outputs.items())
     else:
-        rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
-    return _dumps({"predictions": rows})
+        rows = f"[{', '.join(_rows(outputs, size))}]"
+    return f'{{"predictions": {rows}}}'.encode("utf-8", "replace")
 
 
 def examples_of(document: Mapping[str, Any]) -> input_pb2.Input:
@@ -385,6 +386,24 @@ def _array(values: list[Any], shape: tuple[int, ...], dtype: int) -> np.ndarray:
     except OverflowError as error:  # an integer too long for a float
         raise invalid(f"JSON Value: {error}") from None
     return array.reshape(shape)
+
+
+def _rows(outputs: Mapping[str, np.ndarray], size: int) -> Iterator[str]:
+    """The rows of several outputs, piece by piece."""
+    piece = max(1, _PIECE * size // max(1, sum(array.size for array in outputs.values())))
+    for start in range(0, size, piece):
+        columns = {name: _to_json(name, outputs[name][start : start + piece]) for name in sorted(outputs)}
+        yield _ENCODER.encode([dict(zip(columns, row)) for row in zip(*columns.values())])[1:-1]
+
+
+def _text(name: str, array: np.ndarray) -> str:
+    """An output, written piece by piece: as Python's objects values take ten times as much memory as their text."""
+    if array.size <= _PIECE:
+        return _ENCODER.encode(_to_json(name, array))
+    piece = max(1, _PIECE * len(array) // array.size)
+    if piece == 1 and array.ndim > 1:
+        return f"[{', '.join(_text(name, row) for row in array)}]"
+    return f"[{', '.join(_text(name, array[start : start + piece])[1:-1] for start in range(0, len(array), piece))}]"
 
 
 def _to_json(name: str, array: np.ndarray) -> Any:

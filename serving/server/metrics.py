@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 DEFAULT_PATH = "/monitoring/prometheus/metrics"
 _MAX_CELLS = 1000
@@ -16,6 +16,14 @@ _MAX_CELLS = 1000
 memory."""
 _MAX_LABEL = 256  # characters
 _MICROSECONDS = 1e6
+
+
+_served: set[str] = set()
+
+
+def serves(models: Iterable[str]) -> None:
+    """What is counted of these models stays, whatever names clients make up."""
+    _served.update(name[:_MAX_LABEL] for name in models)
 
 
 class _Metric:
@@ -35,7 +43,8 @@ class _Metric:
         if cell is None:
             cell = [0] * size
             if len(self._cells) >= _MAX_CELLS:
-                del self._cells[next(iter(self._cells))]
+                strangers = (key for key in self._cells if not _served.intersection(key))
+                del self._cells[next(strangers, next(iter(self._cells)))]
         self._cells[values] = cell  # the last of the dict is the latest used
         return cell
 

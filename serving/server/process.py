@@ -247,7 +247,7 @@ def _available(client: RecommenderClient) -> bool:
         states = client.status()
     except (ServerUnavailable, DeadlineExceeded, ModelNotFound):
         return False
-    failed: list[VersionStatus] = [state for state in states if state.state == "END" and state.error_code]
+    failed: list[VersionStatus] = [state for state in states if state.error_code]
     if any(state.available for state in states):
         return True
     if failed and len(failed) == len(states):

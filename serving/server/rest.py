@@ -6,13 +6,15 @@ import contextlib
 import gzip
 import json
 import logging
+import math
 import re
 import resource
 import socket
+import sys
 import threading
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Callable, Optional
 from urllib.parse import unquote
 
@@ -21,10 +23,12 @@ import waitress
 from tensorflow_serving.apis import classification_pb2, model_pb2, regression_pb2
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
-from waitress.utilities import RequestEntityTooLarge, RequestHeaderFieldsTooLarge
+from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
+from waitress.utilities import BadRequest, Error, RequestEntityTooLarge, RequestHeaderFieldsTooLarge
 
 from serving import contract
 from serving.server import inference, json_tensor, metrics, tensors
+from serving.server.admission import Admission, Pace
 from serving.server.core import ServerCore
 from serving.server.status import StatusError, http_status, invalid, not_found
 from serving.server.versions import VersionState
@@ -42,6 +46,8 @@ _IDLE_SECONDS = 120  # how long a connection may say nothing, or take to send a 
 _MAX_HEADER_BYTES = 64 << 10
 _MAX_SKIPPED_BYTES = 1 << 30  # of a body that is too long
 _ZIPPED_FROM = 1024  # bytes of an answer
+_TLS = b"\x16\x03"  # how a client greets that takes us for https
+_ARRIVED = "serving.arrived"  # in the environment: when the request came, by `time.monotonic`
 _LARGE_BODY = 1 << 20
 """Bytes of JSON from which requests are read one at a time: numbers take twenty times as much memory as their text."""
 
@@ -66,6 +72,7 @@ class RestServer:
         max_body_bytes: longest request, before and after it is unzipped.
         metrics_path: where Prometheus finds the metrics; None: nowhere.
         cors: answer as pages of other origins need it.
+        admission: how many requests are taken on; without it all are.
     """
 
     def __init__(
@@ -77,6 +84,7 @@ class RestServer:
         max_body_bytes: int,
         metrics_path: Optional[str] = None,
         cors: bool = False,
+        admission: Optional[Admission] = None,
     ):
         self.port: int = listener.getsockname()[1]
         self._application = _Application(core, timeout, max_body_bytes, metrics_path, cors)
@@ -93,13 +101,34 @@ class RestServer:
             "cleanup_interval": max(1, _IDLE_SECONDS // 4),
         }
         self._server: Any = None
+        self._admission = admission or Admission(sys.maxsize, sys.maxsize)
+        self._pace = Pace(threads)
+        self._timeout = timeout
+        self._quick = ThreadedTaskDispatcher()
 
     def start(self) -> None:
         """Starts to answer."""
         logging.getLogger("waitress").setLevel(logging.CRITICAL)  # it warns whenever a request has to wait
         self._server = waitress.create_server(self._application, **self._settings)
         self._server.channel_class = _Channel
+        self._server.add_task = self._add_task
+        self._quick.queue_logger = self._quick.logger  # else it warns whenever a request has to wait
+        self._quick.set_thread_count(1)
         threading.Thread(target=self._server.run, name="rest", daemon=True).start()
+
+    def _add_task(self, channel: _Channel) -> None:
+        """Lets a request that has come wait for a thread, or refuses it; what only tells something has its own."""
+        request = channel.requests[0]
+        channel.arrived = time.monotonic()
+        if request.error is None and request.command == "POST":
+            try:
+                channel.admitted = _Admitted(self._admission, self._pace, len(request.body_rcv or ()), self._timeout)
+            except StatusError as error:
+                request.error = _TooBusy(error)
+        if channel.admitted is None:
+            self._quick.add_task(channel)
+        else:
+            self._server.task_dispatcher.add_task(channel)
 
     def stop(self, grace: float) -> None:
         """Accepts no more connections, and waits up to `grace` seconds for the requests that run."""
@@ -142,22 +171,102 @@ class _Parser(HTTPRequestParser):
             else:
                 self._left = min(self.content_length, _MAX_SKIPPED_BYTES)
                 self.completed = False
+        if self.headers_finished and self.chunked and "CONTENT_LENGTH" in self.headers and self.error is None:
+            # What stands between us and the client may have taken it for another request's beginning.
+            self.error = BadRequest("Content-Length and Transfer-Encoding exclude each other")
+            self.completed = True
         if self.chunked and len(self.body_rcv.control_line) + len(self.body_rcv.trailer) > _MAX_HEADER_BYTES:
             self.error = RequestHeaderFieldsTooLarge("the lines between chunks are too long")
             self.completed = True
         return consumed
 
 
+class _Admitted:
+    """A request that was taken on, until it is done; StatusError if there is too much to do."""
+
+    def __init__(self, admission: Admission, pace: Pace, size: int, timeout: float):
+        self._admission, self._pace, self._size = admission, pace, size
+        pace.wait(timeout)
+        try:
+            admission.begin()
+        except StatusError:
+            pace.leave()
+            raise
+        try:
+            admission.received(size)
+        except StatusError:
+            pace.leave()
+            admission.end(size)
+            raise
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """The time in which it has its thread."""
+        self._pace.leave()
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._pace.ran(time.perf_counter() - started)
+            self._admission.end(self._size)
+
+
+class _TooBusy(Error):
+    """The answer to a request that isn't taken on."""
+
+    def __init__(self, error: StatusError):
+        super().__init__(error.message)
+        self._error = error
+
+    def to_response(self, ident: Optional[str] = None) -> tuple[str, Headers, bytes]:
+        """Status line, headers and body."""
+        headers = [("Content-Type", "application/json"), *_retry_after(self._error)]
+        return http_status(self._error.code), headers, _error(self._error.message)
+
+
+class _ErrorTask(ErrorTask):
+    """Keeps the connection where the request was whole."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        if not isinstance(error, _TooBusy):
+            super().execute()
+            return
+        self.status, headers, body = error.to_response()
+        self.response_headers.extend(headers)
+        self.content_length = len(body)
+        self.write(body)
+
+
+class _Task(WSGITask):
+    """Tells the application when the request came: the time that it has begins then."""
+
+    def get_environment(self) -> dict[str, Any]:
+        return {**super().get_environment(), _ARRIVED: self.channel.arrived}
+
+
 class _Channel(HTTPChannel):
     """A connection that can't be held open for ever by sending a byte now and then."""
 
     parser_class = _Parser
+    task_class = _Task
+    error_task_class = _ErrorTask
     last_activity: float
+    arrived = 0.0
+    admitted: Optional[_Admitted] = None
     _began = 0.0
+
+    def service(self) -> None:
+        admitted, self.admitted = self.admitted, None  # first: it may begin the next request
+        with admitted.running() if admitted else contextlib.nullcontext():
+            super().service()
 
     def received(self, data: bytes) -> bool:
         if self.request is None:
             self._began = self.last_activity
+            if data.startswith(_TLS):  # which would wait for an answer as we for the rest of its line
+                self.will_close = True
+                return False
         self.last_activity = self._began  # what follows of a request doesn't count
         done: bool = super().received(data)
         return done
@@ -204,11 +313,13 @@ class _Application:
             elif match is None:
                 raise invalid(f"Malformed request: {method} {path}")
             elif method == "POST":
-                body = self._run(_spec(match), found["method"], environ)
+                deadline = environ[_ARRIVED] + self._timeout
+                body = self._run(_spec(match), found["method"], environ, deadline)
             else:
                 body = self._read(_spec(match), found["part"] is not None)
         except StatusError as error:
             code, body = error.code, _error(error.message)
+            headers += _retry_after(error)
         except Exception as error:
             _LOGGER.exception("a request failed")
             code, body = grpc.StatusCode.INTERNAL, _error(f"{type(error).__name__}: {error}")
@@ -217,11 +328,19 @@ class _Application:
         )
         return http_status(code), headers, body
 
-    def _run(self, spec: model_pb2.ModelSpec, method: str, environ: dict[str, Any]) -> bytes:
-        deadline = time.monotonic() + self._timeout
+    def _run(self, spec: model_pb2.ModelSpec, method: str, environ: dict[str, Any], deadline: float) -> bytes:
         body = self._body(environ)
-        with self._large if len(body) >= _LARGE_BODY else contextlib.nullcontext():
+        with self._one_at_a_time(deadline) if len(body) >= _LARGE_BODY else contextlib.nullcontext():
             return self._run_document(spec, method, json_tensor.parse(body), deadline)
+
+    @contextlib.contextmanager
+    def _one_at_a_time(self, deadline: float) -> Iterator[None]:
+        if not self._large.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+        try:
+            yield
+        finally:
+            self._large.release()
 
     def _run_document(self, spec: model_pb2.ModelSpec, method: str, document: dict[str, Any], deadline: float) -> bytes:
         spec.signature_name = _utf8(document.get("signature_name", ""))
@@ -276,6 +395,10 @@ class _Application:
                 },
             }
         )
+
+
+def _retry_after(error: StatusError) -> Headers:
+    return [("Retry-After", str(math.ceil(error.retry_after)))] if error.retry_after else []
 
 
 def _connection_limit() -> int:

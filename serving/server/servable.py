@@ -28,7 +28,10 @@ _MAX_WARMUP_REQUESTS = 1000  # TensorFlow Serving's limit
 _QUICK_SECONDS = 0.005
 _INSTANT_SECONDS = 0.00045
 _FEW_VALUES = 1024  # in and out: more take longer to read and write than the model runs
+_NEVER_QUICK_SECONDS = 0.1  # on the CPU, for one that was taken for quick
 _LOOPS = {"Enter", "StatelessWhile", "While"}
+_DECODERS = {"DecodeCSV", "DecodePaddedRaw", "DecodeProtoV2", "DecodeRaw", "ParseTensor", "StringToNumber"}
+"""Ops that find numbers in texts, whose size tells nothing of them."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Servable:
     Args:
         path: the version's folder, with `saved_model.pb` in it.
         options: threads of the session.
-        warm_up: whether to run the recorded requests, so that the first real one isn't slow.
+        warm_ups: how often to run each recorded request, so that the first real one isn't slow; 0 for not at all.
         batching: how requests share a run; None, each has its own.
 
     Raises:
@@ -62,7 +65,7 @@ class Servable:
         self,
         path: str,
         options: SessionOptions,
-        warm_up: bool = True,
+        warm_ups: int = 1,
         batching: Optional[BatchingParameters] = None,
     ):
         _import_custom_ops(path)
@@ -75,11 +78,11 @@ class Servable:
                 self.signatures[name].CopyFrom(signature)
             self._inputs = {name: self._bind_inputs(signature) for name, signature in self.signatures.items()}
             self._outputs: dict[tuple[str, tuple[str, ...]], tuple[list[str], list[Any]]] = {}
-            self._loops = _signatures_with_loops(meta_graph)
-            self._quick: set[tuple[str, int]] = set()
-            self._instant: set[tuple[str, int]] = set()
-            if warm_up and os.path.exists(os.path.join(path, contract.WARMUP)):
-                self._warm_up(path)
+            self._unforeseen = _unforeseen(meta_graph)
+            self._quick: set[tuple[str, int, int]] = set()
+            self._instant: set[tuple[str, int, int]] = set()
+            if warm_ups and os.path.exists(os.path.join(path, contract.WARMUP)):
+                self._warm_up(path, warm_ups)
             if batching is not None:
                 self._batcher = Batcher(batching)
                 self._warn_of_scalars(path)
@@ -135,13 +138,19 @@ class Servable:
         future = self._batcher.submit(key, arrays, run, timeout)
         return None if future is None else (names, future)
 
-    def is_instant(self, signature_name: str, size: int, alone: bool) -> bool:
-        """Whether a request with so many values is done sooner than a thread is woken for it, going by the last one.
+    def is_instant(self, signature_name: str, size: int, magnitude: int, alone: bool) -> bool:
+        """Whether a request is done sooner than a thread is woken for it, going by the last one of its kind.
 
         One that is `alone` in the server holds nobody up, so there it need only be quick.
+
+        Args:
+            signature_name: its name; empty for `serving_default`.
+            size: how many values it has.
+            magnitude: of the largest one, see `tensors.magnitude`: what a model does may depend on a number.
+            alone: whether no other request is under way.
         """
         kinds = self._quick if alone else self._instant
-        return size <= _FEW_VALUES and (signature_name or contract.DEFAULT, size.bit_length()) in kinds
+        return size <= _FEW_VALUES and (signature_name or contract.DEFAULT, size.bit_length(), magnitude) in kinds
 
     def _prepare(
         self, signature_name: str, inputs: Mapping[str, np.ndarray], output_filter: Sequence[str]
@@ -166,7 +175,8 @@ class Servable:
         # Waking TensorFlow's threads costs as much as a small model. This thread can do the work itself where the last
         # request of that size was done before a deadline could have mattered: TensorFlow cancels only its own threads.
         size = sum(array.size for array in feeds.values())
-        kind = name, size.bit_length()
+        magnitudes = [tensors.magnitude(array) for array in feeds.values()]
+        kind = name, size.bit_length(), -1 if -1 in magnitudes else max(magnitudes, default=0)
         quick = kind in self._quick
         # Of this thread's own work the time on the CPU counts: others wait for the GIL, too, when it comes back.
         clock = time.thread_time if quick else time.perf_counter
@@ -179,7 +189,12 @@ class Servable:
         except UnicodeDecodeError as error:  # of TensorFlow's message, which quotes the request
             raise invalid(error.object.decode("utf-8", "replace")) from None
         finally:
-            if name in self._loops or clock() - started > _QUICK_SECONDS:
+            taken = clock() - started
+            if quick and taken > _NEVER_QUICK_SECONDS:
+                self._unforeseen.add(name)
+                self._quick = {known for known in self._quick if known[0] != name}
+                self._instant = {known for known in self._instant if known[0] != name}
+            if name in self._unforeseen or kind[2] < 0 or taken > _QUICK_SECONDS:
                 self._quick.discard(kind)
             else:
                 self._quick.add(kind)
@@ -239,22 +254,33 @@ class Servable:
             if len(set(output_filter)) < len(output_filter):
                 raise invalid(f"duplicate output tensor alias: {', '.join(output_filter)}")
             names = list(output_filter) or sorted(outputs)
-            found = names, [self._session.endpoint(outputs[alias].name) for alias in names]
+            found = names, [self._endpoint(outputs[alias].name) for alias in names]
             if len(self._outputs) < 1000:  # clients choose filters, they must not fill the memory
                 self._outputs[name, output_filter] = found
         return found
 
-    def _warm_up(self, path: str) -> None:
-        """Runs the recorded requests; one that fails is a broken model."""
+    def _endpoint(self, tensor_name: str) -> Any:
+        try:
+            return self._session.endpoint(tensor_name)
+        except (KeyError, ValueError):  # `__saved_model_init_op` has an operation for an output
+            raise invalid(
+                f"Tensor {tensor_name}:0, specified in either feed_devices or fetch_devices was not found in the Graph"
+            ) from None
+
+    def _warm_up(self, path: str, times: int) -> None:
+        """Runs the recorded requests, each so often; one that fails is a broken model."""
         from tensorflow_serving.apis import prediction_log_pb2
+
+        from serving.server import inference  # which imports this module
 
         started = time.perf_counter()
         count, status = 0, "UNKNOWN"
         try:
             records = tf.data.TFRecordDataset(os.path.join(path, contract.WARMUP)).take(_MAX_WARMUP_REQUESTS)
             for record in records.as_numpy_iterator():
-                request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-                self.run(request.model_spec.signature_name, tensors.to_arrays(request.inputs), request.output_filter)
+                log = prediction_log_pb2.PredictionLog.FromString(record)
+                for _ in range(times):
+                    inference.replay(self, log)
                 count += 1
             status = "OK"
         except StatusError as error:
@@ -281,14 +307,14 @@ def _import_custom_ops(path: str) -> None:
         raise StatusError(grpc.StatusCode.FAILED_PRECONDITION, str(error)) from None
 
 
-def _signatures_with_loops(meta_graph: meta_graph_pb2.MetaGraphDef) -> set[str]:
-    """The signatures whose time depends on their inputs' values, for somewhere beneath them is a loop."""
+def _unforeseen(meta_graph: meta_graph_pb2.MetaGraphDef) -> set[str]:
+    """The signatures whose time can't be told from their inputs: beneath them are loops, or numbers hidden in texts."""
     graph = meta_graph.graph_def
     functions = {function.signature.name: function.node_def for function in graph.library.function}
     found: dict[str, bool] = {}
 
     def loops(nodes: Iterable[Any]) -> bool:
-        return any(node.op in _LOOPS or any(map(function_loops, _called(node))) for node in nodes)
+        return any(node.op in _LOOPS | _DECODERS or any(map(function_loops, _called(node))) for node in nodes)
 
     def function_loops(name: str) -> bool:
         if name not in found:

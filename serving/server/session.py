@@ -72,7 +72,8 @@ class Session:
             found: list[np.ndarray] = self._session._call_tf_sessionrun(  # see the module
                 buffer, feeds, fetches, [], None
             )
-            return found
+            # A single string comes without an array around it.
+            return [np.array(value, object) if isinstance(value, (bytes, str)) else value for value in found]
         finally:
             pywrap_tf_session.TF_DeleteBuffer(buffer)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import stat
 import tempfile
 from typing import Any, Optional, TypeVar
 
@@ -41,6 +42,21 @@ def read(path: str, message: _Message) -> _Message:
         name = message.DESCRIPTOR.name
         raise SettingsError(f"{path}:{error}; it has to be a {name} in protobuf's text format") from None
     return message
+
+
+def written(path: str) -> tuple[int, int, int]:
+    """What is another one once a file was written again.
+
+    Raises:
+        SettingsError: there is none, or it is something else, such as a pipe, which might never end.
+    """
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror or error}") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise SettingsError(f"{path}: not a regular file")
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def model_config(path: str) -> model_server_config_pb2.ModelServerConfig:

@@ -25,12 +25,16 @@ _HTTP = {  # tensorflow_serving/model_servers/http_server.cc, ToHTTPStatusCode
 
 
 class StatusError(Exception):
-    """A request fails with `code` and `message`, which both reach the client."""
+    """A request fails with `code` and `message`, which both reach the client.
 
-    def __init__(self, code: grpc.StatusCode, message: str):
+    So do the seconds after which it may try again, if they are above 0.
+    """
+
+    def __init__(self, code: grpc.StatusCode, message: str, retry_after: float = 0.0):
         super().__init__(message)
         self.code = code
         self.message = message
+        self.retry_after = retry_after
 
 
 def invalid(message: str) -> StatusError:
@@ -41,6 +45,11 @@ def invalid(message: str) -> StatusError:
 def not_found(message: str) -> StatusError:
     """NOT_FOUND."""
     return StatusError(grpc.StatusCode.NOT_FOUND, message)
+
+
+def overloaded(message: str, retry_after: float) -> StatusError:
+    """RESOURCE_EXHAUSTED: there is too much to do."""
+    return StatusError(grpc.StatusCode.RESOURCE_EXHAUSTED, f"The server has too much to do: {message}", retry_after)
 
 
 def code_of(number: int) -> grpc.StatusCode:

@@ -16,6 +16,8 @@ _MAX_SHORT_FORMS = 64 << 20
 """Most bytes that the short forms (few values, large shape) of a request may blow up to: a request of a hundred bytes
 must not make the server allocate gigabytes."""
 
+_MANY = 64  # values from which NumPy is faster than Python
+
 _TYPES: dict[int, tuple[Any, str]] = {
     # dtype -> (NumPy dtype, field of TensorProto)
     types_pb2.DT_FLOAT: (np.float32, "float_val"),
@@ -113,6 +115,38 @@ def _filled(values: Any, missing: int, fill: Any, dtype: np.dtype) -> np.ndarray
     array[: len(values)] = list(values)
     array[len(values) :] = fill
     return array
+
+
+def magnitude(values: Any) -> int:
+    """How large the largest value is, whether below 0 or above: bits of a number, or of the length of a byte string.
+
+    Args:
+        values: an array, or a list of numbers or of byte strings.
+
+    Returns:
+        At least 0; -1 where a value is no number, or infinite.
+    """
+    if isinstance(values, np.ndarray):
+        if values.size > _MANY and not values.dtype.hasobject:
+            values = np.array([values.max(), values.min()])  # which are NaN where one is
+        values = values.ravel().tolist()
+    if not len(values):
+        return 0
+    if isinstance(values[0], bytes):
+        return max(map(len, values)).bit_length()
+    largest = max(max(values), -min(values))
+    return int(largest).bit_length() if math.isfinite(largest) and not math.isnan(sum(values)) else -1
+
+
+def proto_magnitude(proto: tensor_pb2.TensorProto) -> int:
+    """The magnitude of a TensorProto's values; -1 where it can't be told."""
+    dtype, field = _TYPES.get(proto.dtype, (None, ""))
+    if dtype is None:
+        return -1
+    if proto.tensor_content and dtype is not np.object_:
+        whole = len(proto.tensor_content) % np.dtype(dtype).itemsize == 0
+        return magnitude(np.frombuffer(proto.tensor_content, dtype)) if whole else -1
+    return magnitude(getattr(proto, field))
 
 
 def type_name(array: np.ndarray) -> str:

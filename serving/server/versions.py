@@ -130,6 +130,8 @@ class VersionManager(Generic[_Model]):
         policy = None if config is None else config.model_version_policy
         if policy == self._policy and (config is None or config.base_path == self.base_path):
             return
+        for number in self._failures:
+            self._give_up(number)
         self._policy = policy
         self._generation += 1
         self._found = None
@@ -223,6 +225,7 @@ class VersionManager(Generic[_Model]):
                 if number not in self._loading and number in self._failures:
                     self._failures[number].attempts, self._failures[number].due = 0, 0.0
             for number in set(self._failures) - set(found):
+                self._give_up(number)
                 del self._failures[number]
             different, self._found = found != self._found, found
             missing = set(self._policy.specific.versions) - set(found)
@@ -250,6 +253,30 @@ class VersionManager(Generic[_Model]):
             return [number for number in newest if number in self._policy.specific.versions]
         return [number for number in newest if not self._blocked(number, now)][: self._policy.latest.num_versions or 1]
 
+    def _aspired(self) -> set[int]:
+        """The versions that the policy would ask for if none had failed, and those in whose stead they are wanted."""
+        newest = sorted(self._found or (), reverse=True)
+        if self._policy is None:
+            return set()
+        choice = self._policy.WhichOneof("policy_choice")
+        if choice == "all":
+            return set(newest)
+        if choice == "specific":
+            return set(self._policy.specific.versions)
+        count, aspired = self._policy.latest.num_versions or 1, set()
+        for number in newest:
+            aspired.add(number)
+            count -= number not in self._failures
+            if not count:
+                break
+        return aspired
+
+    def _give_up(self, number: int) -> None:
+        """A version that failed isn't tried again."""
+        state = self._states.get(number)
+        if state is not None and state.state == "LOADING" and number not in self._loading:
+            self._set_state(VersionState(number, "END", state.code, state.message))
+
     def _blocked(self, number: int, now: float) -> bool:
         """Whether the version failed and isn't tried again yet."""
         failure = self._failures.get(number)
@@ -266,11 +293,14 @@ class VersionManager(Generic[_Model]):
             if number not in self._loading:
                 assert self._found is not None
                 self._loading.add(number)
-                self._set_state(VersionState(number, "START"))
+                if number not in self._failures:
+                    self._set_state(VersionState(number, "START"))
                 self._loaders.submit(self._load_version, number, self._found[number])
         if not self.configured or (not pending and any(number in self._versions for number in wanted)):
             for number in sorted(set(self._versions) - set(wanted)):
                 self._retire(self._versions.pop(number))
+        for number in self._failures.keys() - self._aspired() - self._loading:
+            self._give_up(number)
         self._latest = self._versions[max(self._versions)] if self._versions else None
         self.due = min((f.due for f in self._failures.values() if f.due > now), default=math.inf)
 
@@ -282,7 +312,8 @@ class VersionManager(Generic[_Model]):
                 self._step()
                 self._on_change()
                 return
-            self._set_state(VersionState(number, "LOADING"))
+            if number not in self._failures:
+                self._set_state(VersionState(number, "LOADING"))
         files = _files(path)
         started = time.monotonic()
         try:
@@ -310,7 +341,8 @@ class VersionManager(Generic[_Model]):
             attempts = (known.attempts if known else 0) + 1
             due = time.monotonic() + self._retry_seconds if attempts <= self._max_retries else math.inf
             self._failures[number] = _Failure(files, attempts, due)
-            self._set_state(VersionState(number, "END", code, message))
+            # As in TensorFlow Serving, it goes on loading as long as it is tried again; why it fails is told meanwhile.
+            self._set_state(VersionState(number, "END" if math.isinf(due) else "LOADING", code, message))
             serving = sorted(self._versions)
             self._step()
             self._on_change()

@@ -9,9 +9,8 @@ from typing import Any, Optional
 
 import grpc
 from google.protobuf import wrappers_pb2
-from tensorflow_serving.config import model_server_config_pb2
 
-from serving.protos import serving_pb2
+from serving.protos import models_config_pb2, serving_pb2
 
 ITEMS = [f"i{number:02}" for number in range(20)]
 MAX_K = 1_000
@@ -42,7 +41,7 @@ class FakeReplica:
     """
 
     def __init__(self, config: Any, labels_first: bool = False, port: int = 0, credentials: Any = None):
-        self.config = model_server_config_pb2.ModelServerConfig()
+        self.config = models_config_pb2.ModelServerConfig()
         self.loaded: dict[str, dict[int, str]] = {}
         """Model to version to what is broken about it."""
         self.failed: dict[str, set[int]] = {}
@@ -171,7 +170,7 @@ class _Handlers(grpc.GenericRpcHandler):
         )
 
     def _reload(self, request: Any) -> Any:
-        config = model_server_config_pb2.ModelServerConfig.FromString(request.value)
+        config = models_config_pb2.ModelServerConfig.FromString(request.value)
         self._replica.reload(config)
         return wrappers_pb2.BytesValue()
 

@@ -28,7 +28,14 @@ from serving.client import AsyncRecommenderClient, tensors
 from serving.client.tensors import Tensor
 from serving.protos import serving_pb2
 
-_HTTP = {"INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "UNAVAILABLE": 503, "INTERNAL": 500, "UNAUTHENTICATED": 401}
+_HTTP = {
+    "INVALID_ARGUMENT": 400,
+    "UNAUTHENTICATED": 401,
+    "NOT_FOUND": 404,
+    "RESOURCE_EXHAUSTED": 429,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+}
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,8 @@ class Fail:
     code: str = "UNAVAILABLE"
     detail: str = "on purpose"
     delay: float = 0.0
+    retry_after: str = ""
+    """Seconds for which the server wants to be left alone."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +153,8 @@ def _serve_grpc(server: FakeServer) -> Iterator[None]:
         context.add_callback(ended.set)
         reaction = server.react(seen, ended.wait)
         if isinstance(reaction, Fail):
+            if reaction.retry_after:
+                context.set_trailing_metadata([("retry-after", reaction.retry_after)])
             context.abort(grpc.StatusCode[reaction.code], reaction.detail)
         answer = serving_pb2.PredictResponse()
         if reaction is not None:
@@ -188,7 +199,7 @@ def _serve_rest(server: FakeServer) -> Iterator[None]:
             if reaction is None:
                 self.close_connection = True
             elif isinstance(reaction, Fail):
-                self.answer(_HTTP[reaction.code], {"error": reaction.detail})
+                self.answer(_HTTP[reaction.code], {"error": reaction.detail}, reaction.retry_after)
             else:
                 found = outputs(seen, reaction)
                 named = {name: t.rows() if len(t.shape) == 2 else t.values for name, t in found.items()}
@@ -198,9 +209,11 @@ def _serve_rest(server: FakeServer) -> Iterator[None]:
             readable, _, _ = select.select([self.connection], [], [], seconds)
             return bool(readable) and self.connection.recv(1, socket.MSG_PEEK) == b""
 
-        def answer(self, status: int, content: dict[str, Any]) -> None:
+        def answer(self, status: int, content: dict[str, Any], retry_after: str = "") -> None:
             payload = json.dumps(content).encode()
             self.send_response(status)
+            if retry_after:
+                self.send_header("Retry-After", retry_after)
             if "gzip" in self.headers.get("Accept-Encoding", ""):
                 payload = gzip.compress(payload)
                 self.send_header("Content-Encoding", "gzip")
@@ -236,7 +249,7 @@ def _serve_rest(server: FakeServer) -> Iterator[None]:
         thread.join()
 
 
-@dataclass
+@dataclass(eq=False)
 class Wire:
     """A TCP wire to a server that breaks as a test says; a context manager.
 

@@ -71,6 +71,14 @@ def test_a_holder_that_has_said_nothing_yet(tmp_path, content):
     assert error.value.holder == {}
 
 
+def test_a_link_is_no_lock(tmp_path):
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / "lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match="symbolic link"), holding(tmp_path / "lock", {}):
+        pass
+    assert (tmp_path / "precious").read_text() == "kept"
+
+
 def test_waiting(tmp_path):
     path = tmp_path / ".lock"
     begun, go = threading.Event(), threading.Event()

@@ -95,7 +95,9 @@ class Towers:
         nothing = _nothing(user_ids)
         who = {contract.USER_ID: _texts(user_ids), contract.HISTORY: nothing, contract.EXCLUDE: nothing}
         answer = self._signatures[signature](**who, k=tf.constant(k), **more)
-        return Lists(answer[contract.ITEM_IDS].numpy().tolist(), answer[contract.SCORES].numpy())
+        scores = answer[contract.SCORES].numpy()
+        scores = np.where(scores <= contract.NO_SCORE, -np.inf, scores)
+        return Lists(answer[contract.ITEM_IDS].numpy().tolist(), scores)
 
 
 def ids_of(file: Path) -> Iterator[bytes]:

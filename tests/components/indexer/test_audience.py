@@ -17,6 +17,7 @@ from components.indexer.attributes import user_attributes
 from components.indexer.audience import owners_of
 from components.indexer.index import Index
 from components.indexer.settings import Compact
+from serving.contract import NO_SCORE
 from tests.components.indexer.tiny import (
     ITEMS,
     SETTINGS,
@@ -32,7 +33,7 @@ from tests.components.indexer.tiny import (
 )
 
 USERS = list(STORED)
-INF = float("inf")
+
 AUDIENCE = SETTINGS.model_copy(update={"audience": True})
 
 
@@ -53,7 +54,7 @@ def best(scores: np.ndarray, left_out: set[str], k: int) -> tuple[list[str], lis
     """Of scores [U] the k best users and their scores, padded."""
     kept = [row for row in np.argsort(-scores, kind="stable") if USERS[row] not in left_out][:k]
     padding = k - len(kept)
-    return [USERS[row] for row in kept] + [""] * padding, [float(scores[row]) for row in kept] + [-INF] * padding
+    return [USERS[row] for row in kept] + [""] * padding, [float(scores[row]) for row in kept] + [NO_SCORE] * padding
 
 
 def owners(item: str) -> set[str]:
@@ -92,7 +93,7 @@ def test_an_audience_is_those_who_would_most_probably_take_the_item_next(
     users, scores, known = asked(of_users, items, excludes, without_owners, k)
     for row, (item, exclude, without) in enumerate(requests):
         if item not in ITEMS:
-            assert (users[row], scores[row].tolist(), known[row]) == ([""] * k, [-INF] * k, False)
+            assert (users[row], scores[row].tolist(), known[row]) == ([""] * k, [NO_SCORE] * k, False)
             continue
         wanted = best(log_probabilities()[:, ITEMS.index(item)], {*exclude, *(owners(item) if without else ())}, k)
         assert (users[row], known[row]) == (wanted[0], True)

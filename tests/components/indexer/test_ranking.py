@@ -11,6 +11,7 @@ import tensorflow as tf
 from components.indexer.fingerprint import fingerprint
 from components.indexer.index import Index
 from components.indexer.ranking import ranked
+from serving.contract import NO_SCORE
 from tests.components.indexer.tiny import (
     ITEMS,
     SETTINGS,
@@ -86,7 +87,7 @@ def test_recommend_is_ranked(both: tuple[Any, Any], index: Index, number: int, l
     ids, scores, _ = recommend(both[1], [WHO[number][0]], [WHO[number][1]], [WHO[number][2]], k)
     assert [item for item in ids[0] if item] == order
     np.testing.assert_allclose(scores[0][: len(order)], [want[item] for item in order], rtol=1e-4, atol=1e-5)
-    assert np.isneginf(scores[0][len(order) :]).all()
+    assert (scores[0][len(order) :] == np.float32(NO_SCORE)).all()
 
 
 def test_a_batch_answers_as_each_alone(both: tuple[Any, Any]) -> None:

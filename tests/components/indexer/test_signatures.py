@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.indexer.signatures import Servable
+from serving.contract import NO_SCORE
 from tests.components.indexer.tiny import (
     DEFAULT_K,
     ITEMS,
@@ -66,7 +67,7 @@ def test_recommend_examples_gives_each_row_its_own_k(
         expected_ids, expected_scores, source = reference(*query, count)
         padding = width - count
         assert [item.decode() for item in answer["item_ids"][row]] == expected_ids + [""] * padding
-        assert answer["scores"][row] == pytest.approx(expected_scores + [-np.inf] * padding, rel=1e-5, abs=1e-6)
+        assert answer["scores"][row] == pytest.approx(expected_scores + [NO_SCORE] * padding, rel=1e-5, abs=1e-6)
         assert answer["source"][row].decode() == (source if count else "")
 
 
@@ -96,7 +97,7 @@ def test_no_k_below_one_or_above_the_limit(servable: Any) -> None:
 def test_everything_excluded_leaves_padding(servable: Any) -> None:
     ids, scores, _ = recommend(servable, ["ann", "stranger"], [[], []], [ITEMS, ITEMS], 3)
     assert ids == [["", "", ""]] * 2
-    assert np.isneginf(scores).all()
+    assert (np.array(scores) == np.float32(NO_SCORE)).all()
 
 
 def test_no_requests_at_all(servable: Any) -> None:
@@ -137,9 +138,9 @@ def test_score_ranks_as_recommend_does(servable: Any) -> None:
     embedding, bias = vectors()
     query = (embedding[0] + embedding[1]) / 2
     assert answer[0] == pytest.approx(
-        [embedding[5] @ query + bias[5], embedding[0] @ query + bias[0], -np.inf], rel=1e-5
+        [embedding[5] @ query + bias[5], embedding[0] @ query + bias[0], NO_SCORE], rel=1e-5
     )
-    assert answer[1].tolist() == [3, 0, -np.inf]
+    assert answer[1].tolist() == [3, 0, NO_SCORE]
 
 
 def test_context_of_the_request_counts_more_than_what_is_stored(in_context: Servable) -> None:

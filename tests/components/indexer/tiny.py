@@ -17,6 +17,7 @@ from components.indexer.index import Index, build_index
 from components.indexer.saving import make_servable
 from components.indexer.settings import IndexerSettings, SimilarSettings
 from components.indexer.signatures import Servable
+from serving.contract import NO_SCORE
 
 DIM = 3
 MAX_HISTORY = 100
@@ -287,7 +288,7 @@ def reference(user: str, history: list[str], exclude: list[str], k: int) -> tupl
     best = sorted((row for row in range(len(ITEMS)) if ITEMS[row] not in left_out), key=lambda row: (-scores[row], row))
     ids = [ITEMS[row] for row in best[:k]]
     padding = k - len(ids)
-    return ids + [""] * padding, [float(scores[row]) for row in best[:k]] + [-np.inf] * padding, source
+    return ids + [""] * padding, [float(scores[row]) for row in best[:k]] + [NO_SCORE] * padding, source
 
 
 any_item = st.sampled_from([*ITEMS, "unknown", ""])

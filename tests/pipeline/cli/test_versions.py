@@ -58,7 +58,9 @@ def test_what_was_done_as_text_and_as_json(shop: Path) -> None:
     assert (entry["result"], entry["why"]) == ("done", "a start")
     trail = json.loads(recommender("history", "--json", cwd=shop).stdout)
     assert trail[-1] == entry
-    assert [line.split()[2:7] for line in recommender("history", cwd=shop).stdout.splitlines()[2:]] == [
+    shown = recommender("history", cwd=shop).stdout
+    assert f"ann ({entry['by']})" in shown  # who it was, beside whom --as named
+    assert [line.split()[2:7] for line in shown.replace(f" ({entry['by']})", "").splitlines()[2:]] == [
         ["ann", "promote", "stable", "1", "done"],
         ["ann", "promote", "stable", "1", "2"],
     ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
+from serving import contract
 from serving.client import InvalidRequest, RecommenderClient
-from serving.client.calls import parse_target
+from serving.client.calls import _scored_value, parse_target
 from tests.serving.fixtures import MODEL
 
 
@@ -36,3 +39,12 @@ def test_targets():
 def test_wrong_options(options):
     with pytest.raises(InvalidRequest):
         RecommenderClient("host:1", **{"model": MODEL, **options})
+
+
+@pytest.mark.parametrize(
+    ("answered", "told"),
+    [(1.5, 1.5), (contract.NO_SCORE, -math.inf), (-3.4028235e38, -math.inf), (-math.inf, -math.inf), (-3e38, -3e38)],
+)
+def test_what_has_no_score(answered, told):
+    """As graphs answer it, by gRPC and as JSON, and as those from before it was finite did."""
+    assert _scored_value(answered) == told

@@ -10,6 +10,7 @@ from serving.client import errors
     [
         errors.ServerUnavailable,
         errors.CircuitOpen,
+        errors.ServerOverloaded,
         errors.DeadlineExceeded,
         errors.ModelNotFound,
         errors.InvalidRequest,

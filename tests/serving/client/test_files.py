@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
-from serving.client import FileFallback, InvalidRequest, RecommenderClient
+from serving.client import FileFallback, InvalidRequest, RecommenderClient, TrafficFile
 from serving.server.ports import free_port
 
 
@@ -26,3 +29,19 @@ def test_the_fall_back_file_is_read_again_when_it_changes(tmp_path, monkeypatch)
         assert client.recommend().item_ids == ["1", "2", "3"]
         path.unlink()
         assert client.recommend().item_ids == ["1", "2", "3"]
+
+
+def test_a_change_whose_reading_fails_is_read_the_next_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("serving.client.files._POLL_SECONDS", 0.0)
+    path = tmp_path / "traffic.json"
+    path.write_text('{"label": "canary", "share": 1}')
+    traffic = TrafficFile(path)
+    path.write_text('{"label": "canary", "share": 0.0}')
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "read_bytes", lambda self: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        broken.setattr(Path, "read_text", lambda self, **_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        assert traffic.current().share == 1
+    assert traffic.current().share == 0
+    path.unlink()
+    os.mkfifo(path)  # which would never be read to its end
+    assert traffic.current().share == 0

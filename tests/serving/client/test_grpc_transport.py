@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
-from serving.client import RecommenderClient, ServerUnavailable, Tensor
+from serving.client import InvalidRequest, RecommenderClient, ServerUnavailable, Tensor
 from serving.client.grpc_transport import encode
 from serving.client.transport import Metadata, ModelRef, Predict, Status
 from serving.protos import serving_pb2
+from serving.server.ports import free_port
 from tests.serving.misbehaving import Awaited, FakeServer, Wire
 
 
@@ -49,4 +52,31 @@ def test_keepalive_finds_a_connection_whose_other_end_is_gone(kind, monkeypatch)
         client.recommend("ann")
         wire.mode = "hang"
         with pytest.raises(ServerUnavailable):
+            client.recommend("ann")
+
+
+def test_targets_as_grpc_writes_them(tmp_path):
+    with FakeServer("grpc") as server, RecommenderClient(f"dns:///{server.target}", model="m") as client:
+        assert client.recommend("ann").item_ids == ["1", "2", "3"]
+        assert client.target == server.target
+    for target in (f"unix:{tmp_path}/s", f"unix://{tmp_path}/s"):
+        with RecommenderClient(target, model="m", retry=None, timeout=5) as client:
+            assert client.target == target
+            with pytest.raises(ServerUnavailable, match="no model server at unix:"):
+                client.recommend("ann")
+    for target in ("unix:", "unix:s", "dns:///", "dns://x/y:1"):
+        with pytest.raises(InvalidRequest, match="write it as host:port"):
+            RecommenderClient(target, model="m")
+
+
+def test_a_proxy_of_the_environment_takes_no_request(monkeypatch):
+    with FakeServer("grpc", host=socket.gethostbyname(socket.gethostname())) as server:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+        monkeypatch.setenv("grpc_proxy", f"http://127.0.0.1:{free_port()}")
+        with RecommenderClient(server.target, model="m", timeout=5, retry=None) as client:
+            assert client.recommend("ann").item_ids == ["1", "2", "3"]
+        with (
+            RecommenderClient(server.target, model="m", timeout=5, retry=None, proxy=True) as client,
+            pytest.raises(ServerUnavailable),
+        ):
             client.recommend("ann")

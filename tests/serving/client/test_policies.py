@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.client import Breaker, Hedge, InvalidRequest, RecommenderClient, Retry
+from serving.client import Breaker, Hedge, InvalidRequest, RecommenderClient, Retry, Tls
 
 
 @settings(deadline=None)
@@ -53,3 +56,48 @@ def test_policies_out_of_range(kind, options):
 def test_options_out_of_range(options, transport):
     with pytest.raises(InvalidRequest):
         RecommenderClient("localhost:1", model="m", transport=transport, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"timeout": math.inf}, "timeout=inf: it must be a number of seconds above 0"),
+        ({"timeout": math.nan}, "timeout=nan"),
+        ({"timeout": "1"}, "timeout='1'"),
+        ({"timeout": None}, "timeout=None"),
+        ({"timeout": True}, "timeout=True"),
+        ({"timeout": 1e10}, "at most 100000000"),
+        ({"keepalive": "30"}, "keepalive='30'"),
+        ({"version": "1"}, "version='1': it is a number"),
+        ({"version": True}, "version=True"),
+        ({"version": -1}, "version=-1"),
+        ({"label": 1}, "label=1: it is a text"),
+        ({"label": ""}, "label='': it is a text"),
+        ({"retry": 3}, "retry=3: it is a Retry, or None"),
+        ({"hedge": 0.1}, "hedge=0.1: it is a Hedge, or None"),
+        ({"breaker": True}, "breaker=True: it is a Breaker, or None"),
+        ({"traffic": {"share": 1}}, "it is a Traffic or TrafficFile, or None"),
+        ({"tls": True}, "tls=True: it is a Tls, or None"),
+        ({"metadata": [("a", "b")]}, "it is a Mapping, or None"),
+    ],
+)
+def test_arguments_of_another_kind(options, message, transport):
+    with pytest.raises(InvalidRequest, match=re.escape(message)):
+        RecommenderClient("localhost:1", model="m", transport=transport, **options)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Retry(attempts="3"), "retry: attempts='3' must be a number"),
+        (lambda: Retry(attempts=1.5), "retry: attempts=1.5 must be a whole number"),
+        (lambda: Retry(budget=math.nan), "retry: budget=nan must be a number"),
+        (lambda: Retry(attempt_timeout="1"), "retry: attempt_timeout='1' must be a number"),
+        (lambda: Hedge(after=math.inf), "hedge: after=inf must be a number"),
+        (lambda: Breaker(window=None), "breaker: window=None must be a number"),
+        (lambda: Tls(ca=5), "tls: ca=5 is no text"),
+    ],
+)
+def test_values_of_another_kind(make, message):
+    with pytest.raises(InvalidRequest, match=re.escape(message)):
+        make()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from typing import Any
 
 import pytest
 
-from serving.client import DeadlineExceeded, RecommenderClient, ServerUnavailable
+from serving.client import DeadlineExceeded, RecommenderClient, ServerUnavailable, rest_transport
 from serving.server.ports import free_port
-from tests.serving.misbehaving import FakeServer
+from tests.serving.misbehaving import FakeServer, Wire
 
 
 def test_all_addresses_of_a_name_are_asked_in_turn(monkeypatch):
@@ -76,3 +77,34 @@ def test_a_name_that_does_not_resolve(monkeypatch, outcome, told):
     client = RecommenderClient("no.test:1", model="m", transport="rest", retry=None)
     with client, pytest.raises(ServerUnavailable, match=f"the host's name can't be resolved: {told}"):
         client.recommend("ann")
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_calls_to_a_name_that_does_not_resolve_share_one_thread(monkeypatch):
+    go = threading.Event()
+
+    def hang(*_: Any, **__: Any) -> Any:
+        go.wait(30)
+        raise OSError("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    before = threading.active_count()
+    with RecommenderClient("nowhere:1", model="m", transport="rest", timeout=0.05, retry=None) as client:
+        for _ in range(5):
+            with pytest.raises(DeadlineExceeded):
+                client.recommend("ann")
+        assert threading.active_count() <= before + 1
+        go.set()
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_a_port_that_speaks_no_tls_is_told_before_the_time_is_up(monkeypatch):
+    monkeypatch.setattr(rest_transport, "_HANDSHAKE_SECONDS", 0.3)
+    with FakeServer("rest") as server, Wire(server.target, "hang") as wire:
+        started = time.monotonic()
+        client = RecommenderClient(f"https://{wire.target}", model="m", transport="rest", retry=None)
+        with client, pytest.raises(ServerUnavailable, match=r"says nothing to TLS within 0\.3 s: is it http://"):
+            client.recommend("ann")
+        assert time.monotonic() - started < 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serving.client import InvalidRequest, ModelNotFound, ServerError, ServerUnavailable
+from serving.client import InvalidRequest, ModelNotFound, ServerError, ServerOverloaded, ServerUnavailable
 from serving.client.transport import ModelRef, from_status
 
 
@@ -16,7 +16,8 @@ from serving.client.transport import ModelRef, from_status
         ("FAILED_PRECONDITION", "no", InvalidRequest),
         ("OUT_OF_RANGE", "no", InvalidRequest),
         ("RESOURCE_EXHAUSTED", "SERVER: Received message larger than max (70000000 vs. 67108864)", InvalidRequest),
-        ("RESOURCE_EXHAUSTED", "no", ServerError),
+        ("RESOURCE_EXHAUSTED", "no", ServerOverloaded),
+        ("UNAVAILABLE", "The batch scheduling queue to which this task was submitted is full", ServerOverloaded),
         ("UNAVAILABLE", "no", ServerUnavailable),
         ("CANCELLED", "no", ServerUnavailable),
         ("UNAUTHENTICATED", "no", ServerError),
@@ -29,6 +30,14 @@ def test_kinds(kind, detail, error):
     assert type(found) is error
     assert "host:1" in str(found)
     assert detail in str(found)
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [(None, 0.0), ("2", 2.0), ("0.25", 0.25), ("1e3", 0.0), ("-1", 0.0), ("soon", 0.0), ("999", 60.0)],
+)
+def test_for_how_long_an_overloaded_server_is_left_alone(told, seconds):
+    assert from_status("RESOURCE_EXHAUSTED", "no", "host:1", ModelRef("m"), told).retry_after == seconds
 
 
 @pytest.mark.parametrize(

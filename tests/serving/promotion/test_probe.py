@@ -9,6 +9,7 @@ import pytest
 
 from serving import contract
 from serving.client import Recommendation, RecommendationList, SimilarItems
+from serving.promotion.errors import PromotionFailed
 from serving.promotion.probe import known_users, list_faults
 
 
@@ -47,3 +48,6 @@ def test_the_users_that_a_version_knows(tmp_path) -> None:
     path.write_text("\n".join(f"ü{number}" for number in range(20)), encoding="utf-8")
     assert known_users(tmp_path, 3) == ["ü0", "ü1", "ü2"]
     assert len(known_users(tmp_path)) == 8
+    path.write_bytes(b"caf\xe9\n")
+    with pytest.raises(PromotionFailed, match="can't be read: 'utf-8' codec can't decode byte 0xe9"):
+        known_users(tmp_path)

@@ -108,6 +108,24 @@ def test_the_version_before_stays_loaded_for_a_rollback(world: World) -> None:
 
 @pytest.mark.slow
 @pytest.mark.smoke
+def test_a_version_whose_files_were_damaged_is_not_given_a_label(world: World) -> None:
+    for version in (1, 2, 3):
+        world.promoter().promote(version, "stable")
+    damaged = world.base / M / "2" / "saved_model.pb"
+    damaged.write_text("half")  # still loaded
+    with pytest.raises(WrongPromotion, match=r"m/2: its files are not what they were"):
+        world.promoter().rollback()
+    assert state(world) == ({"stable": 3}, [{2, 3}, {2, 3}])
+    with pytest.raises(WrongPromotion, match=r"m/2: its files are not what they were"):
+        world.promoter().promote(2, "stable")
+    assert world.promoter().promote(1, "stable").result == "done"
+    world.promoter().promote(3, "stable")
+    damaged.write_text("")
+    assert world.promoter().promote(2, "stable").result == "done"
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_canary_is_tried_beside_the_stable_version(world: World) -> None:
     with pytest.raises(WrongPromotion, match="promote one to stable first"):
         world.promoter().promote(3, "canary")

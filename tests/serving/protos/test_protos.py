@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from google.protobuf import text_format
 from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from serving.client import InvalidRequest
 from serving.client import tensors as client_tensors
 from serving.client.tensors import Tensor
-from serving.protos import serving_pb2
+from serving.protos import models_config_pb2, serving_pb2
 
 pytestmark = pytest.mark.smoke
 
@@ -69,6 +70,32 @@ def test_fields_have_the_same_numbers_and_types():
                 wire_type(theirs),
                 is_repeated(theirs),
             ), f"{name}.{field.name}"
+
+
+def test_models_config_is_tensorflow_servings():
+    from tensorflow_serving.config import model_server_config_pb2 as original
+
+    # All fields, for what promotion reads of other models it writes back.
+    def fields(descriptor):
+        return {
+            field.name: (
+                field.number,
+                wire_type(field),
+                is_repeated(field),
+                field.message_type and fields(field.message_type) if field.name != "custom_model_config" else None,
+            )
+            for field in descriptor.fields
+        }
+
+    assert fields(models_config_pb2.ModelServerConfig.DESCRIPTOR) == fields(original.ModelServerConfig.DESCRIPTOR)
+    assert dict(models_config_pb2.ModelType.items()) == dict(original.ModelType.items())
+    text = """model_config_list { config { name: "m" base_path: "/m" model_platform: "tensorflow"
+        model_version_policy { specific { versions: 1 } } version_labels { key: "stable" value: 1 }
+        logging_config { sampling_config { sampling_rate: 0.5 } } } }"""
+    ours = text_format.Parse(text, models_config_pb2.ModelServerConfig())
+    theirs = text_format.Parse(text, original.ModelServerConfig())
+    assert text_format.MessageToString(ours) == text_format.MessageToString(theirs)
+    assert ours.SerializeToString(deterministic=True) == theirs.SerializeToString(deterministic=True)
 
 
 def test_enums_have_the_same_numbers():

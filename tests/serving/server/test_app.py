@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import signal
 import socket
 import subprocess
@@ -10,17 +12,101 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Callable, Optional
 
 import grpc
 import pytest
 
 from serving.client import ModelNotFound, RecommenderClient
+from serving.server import app, settings
 from serving.server.process import EMBEDDED, ServerProcess, command, environment
 from tests.serving.fake_models import model, server_config
 from tests.serving.fixtures import MODEL
 from tests.serving.server.running import Asked, publish, run_server, wait_until
 
 pytestmark = pytest.mark.slow
+
+
+class Following:
+    """A thread that follows a config file, for a server whose core the test stands in for."""
+
+    def __init__(self, file: Path):
+        self.file, self.generation = file, 0
+        self.applied: list[str] = []
+        self.failure: Optional[Exception] = None
+        self.meanwhile: Callable[[], None] = lambda: None
+        self._stop = threading.Event()
+        options = {"model_config_file": str(file), "model_config_file_poll_wait_seconds": 0.02}
+        flags = SimpleNamespace(**options)
+        arguments = (flags, settings.written(str(file)), self, self._stop)
+        self._thread = threading.Thread(target=app._follow_config_file, args=arguments)
+
+    def __enter__(self) -> Following:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._thread.is_alive()
+        self._stop.set()
+        self._thread.join(10)
+
+    def apply(self, config: Any, since: int) -> Optional[list[str]]:
+        self.meanwhile()
+        if self.failure is not None:
+            raise self.failure
+        if since != self.generation:
+            return None
+        self.generation += 1
+        self.applied.append(config.model_config_list.config[0].name)
+        return []
+
+
+def test_polling_undoes_no_reload_that_is_newer(tmp_path):
+    file = tmp_path / "models.config"
+    write(file, server_config(model("a", tmp_path)))
+    with Following(file) as following:
+        following.generation += 1  # a reload
+        time.sleep(0.2)
+        assert following.applied == []  # the file is older
+        write(file, server_config(model("b", tmp_path)))
+        wait_until(lambda: following.applied == ["b"])
+
+        def reload() -> None:
+            write(file, server_config(model("d", tmp_path)))
+            following.generation += 1
+            following.meanwhile = lambda: None
+
+        following.meanwhile = reload
+        write(file, server_config(model("c", tmp_path)))
+        wait_until(lambda: following.applied[-1] == "d")
+        assert following.applied == ["b", "d"]
+        write(file, server_config(model("d", tmp_path)))  # written again: whoever did so means it
+        wait_until(lambda: following.applied == ["b", "d", "d"])
+
+
+def test_nothing_ends_the_following_of_the_file(tmp_path, caplog):
+    file = tmp_path / "models.config"
+    write(file, server_config(model("a", tmp_path)))
+    with Following(file) as following:
+        following.failure = ZeroDivisionError("by chance")
+        write(file, server_config(model("b", tmp_path)))
+        wait_until(lambda: "changes nothing" in caplog.text)
+        time.sleep(0.1)
+        assert caplog.text.count("changes nothing") == 1
+        following.failure = None
+        wait_until(lambda: following.applied == ["b"])
+        file.unlink()
+        os.mkfifo(file)  # which would never be read to its end
+        wait_until(lambda: "not a regular file" in caplog.text)
+        file.unlink()
+        write(file, server_config(model("c", tmp_path)))
+        wait_until(lambda: following.applied == ["b", "c"])
+
+
+def test_a_log_has_a_line_a_message(caplog):
+    record = logging.LogRecord("serving.server", logging.INFO, "", 0, "models: %s", ("a\nready model=b\x1b[2J",), None)
+    assert app._OneLine("%(message)s").format(record) == r"models: a\nready model=b\x1b[2J"
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +198,11 @@ def test_the_socket_alone_after_a_server_that_died(base, tmp_path):
             # The first signal drains, the second ends at once.
             late = asked.slow(30)
             time.sleep(0.5)
-            running.send_signal(signal.SIGTERM)
+            running.send_signal(signal.SIGHUP)  # as when the terminal is closed
             wait_for_line(running, "stopping")
             wait_until(lambda: asked.version() in ("UNAVAILABLE", "CANCELLED"))
             assert not late.done()
-            running.send_signal(signal.SIGTERM)
+            running.send_signal(signal.SIGHUP)
             assert running.wait(10) == 0  # half a minute before the request ends
     finally:
         running.kill()

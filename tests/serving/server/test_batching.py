@@ -169,6 +169,24 @@ def test_what_does_not_fit_starts_a_new_batch_and_then_there_is_no_room(pool):
     assert [result(f) for f in (running, waits, fits)] == [[[0]], [[2, 4, 6]], [[12]]]
 
 
+def test_requests_that_share_no_batch_have_no_more_room_than_those_that_do(pool):
+    what = batcher("num_batch_threads { value: 1 } max_batch_size { value: 4 } max_enqueued_batches { value: 2 }")
+    model = Model()
+    running = ask(pool, what, model, [0])
+    model.wait_until_running()
+    waits = [
+        pool.submit(what.run, "key", [np.full((1, width), width)], model, 30.0) for width in range(2, 10)
+    ]  # 8 rows of 8 widths
+    until(lambda: waiting(what) == 8)
+    refused = error(pool.submit(what.run, "key", [np.full((1, 10), 10)], model, 30.0))
+    assert refused.code is grpc.StatusCode.UNAVAILABLE
+    assert refused.message.endswith("currently 8 batches enqueued and max_enqueued_batches is 2")
+    model.go(9)
+    assert result(running) == [[0]]
+    assert [found.result(30)[0].shape for found in waits] == [(1, width) for width in range(2, 10)]
+    assert what._waiting == 0
+
+
 def test_too_large_and_uneven_requests():
     what, model = batcher("max_batch_size { value: 2 }"), Model()
     with pytest.raises(StatusError, match="Task size 3 is larger than maximum input batch size 2"):

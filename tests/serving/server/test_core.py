@@ -238,6 +238,25 @@ def test_a_reload_that_takes_too_long_is_taken_on_all_the_same(start, base, tmp_
     eventually(lambda: answers(core, name="n") == 1)
 
 
+def test_a_reload_that_is_given_up_waits_no_longer(start, base, tmp_path):
+    core = start(server_config(model("m", base)))
+    gone = threading.Event()
+    both = server_config(model("m", base), model("n", tmp_path / "nothing"))
+
+    def reload():
+        with pytest.raises(StatusError, match="not all versions"):
+            core.reload(both, _SECONDS, gone.is_set)
+
+    waiting = threading.Thread(target=reload)
+    waiting.start()
+    time.sleep(0.05)
+    assert waiting.is_alive()
+    gone.set()
+    core.remind()
+    waiting.join(_SECONDS / 2)
+    assert not waiting.is_alive()
+
+
 def test_loads_run_side_by_side(start, tmp_path):
     gate = Gate()
     for number in (1, 2, 3):

@@ -102,3 +102,17 @@ def test_wrong_flags(arguments, text, capsys):
         flags.parse(arguments)
     assert end.value.code == 2
     assert text in capsys.readouterr().err
+
+
+def test_flags_that_have_no_effect_here_are_taken_and_told():
+    given = """--enable_serialization_as_tensor_content=true --saved_model_tags serve --xla_cpu_compilation_enabled
+        --per_process_gpu_memory_fraction=0.5"""
+    parsed = flags.parse(["--model_base_path=x", *given.split(), "--num_request_iterations_for_warmup=2"])
+    assert parsed.without_effect == (
+        "enable_serialization_as_tensor_content",
+        "per_process_gpu_memory_fraction",
+        "saved_model_tags",
+        "xla_cpu_compilation_enabled",
+    )
+    assert parsed.num_request_iterations_for_warmup == 2
+    assert flags.parse(["--model_base_path=x"]).without_effect == ()

@@ -82,10 +82,16 @@ def is_well(server) -> None:
     assert list(answer.outputs["y"].float_val) == [2, 4]
 
 
+def test_who_greets_by_tls_is_left_at_once(server):
+    started = time.monotonic()
+    assert exchange(server, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03") == b""
+    assert time.monotonic() - started < 5
+    is_well(server)
+
+
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400, id="a TLS greeting"),
         pytest.param(b"get / HTTP/1.1\r\n\r\n", 400, id="lower case"),
         pytest.param(b"GET / HTTP/1.1\nHost: x\r\n\r\n", 400, id="a bare line feed"),
         pytest.param(b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n", 431, id="a long path"),
@@ -96,6 +102,9 @@ def is_well(server) -> None:
         pytest.param(chunked(GOOD) + b"nope\r\n", 400, id="a chunk that is none"),
         pytest.param(chunked() + b"1;" + b"a" * 100_000, 431, id="an endless line between chunks"),
         pytest.param(chunked(GOOD) + b"0\r\n" + b"a: b\r\n" * 20_000, 431, id="endless trailers"),
+        pytest.param(
+            post(GOOD, "Transfer-Encoding: chunked").replace(b"Connection: close\r\n", b""), 400, id="two lengths"
+        ),
         pytest.param(post(GOOD, "Transfer-Encoding: gzip"), 501, id="an unknown transfer encoding"),
         pytest.param(post(b"nope", "Content-Encoding: gzip"), 400, id="gzip that is none"),
         pytest.param(post(b"[" * 1_000_000), 400, id="deep JSON"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -141,6 +142,33 @@ def test_answers_by_column_and_by_row():
     rows = json.loads(json_tensor.dumps(outputs, "row"))["predictions"]
     assert rows[0] == {"i": ["a", ""], "s": [0.2, -math.inf]}
     assert len(rows) == 2
+
+
+@pytest.mark.parametrize("form", ["column", "row"])
+@pytest.mark.parametrize("shape", [(70_000,), (7, 10_000), (2, 5, 7_000), (40_000, 2), (3, 0), (0,)])
+def test_what_is_large_is_written_piece_by_piece(form, shape):
+    found = np.arange(np.prod(shape), dtype=np.float32).reshape(shape) / 8
+    texts = np.array([b"%d" % number for number in range(len(found))], object)
+    one = json.loads(json_tensor.dumps({"y": found}, form))
+    assert np.array_equal(np.array(*one.values()).reshape(shape), found)
+    answer = json.loads(json_tensor.dumps({"y": found, "t": texts}, form))
+    if form == "column":
+        assert np.array_equal(np.array(answer["outputs"]["y"]).reshape(shape), found)
+        assert [int(text) for text in answer["outputs"]["t"]] == list(range(len(found)))
+    else:
+        assert [int(row["t"]) for row in answer["predictions"]] == list(range(len(found)))
+        assert np.array_equal(np.array([row["y"] for row in answer["predictions"]]).reshape(shape), found)
+
+
+def test_a_number_takes_little_more_than_its_text():
+    found = np.random.default_rng(0).random(1_000_000).astype(np.float32).reshape(1000, 1000)
+    tracemalloc.start()
+    try:
+        text = json_tensor.dumps({"y": found}, "column")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * len(text) + (8 << 20)
 
 
 def test_a_single_output_comes_without_its_name():

@@ -70,6 +70,25 @@ def test_names_that_clients_make_up_do_not_fill_the_memory(counter, monkeypatch)
     assert ':test:path:total{name="real",other=""} 1000' in lines
 
 
+def test_names_that_clients_make_up_push_no_real_one_out(counter, monkeypatch):
+    monkeypatch.setattr(metrics, "_MAX_CELLS", 3)
+    monkeypatch.setattr(metrics, "_served", set())
+    metrics.serves(["real"])
+    counter.add(1, "real", "INTERNAL")
+    for number in range(10):
+        counter.add(1, f"bogus {number}", "NOT_FOUND")
+    counter.add(1, "real", "INTERNAL")
+    counter.add(1, "real", "OK")
+    assert [line.split("{")[1] for line in counter.lines() if "{" in line] == [
+        'name="bogus 9",other="NOT_FOUND"} 1',
+        'name="real",other="INTERNAL"} 2',
+        'name="real",other="OK"} 1',
+    ]
+    for status in ("a", "b"):  # the bound holds all the same
+        counter.add(1, "real", status)
+    assert len(list(counter.lines())) == 1 + 3
+
+
 def test_threads_lose_no_count(counter):
     def add() -> None:
         for _ in range(5000):

@@ -72,12 +72,12 @@ def test_hot_swap_under_load_and_drain(servable, second_servable, tmp_path):
 
         (tmp_path / MODEL / "3").mkdir()  # half copied
         (tmp_path / MODEL / "3" / "saved_model.pb").write_bytes(b"\x08\x01garbage")
-        wait_until(lambda: any(status.version == 3 and status.state == "END" for status in client.status()))
+        wait_until(lambda: any(status.version == 3 and status.error_code for status in client.status()))
         assert client.recommend().version == 1
 
         publish(second_servable, tmp_path / MODEL, 2)
         wait_until(lambda: client.recommend().version == 2)
-        wait_until(lambda: {s.version: s.state for s in client.status()} == {3: "END", 2: "AVAILABLE", 1: "END"})
+        wait_until(lambda: {s.version: s.state for s in client.status()} == {3: "LOADING", 2: "AVAILABLE", 1: "END"})
         with RecommenderClient(server.grpc_target, model=MODEL, version=1) as old, pytest.raises(ModelNotFound):
             old.recommend()
         for load in loads:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -99,3 +101,28 @@ def test_arrays_come_back(array):
         back = tensors.to_array(tensor_pb2.TensorProto.FromString(message_.SerializeToString()), "x")
         np.testing.assert_array_equal(back, array)
         assert (back.dtype, back.shape) == (array.dtype, array.shape)
+
+
+@pytest.mark.parametrize(
+    ("values", "bits"),
+    [
+        ([], 0),
+        ([0, -9, 3], 4),
+        ([-(2**63)], 64),
+        ([0.4], 0),
+        ([True], 1),
+        ([1.0, math.nan], -1),
+        ([math.nan, 1.0], -1),
+        ([-math.inf], -1),
+        ([b"", b"four"], 3),
+    ],
+)
+def test_magnitude(values, bits):
+    assert tensors.magnitude(values) == bits
+    array = np.array(values, object if values and isinstance(values[0], bytes) else None)
+    assert tensors.magnitude(array) == bits
+    assert tensors.magnitude(np.repeat(array, 100)) == bits
+    proto = tf.make_tensor_proto(values, tf.int64) if not values else tf.make_tensor_proto(array)
+    assert tensors.proto_magnitude(proto) == bits
+    proto.dtype = 99
+    assert tensors.proto_magnitude(proto) == -1

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
+    model_management_pb2,
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
 )
@@ -192,6 +193,34 @@ def test_requests_that_are_not_that_quick_run_in_the_event_loop_one_by_one_only(
         threads.time_taken = 0.01
         until(lambda: together() == {f"grpc_{number}" for number in range(_THREADS)})
         until(lambda: numbers(found.predict(DOUBLE, timeout=60)) == [2, 4] and threads.names[-1] == "grpc")
+
+
+def test_reloads_whose_callers_have_gone_hold_up_no_other(servable, tmp_path):
+    with serving(servable, tmp_path) as found:
+        models = model_service_pb2_grpc.ModelServiceStub(found.channel)
+        never = model_management_pb2.ReloadConfigRequest()
+        never.config.CopyFrom(settings.single_model(MODEL, str(tmp_path / "base")))
+        now = model_management_pb2.ReloadConfigRequest()
+        now.CopyFrom(never)
+        never.config.model_config_list.config.add(
+            name="never", base_path=str(tmp_path / "nothing"), model_platform="tensorflow"
+        )
+        waiting = [models.HandleReloadConfigRequest.future(never, timeout=600) for _ in range(4)]
+        time.sleep(0.5)
+        for future in waiting:
+            future.cancel()
+        assert models.HandleReloadConfigRequest(now, timeout=20).status.error_code == 0
+
+
+def test_a_name_of_ipv6_is_put_in_brackets(servable):
+    core = SimpleNamespace(serves=lambda: True)
+    for host in ("::1", "[::1]", "::"):
+        server = GrpcServer(core, host=host, port=0, max_threads=1, max_message_bytes=1000)
+        server.start()
+        with grpc.insecure_channel(f"[::1]:{server.port}") as channel:
+            check = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+        assert check.status == health_pb2.HealthCheckResponse.SERVING
+        server.stop(0)
 
 
 def test_watchers_of_health_are_told_what_changes():

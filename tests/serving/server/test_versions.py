@@ -201,7 +201,7 @@ def test_a_corrupt_version_is_logged_once_and_never_takes_the_older_down(driven,
     newest = driven.manager.states()[0]
     assert (newest.version, newest.state, newest.code.name, newest.message) == (
         2,
-        "END",
+        "LOADING",  # until it isn't tried again any more
         "UNKNOWN",
         "bad model: garbage",
     )
@@ -244,11 +244,31 @@ def test_a_failed_load_is_tried_again_as_often_as_it_should(tmp_path, monkeypatc
         now[0] = float(second)
         driven.manager.tick() if second > 100 else driven.poll()
         driven.later.run()
+        assert driven.states() == {1: "LOADING" if second < 220 else "END"}
     assert tried == [100, 160, 220]
     assert driven.manager.due == float("inf")
     (tmp_path / "1" / "model").write_text("ok", encoding="utf-8")
     driven.poll()
     assert driven.manager.current_version == 1
+
+
+@pytest.mark.parametrize("how", ["another config", "gone from the disk", "a newer one", "the end"])
+def test_what_is_not_tried_again_has_ended(tmp_path, how):
+    driven = Driven(tmp_path)
+    put(tmp_path, 1, "garbage")
+    driven.poll()
+    assert driven.states() == {1: "LOADING"}
+    if how == "another config":
+        driven.configure("specific { versions: 2 }")
+    elif how == "gone from the disk":
+        remove(tmp_path, 1)
+    elif how == "a newer one":
+        put(tmp_path, 2)
+    else:
+        driven.end()
+    driven.poll()
+    assert driven.states()[1] == "END"
+    assert [state.message for state in driven.manager.states() if state.version == 1] == ["bad model: garbage"]
 
 
 def test_another_config_tries_what_failed_again(tmp_path):

@@ -13,6 +13,8 @@ from typing import Union
 import numpy as np
 from hypothesis import strategies as st
 
+from serving.contract import NO_SCORE
+
 SEED, DIM, STORED_HISTORY = 20, 4, 6
 ITEMS = [*(f"item {number}" for number in range(25)), "ä", "🎬", "日本", 'say "hi"', "a,b", "a\\b", "0", "-1", "null"]
 BRANDS = ["acme", "a=b", "x<=1", "ünal & co", "two\nlines", "carriage\rreturn", "back\\slash", "back\\nslash", "a"]
@@ -142,7 +144,7 @@ class World:
     def score(self, user: str, history: list[str], item: str) -> float:
         """The item's score, whether it may be recommended or not."""
         if item not in ITEMS:
-            return -np.inf
+            return NO_SCORE
         known_history = [each for each in history if each in ITEMS]
         rows = [ITEMS.index(each) for each in known_history or self.stored.get(user, [])]
         if user not in self.stored and not known_history:

@@ -179,7 +179,10 @@ def test_a_deadline_stops_the_work(wire: Server) -> None:
         calls = [
             wire.prediction.Predict.future(predict("slow", seconds=np.float64(600)), timeout=0.3) for _ in range(20)
         ]
-        assert {call.code() for call in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+        # The embedded server refuses those of which it foresees that they would come too late.
+        codes = {call.code() for call in calls}
+        assert codes <= {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+        assert grpc.StatusCode.DEADLINE_EXCEEDED in codes
     assert wire.prediction.Predict(recommend(), timeout=60).outputs["source"].string_val == [b"user"]
 
 

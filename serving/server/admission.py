@@ -1,0 +1,103 @@
+"""How much the server takes on: what is more is refused at once, before it takes memory and others' time."""
+
+from __future__ import annotations
+
+import threading
+from typing import Optional
+
+from serving.server.status import overloaded
+
+_FADE = 0.9
+"""What the size of the largest request counts after one more."""
+_ROUGH = 0.2
+"""What the time of one more run counts for the mean."""
+_SAFE = 0.7
+"""The part of its time that a request may be expected to take; who comes too late is better refused at once."""
+_RETRY_SECONDS = 0.5
+
+
+class Admission:
+    """Bounds the requests in flight, those that wait included, and their bytes; thread-safe.
+
+    Args:
+        most: requests.
+        most_bytes: their bytes, as they came. What is still being received counts as the latest large ones did.
+    """
+
+    def __init__(self, most: int, most_bytes: int):
+        self._most = most
+        self._most_bytes = most_bytes
+        self._lock = threading.Lock()
+        self._count = 0
+        self._receiving = 0
+        self._bytes = 0
+        self._size = 0.0
+
+    def begin(self) -> None:
+        """A request is about to be received; its end is to be told by `end`, or by `received` and `end`.
+
+        Raises:
+            StatusError: RESOURCE_EXHAUSTED, there is no room for it.
+        """
+        with self._lock:
+            expected = self._bytes + self._size * (self._receiving + 1)
+            if self._count >= self._most or (self._count and expected > self._most_bytes):
+                raise overloaded(f"{self._count} requests are in flight", _RETRY_SECONDS)
+            self._count += 1
+            self._receiving += 1
+
+    def received(self, size: int) -> None:
+        """The request has so many bytes.
+
+        Raises:
+            StatusError: RESOURCE_EXHAUSTED, there is no room for them; it counts for the time until `end` all the same.
+        """
+        with self._lock:
+            self._receiving -= 1
+            self._size = max(size, _FADE * self._size)
+            self._bytes += size
+            if self._bytes > self._most_bytes and self._count > 1:
+                raise overloaded(f"requests of {self._bytes} bytes are in flight", _RETRY_SECONDS)
+
+    def end(self, size: Optional[int]) -> None:
+        """A request of so many bytes is done; None for one that was not received."""
+        with self._lock:
+            self._count -= 1
+            self._receiving -= size is None
+            self._bytes -= size or 0
+
+
+class Pace:
+    """How long requests wait for a thread, going by how long the latest ones ran; thread-safe.
+
+    Args:
+        threads: runs at the same time.
+    """
+
+    def __init__(self, threads: int):
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._waiting = 0
+        self._mean = 0.0
+
+    def wait(self, timeout: Optional[float]) -> None:
+        """A request begins to wait, and has so many seconds.
+
+        Raises:
+            StatusError: RESOURCE_EXHAUSTED, it would not be done in time.
+        """
+        with self._lock:
+            expected = (self._waiting / self._threads + 1) * self._mean
+            if timeout is not None and self._waiting >= self._threads and expected > _SAFE * timeout:
+                raise overloaded(f"{self._waiting} requests wait, which takes {expected:.3g} s", expected)
+            self._waiting += 1
+
+    def leave(self) -> None:
+        """A request has got its thread, or waits no longer."""
+        with self._lock:
+            self._waiting -= 1
+
+    def ran(self, seconds: float) -> None:
+        """A request had its thread for so long."""
+        with self._lock:
+            self._mean += _ROUGH * (seconds - self._mean)

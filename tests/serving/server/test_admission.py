@@ -1,0 +1,221 @@
+"""What the server takes on and what it refuses: counted by hand, and under a load that is too much for it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+from serving.client import RecommenderClient, Retry, ServerOverloaded
+from serving.server.admission import Admission, Pace
+from serving.server.servable import Servable
+from serving.server.status import StatusError
+from tests.serving.fixtures import MODEL
+from tests.serving.in_process import serve
+from tests.serving.server.asking import PREDICT, call, predict_request, raw
+from tests.serving.server.test_batching import until
+
+pytestmark = pytest.mark.smoke
+
+
+def test_requests_and_bytes_in_flight_are_bounded():
+    admission = Admission(3, 100)
+    for size in (10, 20, 30):
+        admission.begin()
+        admission.received(size)
+    with pytest.raises(StatusError, match="3 requests are in flight") as refused:
+        admission.begin()
+    assert (refused.value.code, refused.value.retry_after) == (grpc.StatusCode.RESOURCE_EXHAUSTED, 0.5)
+    admission.end(10)
+    admission.begin()  # 50 bytes, and one of some 30 that comes
+    with pytest.raises(StatusError, match="requests of 120 bytes are in flight"):
+        admission.received(70)
+    admission.end(70)
+    # The next one is expected to be of 70 bytes as well.
+    with pytest.raises(StatusError, match="2 requests are in flight"):
+        admission.begin()
+    admission.end(20)
+    admission.end(30)
+    admission.begin()
+    admission.received(1000)  # alone: it is the server's longest request that bounds it
+    admission.end(1000)
+    for _ in range(3):
+        admission.begin()
+        admission.end(None)  # its client went away
+
+
+def test_who_would_wait_for_too_long_is_refused():
+    pace = Pace(2)
+    for _ in range(40):
+        pace.wait(None)
+        pace.leave()
+        pace.ran(1.0)  # the mean comes to 1 - 0.8**40
+    for _ in range(3):
+        pace.wait(3.0)  # 1, 1.5 and 2 s with its own run, of 3 x 0.7
+    with pytest.raises(StatusError, match=r"3 requests wait, which takes 2\.5 s") as refused:
+        pace.wait(3.0)
+    assert refused.value.retry_after == pytest.approx(2.5, rel=1e-3)
+    pace.wait(None)
+    for _ in range(4):
+        pace.leave()
+    pace.wait(0.1)  # who finds threads that are free tries
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that each run takes, without a processor, if it has them; warm-up takes none."""
+    seconds, run = [0.02], Servable._run
+
+    def slowly(self: Servable, name: str, feeds: Any, fetches: Any, timeout: Any) -> Any:
+        if not threading.current_thread().name.startswith("load"):
+            time.sleep(min(seconds[0], max(timeout or 0.0, 0.0)))
+            timeout -= seconds[0]
+        return run(self, name, feeds, fetches, timeout)
+
+    monkeypatch.setattr(Servable, "_run", slowly)
+    monkeypatch.setattr(Servable, "is_instant", lambda *_, **__: False)
+    return seconds
+
+
+_RATE, _SECONDS, _DEADLINE = 300, 4.0, 0.5  # of what is asked; two threads can 100 a second
+
+
+def good_put(outcomes: list[tuple[str, float]]) -> None:
+    """Makes sure that nearly all that can be answered is, and in time, and that the others are told at once."""
+    good = sorted(seconds for outcome, seconds in outcomes if outcome == "OK")
+    assert len(good) >= 0.8 * 100 * _SECONDS
+    assert good[int(0.99 * len(good))] <= _DEADLINE
+    others = [outcome for outcome, _ in outcomes if outcome != "OK"]
+    assert others.count("RESOURCE_EXHAUSTED") >= 0.9 * len(others)
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_three_times_too_much_over_grpc(servable, tmp_path, slow):
+    outcomes: list[tuple[str, float]] = []
+    with serve(servable, tmp_path) as found, grpc.insecure_channel(found.grpc_target) as channel:
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+        request = predict_request("double", x=[[1.0, 2.0]])
+        predict(request, timeout=30)
+
+        def ask() -> None:
+            started = time.perf_counter()
+            future = predict.future(request, timeout=_DEADLINE)
+            future.add_done_callback(lambda f: outcomes.append((f.code().name, time.perf_counter() - started)))
+
+        started = time.perf_counter()
+        for number in range(int(_RATE * _SECONDS)):
+            time.sleep(max(0.0, started + number / _RATE - time.perf_counter()))
+            ask()
+        until(lambda: len(outcomes) == int(_RATE * _SECONDS))
+        good_put(outcomes)
+        assert list(predict(request, timeout=5).outputs["y"].float_val) == [2, 4]
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_three_times_too_much_over_rest(servable, tmp_path, slow):
+    outcomes: list[tuple[str, float]] = []
+    body = json.dumps({"signature_name": "double", "instances": [[1.0, 2.0]]})
+    with serve(servable, tmp_path, rest={"timeout": _DEADLINE}) as found:
+        host, port = found.rest_target.split(":")
+        local = threading.local()
+
+        def ask(at: float) -> None:
+            time.sleep(max(0.0, at - time.perf_counter()))
+            started = time.perf_counter()
+            if not hasattr(local, "connection"):
+                local.connection = http.client.HTTPConnection(host, int(port), timeout=30)
+            local.connection.request("POST", PREDICT, body)
+            answer = local.connection.getresponse()
+            answer.read()
+            names = {200: "OK", 429: "RESOURCE_EXHAUSTED"}
+            outcomes.append((names.get(answer.status, str(answer.status)), time.perf_counter() - started))
+
+        with ThreadPoolExecutor(150) as pool:
+            begun = time.perf_counter()
+            list(pool.map(ask, [begun + number / _RATE for number in range(int(_RATE * _SECONDS))]))
+        good_put(outcomes)
+        assert call(found, "POST", PREDICT, body)[0] == 200
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_large_requests_are_refused_before_they_take_memory(servable, tmp_path, slow):
+    slow[0] = 2.0
+    admission = Admission(100, 2 << 20)
+    with serve(servable, tmp_path, grpc={"admission": admission}) as found:
+        with grpc.insecure_channel(found.grpc_target) as channel:
+            predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+            large = predict_request("double", x=np.ones((50_000, 2), np.float32))  # 400 kB
+            futures = [predict.future(large, timeout=30) for _ in range(40)]
+            until(lambda: sum(future.done() for future in futures) >= 30)
+            refused = next(future for future in futures if future.done() and future.code().name != "OK")
+            assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "The server has too much to do" in refused.details()
+            assert dict(refused.trailing_metadata())["retry-after"] == "0.500"
+            # Health and status answer all the same.
+            check = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+            assert check.status == health_pb2.HealthCheckResponse.SERVING
+            for future in futures:
+                future.cancel()
+        until(lambda: admission._count == 0)
+        assert (admission._bytes, admission._receiving) == (0, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_rest_refuses_at_once_and_tells_its_state(servable, tmp_path, slow):
+    slow[0] = 2.0
+    body = json.dumps({"signature_name": "double", "instances": [[1.0, 2.0]]})
+    with serve(servable, tmp_path, rest={"admission": Admission(3, 1 << 20)}) as found, ThreadPoolExecutor(3) as pool:
+        running = [pool.submit(call, found, "POST", PREDICT, body) for _ in range(3)]  # the third one waits
+        time.sleep(0.5)
+        started = time.monotonic()
+        status, headers, content = raw(found, "POST", PREDICT, body)
+        assert (status, headers["Retry-After"]) == (429, "1")
+        assert json.loads(content) == {"error": "The server has too much to do: 3 requests are in flight"}
+        assert call(found, "GET", f"/v1/models/{MODEL}")[0] == 200
+        assert time.monotonic() - started < 1
+        assert [future.result()[0] for future in running] == [200, 200, 200]
+        assert call(found, "POST", PREDICT, body)[0] == 200
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_the_time_out_of_rest_begins_when_a_request_comes(servable, tmp_path, slow):
+    slow[0] = 1.5
+    body = json.dumps({"signature_name": "double", "instances": [[1.0, 2.0]]})
+    with serve(servable, tmp_path, rest={"timeout": 2, "threads": 1}) as found, ThreadPoolExecutor(2) as pool:
+        started = time.monotonic()
+        found = list(pool.map(lambda _: call(found, "POST", PREDICT, body)[0], range(2)))
+        assert sorted(found) == [200, 504]
+        assert time.monotonic() - started < 4
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_the_client_is_told_for_how_long(servable, tmp_path, slow, transport):
+    slow[0] = 1.0
+    limits = {"admission": Admission(1, 1 << 20)}
+    with serve(servable, tmp_path, grpc=limits, rest=limits) as found:
+        target = found.grpc_target if transport == "grpc" else found.rest_target
+        options = {"model": MODEL, "transport": transport}
+        with RecommenderClient(target, retry=None, **options) as client, ThreadPoolExecutor() as pool:
+            first = pool.submit(client.recommend)
+            time.sleep(0.4)
+            with pytest.raises(ServerOverloaded, match="has too much to do") as refused:
+                client.recommend()
+            assert refused.value.retry_after == (0.5 if transport == "grpc" else 1.0)
+            assert len(first.result()) > 0
+        with RecommenderClient(target, retry=Retry(attempts=5), **options) as client, ThreadPoolExecutor() as pool:
+            assert all(pool.map(lambda _: len(client.recommend()), range(2)))
