@@ -81,8 +81,7 @@ def inspect(settings_json: str, input_path: str) -> tuple[CatalogueSettings, lis
             raise InputError("the catalogue's features and display need a catalogue, but its path is not given")
         return settings, []
     files = reading.find_files(input_path, settings.format, "catalogue")
-    for file in files:
-        reading.check_columns(file, settings.columns(), settings.delimiter)
+    reading.check_table(files, settings.columns(), settings)
     return settings, files
 
 
@@ -103,7 +102,7 @@ def read(files: list[reading.TableFile], settings: CatalogueSettings) -> tuple[p
     for file in files:
         try:
             for part in reading.parts(file):
-                for block in reading.read_blocks(file, settings.columns(), settings.delimiter, part):
+                for block in reading.read_blocks(file, settings.columns(), settings, part):
                     table, report = catalogue.clean(block, file, settings)
                     rows.append(catalogue.first_values(table) if settings.repeated_ids == "first" else table)
                     reports.append(report)

@@ -24,6 +24,7 @@ from components.interaction_gen.log import Log, user_columns, users_of
 from components.progress import progress
 from components.tables import reading
 from components.tables.arrow_bytes import add_counts, from_bytes, to_bytes
+from components.tables.formats import TableSettings
 from components.tables.row_report import Report, as_csv, as_dict, merged, problem, unreadable
 from components.tables.rows import ORDER
 
@@ -100,14 +101,14 @@ class _Read(beam.DoFn):
         kind, file, part = element
         settings = self._log.settings
         reports: list[Report] = []
+        how: TableSettings
         try:
             if kind == _EVENTS:
-                columns, delimiter = list(dict.fromkeys(settings.log_columns().values())), settings.delimiter
+                columns, how = list(dict.fromkeys(settings.log_columns().values())), settings
             else:
                 users = users_of(settings)
-                columns, delimiter = user_columns(settings), users.delimiter
-            reading.check_columns(file, columns, delimiter)
-            for block in reading.read_blocks(file, columns, delimiter, part):
+                columns, how = user_columns(settings), users
+            for block in reading.read_blocks(file, columns, how, part):
                 if kind == _EVENTS:
                     evaluation = file.path in self._log.eval_files
                     rows, report = clean(block, file, settings, self._log.unit, evaluation)
