@@ -24,6 +24,7 @@ from components.examples.writing import SHARD_NAME, serialize, write_shard
 from components.progress import progress
 from components.tables import reading
 from components.tables.arrow_bytes import add_counts, from_bytes, to_bytes
+from components.tables.contents import Content, content, warnings
 from components.tables.row_report import Report, by_reason, counted, merged, problem, unreadable
 
 _READ_RECORDS = 16_384
@@ -138,11 +139,16 @@ def _make(
         result["summary"] = (
             f"{len(table) + len(added):,} items: {len(table):,} listed ({never:,} of them never seen in the log), "
             f"{len(added):,} only in the log; rejected {counted(by_reason(report.rejected))}"
+            + "".join(f"; warning: {words}" for words in warnings(_contents(table, settings), "listed items"))
         )
     progress(f"{len(table):,} items listed, {len(added):,} only in the log")
     fileio.makedirs(os.path.dirname(outcome))
     with fileio.open(outcome, "w") as target:
         target.write(json.dumps(result))
+
+
+def _contents(table: pa.Table, settings: CatalogueSettings) -> dict[str, Content]:
+    return {name: content(table[name].combine_chunks()) for name in settings.features if name in table.column_names}
 
 
 def sorted_items(items: pa.Table) -> list[str]:

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.hashing import hash_text
+from components.interaction_gen.log import UNITS
 from components.interaction_gen.settings import InteractionSettings, Users
 from components.tables.columns import as_text, mask
 from components.tables.reading import Block, TableFile
@@ -131,9 +132,9 @@ def _read_times(block: Block, column: str, unit: str, settings: InteractionSetti
     """Returns int64 [n] microseconds; rows without a time are rejected."""
     time, missing, bad = as_times(block.columns[column], unit, column, settings.timestamp_format, settings.timezone)
     verdicts.reject(missing, f"{column} is missing")
-    verdicts.reject(
-        bad, f"{column} is not a time between 1900 and 2200 ({_UNITS.get(unit, settings.timestamp_format)})"
-    )
+    read_as = f"read as {UNITS.get(unit, settings.timestamp_format)}"
+    hint = "; see timestamp_format" if unit == "iso" else ""
+    verdicts.reject(bad, f"{column} is not a time between 1900 and 2200 ({read_as}{hint})")
     return time
 
 
@@ -167,14 +168,3 @@ def _weights(arrays: Mapping[str, pa.Array], settings: InteractionSettings, own:
         nearest = np.searchsorted((ratings[1:] + ratings[:-1]) / 2, arrays["rating"].to_numpy(), side="left")
         weight *= weights[nearest]
     return weight
-
-
-_UNITS = {
-    "s": "read as seconds",
-    "ms": "read as milliseconds",
-    "us": "read as microseconds",
-    "ns": "read as nanoseconds",
-    "days": "read as days",
-    "excel": "read as days of a spreadsheet",
-    "iso": "read as ISO 8601; for another form see timestamp_format",
-}

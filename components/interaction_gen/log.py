@@ -5,6 +5,8 @@ import math
 from dataclasses import dataclass
 from typing import Optional
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pydantic
 
 from components.errors import InputError
@@ -14,6 +16,18 @@ from components.tables import reading
 from components.tables.features import column_of
 from components.tables.times import guess_time_unit
 
+UNITS = {
+    "s": "seconds",
+    "ms": "milliseconds",
+    "us": "microseconds",
+    "ns": "nanoseconds",
+    "days": "days",
+    "excel": "days of a spreadsheet",
+    "iso": "ISO 8601",
+}
+"""The units of times in words."""
+
+_PEEK_ROWS = 1000
 _PARTITION_BYTES = 64 << 20
 _EXPANSION = {"parquet": 4}
 """About how much larger a file's content is as CSV."""
@@ -81,6 +95,25 @@ def inspect(settings: InteractionSettings, input_path: str, users_path: str, cut
         cut=_given_cut(settings, cutoff),
         partitions=settings.partitions or _partitions([*files, *eval_files]),
     )
+
+
+def check_unit(block: reading.Block, file: reading.TableFile, log: Log) -> None:
+    """Raises an InputError where the times of a file's first block are in another unit than those of the first file.
+
+    Milliseconds that are read as seconds are in no year, but seconds that are read as milliseconds are in 1970.
+    """
+    column = log.settings.columns.timestamp
+    if column is None or log.settings.timestamp_unit != "auto" or log.unit == "form" or not len(block.rows):
+        return
+    times = block.columns[column][:_PEEK_ROWS]
+    if pa.types.is_temporal(times.type):
+        return
+    unit = guess_time_unit(times, column)
+    if unit != log.unit and pc.any(pc.is_valid(times)).as_py():
+        raise InputError(
+            f"column {column!r} looks like {UNITS[unit]}, but that of {log.files[0].path} like {UNITS[log.unit]}: give "
+            "all files the same, or set timestamp_unit"
+        )
 
 
 def user_columns(settings: InteractionSettings) -> list[str]:
