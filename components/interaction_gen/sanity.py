@@ -24,7 +24,7 @@ _WORDS = frozenset(
 )
 """Words that stand for a missing value more often than for somebody."""
 _LIST = r"^\s*\[.*\]\s*$"
-_FLOAT = re.compile(r"-?\d+\.0")
+_FLOAT = re.compile(r"-?\d+\.0+")
 _EARLY = datetime.datetime(1990, 1, 1)
 _EPOCH = datetime.datetime(1970, 1, 1)
 _LARGE_SHARE = {"user_id": 0.05, "item_id": 0.25}
@@ -141,24 +141,23 @@ def _of_times(events: int, first: int, last: int) -> Iterator[str]:
 def _of_ids(found: Sanity, settings: InteractionSettings) -> Iterator[str]:
     for name in _IDS:
         kind, column = name.removesuffix("_id"), getattr(settings.columns, name)
-        said = set()
-        for (where, word), count in sorted(found.words.items()):
-            if where == name and count >= _WORD_SHARE * found.events:
-                said.add(word)
-                yield (
-                    f"one {kind}, {word!r}, has {count:,} of {found.events:,} events: if that stands for a missing "
-                    f"{column}, set missing: [{word!r}]"
-                )
-        most = max(found.greatest[name].items(), key=lambda pair: (pair[1], pair[0]), default=("", 0))
-        share, distinct = most[1] / max(found.events, 1), found.distinct[name]
-        large = share >= _LARGE_SHARE[name] and most[1] * distinct >= _LARGE_MULTIPLE * found.events
-        if most[0] not in said and found.events >= _FEW and (large or share > _HALF):
-            yield f"one {kind}, {most[0]!r}, has {most[1]:,} of {found.events:,} events (is that a word for none?)"
+        great = {
+            word: n for (where, word), n in found.words.items() if where == name and n >= _WORD_SHARE * found.events
+        }
+        most, count = max(found.greatest[name].items(), key=lambda pair: (pair[1], pair[0]), default=("", 0))
+        large = count * found.distinct[name] >= _LARGE_MULTIPLE * found.events
+        if found.events >= _FEW and count > (_LARGE_SHARE[name] if large else _HALF) * found.events:
+            great[most] = count
+        for word, events in sorted(great.items()):
+            yield (
+                f"one {kind}, {word!r}, has {events:,} of {found.events:,} events: if that stands for a missing "
+                f"{column}, set missing: [{word!r}]"
+            )
         if found.lists[name] >= max(1.0, _LIST_SHARE * found.events):
             yield f"{column} is a list in {found.lists[name]:,} of {found.events:,} events, and each list is one {kind}"
         if found.greatest[name] and all(map(_FLOAT.fullmatch, found.greatest[name])):
-            example = next(iter(found.greatest[name]))
-            yield f"{column} has ids such as {example!r}, as whole numbers become with a missing value among them"
+            what = "as whole numbers become beside a missing value: write them without .0"
+            yield f"{column} has ids such as {most!r}, {what}"
 
 
 def _of_repeats(report: Report, settings: InteractionSettings) -> Iterator[str]:

@@ -107,7 +107,10 @@ def as_lists(array: pa.Array, separator: str, name: str) -> tuple[pa.ListArray, 
             nested_lists = pa.array([value is None for value in distinct], pa.bool_()).take(encoded.indices)
             bad = mask(pc.fill_null(nested_lists, False))
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-    values = as_text(pc.list_flatten(lists), name)
+    inner = pc.list_flatten(lists)
+    if pa.types.is_list(inner.type) and (pc.max(pc.list_value_length(inner)).as_py() or 0) > 1:
+        raise InputError(f"column {name!r} is a list of lists, where one list is needed")
+    values = as_text(inner, name)
     values = pc.utf8_trim_whitespace(values)
     kept = mask(pc.greater(pc.binary_length(values), 0))
     row = np.repeat(np.arange(len(lengths)), lengths)[kept]
@@ -169,7 +172,8 @@ def scalars(array: pa.Array, name: str) -> pa.Array:
     if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
         lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
         if lengths.max(initial=0) > 1:
-            raise InputError(f"column {name!r} has more than one value in a row where one is needed")
+            example = array[int(np.argmax(lengths))].as_py()[:3]
+            raise InputError(f"column {name!r} has more than one value in a row where one is needed, such as {example}")
         position = np.where(lengths > 0, np.cumsum(lengths) - 1, 0)
         array = _decoded(pc.list_flatten(array).take(pa.array(position, pa.int64(), mask=lengths == 0)))
     if pa.types.is_null(array.type):

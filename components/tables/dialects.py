@@ -79,6 +79,11 @@ def first_row(text: str, how: TableSettings) -> list[str]:
     return [value.replace(STAND_IN, how.delimiter) for value in row] if mark_of(how) == STAND_IN else row
 
 
+def last_row(text: str, how: TableSettings) -> int:
+    """Returns the number of the last row (0 the first) of prepared CSV, in which a quote is open at the end."""
+    return max(len(_ends(text, how)) - 1, 0)
+
+
 @dataclass
 class Faults:
     """What Arrow took without a word. Rows are counted from 0 on, as Arrow counts them."""

@@ -50,8 +50,13 @@ _ARCHIVES = {
     b"\xfd7zXZ": "packed by xz",
 }
 _MAGIC_BYTES = 8
+_DELIMITERS = ("::", ";", "\t", "||", "|", ",", "\x01", "  ", " ")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_OF_ONE_BYTE = ("cp125", "iso8859", "koi8", "mac", "cp437", "cp850")
+"""Encodings that take any bytes for characters."""
 _TAR_AT = 257
+_PACKED = (".zip", ".7z", ".rar", ".tar", ".tgz", ".xz", ".lz4", ".snappy")
+_SHEETS = (".xlsx", ".xls", ".ods")
 _NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _KEYS_BY_ROW = ("jsonl", "tfrecord")
 _DATUM = re.compile(r"\s*([+-]?\d+(\.\d*)?|\d{4}-\d\d-\d\d.*)?\s*$")
@@ -245,7 +250,13 @@ def _check_names(file: TableFile, columns: Sequence[str], names: Sequence[str], 
 def _hints(file: TableFile, missing: str, names: Sequence[str], how: TableSettings) -> Iterator[str]:
     """Yields what may be wrong where a column is missing."""
     if file.format == "csv":
-        other = next((mark for mark in ("::", ";", "\t", "|", ",") if len(names) == 1 and mark in names[0]), None)
+        other = next((mark for mark in _DELIMITERS if len(names) == 1 and mark in names[0]), None)
+        if names[0].startswith(("#", "sep=")):
+            yield "its first row must be the header: take what stands above out of the file"
+            return
+        if all(re.fullmatch("'.*'", name) for name in names):
+            yield """its values stand in single quotes: set quote: "'\""""
+            return
         if other:
             yield f"its delimiter looks like {other!r}, not {how.delimiter!r}"
         if how.names is None and any(_DATUM.match(value) for value in (names[0].split(other) if other else names)):
@@ -305,7 +316,9 @@ def _names_of_tfrecord(file: TableFile, how: TableSettings) -> list[str]:
 def _names_of_jsonl(file: TableFile, how: TableSettings) -> list[str]:
     _, rows, malformed = next(_json_rows(file, how), ([], [], []))
     if malformed and not rows:
-        raise InputError(f"{file.path} is not JSON lines: no line at its beginning is a JSON object")
+        raise InputError(
+            f"{file.path} is not JSON lines: no line at its beginning is a JSON object; jq -c writes one a line"
+        )
     paths = (path for row in rows for name, value in row.items() for path in nested.names_below(value, name))
     return list(dict.fromkeys(paths))
 
@@ -451,6 +464,10 @@ def _format_of(path: str, what: str) -> str:
     for suffix, format_ in _SUFFIXES.items():
         if name.endswith(suffix):
             return format_
+    if name.endswith(_PACKED):
+        raise InputError(f"{what}: {path} is an archive: unpack it (what is packed by gzip, bzip2 or zstd can stay so)")
+    if name.endswith(_SHEETS):
+        raise InputError(f"{what}: {path} is a spreadsheet: save it as CSV")
     raise InputError(
         f"{what}: the format of {path} can't be told from its name; set format to csv, jsonl, parquet or tfrecord"
     )
@@ -481,10 +498,21 @@ def _pieces(file: TableFile, how: TableSettings, size: int) -> Iterator[bytes]:
                 raise InputError(f"{file.path} is UTF-16, not UTF-8: set encoding: utf-16")
             if at_start and chunk[_TAR_AT : _TAR_AT + 5] == b"ustar":
                 raise InputError(f"{file.path} is a TAR archive: unpack it")
+            if at_start and how.encoding.startswith(_OF_ONE_BYTE) and _is_utf_8(chunk):
+                raise InputError(f"{file.path} is UTF-8, not {how.encoding}: leave out encoding")
             text = decoder.decode(chunk, final=at_end)
             if at_start and text:
                 text, at_start = text.removeprefix("\ufeff"), False
             yield text.encode()
+
+
+def _is_utf_8(chunk: bytes) -> bool:
+    """Whether the beginning of a file holds other characters than ASCII, all of them in UTF-8."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(chunk)
+    except UnicodeDecodeError:
+        return False
+    return not chunk.isascii()
 
 
 def _read_csv(file: TableFile, columns: Sequence[str], how: TableSettings, part: int) -> Iterator[Block]:
@@ -499,7 +527,7 @@ def _read_csv(file: TableFile, columns: Sequence[str], how: TableSettings, part:
     told = partition_values(file.path)
     _check_names(file, columns, [*names, *(name for name in told if name not in names)], how)
     paths = {column: nested.split(column, names) for column in columns if column in names or column not in told}
-    tops = list(dict.fromkeys(top for top, _ in paths.values()))
+    tops = list(dict.fromkeys(top for top, _ in paths.values())) or names[:1]
     # A name that is there twice is not among `columns`, but Arrow minds.
     names = [name if names.count(name) == 1 else f"{_END}{place}" for place, name in enumerate(names)]
     first, rest, at_end = 1, b"", False
@@ -514,8 +542,9 @@ def _read_csv(file: TableFile, columns: Sequence[str], how: TableSettings, part:
         parsed = _parse_csv(file, dialects.prepared(rest[:end], how), first, names, tops, how)
         if parsed is None:
             if at_end or len(rest) > _LONGEST_VALUE:
+                row = first + dialects.last_row(rest.decode(), how)
                 raise InputError(
-                    f"{file.path}: a quote is opened and not closed, in row {first} or below it: set quote: null if "
+                    f"{file.path}: a quote is opened and not closed, in row {row} or above it: set quote: null if "
                     "quotes are characters like others in this file"
                 )
             continue  # the piece ends inside of a value: take more
@@ -632,7 +661,9 @@ def _json_rows(file: TableFile, how: TableSettings) -> Iterator[tuple[list[int],
         for number, line in enumerate(lines, first):
             text = line.decode().strip()
             if number == 1 and text.startswith("["):
-                raise InputError(f"{file.path} is one JSON array: write its objects one a line (JSON lines)")
+                raise InputError(
+                    f"{file.path} is one JSON array: write its objects one a line (JSON lines), as jq -c '.[]' does"
+                )
             if not text:
                 continue
             row, reason = _json_row(text)
@@ -695,7 +726,7 @@ def _read_parquet(file: TableFile, columns: Sequence[str], how: TableSettings, p
         paths = {
             column: nested.split(column, schema.names) for column in columns if column in known or column not in told
         }
-        tops = list(dict.fromkeys(top for top, _ in paths.values()))
+        tops = list(dict.fromkeys(top for top, _ in paths.values())) or schema.names[:1]
         first = 1 + sum(table.metadata.row_group(group).num_rows for group in range(part))
         for batch in table.iter_batches(batch_size=_BATCH_ROWS, row_groups=[part], columns=tops):
             rows = np.arange(first, first + batch.num_rows, dtype=np.int64)

@@ -42,7 +42,7 @@ _TIMES = ("", "%H:%M:%S", "%H:%M", "%H:%M:%S.%f", "%H:%M:%S,%f", "%I:%M:%S %p", 
 _ZONES = ("", " %z", "%z", " UTC", " GMT", "Z")
 _WHOLE = (
     *("%a %b %d %H:%M:%S %z %Y", "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S UTC %Y", "%d/%b/%Y:%H:%M:%S %z"),
-    "%d/%b/%Y:%H:%M:%S",
+    *("%d/%b/%Y:%H:%M:%S", "[%d/%b/%Y:%H:%M:%S %z]"),
 )
 
 
@@ -137,7 +137,8 @@ def _parsed_iso(text: pa.Array, wanted: np.ndarray) -> tuple[np.ndarray, np.ndar
 def _parsed_form(text: pa.Array, form: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the times, where there is none of that form, and where they have no offset."""
     # Python's strptime is slow, but alone takes no 31 February for a day in March and no text with a tail.
-    encoded = pc.utf8_trim_whitespace(text).dictionary_encode()
+    text = pc.replace_substring_regex(pc.utf8_trim_whitespace(text), r"^(\d{4,})\.0$", r"\1")  # once a float
+    encoded = text.dictionary_encode()
     epoch = datetime.datetime(1970, 1, 1)
     size = len(encoded.dictionary)
     micros, bad, local = np.zeros(size, np.int64), np.zeros(size, bool), np.ones(size, bool)

@@ -48,11 +48,11 @@ def test_a_word_for_none_is_no_user(word):
 def test_the_greatest_user_and_item_are_named_where_they_are_too_great():
     many = [f"u{k}" for k in range(180)]
     assert warnings(events(["guest"] * 20 + many)) == [
-        "one user, 'guest', has 20 of 200 events (is that a word for none?)"
+        "one user, 'guest', has 20 of 200 events: if that stands for a missing user_id, set missing: ['guest']"
     ]
     assert warnings(events([*many, *many], ["x"] * 20 + [f"i{k}" for k in range(340)])) == [], "items are that popular"
     assert warnings(events([*many, *many], ["x"] * 190 + [f"i{k}" for k in range(170)])) == [
-        "one item, 'x', has 190 of 360 events (is that a word for none?)"
+        "one item, 'x', has 190 of 360 events: if that stands for a missing item_id, set missing: ['x']"
     ]
 
 
@@ -81,7 +81,7 @@ def test_lists_and_floats_for_ids():
         "item_id is a list in 90 of 90 events, and each list is one item"
     ]
     assert warnings(events([f"{k % 9}.0" for k in range(90)])) == [
-        "user_id has ids such as '0.0', as whole numbers become with a missing value among them"
+        "user_id has ids such as '8.0', as whole numbers become beside a missing value: write them without .0"
     ]
 
 

@@ -506,3 +506,57 @@ def test_a_key_that_one_json_file_lacks(tmp_path):
     files = reading.find_files(str(tmp_path / "*.csv"), "auto", "log")
     with pytest.raises(InputError, match=r"c\.csv has no column 'tag'"):
         reading.check_table(files, ["u", "tag"], PLAIN)
+
+
+def test_a_column_of_the_folders_alone(tmp_path):
+    (tmp_path / "dt=1").mkdir()
+    (tmp_path / "dt=1" / "a.csv").write_text("u\nx\ny\n")
+    pq.write_table(pa.table({"u": ["x"]}), tmp_path / "dt=1" / "b.parquet")
+    files = reading.find_files(str(tmp_path), "auto", "log")
+    blocks = [block for file in files for block in reading.read_blocks(file, ["dt"], PLAIN)]
+    assert [block.columns["dt"].to_pylist() for block in blocks] == [["1", "1"], ["1"]]
+
+
+@pytest.mark.parametrize(
+    ("header", "hint"),
+    [
+        ("user_id||item_id", "its delimiter looks like '||', not ','"),
+        ("user_id item_id", "its delimiter looks like ' ', not ','"),
+        ("# exported in 2020", "its first row must be the header: take what stands above out of the file"),
+        ("sep=,", "its first row must be the header"),
+        ("'user_id','item_id'", 'its values stand in single quotes: set quote: "\'"'),
+    ],
+)
+def test_what_may_be_wrong_with_a_header(tmp_path, header, hint):
+    (tmp_path / "log.csv").write_text(f"{header}\na,b\n")
+    (file,) = reading.find_files(str(tmp_path / "log.csv"), "auto", "log")
+    with pytest.raises(InputError) as caught:
+        reading.check_columns(file, ["user_id"], PLAIN)
+    assert hint in str(caught.value)
+
+
+def test_an_open_quote_is_named_with_its_row(tmp_path):
+    (tmp_path / "log.csv").write_text('a,b\n1,2\n3,"4\n5,6\n')
+    with pytest.raises(
+        InputError, match=r"log\.csv: a quote is opened and not closed, in row 3 or above it: set quote"
+    ):
+        read(tmp_path / "log.csv", ["a"])
+
+
+def test_utf_8_is_not_taken_for_bytes_of_one_character_each(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("a,b\nJürgen,1\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"log\.csv is UTF-8, not iso8859-1: leave out encoding"):
+        read(path, ["a"], encoding="latin-1")
+    path.write_text("a,b\nplain,1\n")
+    assert read(path, ["a"], encoding="latin-1")[0] == {2: ("plain",)}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("log.csv.zip", "is an archive: unpack it"), ("LOG.XLSX", "is a spreadsheet: save it as CSV")],
+)
+def test_archives_and_spreadsheets_are_known_by_their_names(tmp_path, name, message):
+    (tmp_path / name).write_text("PK")
+    with pytest.raises(InputError, match=rf"{name} {message}"):
+        reading.find_files(str(tmp_path / name), "auto", "log")
