@@ -146,11 +146,14 @@ def _reader(text: str, how: TableSettings, strict: bool = False) -> Any:
 
 def _inner_quotes(piece: bytes, how: TableSettings) -> bool:
     """Whether a quote has neither a delimiter, nor an end of a line, nor another quote or an escape beside it."""
-    data = np.frombuffer(b"\n" + piece + b"\n", np.uint8)
+    data = np.frombuffer(piece, np.uint8)
     places = np.flatnonzero(data == ord(how.quote or ""))
-    outer = np.frombuffer((mark_of(how) + "\r\n" + (how.quote or "")).encode(), np.uint8)
-    before = np.append(outer, np.frombuffer((how.escape or "").encode(), np.uint8))
-    return bool((~np.isin(data[places - 1], before) & ~np.isin(data[places + 1], outer)).any())
+    places = places[(places > 0) & (places < len(data) - 1)]
+    quote, ends = how.quote or "", mark_of(how) + "\r\n"
+    inner_after, inner_before = np.ones(256, bool), np.ones(256, bool)
+    inner_after[list((ends + quote).encode())] = False
+    inner_before[list((ends + quote + (how.escape or "")).encode())] = False
+    return bool((inner_before[data[places - 1]] & inner_after[data[places + 1]]).any())
 
 
 def _are_rows(lines: Sequence[str], columns: int, how: TableSettings) -> bool:
