@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.interaction_gen.settings import InteractionSettings
-from components.tables.contents import Content, added, content
+from components.tables.contents import WORDS, Content, added, content
 from components.tables.contents import warnings as warnings_of_columns
 from components.tables.row_report import Report
 
@@ -19,9 +19,7 @@ _IDS = ("user_id", "item_id")
 _OWN = frozenset((*_IDS, "timestamp", "weight"))
 _MOST = 100
 """Ids of a part that are kept, those with the most events: one with a large share of all is among them."""
-_WORDS = frozenset(
-    ("na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "(null)", "none", "nil", r"\n", "undefined", "missing")
-)
+_WORDS = WORDS | {"none", "nil", "undefined", "missing"}
 """Words that stand for a missing value more often than for somebody."""
 _LIST = r"^\s*\[.*\]\s*$"
 _FLOAT = re.compile(r"-?\d+\.0+")

@@ -1,4 +1,6 @@
-"""What the columns of a table hold, looked at as a whole: one that is empty or everywhere the same says nothing."""
+"""What the columns of a table hold, looked at as a whole: one that is empty or everywhere the same says nothing, and a
+word such as NULL is no value.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -6,6 +8,11 @@ from typing import Any, Optional
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+WORDS = frozenset(("na", "n/a", "#n/a", "<na>", "nan", "nat", "null", "(null)", r"\n"))
+"""Words, in small letters, that programs write for a missing value."""
+
+_WORD_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -19,6 +26,10 @@ class Content:
     """One of the values, None where there is none."""
     several: bool
     """Whether there are others."""
+    words: int = 0
+    """How many values are one of WORDS."""
+    word: str = ""
+    """One of these."""
 
 
 def content(column: pa.Array) -> Content:
@@ -32,7 +43,11 @@ def content(column: pa.Array) -> Content:
         values = column.drop_null()
     if not len(values):
         return Content(len(column), missing, None, False)
-    return Content(len(column), missing, values[0].as_py(), bool(pc.any(pc.not_equal(values, values[0])).as_py()))
+    several = bool(pc.any(pc.not_equal(values, values[0])).as_py())
+    words = values[:0]
+    if pa.types.is_string(values.type):
+        words = values.filter(pc.is_in(pc.utf8_lower(values), value_set=pa.array(sorted(WORDS))))
+    return Content(len(column), missing, values[0].as_py(), several, len(words), words[0].as_py() if len(words) else "")
 
 
 def added(contents: Iterable[Content]) -> Content:
@@ -45,6 +60,8 @@ def added(contents: Iterable[Content]) -> Content:
             total.missing + each.missing,
             each.value if total.value is None else min(total.value, each.value or total.value),
             total.several or each.several or differ,
+            total.words + each.words,
+            max(total.word, each.word),
         )
     return total
 
@@ -56,6 +73,11 @@ def warnings(columns: Mapping[str, Content], what: str) -> Iterator[str]:
             yield f"{name} is empty in all {found.rows:,} {what}"
         elif found.rows > 1 and not found.several and not found.missing:
             yield f"{name} is {_short(found.value)} in all {found.rows:,} {what}"
+        elif found.words >= max(1.0, _WORD_SHARE * found.rows):
+            yield (
+                f"{name} is a word such as {found.word!r} in {found.words:,} of {found.rows:,} {what}: if that stands "
+                f"for a missing value, set missing: [{found.word!r}]"
+            )
 
 
 def _short(value: Optional[Any]) -> str:

@@ -11,6 +11,7 @@ from components.tables.contents import Content, added, content, warnings
     [
         (["a", "a", None], Content(3, 1, "a", False)),
         (["a", "b"], Content(2, 0, "a", True)),
+        (["NULL", "b", "NULL", "none"], Content(4, 0, "NULL", True, 2, "NULL")),
         (pa.array([None, None], pa.string()), Content(2, 2, None, False)),
         ([[], ["x", "x"], None], Content(3, 2, "x", False)),
         ([["x"], ["y"]], Content(2, 0, "x", True)),
@@ -36,6 +37,8 @@ def test_what_says_nothing_is_named():
         "city": Content(192, 3, "Rome", False),
         "price": Content(1000, 0, 1.5, False),
         "note": Content(2, 0, "x" * 100, False),
+        "brand": Content(192, 0, "x", True, 20, "NULL"),
+        "name": Content(192, 0, "x", True, 1, "NA"),
         "one": Content(1, 0, "row", False),
     }
     assert list(warnings(columns, "events")) == [
@@ -43,4 +46,5 @@ def test_what_says_nothing_is_named():
         "plan is empty in all 192 events",
         "price is 1.5 in all 1,000 events",
         f"note is '{'x' * 38}… in all 2 events",
+        "brand is a word such as 'NULL' in 20 of 192 events: if that stands for a missing value, set missing: ['NULL']",
     ]
