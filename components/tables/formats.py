@@ -35,16 +35,16 @@ def _check_encoding(encoding: str) -> str:
 
 
 def _check_form(form: str) -> str:
-    try:
-        datetime.datetime.strptime("", form)
-    except ValueError as error:
-        if "does not match" not in str(error):
-            raise ValueError(f"{form!r} is no form that Python's strptime knows: {error}") from None
     has = {letter for letter in "YymbBdjcxZ" if f"%{letter}" in form.replace("%%", "")}
     if has & set("cxZ"):
         raise ValueError(f"{form!r}: write out %c and %x, and the letters of a zone instead of %Z (see timezone)")
     if not has & set("Yy") or not ("j" in has or ("d" in has and has & set("mbB"))):
         raise ValueError(f"{form!r} tells no day: it needs %Y, %m and %d, or their like")
+    try:
+        datetime.datetime.strptime("", form)
+    except ValueError as error:
+        if "does not match" not in str(error):
+            raise ValueError(f"{form!r} is no form that Python's strptime knows: {error}") from None
     return form
 
 

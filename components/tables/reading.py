@@ -452,6 +452,8 @@ def _explained(file: TableFile) -> Iterator[None]:
         raise InputError(f"{file.path}: {error}") from error
     except IsADirectoryError:
         raise InputError(f"{file.path} is a folder: name the files in it, such as {file.path}/*") from None
+    except UnicodeError as error:
+        raise InputError(f"{file.path} is not in the encoding that is set: {error}") from error
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{file.path} can't be read as {file.format}: {reason}") from error

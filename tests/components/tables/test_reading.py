@@ -1,10 +1,12 @@
 """Reading tables: odd files, exact row numbers, clear errors."""
 
 import bz2
+import csv
 import gzip
 import tarfile
 import zipfile
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -560,3 +562,77 @@ def test_archives_and_spreadsheets_are_known_by_their_names(tmp_path, name, mess
     (tmp_path / name).write_text("PK")
     with pytest.raises(InputError, match=rf"{name} {message}"):
         reading.find_files(str(tmp_path / name), "auto", "log")
+
+
+WRITERS = {
+    "plain": ({}, {}),
+    "all quoted, semicolons": ({"sep": ";", "quoting": csv.QUOTE_ALL}, {"delimiter": ";"}),
+    "escaped quotes": (
+        {"doublequote": False, "escapechar": "\\", "quoting": csv.QUOTE_NONNUMERIC},
+        {"escape": "\\"},
+    ),
+    "single quotes": ({"quotechar": "'", "quoting": csv.QUOTE_ALL}, {"quote": "'"}),
+    "tabs, CRLF": ({"sep": "\t", "lineterminator": "\r\n"}, {"delimiter": "\t"}),
+    "UTF-16": ({"encoding": "utf-16"}, {"encoding": "utf-16"}),
+    "mark of byte order, gzip": ({"encoding": "utf-8-sig", "compression": "gzip"}, {}),
+    "no header": ({"header": False}, {"names": ("id", "text", "n")}),
+    "NULL": ({"na_rep": "NULL"}, {"missing": ("NULL",)}),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_what_pandas_writes_is_read_alike(tmp_path, writer):
+    write, how = WRITERS[writer]
+    words = [
+        "plain",
+        'a "quoted" word',
+        "it's",
+        "semi;colon, comma\ttab",
+        "Jürgen 😀",
+        "two\nlines",
+        "back\\slash",
+        None,
+    ]
+    table = pd.DataFrame({"id": range(8), "text": words, "n": [1, 2, 3, 4, 5, 6, 7, None]})
+    table.to_csv(tmp_path / "log.csv", index=False, **write)
+    rows, malformed = read(tmp_path / "log.csv", ["id", "text", "n"], **how)
+    expected = [word.replace("\n", "\r\n") if word and writer == "tabs, CRLF" else word for word in words]
+    assert [(row[0], (row[1] or "").replace("\r\n", "\n")) for row in rows.values()] == [
+        (str(number), (word or "").replace("\r\n", "\n")) for number, word in enumerate(expected)
+    ]
+    assert [row[2] or "" for row in rows.values()] == [f"{number}.0" for number in range(1, 8)] + [""]
+    assert not malformed
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+@settings(deadline=None, max_examples=150)
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.text("a1,;:\"'\\\n\r\t{}[] NÄ\x1f", max_size=80).map(str.encode),
+        st.binary(max_size=60).map(lambda more: b"a,b\n1,2\n" + more),
+        st.binary(max_size=60).map(lambda more: b'{"a": 1}\n' + more),
+        st.binary(max_size=60).map(lambda more: gzip.compress(b"a,b\n1,2\n") + more),
+    ),
+    st.sampled_from(["csv", "jsonl", "parquet"]),
+    st.sampled_from(
+        [
+            {},
+            {"names": ("a", "b")},
+            {"quote": None, "delimiter": "::"},
+            {"escape": "\\", "delimiter": ";"},
+            {"encoding": "utf-16"},
+            {"encoding": "cp1252", "missing": ("1",)},
+        ]
+    ),
+)
+def test_random_bytes_are_read_or_refused(tmp_path_factory, content, suffix, how):
+    path = tmp_path_factory.mktemp("random") / f"log.{suffix}"
+    path.write_bytes(content)
+    refused = str(path)
+    try:
+        read(path, ["a"], **how)
+    except InputError as error:
+        refused = str(error)
+    assert str(path) in refused
