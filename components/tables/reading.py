@@ -161,23 +161,25 @@ def match_files(pattern: str) -> list[FileMetadata]:
 
 def _matches(pattern: str) -> list[FileMetadata]:
     if os.path.isdir(pattern):
-        return _below(pattern)
+        return _below(glob.escape(pattern))
     if FileSystems.exists(pattern):
         return [FileSystems.get_filesystem(pattern).metadata(pattern)]
     return match_files(pattern) or _below(pattern) or match_files(pattern.replace("[", "[[]"))
 
 
-def _below(folder: str) -> list[FileMetadata]:
-    """Returns the files in a folder and in those below it, as Spark and Hive write them, apart from hidden ones."""
-    start = folder.rstrip("/") + "/"
-    found = match_files(glob.escape(start) + "**")
-    if any("_delta_log" in match.path.removeprefix(start).split("/") for match in found):
-        raise InputError(f"{folder} is a Delta table, some of whose files may be out of date: export what is valid now")
-    return [
-        match
-        for match in found
-        if not any(part.startswith(("_", ".")) for part in match.path.removeprefix(start).split("/"))
-    ]
+def _below(folders: str) -> list[FileMetadata]:
+    """Returns the files in the folders that a glob matches and in those below them, apart from hidden ones.
+
+    So Spark and Hive write them.
+    """
+    folders = folders.rstrip("/")
+    depth = folders.count("/") + 1
+    found = [(match, match.path.split("/")[depth:]) for match in match_files(f"{folders}/**")]
+    if any("_delta_log" in parts for _, parts in found):
+        raise InputError(
+            f"{folders} is a Delta table, some of whose files may be out of date: export what is valid now"
+        )
+    return [match for match, parts in found if not any(part.startswith(("_", ".")) for part in parts)]
 
 
 def digest(files: list[TableFile]) -> str:

@@ -459,6 +459,8 @@ def test_folders_as_spark_writes_them(tmp_path):
     for pattern in (folder, f"{folder}/"):
         names = [file.path.removeprefix(f"{folder}/") for file in reading.find_files(str(pattern), "auto", "log")]
         assert names == ["day=1/part-2.csv", "part-0.csv"]
+    days = reading.find_files(f"{folder}/day=*", "auto", "log")
+    assert [file.path for file in days] == [f"{folder}/day=1/part-2.csv"]
     (folder / "part-3.csv").write_bytes(b"\n")  # without even a header
     files = reading.find_files(str(folder), "auto", "log")
     reading.check_table(files, ["a", "b"], PLAIN)
