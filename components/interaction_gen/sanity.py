@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.interaction_gen.settings import InteractionSettings
-from components.tables.contents import WORDS, Content, added, content
+from components.tables.contents import WORDS, Content, added, content, in_yaml
 from components.tables.contents import warnings as warnings_of_columns
 from components.tables.row_report import Report
 
@@ -149,7 +149,7 @@ def _of_ids(found: Sanity, settings: InteractionSettings) -> Iterator[str]:
         for word, events in sorted(great.items()):
             yield (
                 f"one {kind}, {word!r}, has {events:,} of {found.events:,} events: if that stands for a missing "
-                f"{column}, set missing: [{word!r}]"
+                f"{column}, set missing: [{in_yaml(word)}]"
             )
         if found.lists[name] >= max(1.0, _LIST_SHARE * found.events):
             yield f"{column} is a list in {found.lists[name]:,} of {found.events:,} events, and each list is one {kind}"

@@ -22,6 +22,7 @@ from components.tables.reading import NOT_UTF8
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _MISSING_NUMBERS = pa.array(["", "nan", "na", "n/a", "null", "none", r"\n"])
 _LITERAL_LIST = r"^\s*\[.*\]\s*$"
+_OBJECT = r"""^\s*(\[\s*)?\{\s*("[^"]*"|'[^']*')\s*:"""
 _PLAIN = TableSettings()
 _EXACT = 2.0**53
 """From here on whole numbers are the same float as their neighbours."""
@@ -106,6 +107,7 @@ def as_lists(array: pa.Array, separator: str, name: str) -> tuple[pa.ListArray, 
             lists = pa.array(distinct, pa.list_(pa.string())).take(encoded.indices)
             nested_lists = pa.array([value is None for value in distinct], pa.bool_()).take(encoded.indices)
             bad = mask(pc.fill_null(nested_lists, False))
+        bad = bad | objects(text)
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False).astype(np.int64)
     inner = pc.list_flatten(lists)
     if pa.types.is_list(inner.type) and (pc.max(pc.list_value_length(inner)).as_py() or 0) > 1:
@@ -116,6 +118,13 @@ def as_lists(array: pa.Array, separator: str, name: str) -> tuple[pa.ListArray, 
     row = np.repeat(np.arange(len(lengths)), lengths)[kept]
     offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(lengths)))]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), values.filter(pa.array(kept))), bad
+
+
+def objects(array: pa.Array) -> np.ndarray:
+    """Returns where a text is an object, or a list of them, as Python or JSON writes it; bool [n]."""
+    if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
+        return np.zeros(len(array), dtype=bool)
+    return mask(pc.match_substring_regex(array, _OBJECT))
 
 
 def like_a_price(array: pa.Array, rows: np.ndarray) -> bool:

@@ -76,8 +76,17 @@ def warnings(columns: Mapping[str, Content], what: str) -> Iterator[str]:
         elif found.words >= max(1.0, _WORD_SHARE * found.rows):
             yield (
                 f"{name} is a word such as {found.word!r} in {found.words:,} of {found.rows:,} {what}: if that stands "
-                f"for a missing value, set missing: [{found.word!r}]"
+                f"for a missing value, set missing: [{in_yaml(found.word)}]"
             )
+
+
+def in_yaml(word: str) -> str:
+    r"""Returns a word as YAML has it in quotes, in which a backslash is one.
+
+    >>> print(in_yaml(r"\N"), in_yaml("'"))
+    '\N' ''''
+    """
+    return "'" + word.replace("'", "''") + "'"
 
 
 def _short(value: Optional[Any]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.tables.columns import as_lists, as_numbers, as_text, like_a_price, mask, not_utf8
+from components.tables.columns import as_lists, as_numbers, as_text, like_a_price, mask, not_utf8, objects
 from components.tables.features import Feature, column_of
 from components.tables.formats import TableSettings
 from components.tables.reading import Block, TableFile
@@ -86,6 +86,8 @@ def read_features(
             verdicts.reject(bad, f"{column} is a list of lists or of objects: of objects name a key, as {column}.key")
         else:
             arrays[name] = as_text(block.columns[column], column)
+            if feature.type == "category":
+                verdicts.reject(objects(arrays[name]), f"{column} is an object: name a key, as {column}.key")
     return arrays
 
 

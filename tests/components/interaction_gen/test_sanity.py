@@ -39,7 +39,7 @@ def test_a_word_for_none_is_no_user(word):
     users = [word if k % 3 else f"u{k}" for k in range(192)]
     [said] = warnings(events(users), columns={"user_id": "who"})
     assert said == (
-        f"one user, {word!r}, has 128 of 192 events: if that stands for a missing who, set missing: [{word!r}]"
+        f"one user, {word!r}, has 128 of 192 events: if that stands for a missing who, set missing: ['{word}']"
     )
     [said] = warnings(events([f"u{k % 9}" for k in range(192)], users))
     assert said.startswith(f"one item, {word!r}, has 128 of 192 events: if that stands for a missing item_id")

@@ -46,6 +46,18 @@ def test_features_by_type():
     assert verdicts.kept().tolist() == [True, True, False], "missing is no fault, no number is"
 
 
+def test_objects_are_no_categories():
+    verdicts, report = Verdicts(4), Report()
+    columns = block(brand=["{'id': 1}", '[{"id": 1}]', "{x}", None], tags=["a", "b", "{'id': 1}", "[{'id': 1}]"])
+    features = {"brand": Feature(type="category"), "tags": Feature(type="categories")}
+    read_features(columns, features, TableSettings(), verdicts)
+    verdicts.report(report, columns, FILE)
+    assert report.rejected == {
+        ("log.csv", "brand is an object: name a key, as brand.key"): 2,
+        ("log.csv", "tags is a list of lists or of objects: of objects name a key, as tags.key"): 2,
+    }
+
+
 def test_ids_are_there_and_on_one_line():
     verdicts, report = Verdicts(4), Report()
     columns = block(id=["a", "", "b\nc", "d\r"])
