@@ -2,9 +2,9 @@
 
     python -m benchmarks.interaction_gen interactions.csv
 
-Without a file a log of --rows events is made. The file needs the columns user_id, item_id, rating and timestamp. Each
-run is a process of its own; its imports are not in the time. InteractionGen does more than CsvExampleGen: it cleans,
-orders and splits the events and adds histories.
+Without a file a log of --rows events is made, and read by InteractionGen as JSON lines and as Parquet too. The file
+needs the columns user_id, item_id, rating and timestamp. Each run is a process of its own; its imports are not in the
+time. InteractionGen does more than CsvExampleGen: it cleans, orders and splits the events and adds histories.
 """
 
 import argparse
@@ -35,34 +35,38 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         log = os.path.abspath(arguments.log) if arguments.log else os.path.join(folder, "log.csv")
+        generators = [arguments.only] if arguments.only else ["InteractionGen", "CsvExampleGen"]
+        logs = {generator: (generator, log) for generator in generators}
         if not arguments.log:
             write_log(log, arguments.rows)
-        compare(log, arguments.runs, [arguments.only] if arguments.only else ["InteractionGen", "CsvExampleGen"])
+            if "InteractionGen" in generators:
+                others = write_other_formats(log)
+                logs |= {f"from {name}": ("InteractionGen", path) for name, path in others.items()}
+        compare(logs, arguments.runs)
 
 
-def compare(log: str, runs: int, generators: list[str]) -> None:
-    """Runs the generators in alternation and prints the medians."""
-    results: dict[str, list[dict[str, float]]] = {generator: [] for generator in generators}
+def compare(logs: dict[str, tuple[str, str]], runs: int) -> None:
+    """Runs generators on logs in alternation and prints the medians; both stand under the name of a row."""
+    results: dict[str, list[dict[str, float]]] = {row: [] for row in logs}
     for run in range(runs):
-        for generator in generators:
+        for row, (generator, log) in logs.items():
             command = [sys.executable, "-W", "ignore", "-m", "benchmarks.interaction_gen", log, "--only", generator]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 sys.exit(f"{generator} failed:\n{done.stderr[-3000:]}")
             result = json.loads(done.stdout.splitlines()[-1])
-            results[generator].append(result)
-            print(
-                f"run {run + 1}  {generator:15} {result['seconds']:8.2f} s  {result['megabytes']:8,.0f} MB", flush=True
-            )
-    median = {
-        generator: statistics.median(result["seconds"] for result in results[generator]) for generator in generators
-    }
-    print(f"\n{os.path.getsize(log) / 1e6:.1f} MB of CSV; medians of {runs}:")
-    for generator in generators:
-        peak = statistics.median(result["megabytes"] for result in results[generator])
-        idle = statistics.median(result["idle_megabytes"] for result in results[generator])
-        print(f"{generator:15} {median[generator]:8.2f} s, peak {peak:,.0f} MB ({idle:,.0f} MB of it before the run)")
-    if len(generators) == 2:
+            results[row].append(result)
+            print(f"run {run + 1}  {row:15} {result['seconds']:8.2f} s  {result['megabytes']:8,.0f} MB", flush=True)
+    median = {row: statistics.median(result["seconds"] for result in results[row]) for row in logs}
+    print(f"\nmedians of {runs}:")
+    for row, (_, log) in logs.items():
+        peak = statistics.median(result["megabytes"] for result in results[row])
+        idle = statistics.median(result["idle_megabytes"] for result in results[row])
+        print(
+            f"{row:15} {median[row]:8.2f} s, peak {peak:,.0f} MB ({idle:,.0f} MB of it before the run), "
+            f"file of {os.path.getsize(log) / 1e6:.1f} MB"
+        )
+    if "CsvExampleGen" in median and "InteractionGen" in median:
         print(f"InteractionGen is {median['CsvExampleGen'] / median['InteractionGen']:.1f} times as fast")
     packages = ", ".join(f"{name} {metadata.version(name)}" for name in ("tfx", "apache-beam", "pyarrow", "numpy"))
     print(f"Python {platform.python_version()}, {packages}; {os.cpu_count()} cores, {platform.platform()}")
@@ -140,6 +144,19 @@ def write_log(path: str, rows: int) -> None:
         "timestamp": 1_600_000_000 + chance.integers(0, 86_400 * 365, rows),
     }
     csv.write_csv(pa.table(columns), path)
+
+
+def write_other_formats(path: str) -> dict[str, str]:
+    """Writes the log at `path` as JSON lines and as Parquet beside it; returns their paths by the formats' names."""
+    from pyarrow import csv, parquet
+
+    table = csv.read_csv(path)
+    paths = {"JSON lines": f"{path}.jsonl", "Parquet": f"{path}.parquet"}
+    parquet.write_table(table, paths["Parquet"])
+    with open(paths["JSON lines"], "w", encoding="utf-8") as lines:
+        for batch in table.to_batches(max_chunksize=100_000):
+            lines.writelines(f"{json.dumps(row)}\n" for row in batch.to_pylist())
+    return paths
 
 
 if __name__ == "__main__":

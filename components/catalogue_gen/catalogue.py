@@ -37,7 +37,7 @@ def clean(block: Block, file: TableFile, settings: CatalogueSettings) -> tuple[p
     arrays = {
         "item_id": ids,
         "display": displays(block.columns, ids, settings.display),
-        **read_features(block, settings.features, verdicts),
+        **read_features(block, settings.features, settings, verdicts),
         ORDER: pa.array(place(file, block)),
     }
     verdicts.report(report, block, file)

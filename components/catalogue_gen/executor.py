@@ -24,6 +24,7 @@ from components.examples.writing import SHARD_NAME, serialize, write_shard
 from components.progress import progress
 from components.tables import encoders, reading
 from components.tables.arrow_bytes import add_counts, from_bytes, to_bytes
+from components.tables.contents import Content, content, warnings
 from components.tables.row_report import Report, by_reason, counted, merged, problem, unreadable
 
 _READ_RECORDS = 16_384
@@ -81,8 +82,7 @@ def inspect(settings_json: str, input_path: str) -> tuple[CatalogueSettings, lis
             raise InputError("the catalogue's features and display need a catalogue, but its path is not given")
         return settings, []
     files = reading.find_files(input_path, settings.format, "catalogue")
-    for file in files:
-        reading.check_columns(file, settings.columns(), settings.delimiter)
+    reading.check_table(files, settings.columns(), settings)
     for encoder in settings.encoders().values():
         encoders.check(encoder)
     return settings, files
@@ -105,7 +105,7 @@ def read(files: list[reading.TableFile], settings: CatalogueSettings) -> tuple[p
     for file in files:
         try:
             for part in reading.parts(file):
-                for block in reading.read_blocks(file, settings.columns(), settings.delimiter, part):
+                for block in reading.read_blocks(file, settings.columns(), settings, part):
                     table, report = catalogue.clean(block, file, settings)
                     rows.append(catalogue.first_values(table) if settings.repeated_ids == "first" else table)
                     reports.append(report)
@@ -141,11 +141,16 @@ def _make(
         result["summary"] = (
             f"{len(table) + len(added):,} items: {len(table):,} listed ({never:,} of them never seen in the log), "
             f"{len(added):,} only in the log; rejected {counted(by_reason(report.rejected))}"
+            + "".join(f"; warning: {words}" for words in warnings(_contents(table, settings), "listed items"))
         )
     progress(f"{len(table):,} items listed, {len(added):,} only in the log")
     fileio.makedirs(os.path.dirname(outcome))
     with fileio.open(outcome, "w") as target:
         target.write(json.dumps(result))
+
+
+def _contents(table: pa.Table, settings: CatalogueSettings) -> dict[str, Content]:
+    return {name: content(table[name].combine_chunks()) for name in settings.features if name in table.column_names}
 
 
 def sorted_items(items: pa.Table) -> list[str]:

@@ -5,10 +5,9 @@ from typing import Annotated, Literal, Optional
 
 from pydantic import AfterValidator, Field
 
-from components.settings import Settings
 from components.tables import encoders
 from components.tables.features import ItemFeatures, column_of
-from components.tables.formats import Delimiter, Format
+from components.tables.formats import TableSettings
 
 
 def display_columns(template: str) -> list[str]:
@@ -34,13 +33,9 @@ def _check_display(template: str) -> str:
     return template
 
 
-class CatalogueSettings(Settings):
+class CatalogueSettings(TableSettings):
     """How to read a catalogue of items."""
 
-    format: Format = "auto"
-    """The files' format; auto goes by their suffixes."""
-    delimiter: Delimiter = ","
-    """What stands between the columns of a CSV file."""
     item_id: str = Field(default="item_id", min_length=1)
     """The column with the item's id."""
     display: Optional[Annotated[str, AfterValidator(_check_display)]] = None

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.hashing import hash_text
+from components.interaction_gen.log import UNITS
 from components.interaction_gen.settings import InteractionSettings, Users
-from components.tables.columns import as_numbers, as_text, as_times, mask
+from components.tables.columns import as_text, mask
 from components.tables.reading import Block, TableFile
 from components.tables.row_report import ROWS_OF_USERS, Report
 from components.tables.rows import (
@@ -19,8 +20,10 @@ from components.tables.rows import (
     place,
     read_features,
     read_ids,
+    read_numbers,
     report_malformed,
 )
+from components.tables.times import as_times
 
 EVALUATION = "#evaluation"
 """Internal column: whether the event comes from the evaluation files, bool."""
@@ -58,13 +61,13 @@ def clean(
     user = read_ids(block, columns.user_id, verdicts)
     item = read_ids(block, columns.item_id, verdicts)
     if columns.timestamp is not None:
-        time = _read_times(block, columns.timestamp, unit, verdicts)
+        time = _read_times(block, columns.timestamp, unit, settings, verdicts)
     else:
         # The rows of an evaluation file are queries of one moment, after training: none is in another's history.
         time = np.full(size, file_start(file)) if evaluation else order
     if columns.rating is not None:
         arrays["rating"] = _read_ratings(block, columns.rating, settings, verdicts)
-    own = np.ones(size) if columns.weight is None else _read_weights(block, columns.weight, verdicts)
+    own = np.ones(size) if columns.weight is None else _read_weights(block, columns.weight, settings, verdicts)
     arrays = {
         "user_id": user,
         "item_id": item,
@@ -72,7 +75,7 @@ def clean(
         ORDER: pa.array(order),
         "weight": pa.array(_weights(arrays, settings, own)),
         **arrays,
-        **read_features(block, settings.features, verdicts),
+        **read_features(block, settings.features, settings, verdicts),
         EVALUATION: pa.array(np.full(size, evaluation)),
     }
     verdicts.report(report, block, file)
@@ -90,7 +93,7 @@ def clean_users(block: Block, file: TableFile, users: Users) -> tuple[pa.Table, 
     check_text(block, verdicts)
     arrays = {
         "user_id": read_ids(block, users.id, verdicts),
-        **read_features(block, users.features, verdicts),
+        **read_features(block, users.features, users, verdicts),
         ORDER: pa.array(place(file, block)),
     }
     verdicts.report(report, block, file)
@@ -125,29 +128,29 @@ def _read_types(block: Block, column: str, settings: InteractionSettings, verdic
     return types
 
 
-def _read_times(block: Block, column: str, unit: str, verdicts: Verdicts) -> np.ndarray:
+def _read_times(block: Block, column: str, unit: str, settings: InteractionSettings, verdicts: Verdicts) -> np.ndarray:
     """Returns int64 [n] microseconds; rows without a time are rejected."""
-    time, missing, bad = as_times(block.columns[column], unit, column)
+    time, missing, bad = as_times(block.columns[column], unit, column, settings.timestamp_format, settings.timezone)
     verdicts.reject(missing, f"{column} is missing")
-    verdicts.reject(bad, f"{column} is not a time between 1900 and 2200 ({_UNITS[unit]})")
+    read_as = f"read as {UNITS.get(unit, settings.timestamp_format)}"
+    hint = "; see timestamp_format" if unit == "iso" else ""
+    verdicts.reject(bad, f"{column} is not a time between 1900 and 2200 ({read_as}{hint})")
     return time
 
 
 def _read_ratings(block: Block, column: str, settings: InteractionSettings, verdicts: Verdicts) -> pa.Array:
     """Returns the ratings; rows without one are rejected or dropped, those below the least wanted dropped."""
-    rating, missing, bad = as_numbers(block.columns[column], column)
+    rating, missing, _ = read_numbers(block, column, settings, verdicts)
     (verdicts.drop if settings.drop_unrated else verdicts.reject)(missing, f"{column} is missing")
-    verdicts.reject(bad, f"{column} is not a number")
     if settings.min_rating is not None:
         verdicts.drop(rating < settings.min_rating, f"rated below min_rating {settings.min_rating:g}")
     return pa.array(rating.astype(np.float32))
 
 
-def _read_weights(block: Block, column: str, verdicts: Verdicts) -> np.ndarray:
+def _read_weights(block: Block, column: str, settings: InteractionSettings, verdicts: Verdicts) -> np.ndarray:
     """Returns float64 [n], what the log says of the events' own weights; rows without one are rejected."""
-    value, missing, bad = as_numbers(block.columns[column], column)
+    value, missing, _ = read_numbers(block, column, settings, verdicts)
     verdicts.reject(missing, f"{column} is missing")
-    verdicts.reject(bad, f"{column} is not a number")
     verdicts.drop(value <= 0, f"with a {column} of 0 or less")
     return np.maximum(np.nan_to_num(value), 0)
 
@@ -165,12 +168,3 @@ def _weights(arrays: Mapping[str, pa.Array], settings: InteractionSettings, own:
         nearest = np.searchsorted((ratings[1:] + ratings[:-1]) / 2, arrays["rating"].to_numpy(), side="left")
         weight *= weights[nearest]
     return weight
-
-
-_UNITS = {
-    "s": "read as seconds",
-    "ms": "read as milliseconds",
-    "us": "read as microseconds",
-    "ns": "read as nanoseconds",
-    "iso": "read as ISO 8601",
-}

@@ -1,6 +1,5 @@
 """InteractionGen's executor: runs the Beam pipeline, checks its report, describes the examples."""
 
-import datetime
 import json
 import os
 from typing import Any
@@ -13,6 +12,7 @@ from components.artifacts import Artifacts, describe_examples
 from components.errors import InputError
 from components.examples.writing import SHARD_NAME, write_shard
 from components.interaction_gen.log import Log, inspect, parse_settings
+from components.interaction_gen.sanity import as_time
 from components.interaction_gen.transforms import SPLITS, generate
 from components.progress import progress
 from components.tables.row_report import counted
@@ -74,14 +74,14 @@ def summary(report: dict[str, Any]) -> str:
     events = report["events"]
     cut = ""
     if report["cut"] is not None and report["timed"]:
-        moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(microseconds=report["cut"])
-        cut = f" (cut {moment:%Y-%m-%d %H:%M:%S} UTC)"
+        cut = f" (cut {as_time(report['cut'])} UTC)"
     rejected: dict[str, int] = {}
     for entry in report["rejected"]:
         rejected[entry["reason"]] = rejected.get(entry["reason"], 0) + entry["rows"]
     return (
         f"{report['rows']:,} rows read: {events['train']:,} train, {events['eval']:,} eval{cut}; "
         f"dropped {counted(report['dropped'])}; rejected {counted(rejected)}"
+        + "".join(f"; warning: {words}" for words in report["warnings"])
     )
 
 

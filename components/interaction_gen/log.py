@@ -5,15 +5,29 @@ import math
 from dataclasses import dataclass
 from typing import Optional
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pydantic
 
 from components.errors import InputError
 from components.interaction_gen.settings import InteractionSettings, Users
 from components.interaction_gen.split import Cut
 from components.tables import reading
-from components.tables.columns import guess_time_unit
 from components.tables.features import column_of
+from components.tables.times import guess_time_unit
 
+UNITS = {
+    "s": "seconds",
+    "ms": "milliseconds",
+    "us": "microseconds",
+    "ns": "nanoseconds",
+    "days": "days",
+    "excel": "days of a spreadsheet",
+    "iso": "ISO 8601",
+}
+"""The units of times in words."""
+
+_PEEK_ROWS = 1000
 _PARTITION_BYTES = 64 << 20
 _EXPANSION = {"parquet": 4}
 """About how much larger a file's content is as CSV."""
@@ -31,7 +45,7 @@ class Log:
     """Paths of those that are evaluation data."""
     user_files: tuple[reading.TableFile, ...]
     unit: str
-    """Unit of numeric timestamps, or iso."""
+    """Unit of numeric timestamps, iso, or form where a format is given."""
     cut: Optional[Cut]
     """The cut, where it is given and needn't be found."""
     partitions: int
@@ -62,14 +76,14 @@ def inspect(settings: InteractionSettings, input_path: str, users_path: str, cut
         both = {file.path for file in files} & {file.path for file in eval_files}
         if both:
             raise InputError(f"{min(both)} is both training and evaluation data: see input_path and split.eval_path")
-    for first in [files[0], *eval_files[:1]]:
-        reading.check_columns(first, list(settings.log_columns().values()), settings.delimiter)
+    for some in filter(None, (files, eval_files)):
+        reading.check_table(some, list(settings.log_columns().values()), settings, each=False)
     user_files: list[reading.TableFile] = []
     if users_path:
         if settings.users is None:
             raise InputError(f"users_path is {users_path}, but settings.users doesn't say what to read from it")
         user_files = reading.find_files(users_path, settings.users.format, "users")
-        reading.check_columns(user_files[0], user_columns(settings), settings.users.delimiter)
+        reading.check_table(user_files, user_columns(settings), settings.users, each=False)
     elif settings.users is not None:
         raise InputError("settings.users is given, but users_path is not")
     return Log(
@@ -77,10 +91,29 @@ def inspect(settings: InteractionSettings, input_path: str, users_path: str, cut
         files=(*files, *eval_files),
         eval_files=frozenset(file.path for file in eval_files),
         user_files=tuple(user_files),
-        unit=_unit(settings, files[0]),
+        unit=_unit(settings, files),
         cut=_given_cut(settings, cutoff),
         partitions=settings.partitions or _partitions([*files, *eval_files]),
     )
+
+
+def check_unit(block: reading.Block, file: reading.TableFile, log: Log) -> None:
+    """Raises an InputError where the times of a file's first block are in another unit than those of the first file.
+
+    Milliseconds that are read as seconds are in no year, but seconds that are read as milliseconds are in 1970.
+    """
+    column = log.settings.columns.timestamp
+    if column is None or log.settings.timestamp_unit != "auto" or log.unit == "form" or not len(block.rows):
+        return
+    times = block.columns[column][:_PEEK_ROWS]
+    if pa.types.is_temporal(times.type):
+        return
+    unit = guess_time_unit(times, column)
+    if unit != log.unit and pc.any(pc.is_valid(times)).as_py():
+        raise InputError(
+            f"column {column!r} looks like {UNITS[unit]}, but that of {log.files[0].path} like {UNITS[log.unit]}: give "
+            "all files the same, or set timestamp_unit"
+        )
 
 
 def user_columns(settings: InteractionSettings) -> list[str]:
@@ -95,14 +128,22 @@ def users_of(settings: InteractionSettings) -> Users:
     return settings.users
 
 
-def _unit(settings: InteractionSettings, file: reading.TableFile) -> str:
+def _unit(settings: InteractionSettings, files: list[reading.TableFile]) -> str:
     column = settings.columns.timestamp
     if column is None:
         return "us"
     if settings.timestamp_unit != "auto":
         return settings.timestamp_unit
-    block = next((block for block in reading.read_blocks(file, [column], settings.delimiter) if len(block.rows)), None)
-    return guess_time_unit(block.columns[column], column) if block else "iso"
+    if settings.timestamp_format is not None:
+        return "form"
+    for file in files:
+        for block in reading.read_blocks(file, [column], settings):
+            if len(block.rows):
+                try:
+                    return guess_time_unit(block.columns[column], column)
+                except InputError as error:
+                    raise InputError(f"{file.path}: {error}") from None
+    return "iso"
 
 
 def _given_cut(settings: InteractionSettings, cutoff: str) -> Optional[Cut]:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from components.settings import Settings
 from components.tables.features import Features, column_of
-from components.tables.formats import Delimiter, Format
+from components.tables.formats import TableSettings, TimeForm, TimeZone
 
 _Column = Annotated[str, Field(min_length=1)]
 _Weight = Annotated[float, Field(gt=0, le=1e6)]
@@ -61,31 +61,28 @@ class Split(Settings):
         return self
 
 
-class Users(Settings):
+class Users(TableSettings):
     """The table of users whose features are joined onto their events. Its path is given beside the settings."""
 
     id: _Column = "user_id"
     """The column with the user's id."""
-    format: Format = "auto"
-    """The files' format; auto goes by their suffixes."""
-    delimiter: Delimiter = ","
-    """What stands between the columns of a CSV file."""
     features: Features = Field(default_factory=dict)
     """Features of the user, by name."""
 
 
-class InteractionSettings(Settings):
+class InteractionSettings(TableSettings):
     """How to read, clean and split a log of interactions."""
 
-    format: Format = "auto"
-    """The files' format; auto goes by their suffixes."""
-    delimiter: Delimiter = ","
-    """What stands between the columns of a CSV file."""
     columns: Columns = Field(default_factory=Columns)
     """Which columns hold what."""
-    timestamp_unit: Literal["auto", "s", "ms", "us", "ns", "iso"] = "auto"
-    """Unit of numeric timestamps, or iso for ISO 8601 text (UTC unless it has an offset). auto looks at the first rows.
-    Parquet's own timestamps know their unit."""
+    timestamp_unit: Literal["auto", "s", "ms", "us", "ns", "days", "excel", "iso"] = "auto"
+    """Unit of numeric timestamps since 1970, excel for the days of a spreadsheet, or iso for ISO 8601 text. auto looks
+    at the first rows. Parquet's own timestamps know their unit."""
+    timestamp_format: Optional[TimeForm] = None
+    """The form of timestamps in text that are not ISO 8601, as Python's strptime takes it, such as "%d.%m.%Y %H:%M"."""
+    timezone: Optional[TimeZone] = None
+    """The time zone of timestamps without an offset, such as Europe/Berlin; UTC if not given. Of an hour that clocks
+    showed twice the first is meant. Numbers count from 1970 in UTC."""
     event_weights: dict[str, _Weight] = Field(default_factory=dict)
     """Weight by type of event; events of other types are dropped. Without it all types are kept with weight 1."""
     rating_weights: dict[Annotated[float, Field(allow_inf_nan=False)], _Weight] = Field(default_factory=dict)
@@ -126,6 +123,8 @@ class InteractionSettings(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> "InteractionSettings":
+        if self.timestamp_format is not None and self.timestamp_unit != "auto":
+            raise ValueError("timestamp_format is for times in text: leave out timestamp_unit")
         if self.event_weights and self.columns.event is None:
             raise ValueError("event_weights needs columns.event")
         for name in ("rating_weights", "min_rating", "rating_range", "drop_unrated"):

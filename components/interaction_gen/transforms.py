@@ -17,13 +17,14 @@ import pyarrow.compute as pc
 
 from components.errors import InputError
 from components.examples.writing import SHARD_NAME, serialize, write_shard
-from components.interaction_gen import partition
+from components.interaction_gen import partition, sanity
 from components.interaction_gen import split as splitting
 from components.interaction_gen.events import by_partition, clean, clean_users
-from components.interaction_gen.log import Log, user_columns, users_of
+from components.interaction_gen.log import Log, check_unit, user_columns, users_of
 from components.progress import progress
 from components.tables import reading
 from components.tables.arrow_bytes import add_counts, from_bytes, to_bytes
+from components.tables.formats import TableSettings
 from components.tables.row_report import Report, as_csv, as_dict, merged, problem, unreadable
 from components.tables.rows import ORDER
 
@@ -55,8 +56,9 @@ def generate(pipeline: beam.Pipeline, log: Log, split_folders: dict[str, str], r
     arranged = (
         read.rows
         | "ByUser" >> beam.GroupByKey()
-        | "Arrange" >> beam.ParDo(_Arrange(log)).with_outputs("report", main="partitions")
+        | "Arrange" >> beam.ParDo(_Arrange(log)).with_outputs("report", "sanity", main="partitions")
     )
+    whole = beam.pvalue.AsSingleton(arranged.sanity | "Sanity" >> beam.CombineGlobally(sanity.merged))
     counted = (read.report, arranged.report) | "EarlyReports" >> beam.Flatten()
     early = beam.pvalue.AsSingleton(counted | "EarlyReport" >> beam.CombineGlobally(merged))
     cut: Any = log.cut
@@ -86,7 +88,7 @@ def generate(pipeline: beam.Pipeline, log: Log, split_folders: dict[str, str], r
         (*reports, written)
         | "Reports" >> beam.Flatten()
         | "Report" >> beam.CombineGlobally(merged)
-        | "WriteReport" >> beam.Map(_write_report, log, rejects, cut)
+        | "WriteReport" >> beam.Map(_write_report, log, rejects, cut, whole)
     )
 
 
@@ -100,15 +102,17 @@ class _Read(beam.DoFn):
         kind, file, part = element
         settings = self._log.settings
         reports: list[Report] = []
+        how: TableSettings
         try:
             if kind == _EVENTS:
-                columns, delimiter = list(dict.fromkeys(settings.log_columns().values())), settings.delimiter
+                columns, how = list(dict.fromkeys(settings.log_columns().values())), settings
             else:
                 users = users_of(settings)
-                columns, delimiter = user_columns(settings), users.delimiter
-            reading.check_columns(file, columns, delimiter)
-            for block in reading.read_blocks(file, columns, delimiter, part):
+                columns, how = user_columns(settings), users
+            for place, block in enumerate(reading.read_blocks(file, columns, how, part)):
                 if kind == _EVENTS:
+                    if place == part == 0:
+                        check_unit(block, file, self._log)
                     evaluation = file.path in self._log.eval_files
                     rows, report = clean(block, file, settings, self._log.unit, evaluation)
                 else:
@@ -135,14 +139,17 @@ class _Arrange(beam.DoFn):
         for kind, data in payloads:
             parts[kind].append(from_bytes(data))
         if parts[_EVENTS]:
+            found = sanity.look(pa.concat_tables(parts[_EVENTS]))
             events, report = partition.ordered(parts[_EVENTS], self._log.settings)
             reports = [report]
             if self._log.settings.users is not None:
                 users = parts[_USERS] or [_no_users(self._log)]
                 events, report = partition.join_users(events, users, self._log.user_files[0].path)
                 reports.append(report)
+            found.columns = sanity.look_at_columns(events)
             yield number, to_bytes(events)
             yield beam.pvalue.TaggedOutput("report", merged(reports))
+            yield beam.pvalue.TaggedOutput("sanity", found)
 
 
 class _OnlyUsers(beam.DoFn):
@@ -266,13 +273,15 @@ def _no_users(log: Log) -> pa.Table:
     return clean_users(empty, log.user_files[0], users_of(log.settings))[0]
 
 
-def _write_report(report: Report, log: Log, folder: str, cut: Optional[splitting.Cut]) -> None:
+def _write_report(report: Report, log: Log, folder: str, cut: Optional[splitting.Cut], found: sanity.Sanity) -> None:
     from tfx.dsl.io import fileio
 
     fileio.makedirs(folder)
     facts = as_dict(report) | {
         "cut": None if cut is None else cut.time,
         "timed": log.settings.columns.timestamp is not None,
+        "span": None if found.first is None else [found.first, found.last],
+        "warnings": sanity.warnings(found, report, log.settings),
         "problem": problem(report, log.settings.max_rejected_fraction, "the log"),
     }
     with fileio.open(os.path.join(folder, "report.json"), "w") as target:

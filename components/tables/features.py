@@ -28,7 +28,8 @@ class Feature(Settings):
     type: Literal["category", "categories", "number", "text"]
     """category: one value of a set; categories: any number of them; number: a float; text: words."""
     column: Optional[str] = Field(default=None, min_length=1)
-    """The column's name in the file; the feature's own name if not given."""
+    """The column's name in the file, or the path to what lies deeper in one, such as style.color; the feature's own
+    name if not given."""
     separator: str = Field(default="|", min_length=1)
     """What stands between the values of `categories` in a text file."""
     min: Optional[float] = Field(default=None, allow_inf_nan=False)

@@ -9,10 +9,12 @@ import codecs
 import contextlib
 import csv
 import difflib
+import glob
 import hashlib
-import io
 import json
+import os
 import re
+import urllib.parse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -26,7 +28,8 @@ from apache_beam.io.filesystem import CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 from components.errors import InputError
-from components.tables.formats import Format
+from components.tables import dialects, nested
+from components.tables.formats import Format, TableSettings
 
 NOT_UTF8 = "\ufdd0"
 """Stands in a value for bytes that are not UTF-8 (a Unicode noncharacter: no text holds it)."""
@@ -37,7 +40,27 @@ _LONGEST_VALUE = 64 << 20
 _BATCH_ROWS = 1 << 17
 _CHUNK_BYTES = 1 << 22
 _HEADER_BYTES = 1 << 20
+_NAMED_COLUMNS = 100
 _COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+_MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
+"""What compressed files begin with."""
+_ARCHIVES = {
+    b"PK\x03\x04": "a ZIP archive or a spreadsheet",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"\xfd7zXZ": "packed by xz",
+}
+_MAGIC_BYTES = 8
+_DELIMITERS = ("::", ";", "\t", "||", "|", ",", "\x01", "  ", " ")
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_OF_ONE_BYTE = ("cp125", "iso8859", "koi8", "mac", "cp437", "cp850")
+"""Encodings that take any bytes for characters."""
+_TAR_AT = 257
+_PACKED = (".zip", ".7z", ".rar", ".tar", ".tgz", ".xz", ".lz4", ".snappy")
+_SHEETS = (".xlsx", ".xls", ".ods")
+_NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_KEYS_BY_ROW = ("jsonl", "tfrecord")
+_DATUM = re.compile(r"\s*([+-]?\d+(\.\d*)?|\d{4}-\d\d-\d\d.*)?\s*$")
+"""A number, a day or nothing, none of which is a name."""
 _SUFFIXES = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -92,37 +115,40 @@ class Block:
 
 
 def find_files(pattern: str, file_format: Format, what: str, first_number: int = 0) -> list[TableFile]:
-    """Returns the files that `pattern` (a path or a glob) matches, sorted by path, hidden ones left out.
+    """Returns the files that `pattern` matches, sorted by path, hidden and empty ones beside others left out.
 
     Args:
-        pattern: A path or a glob on any Beam file system. A comma has no special meaning.
+        pattern: A path, a folder, or a glob on any Beam file system. A comma has no special meaning, nor have brackets
+            where nothing matches otherwise; `~` is the user's own folder.
         file_format: The files' format; "auto" goes by their suffixes.
         what: What the files hold, for messages ("interactions").
         first_number: The number of the first file.
 
     Raises:
-        InputError: Nothing matches, a file is empty, or its format can't be told.
+        InputError: Nothing matches, all files are empty, or their format can't be told.
     """
     if not pattern:
         raise InputError(f"{what}: no input path is given")
     try:
-        if FileSystems.exists(pattern):
-            matches = [FileSystems.get_filesystem(pattern).metadata(pattern)]
-        else:
-            matches = match_files(pattern)
+        matches = _matches(os.path.expanduser(pattern))
     except Exception as error:  # Beam wraps whatever the file system raised
         raise InputError(f"{what}: can't look up {pattern}: {error}") from error
-    files: list[TableFile] = []
-    for match in sorted(matches, key=lambda match: match.path):
-        if match.path.rsplit("/", 1)[-1].startswith(("_", ".")) and len(matches) > 1:
-            continue  # markers such as _SUCCESS
-        if match.size_in_bytes == 0:
-            raise InputError(f"{what}: {match.path} is empty")
-        format_ = _format_of(match.path, what) if file_format == "auto" else file_format
-        files.append(TableFile(match.path, format_, match.size_in_bytes, first_number + len(files)))
-    if not files:
+    if len(matches) > 1:  # markers such as _SUCCESS
+        matches = [match for match in matches if not match.path.rsplit("/", 1)[-1].startswith(("_", "."))]
+    if not matches:
         raise InputError(f"{what}: there is no file {pattern}")
-    return files
+    filled = sorted((match for match in matches if match.size_in_bytes), key=lambda match: match.path)
+    if not filled:
+        raise InputError(f"{what}: {min(match.path for match in matches)} is empty")
+    return [
+        TableFile(
+            match.path,
+            _format_of(match.path, what) if file_format == "auto" else file_format,
+            match.size_in_bytes,
+            first_number + number,
+        )
+        for number, match in enumerate(filled)
+    ]
 
 
 def match_files(pattern: str) -> list[FileMetadata]:
@@ -131,6 +157,29 @@ def match_files(pattern: str) -> list[FileMetadata]:
     here = "" if "/" in re.split(r"[*?\[]", pattern)[0] else "./"
     matches = FileSystems.match([here + pattern])[0].metadata_list
     return [FileMetadata(m.path.removeprefix(here), m.size_in_bytes, m.last_updated_in_seconds) for m in matches]
+
+
+def _matches(pattern: str) -> list[FileMetadata]:
+    if os.path.isdir(pattern):
+        return _below(glob.escape(pattern))
+    if FileSystems.exists(pattern):
+        return [FileSystems.get_filesystem(pattern).metadata(pattern)]
+    return match_files(pattern) or _below(pattern) or match_files(pattern.replace("[", "[[]"))
+
+
+def _below(folders: str) -> list[FileMetadata]:
+    """Returns the files in the folders that a glob matches and in those below them, apart from hidden ones.
+
+    So Spark and Hive write them.
+    """
+    folders = folders.rstrip("/")
+    depth = folders.count("/") + 1
+    found = [(match, match.path.split("/")[depth:]) for match in match_files(f"{folders}/**")]
+    if any("_delta_log" in parts for _, parts in found):
+        raise InputError(
+            f"{folders} is a Delta table, some of whose files may be out of date: export what is valid now"
+        )
+    return [match for match, parts in found if not any(part.startswith(("_", ".")) for part in parts)]
 
 
 def digest(files: list[TableFile]) -> str:
@@ -143,65 +192,168 @@ def digest(files: list[TableFile]) -> str:
                 while chunk := source.read(_CHUNK_BYTES):
                     content.update(chunk)
         except IsADirectoryError:
-            raise InputError(f"{file.path} is a folder: name the files in it, such as {file.path}/*.csv") from None
+            raise InputError(f"{file.path} is a folder: name the files in it, such as {file.path}/*") from None
         except OSError as error:
             raise InputError(f"{file.path} can't be read: {error}") from error
         total.update(content.digest())
     return total.hexdigest()
 
 
-def check_columns(file: TableFile, columns: Sequence[str], delimiter: str) -> None:
+def check_table(files: Sequence[TableFile], columns: Sequence[str], how: TableSettings, each: bool = True) -> None:
+    """Raises an InputError that lists the columns found unless the files of a table have `columns`.
+
+    The rows of JSON lines and of TFRecords needn't have every key: there it is enough that one of the files has it.
+
+    Args:
+        files: The files. Those without a row beside others are passed over.
+        columns: What they must have.
+        how: How they are read.
+        each: Whether to look at all of the files, or at no more than are needed to know the table's columns.
+    """
+    looked_at: dict[TableFile, list[str]] = {}
+    for file in files:
+        names = column_names(file, how)
+        if not names and len(files) > 1:
+            continue
+        looked_at[file] = names
+        if file.format in _KEYS_BY_ROW:
+            names = list(dict.fromkeys(name for found in looked_at.values() for name in found))
+            if all(_has(file, column, names) for column in columns):
+                return
+            continue
+        _check_names(file, columns, names, how)
+        if not each:
+            return
+    if not looked_at:
+        raise InputError(f"{files[0].path} is empty, and so are the others")
+    first = next(iter(looked_at))
+    if first.format in _KEYS_BY_ROW:
+        _check_names(first, columns, list(dict.fromkeys(name for found in looked_at.values() for name in found)), how)
+
+
+def check_columns(file: TableFile, columns: Sequence[str], how: TableSettings) -> None:
     """Raises an InputError that lists the columns found unless `file` has each of `columns` exactly once."""
-    names = column_names(file, delimiter)
-    missing = [column for column in columns if column not in names]
+    _check_names(file, columns, column_names(file, how), how)
+
+
+def _check_names(file: TableFile, columns: Sequence[str], names: Sequence[str], how: TableSettings) -> None:
+    if not names:
+        raise InputError(f"{file.path} is empty")
+    missing = [column for column in columns if not _has(file, column, names)]
     if missing:
-        hint = ""
-        close = difflib.get_close_matches(missing[0], names, n=1)
-        folded = [name for name in names if name.strip().casefold() == missing[0].strip().casefold()]
-        other = next((mark for mark in (";", "\t", "|", ",") if len(names) == 1 and mark in names[0]), None)
-        if file.format == "csv" and other:
-            hint = f"; its delimiter looks like {other!r}, not {delimiter!r}"
-        elif folded or close:
-            hint = f"; did you mean {(folded or close)[0]!r}?"
-        raise InputError(
-            f"{file.path} has no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, names))}{hint}"
-        )
+        shown = ", ".join(map(repr, names[:_NAMED_COLUMNS])) + (", …" if len(names) > _NAMED_COLUMNS else "")
+        hint = "".join(f"; {part}" for part in _hints(file, missing[0], names, how))
+        raise InputError(f"{file.path} has no column {', '.join(map(repr, missing))}; it has {shown}{hint}")
     doubled = sorted({column for column in columns if names.count(column) > 1})
     if doubled:
         raise InputError(f"{file.path} has more than one column {', '.join(map(repr, doubled))}: rename all but one")
 
 
-def column_names(file: TableFile, delimiter: str) -> list[str]:
-    """Returns the names of the file's columns in their order.
+def _hints(file: TableFile, missing: str, names: Sequence[str], how: TableSettings) -> Iterator[str]:
+    """Yields what may be wrong where a column is missing."""
+    if file.format == "csv":
+        other = next((mark for mark in _DELIMITERS if len(names) == 1 and mark in names[0]), None)
+        if names[0].startswith(("#", "sep=")):
+            yield "its first row must be the header: take what stands above out of the file"
+            return
+        if all(re.fullmatch("'.*'", name) for name in names):
+            yield """its values stand in single quotes: set quote: "'\""""
+            return
+        if other:
+            yield f"its delimiter looks like {other!r}, not {how.delimiter!r}"
+        if how.names is None and any(_DATUM.match(value) for value in (names[0].split(other) if other else names)):
+            yield "the first row looks like data: has the file a header? If not, name its columns by names"
+            return
+        if other:
+            return
+    folded = [name for name in names if name.strip().casefold() == missing.strip().casefold()]
+    close = folded or difflib.get_close_matches(missing, names, n=1)
+    if close:
+        yield f"did you mean {close[0]!r}?"
 
-    For TFRecord files they are the features of the first records, for JSON lines the keys of the first rows.
+
+def _has(file: TableFile, column: str, names: Sequence[str]) -> bool:
+    """Whether a file has a column; what texts hold at a path, and what is in a map, is not known before it is read."""
+    return column in names or (file.format in ("csv", "parquet") and nested.split(column, names)[0] in names)
+
+
+def column_names(file: TableFile, how: TableSettings) -> list[str]:
+    """Returns the names of the file's columns in their order, those that its folders tell at the end.
+
+    For TFRecord files they are the features of the first records, for JSON lines the keys of the first rows. Of objects
+    also the paths of what is in them are named. There are none for a file without a row.
 
     Raises:
         InputError: The file can't be read as its format.
     """
     with _explained(file):
-        if file.format == "parquet":
-            with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as source:
-                return list(pq.ParquetFile(pa.PythonFile(source, mode="r")).schema_arrow.names)
-        if file.format == "tfrecord":
-            return next((sorted(batch.schema.names) for batch in _record_batches(file, None)), [])
-        if file.format == "jsonl":
-            rows = next((rows for _, rows, _ in _json_rows(file)), [])
-            if not rows:
-                raise InputError(f"{file.path} is not JSON lines: no line at its beginning is a JSON object")
-            return list(dict.fromkeys(name for row in rows for name in row))
-        with _open(file) as stream:
-            head = stream.read(_HEADER_BYTES)
-        if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise InputError(f"{file.path} is UTF-16, not UTF-8: save it as UTF-8")
-        try:
-            text = head.decode("utf-8-sig", errors="mark_not_utf8")
-            names = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
-        except csv.Error as error:
-            raise InputError(f"{file.path}: can't read the header: {error}") from error
-        if any(NOT_UTF8 in name for name in names):
-            raise InputError(f"{file.path}: the header is not UTF-8: save the file as UTF-8")
-        return names
+        names = _NAMES[file.format](file, how)
+    return [*names, *(name for name in partition_values(file.path) if name not in names)] if names else []
+
+
+def partition_values(path: str) -> dict[str, Optional[str]]:
+    """Returns the columns that the names of a file's folders tell, as Hive and Spark name them.
+
+    >>> partition_values("log/dt=2020-09-14/shop=a%2Fb/part-0.parquet")
+    {'dt': '2020-09-14', 'shop': 'a/b'}
+    """
+    folders = [folder.split("=", 1) for folder in path.split("/")[:-1] if "=" in folder]
+    return {
+        name: None if value == _NO_PARTITION else urllib.parse.unquote(value)
+        for name, value in folders
+        if name and value
+    }
+
+
+def _names_of_parquet(file: TableFile, how: TableSettings) -> list[str]:
+    with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as source:
+        schema = pq.ParquetFile(pa.PythonFile(source, mode="r")).schema_arrow
+        return [path for field in schema for path in nested.fields_below(field.type, field.name)]
+
+
+def _names_of_tfrecord(file: TableFile, how: TableSettings) -> list[str]:
+    return next((sorted(batch.schema.names) for batch in _record_batches(file, None)), [])
+
+
+def _names_of_jsonl(file: TableFile, how: TableSettings) -> list[str]:
+    _, rows, malformed = next(_json_rows(file, how), ([], [], []))
+    if malformed and not rows:
+        raise InputError(
+            f"{file.path} is not JSON lines: no line at its beginning is a JSON object; jq -c writes one a line"
+        )
+    paths = (path for row in rows for name, value in row.items() for path in nested.names_below(value, name))
+    return list(dict.fromkeys(paths))
+
+
+def _names_of_csv(file: TableFile, how: TableSettings) -> list[str]:
+    head = next(_pieces(file, how, _HEADER_BYTES), b"")
+    if head.startswith(b"PAR1"):
+        raise InputError(f"{file.path} is a Parquet file: set format: parquet")
+    if b"\0" in head:
+        raise InputError(f"{file.path} holds zero bytes: is it UTF-16 (set encoding: utf-16-le), or not CSV at all?")
+    try:
+        row = dialects.first_row(dialects.prepared(head, how).decode(), how)
+    except csv.Error as error:
+        raise InputError(f"{file.path}: can't read the header: {error}") from error
+    if not row and head.strip():
+        raise InputError(f"{file.path}: the first row is empty: it must be the header, unless names are set")
+    if how.names is None:
+        if any(NOT_UTF8 in name for name in row):
+            raise InputError(f"{file.path}: the header is not UTF-8: set encoding, such as cp1252, or save it as UTF-8")
+        return row
+    if row and len(row) != len(how.names):
+        raise InputError(f"{file.path}: names are {len(how.names)}, but the first row has {len(row)} columns: {row}")
+    if [value.casefold() for value in row] == [name.casefold() for name in how.names]:
+        raise InputError(f"{file.path} has a header: leave out names")
+    return list(how.names) if row else []
+
+
+_NAMES = {
+    "csv": _names_of_csv,
+    "jsonl": _names_of_jsonl,
+    "parquet": _names_of_parquet,
+    "tfrecord": _names_of_tfrecord,
+}
 
 
 def parts(file: TableFile) -> list[int]:
@@ -216,27 +368,79 @@ def parts(file: TableFile) -> list[int]:
         return list(range(pq.ParquetFile(pa.PythonFile(source, mode="r")).num_row_groups))
 
 
-def read_blocks(file: TableFile, columns: Sequence[str], delimiter: str, part: int = 0) -> Iterator[Block]:
-    """Yields the rows of one part of `file`.
+def read_blocks(file: TableFile, columns: Sequence[str], how: TableSettings, part: int = 0) -> Iterator[Block]:
+    """Yields the rows of one part of `file`; none for a file without a row.
 
     Args:
         file: What to read.
-        columns: The columns to read; all of them must be in the file.
-        delimiter: What stands between the columns of a CSV file.
+        columns: The columns to read. In JSON lines and TFRecords a key that no row has is a missing value.
+        how: How it is read.
         part: One of `parts(file)`.
 
     Raises:
-        InputError: The file is broken.
+        InputError: The file is broken, or lacks a column.
     """
+    told = partition_values(file.path)
+    missing = pa.array(how.missing, pa.string())
     with _explained(file):
-        if file.format == "parquet":
-            yield from _read_parquet(file, columns, part)
-        elif file.format == "tfrecord":
-            yield from _read_tfrecord(file, columns)
-        elif file.format == "jsonl":
-            yield from _read_jsonl(file, columns)
+        for block in _READERS[file.format](file, columns, how, part):
+            for column in told:
+                if column in columns and column not in block.columns:
+                    block.columns[column] = pa.repeat(pa.scalar(told[column], pa.string()), len(block.rows))
+            block.columns = {column: block.columns[column] for column in columns}
+            if len(missing):
+                block.columns = {column: _without(array, missing) for column, array in block.columns.items()}
+            yield block
+
+
+def _without(array: pa.Array, words: pa.Array) -> pa.Array:
+    """Returns a column with null for each of `words`."""
+    if pa.types.is_dictionary(array.type):
+        array = array.cast(array.type.value_type)
+    if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
+        return array
+    return pc.if_else(pc.is_in(array, value_set=words.cast(array.type)), pa.scalar(None, array.type), array)
+
+
+def _at_paths(block: Block, paths: dict[str, tuple[str, list[str]]]) -> Block:
+    """Returns a block with the columns of `paths`, each of which is at some keys in a column of `block`."""
+    if all(column == top for column, (top, _) in paths.items()):
+        return block
+    columns: dict[str, pa.Array] = {}
+    texts: dict[str, list[Any]] = {}
+    for column, (top, keys) in paths.items():
+        array = block.columns[top]
+        if keys and (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
+            texts[column] = nested.text_values(array, keys)
         else:
-            yield from _read_csv(file, columns, delimiter)
+            columns[column] = nested.field_at(array, keys, column)
+    return _json_block(block.rows, columns, texts, block.malformed)
+
+
+def _json_block(
+    rows: np.ndarray, columns: dict[str, pa.Array], values: dict[str, list[Any]], malformed: list[BadRow]
+) -> Block:
+    """Returns a block with `columns` and those of JSON `values`; rows with an object among these are malformed."""
+    bad: dict[int, BadRow] = {}
+    for column, found in values.items():
+        for place, value in enumerate(found):
+            if (
+                isinstance(value, (dict, list))
+                and place not in bad
+                and (reason := nested.reason_against(value, column))
+            ):
+                bad[place] = BadRow(int(rows[place]), reason, json.dumps(value, ensure_ascii=False))
+    if bad:
+        kept = np.ones(len(rows), dtype=bool)
+        kept[list(bad)] = False
+        rows = rows[kept]
+        columns = {column: array.filter(pa.array(kept)) for column, array in columns.items()}
+        values = {
+            column: [value for place, value in enumerate(found) if kept[place]] for column, found in values.items()
+        }
+        malformed = sorted([*malformed, *bad.values()], key=lambda each: each.row)
+    arrays = {column: nested.json_array(found) for column, found in values.items()}
+    return Block(rows, {**columns, **arrays}, malformed)
 
 
 @contextlib.contextmanager
@@ -244,68 +448,118 @@ def _explained(file: TableFile) -> Iterator[None]:
     """Turns what a broken file makes the readers raise into an InputError that names the file."""
     try:
         yield
+    except InputError as error:
+        if file.path in str(error):
+            raise
+        raise InputError(f"{file.path}: {error}") from error
     except IsADirectoryError:
-        raise InputError(f"{file.path} is a folder: name the files in it, such as {file.path}/*.csv") from None
+        raise InputError(f"{file.path} is a folder: name the files in it, such as {file.path}/*") from None
+    except UnicodeError as error:
+        raise InputError(f"{file.path} is not in the encoding that is set: {error}") from error
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{file.path} can't be read as {file.format}: {reason}") from error
 
 
 def _format_of(path: str, what: str) -> str:
-    name = path
+    name = path.lower()
     for suffix in _COMPRESSIONS:
         name = name.removesuffix(suffix)
     for suffix, format_ in _SUFFIXES.items():
-        if name.lower().endswith(suffix):
+        if name.endswith(suffix):
             return format_
+    if name.endswith(_PACKED):
+        raise InputError(f"{what}: {path} is an archive: unpack it (what is packed by gzip, bzip2 or zstd can stay so)")
+    if name.endswith(_SHEETS):
+        raise InputError(f"{what}: {path} is a spreadsheet: save it as CSV")
     raise InputError(
         f"{what}: the format of {path} can't be told from its name; set format to csv, jsonl, parquet or tfrecord"
     )
 
 
-def _compression(path: str) -> Optional[str]:
-    return next((codec for suffix, codec in _COMPRESSIONS.items() if path.lower().endswith(suffix)), None)
-
-
 def _open(file: TableFile) -> Any:
-    """Returns a stream over the file's uncompressed bytes."""
+    """Returns a stream over the file's uncompressed bytes. What it begins with tells how it is compressed."""
     source = FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED)
-    codec = _compression(file.path)
+    head = source.read(_MAGIC_BYTES)
+    source.seek(0)
+    for magic, what in _ARCHIVES.items():
+        if head.startswith(magic):
+            source.close()
+            raise InputError(f"{file.path} is {what}: unpack it, or save it as CSV (which may be packed by gzip)")
+    codec = next((codec for magic, codec in _MAGIC.items() if head.startswith(magic)), None)
     return pa.CompressedInputStream(pa.PythonFile(source, mode="r"), codec) if codec else source
 
 
-def _read_csv(file: TableFile, columns: Sequence[str], delimiter: str) -> Iterator[Block]:
+def _pieces(file: TableFile, how: TableSettings, size: int) -> Iterator[bytes]:
+    """Yields a file's text in UTF-8, about `size` bytes at a time, NOT_UTF8 for bytes that are none in its encoding."""
+    decoder = codecs.getincrementaldecoder(how.encoding)("mark_not_utf8")
+    at_start, at_end = True, False
+    with _open(file) as stream:
+        while not at_end:
+            chunk = bytes(stream.read(size))
+            at_end = not chunk
+            if at_start and how.encoding == "utf-8" and chunk.startswith(_UTF_16):
+                raise InputError(f"{file.path} is UTF-16, not UTF-8: set encoding: utf-16")
+            if at_start and chunk[_TAR_AT : _TAR_AT + 5] == b"ustar":
+                raise InputError(f"{file.path} is a TAR archive: unpack it")
+            if at_start and how.encoding.startswith(_OF_ONE_BYTE) and _is_utf_8(chunk):
+                raise InputError(f"{file.path} is UTF-8, not {how.encoding}: leave out encoding")
+            text = decoder.decode(chunk, final=at_end)
+            if at_start and text:
+                text, at_start = text.removeprefix("\ufeff"), False
+            yield text.encode()
+
+
+def _is_utf_8(chunk: bytes) -> bool:
+    """Whether the beginning of a file holds other characters than ASCII, all of them in UTF-8."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(chunk)
+    except UnicodeDecodeError:
+        return False
+    return not chunk.isascii()
+
+
+def _read_csv(file: TableFile, columns: Sequence[str], how: TableSettings, part: int) -> Iterator[Block]:
     """Yields a file's rows, a piece of about _BLOCK_BYTES that ends with a row at a time.
 
     Arrow's own streaming reader is not used: its thread that reads ahead deadlocks with Python's lock when the reader
     is dropped before its end.
     """
-    names = column_names(file, delimiter)
+    names = _names_of_csv(file, how)
+    if not names:
+        return
+    told = partition_values(file.path)
+    _check_names(file, columns, [*names, *(name for name in told if name not in names)], how)
+    paths = {column: nested.split(column, names) for column in columns if column in names or column not in told}
+    tops = list(dict.fromkeys(top for top, _ in paths.values())) or names[:1]
     # A name that is there twice is not among `columns`, but Arrow minds.
     names = [name if names.count(name) == 1 else f"{_END}{place}" for place, name in enumerate(names)]
-    decoder = codecs.getincrementaldecoder("utf-8")("mark_not_utf8")
     first, rest, at_end = 1, b"", False
-    with _open(file) as stream:
-        while not at_end:
-            chunk = bytes(stream.read(_BLOCK_BYTES))
-            at_end = not chunk
-            rest += decoder.decode(chunk, final=at_end).encode()
-            end = len(rest) if at_end else rest.rfind(b"\n") + 1
-            if not end:
-                continue
-            parsed = _parse_csv(rest[:end], first, names, columns, delimiter)
-            if parsed is None:
-                if at_end or len(rest) > _LONGEST_VALUE:
-                    raise InputError(f"{file.path}: a quote is opened and not closed, in row {first} or below it")
-                continue  # the piece ends inside of a value: take more
-            block, first = parsed
-            rest = rest[end:]
-            if block.rows.size or block.malformed:
-                yield block
+    pieces = _pieces(file, how, _BLOCK_BYTES)
+    while not at_end:
+        piece = next(pieces, None)
+        at_end = piece is None
+        rest += piece or b""
+        end = len(rest) if at_end else rest.rfind(b"\n") + 1
+        if not end:
+            continue
+        parsed = _parse_csv(file, dialects.prepared(rest[:end], how), first, names, tops, how)
+        if parsed is None:
+            if at_end or len(rest) > _LONGEST_VALUE:
+                row = first + dialects.last_row(rest.decode(), how)
+                raise InputError(
+                    f"{file.path}: a quote is opened and not closed, in row {row} or above it: set quote: null if "
+                    "quotes are characters like others in this file"
+                )
+            continue  # the piece ends inside of a value: take more
+        block, first = parsed
+        rest = rest[end:]
+        if block.rows.size or block.malformed:
+            yield _at_paths(block, paths)
 
 
 def _parse_csv(
-    piece: bytes, first: int, names: Sequence[str], columns: Sequence[str], delimiter: str
+    file: TableFile, piece: bytes, first: int, names: Sequence[str], columns: Sequence[str], how: TableSettings
 ) -> Optional[tuple[Block, int]]:
     """Returns the rows of a piece of CSV and the number of the row after it; None if it ends inside of a value.
 
@@ -313,14 +567,16 @@ def _parse_csv(
     is swallowed, we know.
 
     Args:
-        piece: Some whole rows, UTF-8.
-        first: The number of the first row; row 1 is the header and left out.
+        file: Where it comes from, for messages.
+        piece: Some whole rows, as `dialects.prepared` returns them.
+        first: The number of the first row; row 1 is the header, if there is one, and left out.
         names: The columns of the file.
         columns: The columns to return.
-        delimiter: What stands between the columns.
+        how: The dialect.
     """
     malformed: list[BadRow] = []
     ended = False
+    mark = dialects.mark_of(how)
 
     def on_malformed(row: Any) -> str:
         nonlocal ended
@@ -328,79 +584,104 @@ def _parse_csv(
         if row.text.startswith(_END):
             ended = True
         elif NOT_UTF8 in row.text:
-            malformed.append(BadRow(number, "not UTF-8", row.text))
+            malformed.append(BadRow(number, "not UTF-8 (see encoding)", row.text))
         else:
             reason = f"{row.actual_columns} columns instead of {row.expected_columns}"
+            if '\\"' in row.text and how.escape is None:
+                reason += " (a backslash before a quote: see escape)"
             malformed.append(BadRow(number, reason, row.text, 1 + row.text.count("\n")))
         return "skip"
 
-    data = piece + (b"" if piece.endswith(b"\n") else b"\n") + (_END + delimiter * len(names)).encode() + b"\n"
-    table = pa_csv.read_csv(
+    data = piece + (b"" if piece.endswith(b"\n") else b"\n") + (_END + mark * len(names)).encode() + b"\n"
+    # read_csv looks at all objects of the process on Python 3.10 (for a reference cycle in its handling of signals): a
+    # tenth of a second a call, which is what a log in ten thousand files can't have.
+    reader = pa_csv.open_csv(
         pa.BufferReader(data),
         # One thread and one block: only then do malformed rows have numbers.
         read_options=pa_csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=list(names)),
-        parse_options=pa_csv.ParseOptions(
-            delimiter=delimiter,
-            newlines_in_values=True,
-            ignore_empty_lines=False,
-            invalid_row_handler=on_malformed,
-        ),
+        parse_options=dialects.parse_options(how, ignore_empty_lines=False, invalid_row_handler=on_malformed),
         convert_options=pa_csv.ConvertOptions(
             check_utf8=False,
             column_types={column: pa.string() for column in columns},
             include_columns=list(columns),
         ),
     )
+    table = reader.read_all()
     if not ended:
         return None
     arrays = [_one_array(table[column]) for column in columns]
+    if mark == dialects.STAND_IN:
+        arrays = [pc.replace_substring(array, mark, how.delimiter) for array in arrays]
     rows = _number_rows(first, len(table), [bad.row for bad in malformed])
     following = first + len(table) + len(malformed)
-    wanted = _any_text(arrays) & (rows > 1)  # empty lines are rows without a value
+    wanted = _any_text(arrays) & (rows > (how.names is None))  # empty lines are rows without a value
+    found = dialects.faults(piece, len(table) + len(malformed), len(names), how)
+    if found.swallowed is not None:
+        raise InputError(f"{file.path}, row {first + found.swallowed[0]}: {found.swallowed[1]}")
+    if found.tails:
+        tails = np.isin(rows, first + np.array(found.tails)) & wanted
+        for place in np.flatnonzero(tails):
+            line = ",".join(array[int(place)].as_py() or "" for array in arrays)
+            malformed.append(BadRow(int(rows[place]), "text after a closing quote (see quote and escape)", line))
+        malformed.sort(key=lambda bad: bad.row)
+        wanted &= ~tails
     if not wanted.all():
         arrays, rows = [array.filter(pa.array(wanted)) for array in arrays], rows[wanted]
     return Block(rows, dict(zip(columns, arrays)), malformed), following
 
 
-def _read_jsonl(file: TableFile, columns: Sequence[str]) -> Iterator[Block]:
-    for numbers, rows, malformed in _json_rows(file):
-        arrays = {column: _json_array([row.get(column) for row in rows]) for column in columns}
-        yield Block(np.array(numbers, np.int64), arrays, malformed)
+def _read_jsonl(file: TableFile, columns: Sequence[str], how: TableSettings, part: int) -> Iterator[Block]:
+    told = partition_values(file.path)
+    paths = {column: column.split(".") for column in columns}
+    for numbers, rows, malformed in _json_rows(file, how):
+        values = {
+            column: [row[column] if column in row else nested.value_at(row, keys) for row in rows]
+            if len(keys) > 1
+            else [row.get(column) for row in rows]
+            for column, keys in paths.items()
+        }
+        # What the folders tell is for rows without that key.
+        for column in told:
+            if column in values and all(value is None for value in values[column]):
+                del values[column]
+        yield _json_block(np.array(numbers, np.int64), {}, values, malformed)
 
 
-def _json_rows(file: TableFile) -> Iterator[tuple[list[int], list[dict[str, Any]], list[BadRow]]]:
+def _json_rows(file: TableFile, how: TableSettings) -> Iterator[tuple[list[int], list[dict[str, Any]], list[BadRow]]]:
     """Yields the objects of about _BLOCK_BYTES of lines at a time, their row numbers, and the lines that are none.
 
     Empty lines are rows without a value, as in a CSV file.
     """
     first, rest, at_end = 1, b"", False
-    with _open(file) as stream:
-        while not at_end:
-            chunk = bytes(stream.read(_BLOCK_BYTES))
-            at_end = not chunk
-            rest += chunk
-            end = len(rest) if at_end else rest.rfind(b"\n") + 1
-            if not end:
-                if len(rest) > _LONGEST_VALUE:
-                    raise InputError(f"{file.path}: row {first} has no end: write one JSON object a line")
+    pieces = _pieces(file, how, _BLOCK_BYTES)
+    while not at_end:
+        piece = next(pieces, None)
+        at_end = piece is None
+        rest += piece or b""
+        end = len(rest) if at_end else rest.rfind(b"\n") + 1
+        if not end:
+            if len(rest) > _LONGEST_VALUE:
+                raise InputError(f"{file.path}: row {first} has no end: write one JSON object a line")
+            continue
+        lines = rest[:end].removesuffix(b"\n").split(b"\n")
+        numbers, rows, malformed = [], [], []
+        for number, line in enumerate(lines, first):
+            text = line.decode().strip()
+            if number == 1 and text.startswith("["):
+                raise InputError(
+                    f"{file.path} is one JSON array: write its objects one a line (JSON lines), as jq -c '.[]' does"
+                )
+            if not text:
                 continue
-            lines = rest[:end].removesuffix(b"\n").split(b"\n")
-            numbers, rows, malformed = [], [], []
-            for number, line in enumerate(lines, first):
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8", errors="mark_not_utf8").strip()
-                if number == 1 and text.startswith("["):
-                    raise InputError(f"{file.path} is one JSON array: write its objects one a line (JSON lines)")
-                if not text:
-                    continue
-                row, reason = _json_row(text)
-                if reason:
-                    malformed.append(BadRow(number, reason, text))
-                else:
-                    numbers.append(number)
-                    rows.append(row)
-            first, rest = first + len(lines), rest[end:]
-            if numbers or malformed:
-                yield numbers, rows, malformed
+            row, reason = _json_row(text)
+            if reason:
+                malformed.append(BadRow(number, reason, text))
+            else:
+                numbers.append(number)
+                rows.append(row)
+        first, rest = first + len(lines), rest[end:]
+        if numbers or malformed:
+            yield numbers, rows, malformed
 
 
 def _json_row(text: str) -> tuple[dict[str, Any], str]:
@@ -410,27 +691,17 @@ def _json_row(text: str) -> tuple[dict[str, Any], str]:
         if "\\ud" in text.lower():  # perhaps half of a character, which no UTF-8 text can hold
             json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        return {}, "not UTF-8"
+        return {}, "not UTF-8 (see encoding)"
     except (ValueError, RecursionError):
-        return {}, "not UTF-8" if NOT_UTF8 in text else "not JSON"
-    if not isinstance(row, dict):
-        return {}, "not a JSON object"
-    nested = [name for name, value in row.items() if isinstance(value, dict)]
-    return row, f"{nested[0]} is a JSON object" if nested else ""
-
-
-def _json_array(values: list[Any]) -> pa.Array:
-    """Returns text, or lists of text where there is a list; numbers are as they stand in the file."""
-    if any(isinstance(value, list) for value in values):
-        lists = [value if isinstance(value, list) or value is None else [value] for value in values]
-        return pa.array([value and [_json_text(part) for part in value] for value in lists], pa.list_(pa.string()))
-    return pa.array([_json_text(value) for value in values], pa.string())
-
-
-def _json_text(value: Any) -> Optional[str]:
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False)
+        if NOT_UTF8 in text:
+            return {}, "not UTF-8 (see encoding)"
+        if not text.startswith("{"):
+            return {}, "not JSON"
+        try:
+            row = nested.parsed(text)  # as Python writes its dictionaries
+        except ValueError:
+            return {}, "not JSON"
+    return (row, "") if isinstance(row, dict) else ({}, "not a JSON object")
 
 
 def _number_rows(first: int, count: int, skipped: Sequence[int]) -> np.ndarray:
@@ -453,18 +724,26 @@ def _any_text(columns: Sequence[pa.Array]) -> np.ndarray:
     return filled
 
 
-def _read_parquet(file: TableFile, columns: Sequence[str], part: int) -> Iterator[Block]:
+def _read_parquet(file: TableFile, columns: Sequence[str], how: TableSettings, part: int) -> Iterator[Block]:
     with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as source:
         table = pq.ParquetFile(pa.PythonFile(source, mode="r"))
+        schema, told = table.schema_arrow, partition_values(file.path)
+        known = [path for field in schema for path in nested.fields_below(field.type, field.name)]
+        _check_names(file, columns, [*known, *(name for name in told if name not in schema.names)], how)
+        paths = {
+            column: nested.split(column, schema.names) for column in columns if column in known or column not in told
+        }
+        tops = list(dict.fromkeys(top for top, _ in paths.values())) or schema.names[:1]
         first = 1 + sum(table.metadata.row_group(group).num_rows for group in range(part))
-        for batch in table.iter_batches(batch_size=_BATCH_ROWS, row_groups=[part], columns=list(columns)):
+        for batch in table.iter_batches(batch_size=_BATCH_ROWS, row_groups=[part], columns=tops):
             rows = np.arange(first, first + batch.num_rows, dtype=np.int64)
             first += batch.num_rows
-            yield Block(rows, {column: batch.column(batch.schema.get_field_index(column)) for column in columns})
+            arrays = {top: batch.column(batch.schema.get_field_index(top)) for top in tops}
+            yield _at_paths(Block(rows, arrays), paths)
 
 
-def _read_tfrecord(file: TableFile, columns: Sequence[str]) -> Iterator[Block]:
-    first = 1
+def _read_tfrecord(file: TableFile, columns: Sequence[str], how: TableSettings, part: int) -> Iterator[Block]:
+    first, told = 1, partition_values(file.path)
     for batch in _record_batches(file, columns):
         rows = np.arange(first, first + batch.num_rows, dtype=np.int64)
         first += batch.num_rows
@@ -472,8 +751,12 @@ def _read_tfrecord(file: TableFile, columns: Sequence[str]) -> Iterator[Block]:
         arrays = {
             column: _marked(batch.column(names.index(column))) if column in names else pa.nulls(batch.num_rows)
             for column in columns
+            if column in names or column not in told
         }
         yield Block(rows, arrays)
+
+
+_READERS = {"csv": _read_csv, "jsonl": _read_jsonl, "parquet": _read_parquet, "tfrecord": _read_tfrecord}
 
 
 def _record_batches(file: TableFile, columns: Optional[Sequence[str]]) -> Iterator[pa.RecordBatch]:
@@ -481,7 +764,11 @@ def _record_batches(file: TableFile, columns: Optional[Sequence[str]]) -> Iterat
     import tensorflow as tf  # only this format needs it, and it takes seconds
     from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
-    compression = {None: "", "gzip": "GZIP"}.get(_compression(file.path))
+    with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as source:
+        head = source.read(_MAGIC_BYTES)
+    compression = {None: "", "gzip": "GZIP"}.get(
+        next((c for magic, c in _MAGIC.items() if head.startswith(magic)), None)
+    )
     if compression is None:
         raise InputError(f"{file.path}: TFRecord files may be compressed with gzip only")
     decoder = ExamplesToRecordBatchDecoder()

@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.tables.columns import as_lists, as_numbers, as_text, mask, not_utf8
+from components.tables.columns import as_lists, as_numbers, as_text, like_a_price, mask, not_utf8, objects
 from components.tables.features import Feature, column_of
+from components.tables.formats import TableSettings
 from components.tables.reading import Block, TableFile
 from components.tables.row_report import Report
 
@@ -58,26 +59,42 @@ class Verdicts:
                 )
 
 
-def read_features(block: Block, features: Mapping[str, Feature], verdicts: Verdicts) -> dict[str, pa.Array]:
+def read_numbers(
+    block: Block, column: str, how: TableSettings, verdicts: Verdicts
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns a column of numbers as `as_numbers` does; rows with something else are rejected."""
+    array = block.columns[column]
+    values, missing, bad = as_numbers(array, column, how)
+    if bad.any():
+        hint = " as it is written (see units, thousands and decimal)" if like_a_price(array, bad) else ""
+        verdicts.reject(bad, f"{column} is not a number{hint}")
+    return values, missing, bad
+
+
+def read_features(
+    block: Block, features: Mapping[str, Feature], how: TableSettings, verdicts: Verdicts
+) -> dict[str, pa.Array]:
     """Returns the side features of a block by name: text, float32 or lists of text, null where missing."""
-    arrays = {}
+    arrays: dict[str, pa.Array] = {}
     for name, feature in features.items():
         column = column_of(name, feature)
         if feature.type == "number":
-            values, missing, bad = as_numbers(block.columns[column], column)
-            verdicts.reject(bad, f"{column} is not a number")
+            values, missing, bad = read_numbers(block, column, how, verdicts)
             arrays[name] = pa.array(values.astype(np.float32), mask=missing | bad)
         elif feature.type == "categories":
-            arrays[name] = as_lists(block.columns[column], feature.separator, column)
+            arrays[name], bad = as_lists(block.columns[column], feature.separator, column)
+            verdicts.reject(bad, f"{column} is a list of lists or of objects: of objects name a key, as {column}.key")
         else:
             arrays[name] = as_text(block.columns[column], column)
+            if feature.type == "category":
+                verdicts.reject(objects(arrays[name]), f"{column} is an object: name a key, as {column}.key")
     return arrays
 
 
 def check_text(block: Block, verdicts: Verdicts) -> None:
     """Rejects the rows with bytes that are not UTF-8."""
     for name, column in block.columns.items():
-        verdicts.reject(not_utf8(column), f"{name} is not UTF-8")
+        verdicts.reject(not_utf8(column), f"{name} is not UTF-8 (see encoding)")
 
 
 def read_ids(block: Block, column: str, verdicts: Verdicts) -> pa.StringArray:

@@ -109,7 +109,7 @@ def write_queries(users: str, model: Path, features: Features, context: Mapping[
     """
     file = users_file(users, model)
     common = serialized_context(context, features, "--context")
-    read = _rows if file.suffix.lower() in _JSON_LINES else _ids
+    read = _ids if users == ALL else _rows if file.suffix.lower() in _JSON_LINES else _ids_by_hand
     count = _write(path, SCHEMA, read(file, features, common))
     if not count:
         if users == ALL:
@@ -190,6 +190,18 @@ def _ids(file: Path, features: Features, common: bytes) -> Iterator[_Query]:
             yield user, [], [], common
 
 
+def _ids_by_hand(file: Path, features: Features, common: bytes) -> Iterator[_Query]:
+    """The ids of a text file that the model did not write."""
+    for number, query in enumerate(_ids(file, features, common)):
+        if "\r" in query[0]:
+            raise InputError(f"--users {file}: its lines end by carriage returns alone: end them by line feeds")
+        if number == 0 and query[0].strip(' "').lower() == "user_id":
+            raise InputError(
+                f"--users {file}: its first line is a header, {query[0]}, which a file of ids must not have"
+            )
+        yield query
+
+
 def _rows(file: Path, features: Features, common: bytes) -> Iterator[_Query]:
     """The rows of a file of JSON lines."""
     for number, line in enumerate(_lines(file), 1):
@@ -217,7 +229,7 @@ def _lines(
     file: Path, option: str = "--users", or_what: str = "a file with an id a line, or JSON lines (.jsonl)"
 ) -> Iterator[str]:
     try:
-        with open(file, encoding="utf-8", newline="\n") as lines:
+        with open(file, encoding="utf-8-sig", newline="\n") as lines:
             yield from lines
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{option} {file}: can't be read: {error}; it is {ALL}, {or_what}") from None

@@ -60,7 +60,7 @@ class InteractionsConfig(InteractionSettings):
     """The log: where it is, and how it is read."""
 
     path: str = Field(min_length=1)
-    """The files: a path or glob of CSV, JSON lines, Parquet or TFRecord files."""
+    """The files: a path, a folder or a glob of CSV, JSON lines, Parquet or TFRecord files."""
 
     users: Optional[UsersConfig] = None
     """The table of users, if there is one."""

@@ -37,6 +37,7 @@ def data_paths(config: Config) -> DataPaths:
     folder = datasets.fetch(config.data.dataset) if config.data.dataset else None
 
     def complete(path: str) -> str:
+        path = os.path.expanduser(path)
         return os.path.join(folder, path) if folder and path else path
 
     interactions = config.data.interactions

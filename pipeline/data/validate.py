@@ -11,8 +11,8 @@ from components.evaluator.baselines.settings import NO_IMPLICIT
 from components.indexer.settings import NO_SCANN
 from components.tables import encoders
 from components.tables.features import column_of
-from components.tables.formats import Format
-from components.tables.reading import check_columns, find_files, read_blocks
+from components.tables.formats import TableSettings
+from components.tables.reading import check_table, find_files, read_blocks
 from components.versions import check_writable, model_dir
 from pipeline.config import Config
 from pipeline.data.paths import DataPaths, data_paths
@@ -45,13 +45,13 @@ def check_data(config: Config, data: DataPaths) -> Iterator[str]:
     log = config.data.interactions
     columns = list(log.log_columns().values())
     for path in filter(None, (data.interactions, data.evaluation)):
-        yield _check_table("interactions", path, log.format, log.delimiter, columns)
+        yield _check_table("interactions", path, log, columns)
     if log.users is not None:
         names = [log.users.id, *(column_of(name, feature) for name, feature in log.users.features.items())]
-        yield _check_table("users", data.users, log.users.format, log.users.delimiter, names)
+        yield _check_table("users", data.users, log.users, names)
     if data.catalogue:
         items = config.data.catalogue
-        yield _check_table("catalogue", data.catalogue, items.format, items.delimiter, items.columns())
+        yield _check_table("catalogue", data.catalogue, items, items.columns())
 
 
 def _scann_fits() -> bool:
@@ -64,13 +64,12 @@ def _scann_fits() -> bool:
         return False
 
 
-def _check_table(what: str, path: str, file_format: Format, delimiter: str, columns: Sequence[str]) -> str:
+def _check_table(what: str, path: str, how: TableSettings, columns: Sequence[str]) -> str:
     """Finds the files and their columns, and reads the first rows."""
     wanted = sorted(set(columns))
-    files = find_files(path, file_format, what)
-    for file in files:
-        check_columns(file, wanted, delimiter)
-    block = next(iter(read_blocks(files[0], wanted, delimiter)), None)
+    files = find_files(path, how.format, what)
+    check_table(files, wanted, how)
+    block = next(iter(read_blocks(files[0], wanted, how)), None)
     rows = 0 if block is None else len(block.rows)
     malformed = 0 if block is None else len(block.malformed)
     size = sum(file.size for file in files) / 2**20

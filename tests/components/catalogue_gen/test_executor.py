@@ -1,9 +1,11 @@
 """CatalogueGen's executor on small files."""
 
 import json
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from tfx.types import artifact_utils, standard_artifacts
@@ -145,6 +147,48 @@ def test_a_log_can_be_the_catalogue_of_its_own_items(tmp_path):
     assert summary.startswith("2 items: 2 listed")
     with pytest.raises(InputError, match=r"listed more than once.*repeated_ids: first"):
         generate(tmp_path, items, content, {**options, "repeated_ids": "error"}, name="log.jsonl")
+
+
+def test_files_as_people_have_them(tmp_path):
+    spark = '"id";"title";"price"\n"a";"The \\"Best\\"";"$1,299.00"\n"b";"C:\\\\x";\\N\n'
+    (tmp_path / "items.csv").write_text(spark)
+    options = {"delimiter": ";", "escape": "\\", "units": ["$"], "thousands": ","}
+    features = {"price": {"type": "number"}}
+    settings = CatalogueSettings(item_id="id", display="{title}", features=features, **options)
+    table, report = read(find_files(str(tmp_path), "auto", "catalogue"), settings)
+    assert table.select(["item_id", "display", "price"]).to_pydict() == {
+        "item_id": ["a", "b"],
+        "display": ['The "Best"', "C:\\x"],
+        "price": [1299.0, None],
+    }
+    assert not report.rejected
+    prices = pa.array([Decimal("1.00"), Decimal("1.25"), None])
+    styles = pa.array([{"color": "red"}, {"color": None}, None])
+    genres = pa.array([[{"name": "Art"}, {"name": "Pop"}], [], None])
+    items = pa.table({"item_id": ["a", "b", "c"], "price": prices, "style": styles, "genres": genres})
+    pq.write_table(items, tmp_path / "items.parquet")
+    deeper = {
+        "color": {"type": "category", "column": "style.color"},
+        "genres": {"type": "categories", "column": "genres.name"},
+    }
+    settings = CatalogueSettings(features={**features, **deeper})
+    table, _ = read(find_files(str(tmp_path / "*.parquet"), "auto", "catalogue"), settings)
+    assert table.select(["price", "color", "genres"]).to_pydict() == {
+        "price": [1.0, 1.25, None],
+        "color": ["red", None, None],
+        "genres": [["Art", "Pop"], [], []],
+    }
+
+
+def test_what_is_striking_about_a_catalogue_is_said(tmp_path):
+    content = "item_id,brand,color,size\n" + "".join(f"i{k},{'NULL' if k % 2 else k},,7\n" for k in range(6))
+    features = {name: {"type": "category"} for name in ("brand", "color", "size")}
+    _, summary = generate(tmp_path, ["i1", "i2"], content, {"features": features})
+    assert summary.endswith(
+        "rejected 0; warning: brand is a word such as 'NULL' in 3 of 6 listed items: if that stands for a missing "
+        "value, set missing: ['NULL']; warning: color is empty in all 6 listed items; warning: size is '7' in all 6 "
+        "listed items"
+    )
 
 
 def test_first_values_over_blocks_are_those_of_the_file(tmp_path, monkeypatch):

@@ -101,7 +101,9 @@ def test_a_pipeline_of_the_data_nodes(data):
     first = run(data)
     assert {node: state for node, (state, _, _) in first.items()} == dict.fromkeys(first, "COMPLETE")
     assert first["InteractionGen"][1] == (
-        "300 rows read: 240 train, 60 eval (cut 1970-01-09 00:00:00 UTC); dropped 0; rejected 0"
+        "300 rows read: 240 train, 60 eval (cut 1970-01-09 00:00:00 UTC); dropped 0; rejected 0; "
+        "warning: times begin before 1990 (1970-01-01 00:00:00 to 1970-01-10 00:00:29): are timestamp_unit, "
+        "timestamp_format and timezone right?"
     )
     assert first["CatalogueGen"][1] == (
         "40 items: 39 listed (0 of them never seen in the log), 1 only in the log; rejected 0"

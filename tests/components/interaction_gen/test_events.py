@@ -79,3 +79,45 @@ def test_unrated_events_are_a_rule_or_a_fault(drop_unrated):
     assert report.dropped == {"rated below min_rating 3.1": 1, **(missing if drop_unrated else {})}
     faults = {reason: count for (_, reason), count in report.rejected.items()}
     assert faults == {"stars is not a number": 1, **({} if drop_unrated else missing)}
+
+
+@pytest.mark.parametrize(
+    ("stars", "options", "expected"),
+    [
+        (["4,5", "1.299,00 kr"], {"decimal": ",", "thousands": ".", "units": ["kr"]}, [4.5, 1299.0]),
+        (["4.5", "1,299.00 kr"], {}, [4.5]),
+    ],
+)
+def test_numbers_and_times_of_the_log_are_read_as_they_are_written(stars, options, expected):
+    columns = {
+        "user_id": pa.array(["u", "v"]),
+        "item_id": pa.array(["a", "b"]),
+        "timestamp": pa.array(["13.09.2020 22:33"] * 2),
+        "stars": pa.array(stars),
+    }
+    config = InteractionSettings(
+        columns={"rating": "stars"}, timestamp_format="%d.%m.%Y %H:%M", timezone="Europe/Berlin", **options
+    )
+    block = reading.Block(np.arange(2, 4), columns)
+    events, report = clean(block, reading.TableFile("log.csv", "csv", 1, 0), config, "form", False)
+    assert events["rating"].to_pylist() == expected
+    assert set(events["timestamp"].to_pylist()) == {1_600_029_180_000_000}
+    if not options:
+        hint = "stars is not a number as it is written (see units, thousands and decimal)"
+        assert report.rejected == {("log.csv", hint): 1}
+
+
+@pytest.mark.parametrize(
+    ("unit", "form", "reason"),
+    [
+        ("iso", None, "timestamp is not a time between 1900 and 2200 (read as ISO 8601; see timestamp_format)"),
+        ("form", "%d.%m.%Y", "timestamp is not a time between 1900 and 2200 (read as %d.%m.%Y)"),
+        ("excel", None, "timestamp is not a time between 1900 and 2200 (read as days of a spreadsheet)"),
+    ],
+)
+def test_what_is_no_time_is_said_with_how_it_was_read(unit, form, reason):
+    columns = {"user_id": pa.array(["u"]), "item_id": pa.array(["a"]), "timestamp": pa.array(["soon"])}
+    block = reading.Block(np.arange(2, 3), columns)
+    config = InteractionSettings(timestamp_format=form)
+    _, report = clean(block, reading.TableFile("log.csv", "csv", 1, 0), config, unit, False)
+    assert report.rejected == {("log.csv", reason): 1}

@@ -45,7 +45,9 @@ def test_examples_hold_what_the_architecture_says(tmp_path):
     assert (first["tags"], first["cost"], first["history"]) == (["x", "y"], [2.5], [])
     assert summary == (
         "4 rows read: 2 train, 1 eval (cut 1970-01-01 00:00:30 UTC); "
-        "dropped 1 (1 of a type not in event_weights); rejected 0"
+        "dropped 1 (1 of a type not in event_weights); rejected 0; "
+        "warning: times begin before 1990 (1970-01-01 00:00:10 to 1970-01-01 00:00:30): are timestamp_unit, "
+        "timestamp_format and timezone right?"
     )
 
 
@@ -81,7 +83,7 @@ def test_rejected_rows_are_counted_written_and_over_the_limit_end_the_run(tmp_pa
         ("25", "timestamp is not a time between 1900 and 2200 (read as seconds)"),
         ("26", "item_id has a line break"),
         ("27", "1 columns instead of 3"),
-        ("28", "item_id is not UTF-8"),
+        ("28", "item_id is not UTF-8 (see encoding)"),
     ]
     assert rows[3]["line"] == "u1,i1,soon"
     assert json.loads((rejects / "report.json").read_text())["rows"] == 28
@@ -99,7 +101,11 @@ def test_rejected_rows_are_counted_written_and_over_the_limit_end_the_run(tmp_pa
         ("", {}, "is empty"),
         ("user_id,item_id,timestamp\n", {}, "there are no rows"),
         ("user_id,item_id,time\nu,i,1\n", {}, "has no column 'timestamp'; it has .* did you mean 'time'"),
-        ("user_id,item_id,timestamp\nu,i,x\n", {}, "1 of 1 rows can't be used.*timestamp is not a time"),
+        (
+            "user_id,item_id,timestamp\nu,i,x\n",
+            {},
+            r"log.csv: column 'timestamp' holds 'x', neither a number nor a time",
+        ),
         (log_of(ROWS), {"min_user_events": 50}, "no training event is left.*min_user_events 50"),
         (
             log_of(ROWS),

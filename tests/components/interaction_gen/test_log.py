@@ -5,8 +5,9 @@ import json
 import pytest
 
 from components.errors import InputError
-from components.interaction_gen.log import inspect, parse_settings, user_columns
+from components.interaction_gen.log import check_unit, inspect, parse_settings, user_columns
 from components.interaction_gen.settings import InteractionSettings
+from components.tables import reading
 
 
 def settings_of(**options):
@@ -89,3 +90,44 @@ def test_a_cutoff_needs_a_split_by_time(tmp_path):
     for options in ({"split": {"method": "hash"}}, {"columns": {"timestamp": None}}):
         with pytest.raises(InputError, match=r"needs split\.method time and columns\.timestamp"):
             inspect(settings_of(**options), write_log(tmp_path, 1), "", "2020-01-01")
+
+
+@pytest.mark.parametrize(
+    ("times", "other", "message"),
+    [
+        (["1600029219"], ["1600029219000"], "looks like milliseconds, but that of .*log.csv like seconds"),
+        (["1600029219000"], ["1600029219"], "looks like seconds, but that of .*log.csv like milliseconds"),
+        (["1600029219"], ["2020-09-13"], "looks like ISO 8601, but that of .*log.csv like seconds"),
+        (["1600029219"], ["20200913"], "looks like YYYYMMDD"),
+        (["1600029219"], ["1600029220.5", ""], None),
+    ],
+)
+def test_all_files_have_times_of_one_unit(tmp_path, times, other, message):
+    log = inspect(settings_of(), write_log(tmp_path, *times), "", "")
+    [file] = reading.find_files(write_log(tmp_path, *other, name="other.csv"), "csv", "log")
+    [block] = reading.read_blocks(file, ["timestamp"], log.settings)
+    if message is None:
+        check_unit(block, file, log)
+    else:
+        with pytest.raises(InputError, match=f"column 'timestamp' {message}"):
+            check_unit(block, file, log)
+
+
+@pytest.mark.parametrize(
+    ("time", "options", "message"),
+    [
+        ("20200913", {}, "looks like YYYYMMDD .*'%Y%m%d'"),
+        ("20200913", {"timestamp_format": "%Y%m%d"}, None),
+        ("20200913", {"timestamp_unit": "s"}, None),
+        ("44087.85670", {}, "looks like the days of a spreadsheet .*timestamp_unit: excel"),
+        ("44087.85670", {"timestamp_unit": "excel"}, None),
+        ("13-09-2020 20:33", {}, "set timestamp_format: '%d-%m-%Y %H:%M'"),
+    ],
+)
+def test_dates_that_no_unit_reads_are_refused_unless_a_setting_does(tmp_path, time, options, message):
+    log = write_log(tmp_path, time)
+    if message is None:
+        assert inspect(settings_of(**options), log, "", "").unit in ("form", "s", "excel")
+    else:
+        with pytest.raises(InputError, match=rf"log\.csv: column 'timestamp' .*{message}"):
+            inspect(settings_of(**options), log, "", "")

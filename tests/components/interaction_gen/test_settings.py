@@ -18,7 +18,7 @@ from components.interaction_gen.settings import InteractionSettings
         ({"rating_weights": {5: 0}, "columns": {"rating": "r"}}, "greater than 0"),
         ({"rating_weights": {"good": 1}, "columns": {"rating": "r"}}, "valid number"),
         ({"history": {"ties": "file"}}, "'exclude' or 'log_order'"),
-        ({"delimiter": "::"}, "one ASCII character"),
+        ({"delimiter": ""}, "one character or more"),
         ({"features": {"history": {"type": "number"}}}, "reserved"),
         ({"features": {"a b": {"type": "number"}}}, "letters, digits"),
         ({"features": {"x": {"type": "text", "min": 1}}}, "min and max are for features of type number"),

@@ -1,5 +1,8 @@
 """What Beam makes of files, partitions and users."""
 
+import datetime
+import json
+
 import pyarrow as pa
 import pytest
 
@@ -88,3 +91,83 @@ def test_a_fault_in_a_later_file_is_an_input_error_too(tmp_path):
     (tmp_path / "log-2.csv").write_text('user_id,item_id,timestamp\nu,"i,1\n')
     with pytest.raises(InputError, match=r"log-2\.csv: a quote is opened and not closed"):
         generate(tmp_path, None, name="log-*.csv")
+
+
+BY_CASE = {
+    "an object that no setting names": ({}, "log.jsonl", "json"),
+    "no header and two colons between columns": (
+        {"names": ["user_id", "item_id", "timestamp"], "delimiter": "::", "format": "csv"},
+        "ratings.dat",
+        "dat",
+    ),
+    "Twitter's times": ({"timestamp_format": "%a %b %d %H:%M:%S %z %Y"}, "log.csv", "%a %b %d %H:%M:%S +0000 %Y"),
+    "BigQuery's times": ({}, "log.csv", "%Y-%m-%d %H:%M:%S UTC"),
+    "Hive's folders": ({"columns": {"timestamp": "dt"}}, "events", "folders"),
+}
+
+
+@pytest.mark.parametrize("case", BY_CASE)
+def test_files_as_people_have_them_give_the_same_events(tmp_path, case):
+    options, name, kind = BY_CASE[case]
+    days = [datetime.datetime(2020, 9, 14) + datetime.timedelta(days=k // 5) for k in range(20)]
+    rows = [(f"u{k % 4}", f"i{k % 7}", day) for k, day in enumerate(days)]
+    if kind == "folders":
+        for day in sorted(set(days)):
+            (tmp_path / name / f"dt={day:%Y-%m-%d}").mkdir(parents=True)
+            part = log_of([row[:2] for row in rows if row[2] == day], ("user_id", "item_id"))
+            (tmp_path / name / f"dt={day:%Y-%m-%d}" / "part-0.csv").write_text(part)
+        (tmp_path / name / "_SUCCESS").touch()
+        content = None
+    elif kind == "json":
+        items = [
+            {"user_id": user, "item_id": item, "timestamp": str(day), "style": {"x": 1}} for user, item, day in rows
+        ]
+        content = "".join(f"{json.dumps(item)}\n" for item in items)
+    elif kind == "dat":
+        content = "".join(
+            f"{user}::{item}::{day.replace(tzinfo=datetime.timezone.utc).timestamp():.0f}\n" for user, item, day in rows
+        )
+    else:
+        content = log_of([(user, item, day.strftime(kind)) for user, item, day in rows])
+    plain = log_of([(user, item, str(day)) for user, item, day in rows])
+    (tmp_path / "plain").mkdir()
+    expected, _, _ = generate(tmp_path / "plain", plain)
+    found, summary, _ = generate(tmp_path, content, options, name=name)
+    assert summary.startswith("20 rows read: 16 train, 4 eval (cut 2020-09-17 00:00:00 UTC)"), summary
+    for part in ("train", "eval"):
+        events = [
+            sorted((e["user_id"], e["item_id"], e["timestamp"]) for e in some[part]) for some in (found, expected)
+        ]
+        assert events[0] == events[1]
+
+
+def test_a_word_for_none_is_said_and_a_setting_takes_it_for_one(tmp_path):
+    rows = [("NA" if k % 3 else f"u{k % 4}", f"i{k % 7}", 1_600_000_000 + k) for k in range(60)]
+    _, summary, rejects = generate(tmp_path, log_of(rows))
+    warning = "one user, 'NA', has 40 of 60 events: if that stands for a missing user_id, set missing: ['NA']"
+    assert summary.endswith(f"rejected 0; warning: {warning}")
+    report = json.loads((rejects / "report.json").read_text())
+    assert report["warnings"] == [warning]
+    assert report["span"] == [1_600_000_000_000_000, 1_600_000_059_000_000]
+    with pytest.raises(InputError, match=r"40 of 60 rows can't be used.*\n.*40 × user_id is missing"):
+        generate(tmp_path, log_of(rows), {"missing": ["NA"]})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "message"),
+    [
+        ("log.csv", log_of([("u", "i", 20200913 + k % 3) for k in range(9)]), {}, r"log\.csv: .* looks like YYYYMMDD"),
+        ("log.csv", log_of([("u", "i", 44087.5 + k) for k in range(9)]), {}, "looks like the days of a spreadsheet"),
+        (
+            "log.tsv",
+            "user_id\titem_id\ttitle\ttimestamp\n"
+            + "".join("u{k}\ti\t{quote}Heroes\t{k}\n".format(k=k, quote='"' * (k in (3, 7))) for k in range(9)),
+            {"delimiter": "\t"},
+            r"log\.tsv, row 5: a value that begins with '\"Heroes\\t3' runs over 5 lines .*set quote: null",
+        ),
+        ("log.csv", "1,2,3\n" * 9, {}, "the first row looks like data: has the file a header"),
+    ],
+)
+def test_what_would_be_something_else_without_a_word_stops(tmp_path, name, content, options, message):
+    with pytest.raises(InputError, match=message):
+        generate(tmp_path, content, options, name=name)

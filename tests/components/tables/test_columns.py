@@ -1,11 +1,15 @@
-"""Typing columns: text, numbers, times and lists, bad values marked."""
+"""Typing columns: text, numbers and lists, bad values marked."""
+
+import uuid
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from components.errors import InputError
-from components.tables.columns import as_lists, as_numbers, as_text, as_times, guess_time_unit
+from components.tables.columns import as_lists, as_numbers, as_text, like_a_price
+from components.tables.formats import TableSettings
 
 
 def test_ids_stay_exact():
@@ -13,8 +17,6 @@ def test_ids_stay_exact():
     assert as_text(pa.array([digits, " 007", "1e3", ""]), "id").to_pylist() == [digits, " 007", "1e3", None]
     assert as_text(pa.array([7, None, -1], pa.int16()), "id").to_pylist() == ["7", None, "-1"]
     assert as_text(pa.array(["a", "a"]).dictionary_encode(), "id").to_pylist() == ["a", "a"]
-    with pytest.raises(InputError, match="'id' holds floating-point numbers"):
-        as_text(pa.array([1.0]), "id")
     with pytest.raises(InputError, match="more than one value"):
         as_text(pa.array([["a", "b"]]), "id")
 
@@ -28,56 +30,16 @@ def test_numbers():
     assert as_numbers(pa.array([1, None], pa.int32()), "x")[1].tolist() == [False, True]
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("1998-03-07", 889_228_800_000_000),
-        ("1998-03-07T02:21:09Z", 889_237_269_000_000),
-        ("1998-03-07 03:21:09.5+01:00", 889_237_269_500_000),
-        ("1998-03-07T02:21:09.123456789", 889_237_269_123_456),
-        ("1998-02-30", None),
-        ("07.03.1998", None),
-        ("889237269", None),
-        ("0998-03-07", None),
-    ],
-)
-def test_iso_times(text, expected):
-    # Beside good values, with and without an offset, the bad one alone is bad.
-    times, missing, bad = as_times(pa.array([text, "1970-01-01", "1970-01-01T00:00:01Z", ""]), "iso", "when")
-    assert bad.tolist() == [expected is None, False, False, False]
-    assert missing.tolist() == [False, False, False, True]
-    assert times[1:3].tolist() == [0, 1_000_000]
-    assert expected is None or times[0] == expected
-
-
-@pytest.mark.parametrize(("unit", "value"), [("s", 889237269), ("ms", 889237269000), ("ns", 889237269000000001)])
-def test_numeric_times(unit, value):
-    for array in (pa.array([value]), pa.array([str(value)])):
-        assert as_times(array, unit, "when")[0].tolist() == [889_237_269_000_000]
-        assert guess_time_unit(array, "when") == unit
-
-
-def test_times_in_the_wrong_unit_are_bad_not_in_the_year_30000():
-    _, _, bad = as_times(pa.array(["889237269000", "9" * 30, "x", "889237269.25"]), "s", "when")
-    assert bad.tolist() == [True, True, True, False]
-
-
-def test_arrow_times_know_their_unit():
-    for kind in (pa.timestamp("ns"), pa.timestamp("s", "Europe/Berlin")):
-        times = pa.array([889_237_269 * (10**9 if kind.unit == "ns" else 1)]).cast(kind)
-        assert as_times(times, "s", "when")[0].tolist() == [889_237_269_000_000]
-
-
 def test_lists():
-    assert as_lists(pa.array(["a|b||", " c ", "", None]), "|", "x").to_pylist() == [["a", "b"], ["c"], [], []]
-    assert as_lists(pa.array([["a|b", ""], None, ["c"]]), "|", "x").to_pylist() == [["a|b"], [], ["c"]]
+    assert as_lists(pa.array(["a|b||", " c ", "", None]), "|", "x")[0].to_pylist() == [["a", "b"], ["c"], [], []]
+    assert as_lists(pa.array([["a|b", ""], None, ["c"]]), "|", "x")[0].to_pylist() == [["a|b"], [], ["c"]]
 
 
 def test_lists_as_python_or_json_writes_them():
     array = pa.array(
         ["['Fiction', \"Children's\"]", '["Sci-Fi | Fantasy", 3]', "[]", "[Art|Music", "[Art]", "x|[y]", None]
     )
-    assert as_lists(array, "|", "genres").to_pylist() == [
+    assert as_lists(array, "|", "genres")[0].to_pylist() == [
         ["Fiction", "Children's"],
         ["Sci-Fi | Fantasy", "3"],
         [],
@@ -86,3 +48,74 @@ def test_lists_as_python_or_json_writes_them():
         ["x", "[y]"],
         [],
     ]
+
+
+def test_nested_lists_are_no_categories():
+    lists, bad = as_lists(
+        pa.array(["[['a', 'b'], ['c']]", "[{'name': 'Art'}]", "['x']", '["y", null]', None]), "|", "g"
+    )
+    assert bad.tolist() == [True, True, False, False, False]
+    assert lists.to_pylist()[2:] == [["x"], ["y"], []]
+    fixed = pa.FixedSizeListArray.from_arrays(pa.array(["a", "b", "c", "d"]), 2)
+    assert as_lists(fixed, "|", "g")[0].to_pylist() == [["a", "b"], ["c", "d"]]
+    with pytest.raises(
+        InputError, match=r"'g' is of type struct.* where text is needed; name one of its fields, .*g\.n"
+    ):
+        as_lists(pa.array([[{"n": "Art"}]]), "|", "g")
+
+
+def test_whole_floats_are_ids_and_others_are_not():
+    assert as_text(pa.array([196.0, None, float("nan"), -2.0]), "id").to_pylist() == ["196", None, None, "-2"]
+    assert as_text(pa.array([7.0, None], pa.float32()), "id").to_pylist() == ["7", None]
+    with pytest.raises(InputError, match=r"'id' holds 1\.5, a number with a fraction"):
+        as_text(pa.array([1.0, 1.5]), "id")
+    for value in (2.0**60, float("inf")):
+        with pytest.raises(InputError, match="whose last digits are lost"):
+            as_text(pa.array([value]), "id")
+
+
+def test_uuids_decimals_and_bytes():
+    one, other = uuid.UUID("12345678-1234-5678-1234-56781234ffff"), uuid.UUID(int=5)
+    for kind in (pa.binary(16), pa.binary()):
+        array = pa.array([one.bytes, None, other.bytes], kind)
+        assert as_text(array, "id").to_pylist() == [str(one), None, str(other)]
+        assert as_text(pa.array([b"sixteen letters!"], kind), "id").to_pylist() == ["sixteen letters!"]
+    assert as_text(pa.array([Decimal("12"), None]), "id").to_pylist() == ["12", None]
+    values, missing, bad = as_numbers(pa.array([Decimal("1.25"), None, Decimal("-7.00")]), "x")
+    assert values[[0, 2]].tolist() == [1.25, -7.0]
+    assert (missing.tolist(), bad.tolist()) == ([False, True, False], [False] * 3)
+
+
+@pytest.mark.parametrize(
+    ("how", "texts", "expected"),
+    [
+        ({"units": ["$"], "thousands": ","}, ["$1,299.00", "-$5", "$ 7", "12", "1,00,000"], [1299, -5, 7, 12, 100_000]),
+        ({"units": ["$"], "thousands": ","}, ["$1,29", "1,2990", "$1-$2", "€5", "free"], [None] * 5),
+        (
+            {"units": ["€", "EUR"], "thousands": ".", "decimal": ","},
+            ["1.299,50 €", "EUR 3,5", "1.299"],
+            [1299.5, 3.5, 1299],
+        ),
+        ({"thousands": ".", "decimal": ","}, ["1.29", "1,299.5"], [None, None]),
+        ({"decimal": ","}, ["4,5", "-,5", "4.5", "1e3"], [4.5, -0.5, None, 1000]),
+        ({"thousands": " "}, ["1 299", "1\u00a0299\u202f000"], [1299, 1_299_000]),
+        ({"units": ["%"]}, ["12 %", "1,299"], [12, None]),
+    ],
+)
+def test_numbers_as_they_are_written(how, texts, expected):
+    values, missing, bad = as_numbers(pa.array([*texts, "NA", None]), "x", TableSettings(**how))
+    assert missing.tolist() == [False] * len(texts) + [True, True]
+    assert bad.tolist() == [value is None for value in expected] + [False, False]
+    assert [value for value, wrong in zip(values, bad) if not wrong][:-2] == [v for v in expected if v is not None]
+
+
+def test_prices_are_known_by_their_look():
+    for text, like in (
+        ("$1,299.00", True),
+        ("12 %", True),
+        ("1.299,50 EUR", True),
+        ("long", False),
+        ("2020-01-01", False),
+    ):
+        assert like_a_price(pa.array([text, "x"]), np.array([True, False])) == like
+    assert not like_a_price(pa.array(["x", "$5"]), np.array([True, False])), "of the rows that are asked for"

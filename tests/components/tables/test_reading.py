@@ -1,8 +1,12 @@
 """Reading tables: odd files, exact row numbers, clear errors."""
 
 import bz2
+import csv
 import gzip
+import tarfile
+import zipfile
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -11,14 +15,17 @@ from hypothesis import strategies as st
 
 from components.errors import InputError
 from components.tables import reading
+from components.tables.formats import TableSettings
+
+PLAIN = TableSettings()
 
 
-def read(path, columns, delimiter=","):
+def read(path, columns, **how):
     """Returns rows by number {row: values} and the malformed rows of a file."""
     (file,) = reading.find_files(str(path), "auto", "log")
     rows, malformed = {}, []
     for part in reading.parts(file):
-        for block in reading.read_blocks(file, columns, delimiter, part):
+        for block in reading.read_blocks(file, columns, TableSettings(**how), part):
             values = zip(*(block.columns[column].to_pylist() for column in columns))
             rows.update(dict(zip(block.rows.tolist(), values)))
             malformed += block.malformed
@@ -41,7 +48,10 @@ def test_csv_with_bom_crlf_quotes_empty_lines_and_malformed_rows(tmp_path):
     rows, malformed = read(path, ["a", "b"])
     mark = reading.NOT_UTF8
     assert rows == {2: ("1", "x,y"), 5: ("3", 'say "hi"'), 6: ("4", mark * 2), 8: ("6", '5" floppy')}
-    assert [(bad.row, bad.reason) for bad in malformed] == [(4, "2 columns instead of 3"), (7, "not UTF-8")]
+    assert [(bad.row, bad.reason) for bad in malformed] == [
+        (4, "2 columns instead of 3"),
+        (7, "not UTF-8 (see encoding)"),
+    ]
 
 
 @settings(deadline=None, max_examples=30)
@@ -75,7 +85,7 @@ def test_a_reader_that_is_dropped_early_does_not_hang(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("a,b\n" + "1,2\n" * 8_000_000)  # some blocks
     (file,) = reading.find_files(str(path), "auto", "log")
-    block = next(reading.read_blocks(file, ["b"], ","))
+    block = next(reading.read_blocks(file, ["b"], PLAIN))
     assert block.rows[0] == 2
     assert 1_000_000 < len(block.rows) < 8_000_000
 
@@ -148,7 +158,7 @@ def test_a_relative_glob_stands_for_files_below_the_current_folder(tmp_path, mon
     where = pattern.rpartition("/")[0].replace("*", "a")
     [file] = reading.find_files(pattern, "csv", "log")
     assert (file.path, file.size) == (f"{where}/log-1.csv" if where else "log-1.csv", 4)
-    assert reading.column_names(file, ",") == ["u", "i"]
+    assert reading.column_names(file, PLAIN) == ["u", "i"]
 
 
 def test_a_missing_an_empty_and_an_unknown_file(tmp_path):
@@ -160,8 +170,6 @@ def test_a_missing_an_empty_and_an_unknown_file(tmp_path):
     (tmp_path / "log.dat").write_text("x")
     with pytest.raises(InputError, match=r"format of .*log\.dat can't be told"):
         reading.find_files(str(tmp_path / "log.dat"), "auto", "interactions")
-    with pytest.raises(InputError, match="is a folder: name the files in it"):
-        reading.column_names(reading.find_files(str(tmp_path), "csv", "interactions")[0], ",")
 
 
 @pytest.mark.parametrize(
@@ -183,7 +191,7 @@ def test_a_wrong_header(tmp_path, content, message):
     path.write_bytes(content)
     (file,) = reading.find_files(str(path), "auto", "log")
     with pytest.raises(InputError) as caught:
-        reading.check_columns(file, ["user_id", "item_id"], ",")
+        reading.check_columns(file, ["user_id", "item_id"], PLAIN)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
 
@@ -193,7 +201,7 @@ def test_a_file_that_is_not_of_its_format(tmp_path, name):
     (tmp_path / name).write_text("user_id,item_id\n" * 20)
     (file,) = reading.find_files(str(tmp_path / name), "auto", "log")
     with pytest.raises(InputError, match=f"{name} can't be read as "):
-        reading.column_names(file, ",")
+        reading.column_names(file, PLAIN)
 
 
 def test_json_lines_with_bom_crlf_empty_lines_and_what_is_no_object(tmp_path):
@@ -219,8 +227,8 @@ def test_json_lines_with_bom_crlf_empty_lines_and_what_is_no_object(tmp_path):
     assert [(bad.row, bad.reason) for bad in malformed] == [
         (4, "not JSON"),
         (5, "not a JSON object"),
-        (6, "a is a JSON object"),
-        (7, "not UTF-8"),
+        (6, "a is a JSON object: name one of its keys, as a.key"),
+        (7, "not UTF-8 (see encoding)"),
     ]
 
 
@@ -230,9 +238,9 @@ def test_columns_of_json_lines_are_the_keys_of_its_rows(tmp_path, name):
     content = b'{"User": "u", "Genres": ["Art", 1, null]}\n{"User": "v", "ISBN": "b"}\n'
     path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     (file,) = reading.find_files(str(path), "auto", "log")
-    assert reading.column_names(file, ",") == ["User", "Genres", "ISBN"]
+    assert reading.column_names(file, PLAIN) == ["User", "Genres", "ISBN"]
     with pytest.raises(InputError, match=r"no column 'Isbn'.*did you mean 'ISBN'"):
-        reading.check_columns(file, ["Isbn"], ",")
+        reading.check_columns(file, ["Isbn"], PLAIN)
     rows, _ = read(path, ["ISBN", "Genres"])
     assert rows == {1: (None, ["Art", "1", None]), 2: ("b", None)}
 
@@ -260,4 +268,373 @@ def test_json_that_is_not_lines_is_named(tmp_path, content, message):
     path.write_text(content)
     (file,) = reading.find_files(str(path), "auto", "log")
     with pytest.raises(InputError, match=message):
-        reading.check_columns(file, ["a"], ",")
+        reading.check_columns(file, ["a"], PLAIN)
+
+
+def test_a_file_without_a_header_and_with_delimiters_of_several_characters(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("1::a:b::x\n2::c::y\n\n3::d\n")
+    rows, malformed = read(path, ["u", "i"], delimiter="::", names=("u", "i", "z"))
+    assert rows == {1: ("1", "a:b"), 2: ("2", "c")}
+    assert [(bad.row, bad.reason) for bad in malformed] == [(4, "2 columns instead of 3")]
+    (file,) = reading.find_files(str(path), "csv", "log")
+    for how, message in (
+        ({"delimiter": "::"}, "the first row looks like data: has the file a header"),
+        ({}, "its delimiter looks like '::', not ','; the first row looks like data"),
+        ({"delimiter": "::", "names": ("u", "i")}, "names are 2, but the first row has 3 columns"),
+        ({"delimiter": "::", "names": ("1", "a:b", "x")}, "has a header: leave out names"),
+    ):
+        with pytest.raises(InputError, match=rf"log\.csv.*{message}"):
+            reading.check_columns(file, ["u"], TableSettings(**how))
+
+
+def test_a_tail_after_a_quote_is_a_fault_and_a_stray_quote_stops(tmp_path):
+    path = tmp_path / "items.tsv"
+    path.write_text('id\ttitle\n1\tx\n2\t"Heroes" (2017)\n3\ty\n')
+    rows, malformed = read(path, ["id"], delimiter="\t")
+    assert rows == {2: ("1",), 4: ("3",)}
+    assert [(bad.row, bad.reason) for bad in malformed] == [(3, "text after a closing quote (see quote and escape)")]
+    assert list(read(path, ["title"], delimiter="\t", quote=None)[0].values()) == [("x",), ('"Heroes" (2017)',), ("y",)]
+    # The swallowing column needn't be read.
+    path.write_text('id\ttitle\n1\tx\n2\t"Heroes\n3\ty\n4\t"Heroes\n5\tz\n')
+    with pytest.raises(InputError, match=r"items\.tsv, row 3: a value that begins with '\"Heroes' runs over 3 lines"):
+        read(path, ["id"], delimiter="\t")
+    assert len(read(path, ["id"], delimiter="\t", quote=None)[0]) == 5
+
+
+def test_escaped_quotes_delimiters_and_missing_values(tmp_path):
+    path = tmp_path / "items.csv"
+    path.write_text('"id";"title"\n1;"The \\"Best\\""\n2;a\\;b\n3;\\N\n4;"C:\\\\x\\y"\n5;two\\\nlines\n')
+    assert read(path, ["id", "title"], delimiter=";", escape="\\")[0] == {
+        2: ("1", 'The "Best"'),
+        3: ("2", "a;b"),
+        4: ("3", ""),
+        5: ("4", "C:\\x\\y"),
+        6: ("5", "two\nlines"),
+    }
+    malformed = read(path, ["id", "title"], delimiter=";")[1]
+    assert (malformed[0].row, malformed[0].reason) == (2, "text after a closing quote (see quote and escape)")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-16-le", "shift_jis"])
+@pytest.mark.parametrize("name", ["log.csv", "log.jsonl"])
+def test_encodings(tmp_path, monkeypatch, encoding, name):
+    word = "ソ表" if encoding == "shift_jis" else "naïve"  # the bytes of ソ and 表 end with that of a backslash
+    text = f'{{"a": "{word}"}}\n' * 3 if name == "log.jsonl" else f"a,b\n{word},1\n{word},2\n"
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    monkeypatch.setattr(reading, "_BLOCK_BYTES", 5)
+    rows, malformed = read(tmp_path / name, ["a"], encoding=encoding)
+    assert set(rows.values()) == {(word,)}
+    assert not malformed
+
+
+def test_what_a_file_is_packed_by_is_told_by_its_content(tmp_path):
+    for name, compress in (("a.csv", gzip.compress), ("b.csv.bz2", gzip.compress), ("c.csv.gz", bytes)):
+        (tmp_path / name).write_bytes(compress(b"a,b\n1,2\n"))
+        assert read(tmp_path / name, ["b"]) == ({2: ("2",)}, [])
+    two = gzip.compress(b"a,b\n1,2\n") + gzip.compress(b"3,4\n")  # as logs that grow are packed
+    (tmp_path / "d.csv.gz").write_bytes(two)
+    assert read(tmp_path / "d.csv.gz", ["b"]) == ({2: ("2",), 3: ("4",)}, [])
+    assert reading.find_files(str(tmp_path / "a.csv"), "auto", "log")[0].format == "csv"
+
+
+@pytest.mark.parametrize(
+    ("name", "pack", "message"),
+    [
+        ("log.csv", "zip", "is a ZIP archive or a spreadsheet: unpack it, or save it as CSV"),
+        ("log.jsonl", "zip", "is a ZIP archive"),
+        ("log.csv.gz", "tar", "is a TAR archive: unpack it"),
+        ("log.csv", "parquet", "is a Parquet file: set format: parquet"),
+        ("log.csv", "utf-16", "is UTF-16, not UTF-8: set encoding: utf-16"),
+        ("log.jsonl", "utf-16", "is UTF-16"),
+        ("log.csv", "utf-16-le", "holds zero bytes: is it UTF-16 .set encoding: utf-16-le., or not CSV at all"),
+        ("log.csv", "blank", "the first row is empty"),
+        ("log.csv", "nothing", "is empty"),
+    ],
+)
+def test_what_is_no_table_is_named(tmp_path, name, pack, message):
+    path = tmp_path / name
+    if pack == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("log.csv", "a,b\n1,2\n")
+    elif pack == "tar":
+        (tmp_path / "inner.csv").write_text("a,b\n1,2\n")
+        with tarfile.open(path, "w:gz") as archive:
+            archive.add(tmp_path / "inner.csv", "inner.csv")
+    elif pack == "parquet":
+        pq.write_table(pa.table({"a": [1]}), path)
+    elif pack in ("blank", "nothing"):
+        path.write_bytes(b"\na,b\n1,2\n" if pack == "blank" else b"\n\n")
+    else:
+        path.write_bytes("a,b\n1,2\n".encode(pack))
+    (file,) = reading.find_files(str(path), "auto", "log")
+    with pytest.raises(InputError, match=rf"{name}.*{message}"):
+        reading.check_columns(file, ["a"], PLAIN)
+
+
+def test_words_for_missing_values(tmp_path):
+    (tmp_path / "log.csv").write_text("a,b\nNA,1\nNAN,NULL\n,\\N\n")
+    assert read(tmp_path / "log.csv", ["a", "b"], missing=("NA", "NULL", "\\N"))[0] == {
+        2: (None, "1"),
+        3: ("NAN", None),
+        4: ("", None),
+    }
+    for table in (pa.table({"a": ["NA", "x"]}), pa.table({"a": pa.array(["NA", "x"]).dictionary_encode()})):
+        pq.write_table(table, tmp_path / "log.parquet")
+        assert read(tmp_path / "log.parquet", ["a"], missing=("NA",))[0] == {1: (None,), 2: ("x",)}
+    (tmp_path / "log.jsonl").write_text('{"a": "NA"}\n{"a": "x"}\n')
+    assert read(tmp_path / "log.jsonl", ["a"], missing=("NA",))[0] == {1: (None,), 2: ("x",)}
+
+
+def test_objects_that_no_setting_names_are_no_fault_and_paths_name_what_is_in_them(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text(
+        '{"u": "a", "style": {"Size": "7 oz"}, "genres": [{"name": "Art"}, {"name": "Pop"}]}\n'
+        "{'u': 'b', 'style': None, 'genres': []}\n"  # as Python writes it
+        '{"u": "c", "style.Size": "8 oz", "at": {"$date": "2020-09-13"}}\n'
+        '{"u": ["d"], "style": {"Size": {"deep": 1}}}\n'
+        "{'u': {1, 2}}\n"
+    )
+    assert read(path, ["u"])[0] == {1: (["a"],), 2: (["b"],), 3: (["c"],), 4: (["d"],)}
+    rows, malformed = read(path, ["style.Size", "genres.name", "at.$date"])
+    assert rows == {1: ("7 oz", ["Art", "Pop"], None), 2: (None, [], None), 3: ("8 oz", None, "2020-09-13")}
+    assert [(bad.row, bad.reason) for bad in malformed] == [
+        (4, "style.Size is a JSON object: name one of its keys, as style.Size.key"),
+        (5, "not JSON"),
+    ]
+    (file,) = reading.find_files(str(path), "auto", "log")
+    assert "style.Size" in reading.column_names(file, PLAIN)
+    with pytest.raises(InputError, match=r"no column 'style\.Sise'.*did you mean 'style\.Size'"):
+        reading.check_columns(file, ["style.Sise"], PLAIN)
+
+
+def test_paths_into_structs_and_into_texts(tmp_path):
+    style = pa.array([{"color": "red", "sizes": [1, 2]}, None])
+    pq.write_table(pa.table({"style": style, "a.b": ["x", "y"], "id": [1, 2]}), tmp_path / "log.parquet")
+    assert read(tmp_path / "log.parquet", ["id", "style.color", "style.sizes", "a.b"])[0] == {
+        1: (1, "red", [1, 2], "x"),
+        2: (2, None, None, "y"),
+    }
+    with pytest.raises(InputError, match=r"log\.parquet: column 'style\.size' is not there: size is no field"):
+        read(tmp_path / "log.parquet", ["style.size"])
+    (tmp_path / "items.csv").write_text(
+        "id,genres\n1,\"[{'id': 16, 'name': 'Art'}]\"\n2,[]\n3,\n4,\"[{'name': {'en': 'Pop'}}]\"\n"
+    )
+    rows, malformed = read(tmp_path / "items.csv", ["id", "genres.name"])
+    assert rows == {2: ("1", ["Art"]), 3: ("2", []), 4: ("3", None)}
+    assert [(bad.row, bad.reason) for bad in malformed] == [
+        (5, "genres.name is a list of JSON objects: name one of their keys, as genres.name.key")
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_folders_tell_columns(tmp_path, suffix):
+    for day, user in (("2020-09-14", "a"), ("2020-09-15", "b"), ("__HIVE_DEFAULT_PARTITION__", "c")):
+        folder = tmp_path / f"dt={day}" / "shop=a%2Fb"
+        folder.mkdir(parents=True)
+        if suffix == "parquet":
+            pq.write_table(pa.table({"u": [user]}), folder / "part-0.parquet")
+        else:
+            (folder / f"part-0.{suffix}").write_text(f"u\n{user}\n" if suffix == "csv" else f'{{"u": "{user}"}}\n')
+    found = {}
+    for file in reading.find_files(str(tmp_path), "auto", "log"):
+        reading.check_columns(file, ["u", "dt", "shop"], PLAIN)
+        for block in reading.read_blocks(file, ["dt", "u", "shop"], PLAIN):
+            found[block.columns["u"][0].as_py()] = [block.columns[name][0].as_py() for name in ("dt", "shop")]
+    assert found == {"a": ["2020-09-14", "a/b"], "b": ["2020-09-15", "a/b"], "c": [None, "a/b"]}
+
+
+def test_folders_as_spark_writes_them(tmp_path):
+    folder = tmp_path / "events"
+    for name, text in {
+        "part-0.csv": "a,b\n1,2\n",
+        "part-1.csv": "",
+        "_SUCCESS": "",
+        ".part-0.csv.crc": "x",
+        "_temporary/0/part-9.csv": "half",
+        "day=1/part-2.csv": "a,b\n3,4\n",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    for pattern in (folder, f"{folder}/"):
+        names = [file.path.removeprefix(f"{folder}/") for file in reading.find_files(str(pattern), "auto", "log")]
+        assert names == ["day=1/part-2.csv", "part-0.csv"]
+    days = reading.find_files(f"{folder}/day=*", "auto", "log")
+    assert [file.path for file in days] == [f"{folder}/day=1/part-2.csv"]
+    (folder / "part-3.csv").write_bytes(b"\n")  # without even a header
+    files = reading.find_files(str(folder), "auto", "log")
+    reading.check_table(files, ["a", "b"], PLAIN)
+    assert [len(list(reading.read_blocks(file, ["a"], PLAIN))) for file in files] == [1, 1, 0]
+    (folder / "_delta_log").mkdir()
+    (folder / "_delta_log" / "0.json").write_text("{}")
+    with pytest.raises(InputError, match="is a Delta table"):
+        reading.find_files(str(folder), "auto", "log")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"there is no file .*empty"):
+        reading.find_files(str(tmp_path / "empty"), "auto", "log")
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("LOG.CSV", "LOG.CSV"),
+        ("LOG.CSV.GZ", "*.GZ"),
+        ("a #1 [x]/log-1.csv", "a #1 [x]/log-*.csv"),
+        ("a #1 [x]/log-1.csv", "a #1 [x]"),
+        ("log [x]-1.csv", "log [x]-*.csv"),
+        ("log.csv", "~/log.csv"),
+    ],
+)
+def test_names_and_patterns_as_people_have_them(tmp_path, monkeypatch, name, pattern):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    content = b"a,b\n1,2\n"
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("GZ") else content)
+    [file] = reading.find_files(pattern, "auto", "log")
+    assert (file.format, file.path.removeprefix(f"{tmp_path}/")) == ("csv", name)
+    [block] = reading.read_blocks(file, ["b"], PLAIN)
+    assert block.columns["b"].to_pylist() == ["2"]
+
+
+def test_a_key_that_one_json_file_lacks(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"u": "x"}\n')
+    (tmp_path / "b.jsonl").write_text('{"u": "y", "tag": "z"}\n')
+    files = reading.find_files(str(tmp_path), "auto", "log")
+    reading.check_table(files, ["u", "tag"], PLAIN, each=False)
+    blocks = [block for file in files for block in reading.read_blocks(file, ["u", "tag"], PLAIN)]
+    assert [block.columns["tag"].to_pylist() for block in blocks] == [[None], ["z"]]
+    with pytest.raises(InputError, match=r"a\.jsonl has no column 'tga'; it has 'u', 'tag'; did you mean 'tag'"):
+        reading.check_table(files, ["u", "tga"], PLAIN, each=False)
+    (tmp_path / "c.csv").write_text("u\nx\n")
+    files = reading.find_files(str(tmp_path / "*.csv"), "auto", "log")
+    with pytest.raises(InputError, match=r"c\.csv has no column 'tag'"):
+        reading.check_table(files, ["u", "tag"], PLAIN)
+
+
+def test_a_column_of_the_folders_alone(tmp_path):
+    (tmp_path / "dt=1").mkdir()
+    (tmp_path / "dt=1" / "a.csv").write_text("u\nx\ny\n")
+    pq.write_table(pa.table({"u": ["x"]}), tmp_path / "dt=1" / "b.parquet")
+    files = reading.find_files(str(tmp_path), "auto", "log")
+    blocks = [block for file in files for block in reading.read_blocks(file, ["dt"], PLAIN)]
+    assert [block.columns["dt"].to_pylist() for block in blocks] == [["1", "1"], ["1"]]
+
+
+@pytest.mark.parametrize(
+    ("header", "hint"),
+    [
+        ("user_id||item_id", "its delimiter looks like '||', not ','"),
+        ("user_id item_id", "its delimiter looks like ' ', not ','"),
+        ("# exported in 2020", "its first row must be the header: take what stands above out of the file"),
+        ("sep=,", "its first row must be the header"),
+        ("'user_id','item_id'", 'its values stand in single quotes: set quote: "\'"'),
+    ],
+)
+def test_what_may_be_wrong_with_a_header(tmp_path, header, hint):
+    (tmp_path / "log.csv").write_text(f"{header}\na,b\n")
+    (file,) = reading.find_files(str(tmp_path / "log.csv"), "auto", "log")
+    with pytest.raises(InputError) as caught:
+        reading.check_columns(file, ["user_id"], PLAIN)
+    assert hint in str(caught.value)
+
+
+def test_an_open_quote_is_named_with_its_row(tmp_path):
+    (tmp_path / "log.csv").write_text('a,b\n1,2\n3,"4\n5,6\n')
+    with pytest.raises(
+        InputError, match=r"log\.csv: a quote is opened and not closed, in row 3 or above it: set quote"
+    ):
+        read(tmp_path / "log.csv", ["a"])
+
+
+def test_utf_8_is_not_taken_for_bytes_of_one_character_each(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("a,b\nJürgen,1\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"log\.csv is UTF-8, not iso8859-1: leave out encoding"):
+        read(path, ["a"], encoding="latin-1")
+    path.write_text("a,b\nplain,1\n")
+    assert read(path, ["a"], encoding="latin-1")[0] == {2: ("plain",)}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("log.csv.zip", "is an archive: unpack it"), ("LOG.XLSX", "is a spreadsheet: save it as CSV")],
+)
+def test_archives_and_spreadsheets_are_known_by_their_names(tmp_path, name, message):
+    (tmp_path / name).write_text("PK")
+    with pytest.raises(InputError, match=rf"{name} {message}"):
+        reading.find_files(str(tmp_path / name), "auto", "log")
+
+
+WRITERS = {
+    "plain": ({}, {}),
+    "all quoted, semicolons": ({"sep": ";", "quoting": csv.QUOTE_ALL}, {"delimiter": ";"}),
+    "escaped quotes": (
+        {"doublequote": False, "escapechar": "\\", "quoting": csv.QUOTE_NONNUMERIC},
+        {"escape": "\\"},
+    ),
+    "single quotes": ({"quotechar": "'", "quoting": csv.QUOTE_ALL}, {"quote": "'"}),
+    "tabs, CRLF": ({"sep": "\t", "lineterminator": "\r\n"}, {"delimiter": "\t"}),
+    "UTF-16": ({"encoding": "utf-16"}, {"encoding": "utf-16"}),
+    "mark of byte order, gzip": ({"encoding": "utf-8-sig", "compression": "gzip"}, {}),
+    "no header": ({"header": False}, {"names": ("id", "text", "n")}),
+    "NULL": ({"na_rep": "NULL"}, {"missing": ("NULL",)}),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_what_pandas_writes_is_read_alike(tmp_path, writer):
+    write, how = WRITERS[writer]
+    words = [
+        "plain",
+        'a "quoted" word',
+        "it's",
+        "semi;colon, comma\ttab",
+        "Jürgen 😀",
+        "two\nlines",
+        "back\\slash",
+        None,
+    ]
+    table = pd.DataFrame({"id": range(8), "text": words, "n": [1, 2, 3, 4, 5, 6, 7, None]})
+    table.to_csv(tmp_path / "log.csv", index=False, **write)
+    rows, malformed = read(tmp_path / "log.csv", ["id", "text", "n"], **how)
+    expected = [word.replace("\n", "\r\n") if word and writer == "tabs, CRLF" else word for word in words]
+    assert [(row[0], (row[1] or "").replace("\r\n", "\n")) for row in rows.values()] == [
+        (str(number), (word or "").replace("\r\n", "\n")) for number, word in enumerate(expected)
+    ]
+    assert [row[2] or "" for row in rows.values()] == [f"{number}.0" for number in range(1, 8)] + [""]
+    assert not malformed
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+@settings(deadline=None, max_examples=150)
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.text("a1,;:\"'\\\n\r\t{}[] NÄ\x1f", max_size=80).map(str.encode),
+        st.binary(max_size=60).map(lambda more: b"a,b\n1,2\n" + more),
+        st.binary(max_size=60).map(lambda more: b'{"a": 1}\n' + more),
+        st.binary(max_size=60).map(lambda more: gzip.compress(b"a,b\n1,2\n") + more),
+    ),
+    st.sampled_from(["csv", "jsonl", "parquet"]),
+    st.sampled_from(
+        [
+            {},
+            {"names": ("a", "b")},
+            {"quote": None, "delimiter": "::"},
+            {"escape": "\\", "delimiter": ";"},
+            {"encoding": "utf-16"},
+            {"encoding": "cp1252", "missing": ("1",)},
+        ]
+    ),
+)
+def test_random_bytes_are_read_or_refused(tmp_path_factory, content, suffix, how):
+    path = tmp_path_factory.mktemp("random") / f"log.{suffix}"
+    path.write_bytes(content)
+    refused = str(path)
+    try:
+        read(path, ["a"], **how)
+    except InputError as error:
+        refused = str(error)
+    assert str(path) in refused

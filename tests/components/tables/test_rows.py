@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from components.tables.features import Feature
+from components.tables.formats import TableSettings
 from components.tables.reading import NOT_UTF8, BadRow, Block, TableFile
 from components.tables.row_report import Report
 from components.tables.rows import Verdicts, check_text, place, read_features, read_ids, report_malformed, row_of
@@ -38,9 +39,23 @@ def test_features_by_type():
         "tags": Feature(type="categories", column="Tags"),
         "channel": Feature(type="category"),
     }
-    found = {name: array.to_pylist() for name, array in read_features(columns, features, verdicts).items()}
+    found = {
+        name: array.to_pylist() for name, array in read_features(columns, features, TableSettings(), verdicts).items()
+    }
     assert found == {"price": [1.5, None, None], "tags": [["a", "b"], [], []], "channel": ["web", None, "app"]}
     assert verdicts.kept().tolist() == [True, True, False], "missing is no fault, no number is"
+
+
+def test_objects_are_no_categories():
+    verdicts, report = Verdicts(4), Report()
+    columns = block(brand=["{'id': 1}", '[{"id": 1}]', "{x}", None], tags=["a", "b", "{'id': 1}", "[{'id': 1}]"])
+    features = {"brand": Feature(type="category"), "tags": Feature(type="categories")}
+    read_features(columns, features, TableSettings(), verdicts)
+    verdicts.report(report, columns, FILE)
+    assert report.rejected == {
+        ("log.csv", "brand is an object: name a key, as brand.key"): 2,
+        ("log.csv", "tags is a list of lists or of objects: of objects name a key, as tags.key"): 2,
+    }
 
 
 def test_ids_are_there_and_on_one_line():

@@ -51,6 +51,26 @@ def test_ids_of_a_file(model: Path, tmp_path: Path) -> None:
     assert [row["user_id"] for row in rows(tmp_path / "users.txt", model)] == ["ann", " bob", "ann"]
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"user_id\nann\n", "its first line is a header, user_id, which a file of ids must not have"),
+        (b"ann\rbob\r", "its lines end by carriage returns alone"),
+    ],
+)
+def test_what_is_no_file_of_ids(model: Path, tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "users.csv").write_bytes(content)
+    with pytest.raises(InputError, match=rf"--users .*users\.csv: {message}"):
+        rows(tmp_path / "users.csv", model)
+
+
+def test_a_mark_of_byte_order_belongs_to_no_id(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "users.txt").write_bytes(b"\xef\xbb\xbfann\nbob\n")
+    assert [row["user_id"] for row in rows(tmp_path / "users.txt", model)] == ["ann", "bob"]
+    (tmp_path / "users.jsonl").write_bytes(b'\xef\xbb\xbf{"user_id": "ann"}\n')
+    assert [row["user_id"] for row in rows(tmp_path / "users.jsonl", model)] == ["ann"]
+
+
 def test_items_of_the_model_or_a_file(model: Path, tmp_path: Path) -> None:
     (model / "assets" / "items.txt").write_text("a,b\n 2\n🎬", encoding="utf-8")
     (tmp_path / "items.txt").write_bytes(b"x\r\n\n y\nx")

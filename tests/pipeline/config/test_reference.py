@@ -113,7 +113,7 @@ def test_the_schema_has_something_against_mistakes() -> None:
     assert problems({**good, "kubeflow": {"defaults": {"cpu": {"request": 2, "limit": "2500m"}}}}) == []
     assert problems({"name": "shop"}) == ["required"]
     assert problems({**good, "sed": 1}) == ["additionalProperties"]
-    twice = {"interactions": {"path": "log.csv", "delimiter": "::"}}
+    twice = {"interactions": {"path": "log.csv", "delimiter": '"'}}
     assert problems({**good, "data": twice}) == ["data.interactions.delimiter"]
     assert problems({**good, "seed": -1, "model": {"dim": 5000, "history": "none", "dimm": 1}}) == [
         "model",

@@ -2,7 +2,8 @@
 
 import os
 
-from pipeline.data.paths import DataPaths
+from pipeline.config import Config
+from pipeline.data.paths import DataPaths, data_paths
 
 
 def test_paths_for_processes_in_other_folders(tmp_path, monkeypatch):
@@ -16,3 +17,11 @@ def test_paths_for_processes_in_other_folders(tmp_path, monkeypatch):
         catalogue="gs://bucket/items.csv",
         evaluation="/data/eval.csv",
     )
+
+
+def test_the_own_folder_may_be_named_by_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    log = {"path": "~/log.csv", "split": {"method": "files", "eval_path": "~/eval.csv"}}
+    config = Config.model_validate({"name": "shop", "data": {"interactions": log}})
+    found = data_paths(config).absolute()
+    assert (found.interactions, found.evaluation) == (f"{tmp_path}/log.csv", f"{tmp_path}/eval.csv")

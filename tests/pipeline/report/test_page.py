@@ -179,6 +179,15 @@ def test_bands_of_popularity_go_from_the_head_to_what_is_new() -> None:
     assert rows[0].cells[0].best
 
 
+def test_what_is_striking_about_the_log_is_listed() -> None:
+    findings = reports.findings()
+    assert findings.log is not None
+    assert "Striking" not in Page(report_page(findings, None, ["this model"])).sections["data"]
+    log = {**findings.log, "warnings": ["one user, '<b>', has 128 of 192 events"]}
+    page = report_page(dataclasses.replace(findings, log=log), None, ["this model"])
+    assert "Striking about the log: one user, '<b>', has 128 of 192 events" in Page(page).sections["data"]
+
+
 def test_drops_come_by_size_with_their_share() -> None:
     found = drops(reports.findings("no user"))
     assert found == [("dropped", "rated 3 or less", 20, 0.1), ("rejected", "no user", 3, 0.015)]

@@ -1,0 +1,230 @@
+"""Times: whatever a column holds to microseconds since the epoch, and finding out what it holds.
+
+As in `columns`, nothing is raised for a bad value, only for a column whose values as a whole can't be meant.
+"""
+
+import datetime
+import itertools
+from collections.abc import Sequence
+from typing import Optional
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from components.errors import InputError
+from components.tables.columns import as_numbers, as_text, mask, parsed_text, scalars
+
+_ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}(:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$"
+_ZONED = r"[T ].*(Z|[+-]\d{2}(:?\d{2})?)$"
+_FACTORS = {"s": 1_000_000, "ms": 1_000, "us": 1, "days": 86_400_000_000, "excel": 86_400_000_000}
+_EXCEL_EPOCH = np.datetime64("1899-12-30", "us").astype(np.int64)
+_EARLIEST = np.datetime64("1900-01-01", "us").astype(np.int64)
+_LATEST = np.datetime64("2200-01-01", "us").astype(np.int64)
+
+_DIGITS = {
+    8: ("YYYYMMDD", "%Y%m%d"),
+    10: ("YYYYMMDDHH", "%Y%m%d%H"),
+    12: ("YYYYMMDDHHMM", "%Y%m%d%H%M"),
+    14: ("YYYYMMDDHHMMSS", "%Y%m%d%H%M%S"),
+}
+"""Numbers that are dates rather than counts of seconds, by their length: their look and their format."""
+_SHEET_DAYS = (32_874, 73_051)
+"""1990 to 2100 in the days of a spreadsheet."""
+_PEEK = 200
+"""Distinct values that a format is tried on."""
+_DATES = (
+    *("%Y/%m/%d", "%Y.%m.%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y-%m-%d", "%Y%m%d"),
+    *("%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%d-%m-%y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y"),
+    *("%B %d, %Y", "%m %d, %Y", "%b %d %Y", "%a, %d %b %Y", "%a %b %d %Y"),
+)
+_TIMES = ("", "%H:%M:%S", "%H:%M", "%H:%M:%S.%f", "%H:%M:%S,%f", "%I:%M:%S %p", "%I:%M %p", "%I:%M%p", "%H%M%S")
+_ZONES = ("", " %z", "%z", " UTC", " GMT", "Z")
+_WHOLE = (
+    *("%a %b %d %H:%M:%S %z %Y", "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S UTC %Y", "%d/%b/%Y:%H:%M:%S %z"),
+    *("%d/%b/%Y:%H:%M:%S", "[%d/%b/%Y:%H:%M:%S %z]"),
+)
+
+
+def as_times(
+    array: pa.Array, unit: str, name: str, form: Optional[str] = None, zone: Optional[str] = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns times (int64 [n] microseconds since the epoch, UTC), where they are missing and where they are bad.
+
+    A time before 1900 or after 2200 is bad: it comes from a wrong unit.
+
+    Args:
+        array: [n] Arrow times or dates, which know their unit; numbers or their text; or text.
+        unit: s, ms, us, ns or days since 1970 or excel (days of a spreadsheet) for numbers, "iso" for ISO 8601.
+        name: The column's name, for messages.
+        form: The form of times in text, as `datetime.strptime` takes it, instead of a unit.
+        zone: The time zone of times without an offset; UTC if not given. Of a time that a clock showed twice, the
+            first is meant.
+
+    Raises:
+        InputError: The column's type is none of these.
+    """
+    array = scalars(array, name)
+    local = np.zeros(len(array), dtype=bool)
+    if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):
+        given = getattr(array.type, "tz", None)
+        times = array.cast(pa.timestamp("us", given), safe=False).cast(pa.int64())
+        missing = mask(pc.is_null(times))
+        bad = np.zeros(len(array), dtype=bool)
+        micros = pc.fill_null(times, 0).to_numpy(zero_copy_only=False)
+        local |= given is None
+    elif form is not None or unit == "iso":
+        text = as_text(array, name)
+        missing = mask(pc.is_null(text))
+        micros, bad, local = _parsed_iso(text, ~missing) if form is None else _parsed_form(text, form)
+    else:
+        micros, missing, bad = _numeric_times(array, unit, name)
+    absurd = ~missing & ~bad & ((micros < _EARLIEST) | (micros > _LATEST))
+    bad = bad | absurd
+    local &= ~missing & ~bad
+    if zone is not None and local.any():
+        micros = micros.copy()
+        micros[local] = _from_local(micros[local], zone)
+    return micros, missing, bad
+
+
+def guess_time_unit(array: pa.Array, name: str) -> str:
+    """Returns the unit that the times in `array` most likely have: s, ms, us, ns by magnitude, or "iso" for text.
+
+    Raises:
+        InputError: They look like something that no unit reads rightly; the message names the setting that does.
+    """
+    array = scalars(array, name)
+    if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):
+        return "us"
+    if pa.types.is_time(array.type) or pa.types.is_duration(array.type):
+        raise InputError(f"column {name!r} is of type {array.type}, a time without a day")
+    values, missing, bad = as_numbers(array, name)
+    good = values[~missing & ~bad]
+    if len(good) == 0:
+        _check_iso(as_text(array, name), name)
+        return "iso"
+    _check_counts(good, name)
+    typical = np.median(np.abs(good))
+    return next((unit for unit, limit in (("s", 1e11), ("ms", 1e14), ("us", 1e17)) if typical < limit), "ns")
+
+
+def guess_forms(texts: Sequence[str]) -> list[str]:
+    """Returns the forms, as `datetime.strptime` takes them, that all of `texts` may be times of; the likeliest first.
+
+    >>> guess_forms(["09/13/2020 20:33"])
+    ['%m/%d/%Y %H:%M']
+    """
+    stamps = [
+        f"{date}{blank}{time}{zone}"
+        for date, time, blank, zone in itertools.product(_DATES, _TIMES, (" ", "T", ""), _ZONES)
+        if bool(time) == bool(blank) and (time or not zone)
+    ]
+    return [form for form in (*stamps, *_WHOLE) if all(_fits(text, form) for text in texts)]
+
+
+def _parsed_iso(text: pa.Array, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    text = pc.replace_substring_regex(pc.utf8_trim_whitespace(text), r"(\.\d{6})\d+", r"\1")
+    text = pc.replace_substring_regex(text, r"(:\d{2}(?:\.\d+)?) ?(?:UTC|GMT)$", r"\1Z")
+    text = pc.replace_substring_regex(text, r"(:\d{2}(?:\.\d+)?) ([+-]\d{2}:?\d{2})$", r"\1\2")
+    zoned = wanted & mask(pc.match_substring_regex(text, _ZONED))
+    here, bad_here = parsed_text(text, wanted & ~zoned, pa.timestamp("us"), _ISO)
+    there, bad_there = parsed_text(text, zoned, pa.timestamp("us", "UTC"), _ISO)
+    micros = pc.coalesce(here.cast(pa.int64()), there.cast(pa.int64()), pa.scalar(0, pa.int64()))
+    return micros.to_numpy(zero_copy_only=False), bad_here | bad_there, wanted & ~zoned
+
+
+def _parsed_form(text: pa.Array, form: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the times, where there is none of that form, and where they have no offset."""
+    # Python's strptime is slow, but alone takes no 31 February for a day in March and no text with a tail.
+    text = pc.replace_substring_regex(pc.utf8_trim_whitespace(text), r"^(\d{4,})\.0$", r"\1")  # once a float
+    encoded = text.dictionary_encode()
+    epoch = datetime.datetime(1970, 1, 1)
+    size = len(encoded.dictionary)
+    micros, bad, local = np.zeros(size, np.int64), np.zeros(size, bool), np.ones(size, bool)
+    for place, value in enumerate(encoded.dictionary.to_pylist()):
+        try:
+            moment = datetime.datetime.strptime(value, form)
+        except ValueError:
+            bad[place] = True
+            continue
+        if moment.tzinfo is not None:
+            local[place] = False
+            moment = moment.astimezone(datetime.timezone.utc).replace(tzinfo=None)
+        micros[place] = (moment - epoch) // datetime.timedelta(microseconds=1)
+    there = mask(pc.is_valid(encoded.indices))
+    index = pc.fill_null(encoded.indices, 0).to_numpy(zero_copy_only=False)
+    if not size:
+        nothing = np.zeros(len(text), bool)
+        return np.zeros(len(text), np.int64), nothing, nothing
+    return np.where(there, micros[index], 0), there & bad[index], there & local[index]
+
+
+def _from_local(micros: np.ndarray, zone: str) -> np.ndarray:
+    """Returns in UTC what a clock in `zone` showed; int64 [n] microseconds."""
+    import pandas as pd
+
+    shown = pd.DatetimeIndex(micros.astype("datetime64[us]").astype("datetime64[ns]"))
+    utc = shown.tz_localize(zone, ambiguous=np.ones(len(shown), bool), nonexistent="shift_forward").tz_convert(None)
+    return utc.to_numpy().astype("datetime64[us]").astype(np.int64)
+
+
+def _numeric_times(array: pa.Array, unit: str, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    try:
+        # Integers first: nanoseconds don't fit into a float.
+        whole = pc.fill_null(array.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+        missing = mask(pc.is_null(array))
+        values, bad = whole, np.zeros(len(array), dtype=bool)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        values, missing, bad = as_numbers(array, name)
+        values = np.where(missing | bad, 0.0, values)
+    limit = float(_LATEST) * 2
+    factor: Optional[int] = _FACTORS.get(unit)
+    scaled = values.astype(np.float64) * factor if factor else values.astype(np.float64) / 1000
+    bad = bad | (np.abs(scaled) > limit)
+    values = np.where(bad, 0, values)
+    if factor is None:
+        return (values // 1000).astype(np.int64), missing, bad
+    micros = values * factor if values.dtype == np.int64 else np.round(values * factor).astype(np.int64)
+    return micros + _EXCEL_EPOCH if unit == "excel" else micros, missing, bad
+
+
+def _check_counts(values: np.ndarray, name: str) -> None:
+    """Raises an InputError where numbers are dates written as such, or the days of a spreadsheet."""
+    whole = bool((values == np.floor(values)).all())
+    look, form = _DIGITS.get(len(f"{values[0]:.0f}"), ("", "")) if whole else ("", "")
+    distinct = np.unique(values)[:_PEEK]
+    example = f"{values[0]:.0f}" if whole else f"{values[0]:g}"
+    if form and all(_fits(f"{value:.0f}", form) for value in distinct):
+        raise InputError(
+            f"column {name!r} looks like {look} ({example}): set timestamp_format: {form!r}, "
+            "or timestamp_unit if it counts from 1970"
+        )
+    if values.min() >= _SHEET_DAYS[0] and values.max() < _SHEET_DAYS[1]:
+        raise InputError(
+            f"column {name!r} looks like the days of a spreadsheet ({example}): set timestamp_unit: excel, "
+            "or s if it counts seconds from 1970"
+        )
+
+
+def _check_iso(text: pa.Array, name: str) -> None:
+    """Raises an InputError where there are texts and all are times of another form than ISO 8601."""
+    there = ~mask(pc.is_null(text))
+    if not there.any() or not _parsed_iso(text, there)[1][there].all():
+        return
+    texts = [value.strip() for value in pc.unique(text.filter(pa.array(there)))[:_PEEK].to_pylist()]
+    forms = guess_forms(texts)
+    advice = " or ".join(map(repr, forms[:3])) or "'%d.%m.%Y %H:%M'"
+    such = "" if forms else "such as "
+    raise InputError(
+        f"column {name!r} holds {texts[0]!r}, neither a number nor a time in ISO 8601: "
+        f"set timestamp_format: {such}{advice} (and timezone, unless it is UTC)"
+    )
+
+
+def _fits(text: str, form: str) -> bool:
+    try:
+        moment = datetime.datetime.strptime(text, form)
+    except ValueError:
+        return False
+    return 1900 <= moment.year < 2200
