@@ -77,7 +77,7 @@ CASES = (
     Case(
         "text for a time",
         lambda f: edit_rows(f, LOG, lambda row: [*row[:2], "yesterday", row[3]]),
-        (LOG, "'timestamp' holds 'yesterday'", "ISO 8601", "set timestamp_format"),
+        (LOG, "timestamp is not a time", ",yesterday,", "rows 2, 3", "max_rejected_fraction"),
     ),
     Case(
         "text for a rating",

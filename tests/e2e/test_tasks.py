@@ -89,9 +89,10 @@ def test_each_task_finds_its_own_items(tmp_path: Path) -> None:
         return {kind: float(np.mean(own[event == kind.encode()])) for kind in ("buy", "view")}
 
     purchase, browse = hit(purchase=1.0, browse=0.0), hit(browse=0.5)
-    # Who has bought has nothing left to buy, so that a view may come first after all.
+    # Who has bought has nothing left to buy, so that a view may come first after all; the linear part, which knows no
+    # tasks, speaks for it.
     assert purchase["buy"] > 0.9 > 0.1 > browse["buy"]
-    assert browse["view"] > 0.8 > 0.3 > purchase["view"]
+    assert browse["view"] > 0.8 > 0.6 > purchase["view"]
     # What is judged is what is served without weights, and its slices are those of the tasks.
     table = load_report(outputs(root, "Evaluator")["evaluation"].uri).metrics[CANDIDATE]
     default = hit(purchase=3.0, browse=1.0)
