@@ -51,13 +51,15 @@ def slit(user: np.ndarray, item: np.ndarray, num_items: int, l2: float, half_lif
         # An item with itself is there once, a pair is there both ways.
         together.add(cell, fading**distance * series * (1 if distance else 0.5))
         if distance:
-            following.add(cell, np.full(len(first), fading ** (distance - 1)))
-    pairs = together.matrix()
-    gram = regularised(pairs + pairs.T, l2)
-    factor = linalg.cholesky(gram, lower=True, overwrite_a=True, check_finite=False)
-    weights = linalg.cho_solve((factor, True), following.matrix().astype(gram.dtype), overwrite_b=True)
+            following.add(item[second] * num_items + item[first], np.full(len(first), fading ** (distance - 1)))
+    gram = together.matrix()
+    gram = regularised(gram + gram.T, l2)
+    # In Fortran's order, in which LAPACK works in place: that of a symmetric matrix's transpose, and of Y^T X's.
+    factor = linalg.cholesky(gram.T, lower=True, overwrite_a=True, check_finite=False)
+    right = following.matrix().astype(gram.dtype, copy=False).T
+    weights = linalg.cho_solve((factor, True), right, overwrite_b=True, check_finite=False)
     np.fill_diagonal(weights, 0)
-    return weights.astype(np.float32)
+    return weights.astype(np.float32, order="C")
 
 
 class _Sums:

@@ -108,7 +108,7 @@ def check_unit(block: reading.Block, file: reading.TableFile, log: Log) -> None:
     times = block.columns[column][:_PEEK_ROWS]
     if pa.types.is_temporal(times.type):
         return
-    unit = guess_time_unit(times, column)
+    unit = guess_time_unit(times, column, known=True)
     if unit != log.unit and pc.any(pc.is_valid(times)).as_py():
         raise InputError(
             f"column {column!r} looks like {UNITS[unit]}, but that of {log.files[0].path} like {UNITS[log.unit]}: give "

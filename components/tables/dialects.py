@@ -58,12 +58,14 @@ def prepared(piece: bytes, how: TableSettings) -> bytes:
             raise InputError(f"the character {STAND_IN!r} can't be in a file whose delimiter is {how.delimiter!r}")
         piece = piece.replace(how.delimiter.encode(), mark.encode())
     if how.escape is not None and how.escape.encode() in piece:
-        escape, between = re.escape(how.escape.encode()), re.escape(mark.encode())
+        mine = how.escape.encode()
+        escape, between = re.escape(mine), re.escape(mark.encode())
         piece = re.sub(rb"(^|[\r\n]|%b)%bN(?=%b|[\r\n]|$)" % (between, escape, between), rb"\1", piece)
         special = b"".join(re.escape(each.encode()) for each in (how.escape, how.quote or "", mark))
         piece = re.sub(
-            rb"(%b[%b\r\n])|%b" % (escape, special, escape),
-            lambda found: found[1] or how.escape.encode() * 2,  # type: ignore[union-attr]
+            rb"(%b\r(?=\n))|(%b[%b\r\n])|%b" % (escape, escape, special, escape),
+            # Of a line's end of two characters both are escaped, or the second would end the row.
+            lambda found: found[1] + mine if found[1] else found[2] or mine * 2,
             piece,
         )
     return piece
@@ -165,7 +167,9 @@ def _are_rows(lines: Sequence[str], columns: int, how: TableSettings) -> bool:
 
 
 def _has_tail(text: str, how: TableSettings) -> bool:
-    """Whether text follows a closing quote."""
+    """Whether text follows a closing quote; blanks are none."""
+    quote = re.escape(how.quote or "")
+    text = re.sub(rf"{quote} +(?=[{re.escape(mark_of(how))}\r\n]|$)", how.quote or "", text)
     try:
         for _ in _reader(text, how, strict=True):
             pass

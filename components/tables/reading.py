@@ -410,6 +410,8 @@ def _at_paths(block: Block, paths: dict[str, tuple[str, list[str]]]) -> Block:
     texts: dict[str, list[Any]] = {}
     for column, (top, keys) in paths.items():
         array = block.columns[top]
+        if keys and pa.types.is_dictionary(array.type):
+            array = array.cast(array.type.value_type)
         if keys and (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
             texts[column] = nested.text_values(array, keys)
         else:
@@ -546,7 +548,7 @@ def _read_csv(file: TableFile, columns: Sequence[str], how: TableSettings, part:
         parsed = _parse_csv(file, dialects.prepared(rest[:end], how), first, names, tops, how)
         if parsed is None:
             if at_end or len(rest) > _LONGEST_VALUE:
-                row = first + dialects.last_row(rest.decode(), how)
+                row = first + dialects.last_row(dialects.prepared(rest, how).decode(), how)
                 raise InputError(
                     f"{file.path}: a quote is opened and not closed, in row {row} or above it: set quote: null if "
                     "quotes are characters like others in this file"
@@ -641,9 +643,9 @@ def _read_jsonl(file: TableFile, columns: Sequence[str], how: TableSettings, par
             for column, keys in paths.items()
         }
         # What the folders tell is for rows without that key.
-        for column in told:
-            if column in values and all(value is None for value in values[column]):
-                del values[column]
+        for column, folder in told.items():
+            if column in values:
+                values[column] = [folder if value is None else value for value in values[column]]
         yield _json_block(np.array(numbers, np.int64), {}, values, malformed)
 
 

@@ -88,8 +88,13 @@ def as_times(
     return micros, missing, bad
 
 
-def guess_time_unit(array: pa.Array, name: str) -> str:
+def guess_time_unit(array: pa.Array, name: str, known: bool = False) -> str:
     """Returns the unit that the times in `array` most likely have: s, ms, us, ns by magnitude, or "iso" for text.
+
+    Args:
+        array: The times.
+        name: Their column, for messages.
+        known: Whether the log's first times have been looked at: counts may grow into the days of a spreadsheet.
 
     Raises:
         InputError: They look like something that no unit reads rightly; the message names the setting that does.
@@ -104,7 +109,7 @@ def guess_time_unit(array: pa.Array, name: str) -> str:
     if len(good) == 0:
         _check_iso(as_text(array, name), name)
         return "iso"
-    _check_counts(good, name)
+    _check_counts(good, name, known)
     typical = np.median(np.abs(good))
     return next((unit for unit, limit in (("s", 1e11), ("ms", 1e14), ("us", 1e17)) if typical < limit), "ns")
 
@@ -145,12 +150,12 @@ def _parsed_form(text: pa.Array, form: str) -> tuple[np.ndarray, np.ndarray, np.
     for place, value in enumerate(encoded.dictionary.to_pylist()):
         try:
             moment = datetime.datetime.strptime(value, form)
-        except ValueError:
+            if moment.tzinfo is not None:
+                moment = moment.astimezone(datetime.timezone.utc).replace(tzinfo=None)
+                local[place] = False
+        except (ValueError, OverflowError):  # the latter of the first and last moments there are, in another zone
             bad[place] = True
             continue
-        if moment.tzinfo is not None:
-            local[place] = False
-            moment = moment.astimezone(datetime.timezone.utc).replace(tzinfo=None)
         micros[place] = (moment - epoch) // datetime.timedelta(microseconds=1)
     there = mask(pc.is_valid(encoded.indices))
     index = pc.fill_null(encoded.indices, 0).to_numpy(zero_copy_only=False)
@@ -189,7 +194,7 @@ def _numeric_times(array: pa.Array, unit: str, name: str) -> tuple[np.ndarray, n
     return micros + _EXCEL_EPOCH if unit == "excel" else micros, missing, bad
 
 
-def _check_counts(values: np.ndarray, name: str) -> None:
+def _check_counts(values: np.ndarray, name: str, known: bool) -> None:
     """Raises an InputError where numbers are dates written as such, or the days of a spreadsheet."""
     whole = bool((values == np.floor(values)).all())
     look, form = _DIGITS.get(len(f"{values[0]:.0f}"), ("", "")) if whole else ("", "")
@@ -200,7 +205,7 @@ def _check_counts(values: np.ndarray, name: str) -> None:
             f"column {name!r} looks like {look} ({example}): set timestamp_format: {form!r}, "
             "or timestamp_unit if it counts from 1970"
         )
-    if values.min() >= _SHEET_DAYS[0] and values.max() < _SHEET_DAYS[1]:
+    if not known and values.min() >= _SHEET_DAYS[0] and values.max() < _SHEET_DAYS[1]:
         raise InputError(
             f"column {name!r} looks like the days of a spreadsheet ({example}): set timestamp_unit: excel, "
             "or s if it counts seconds from 1970"

@@ -59,19 +59,21 @@ class RankingSettings(Settings):
 
 
 class LinearSettings(Settings):
-    """The linear part: closed forms of which items go together and which follow one another, whose scores are added to
-    the towers'. How much they count is learned from the events that are held back for validation, which neither they
-    nor the first training of the towers see; they are left out where they gain nothing."""
+    """The linear part: closed forms of which items go together, which follow one another, and what comes next after all
+    before it, whose scores are added to the towers'. How much they count is learned from the events that are held back
+    for validation, which neither they nor the first training of the towers see; they are left out where they gain
+    nothing."""
 
     enabled: bool = True
     """Whether there is one. It needs a history, and leaves items without training events as they are."""
 
     max_items: int = Field(6_000, ge=1)
-    """Most popular items that take part in EASE, which solves for the weights of all their pairs: its time grows with
-    the cube of that, its memory with the square. What follows one another is counted for all items."""
+    """Most popular items that take part in EASE and SLIT, which solve for the weights of all their pairs: their time
+    grows with the cube of that, their memory with the square (6,000: 1 GB). What follows one another is counted for all
+    items."""
 
     neighbours: int = Field(300, ge=1)
-    """Weights of each item that are kept, of each of the two; fewer of more than 30,000 items."""
+    """Weights of each item that are kept, in each of the three; fewer of more than 30,000 items."""
 
     max_events: int = Field(5_000_000, ge=1)
     """Training events that are counted at most; of a longer log those of some users."""

@@ -32,6 +32,7 @@ from serving.client.policies import Breaker, Hedge, Retry, checked_metadata
 from serving.client.transport import Answer, Message, ModelRef, Request
 
 T = TypeVar("T")
+_Kind = tuple[str, int]
 
 _LOGGER = logging.getLogger("serving.client")
 _LATENCIES = 500
@@ -167,7 +168,7 @@ class Engine:
         self._latencies: dict[str, deque[float]] = defaultdict(
             lambda: deque(maxlen=max(_LATENCIES, hedge.samples if hedge else 0))
         )
-        self._slowest: dict[str, float] = {}
+        self._slowest: dict[_Kind, float] = {}
 
     def call(
         self, request: Request, wire: Any, parse: Callable[[Answer], T], deadline: float, timeout: float
@@ -194,7 +195,7 @@ class Engine:
         except RecommenderError as error:
             outcome = type(error).__name__
             if isinstance(error, DeadlineExceeded):  # answers may take longer now than they did
-                self._slowest.pop(request.method, None)
+                self._slowest.pop(_kind(request.method, wire), None)
             raise
         finally:
             self.metrics.called(request.method, request.model.label or "", outcome, self.clock() - started)
@@ -241,9 +242,9 @@ class Engine:
             return True
         return self.may_spend("retry")
 
-    def slowest(self, method: str) -> Optional[float]:
-        """Seconds of the slowest of the method's latest answers; None if there is none."""
-        return self._slowest.get(method)
+    def slowest(self, kind: _Kind) -> Optional[float]:
+        """Seconds of the slowest of the latest answers to requests of a kind; None if there is none."""
+        return self._slowest.get(kind)
 
     def late_after(self, method: str) -> Optional[float]:
         """Seconds after which an answer is late; None if none is yet."""
@@ -283,8 +284,8 @@ class Engine:
                 self._latencies[attempt.method].append(attempt.seconds or 0.0)
         if len(self.targets) > 1:
             if attempt.outcome == "ok":
-                faded = _DECAY * self._slowest.get(attempt.method, 0.0)
-                self._slowest[attempt.method] = max(faded, attempt.seconds or 0.0)
+                kind = _kind(attempt.method, flight.message.wire)
+                self._slowest[kind] = max(_DECAY * self._slowest.get(kind, 0.0), attempt.seconds or 0.0)
             self._standings[flight.replica].learn(flight)
         if self._circuits:
             failed = isinstance(attempt.error, FAILURES)
@@ -368,7 +369,8 @@ class _Call:
                         return result
                     if not airborne:
                         return result
-                    over_at = engine.clock() if engine.retry.attempts > 1 else math.inf
+                    passing = isinstance(result, FAILURES) and engine.retry.attempts > 1
+                    over_at = engine.clock() if passing else math.inf
                     error = result
                     continue
                 if at == self.deadline:
@@ -432,7 +434,7 @@ class _Call:
         if not others:
             return timeout, None
         patience = left / (len(others) + 1)
-        slowest = engine.slowest(self.request.method)
+        slowest = engine.slowest(_kind(self.request.method, self.wire))
         if slowest is not None and doubtful:
             return timeout, min(patience, _MARGIN * slowest)
         if timeout <= patience:
@@ -465,6 +467,13 @@ class _Call:
                 self.engine.metrics.happened("hedge_won")
         self.engine.landed(flight)
         return result
+
+
+def _kind(method: str, wire: Any) -> _Kind:
+    """The method and the magnitude of its request, on which it depends how long an answer takes."""
+    body = wire[-1] if isinstance(wire, tuple) else wire
+    size = body.ByteSize() if hasattr(body, "ByteSize") else len(body or b"")
+    return method, size.bit_length()
 
 
 def _end(flight: Flight) -> float:

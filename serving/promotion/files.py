@@ -37,6 +37,7 @@ AUDIT_FILE = "promotions.jsonl"
 _JOURNAL_FILE = ".promotion.journal"
 _LOCK_FILE = ".promotion.lock"
 _RETIRED = ".retired-"
+_NEEDED = ("saved_model.pb", "saved_model.pbtxt", "variables", "assets")
 _BLOCK = 1 << 20
 
 DONE = "done"
@@ -312,7 +313,9 @@ def versions_on_disk(base_path: Path, model: str) -> list[int]:
 
 
 def digest(base_path: Path, model: str, version: int) -> str:
-    """SHA-256 over the files of a version: their names, sizes and contents.
+    """SHA-256 over the files of a version that a server needs to load it: their names, sizes and contents.
+
+    Others, such as warm-up requests, may come and go.
 
     Raises:
         WrongPromotion: they can't be read.
@@ -320,7 +323,8 @@ def digest(base_path: Path, model: str, version: int) -> str:
     folder = base_path / model / str(version)
     found = hashlib.sha256()
     try:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        needed = (path for name in _NEEDED for path in (folder / name, *(folder / name).rglob("*")))
+        for path in sorted(path for path in needed if path.is_file()):
             found.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
             with open(path, "rb") as file:
                 while block := file.read(_BLOCK):

@@ -64,7 +64,8 @@ def main(argv: Sequence[str]) -> int:
         _LOGGER.warning("--%s has no effect here: it is for tensorflow_model_server", name)
     stop, at_once = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # the last when a terminal is closed
-        signal.signal(number, _stopper(stop, at_once))
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _stopper(stop, at_once))
     if flags.exit_with_stdin:
         threading.Thread(target=_stop_at_end_of_stdin, args=(stop,), daemon=True).start()
     try:

@@ -167,7 +167,10 @@ def test_the_digest_of_a_version(tmp_path: Path) -> None:
     assert files.digest(tmp_path, M, 2) == digest
     (tmp_path / M / "1" / "saved_model.pb").write_text("x")
     assert files.digest(tmp_path, M, 1) != digest
-    (tmp_path / M / "2" / "more").touch()
+    (tmp_path / M / "2" / "batching_params.pbtxt").touch()
+    assert files.digest(tmp_path, M, 2) == digest, "no server fails to load it for that"
+    (tmp_path / M / "2" / "assets").mkdir(exist_ok=True)
+    (tmp_path / M / "2" / "assets" / "more").touch()
     assert files.digest(tmp_path, M, 2) != digest
 
 
