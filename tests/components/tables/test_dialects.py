@@ -26,6 +26,7 @@ def test_delimiters_of_several_bytes_have_a_stand_in():
         (rb"a\;b", rb"a\;b"),
         (b"\\N;x;\\N\n\\N;\\N;\\Nx\n", b";x;\n;;\\\\Nx\n"),  # a lone \N is a missing value
         (b"a\\\nb", b"a\\\nb"),
+        (b"a\\\r\nb\r\n", b"a\\\r\\\nb\r\n"),  # both bytes of a line's end are in the value
     ],
 )
 def test_escapes(piece, expected):
@@ -40,6 +41,7 @@ def test_escapes(piece, expected):
         ('a,b\n1,5" floppy\n', 2, {}, [], None),  # a quote inside of a value that has none around it
         ('a,b\n1,"Heroes" (2017)\n2,x\n3,"x"y\n', 4, {}, [1, 3], None),
         ('a,b\n1,"x \\"y\\" z"\n', 2, {}, [1], None),
+        ('a,b\n"1" ,"x" \n', 2, {}, [], None),  # blanks are no text
         ('a,b\n1,"x \\"y\\" z"\n', 2, {"escape": "\\"}, [], None),
         ('a,b\n1,"two\nlines, in prose"\n2,z\n', 3, {}, [], None),
         ('a\tb\n1\t"Heroes\n2\tx\n3\t"Heroes\n4\ty\n', 3, {"delimiter": "\t"}, [], 1),

@@ -417,6 +417,9 @@ def test_paths_into_structs_and_into_texts(tmp_path):
     }
     with pytest.raises(InputError, match=r"log\.parquet: column 'style\.size' is not there: size is no field"):
         read(tmp_path / "log.parquet", ["style.size"])
+    text = pa.array(['{"color": "red"}', None]).dictionary_encode()
+    pq.write_table(pa.table({"style": text}), tmp_path / "text.parquet")
+    assert read(tmp_path / "text.parquet", ["style.color"])[0] == {1: ("red",), 2: (None,)}
     (tmp_path / "items.csv").write_text(
         "id,genres\n1,\"[{'id': 16, 'name': 'Art'}]\"\n2,[]\n3,\n4,\"[{'name': {'en': 'Pop'}}]\"\n"
     )
@@ -442,6 +445,12 @@ def test_folders_tell_columns(tmp_path, suffix):
         for block in reading.read_blocks(file, ["dt", "u", "shop"], PLAIN):
             found[block.columns["u"][0].as_py()] = [block.columns[name][0].as_py() for name in ("dt", "shop")]
     assert found == {"a": ["2020-09-14", "a/b"], "b": ["2020-09-15", "a/b"], "c": [None, "a/b"]}
+
+
+def test_what_a_folder_tells_is_for_the_rows_that_lack_it(tmp_path):
+    (tmp_path / "dt=7").mkdir()
+    (tmp_path / "dt=7" / "log.jsonl").write_text('{"u": 1}\n{"u": 2, "dt": "x"}\n')
+    assert read(tmp_path / "dt=7" / "log.jsonl", ["u", "dt"])[0] == {1: ("1", "7"), 2: ("2", "x")}
 
 
 def test_folders_as_spark_writes_them(tmp_path):
@@ -545,6 +554,9 @@ def test_an_open_quote_is_named_with_its_row(tmp_path):
         InputError, match=r"log\.csv: a quote is opened and not closed, in row 3 or above it: set quote"
     ):
         read(tmp_path / "log.csv", ["a"])
+    (tmp_path / "log.csv").write_text('u::t\nx::"a\nb::c"\ny::"open\nz::1\n')
+    with pytest.raises(InputError, match=r"not closed, in row 3 or above it"):
+        read(tmp_path / "log.csv", ["u"], delimiter="::")
 
 
 def test_utf_8_is_not_taken_for_bytes_of_one_character_each(tmp_path):

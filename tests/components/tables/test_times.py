@@ -85,6 +85,7 @@ def test_more_of_iso_and_local_times(text, zone, expected):
         ("13.09.2020 and more", "%d.%m.%Y", None, None),
         ("13.09.20", "%d.%m.%Y", None, None),
         ("01.01.1850", "%d.%m.%Y", None, None),
+        ("0001-01-01 00:00:00 +0500", "%Y-%m-%d %H:%M:%S %z", None, None),  # in UTC there is no such day
     ],
 )
 def test_times_of_a_given_form(text, form, zone, expected):
@@ -128,6 +129,10 @@ def test_days_as_parquet_and_spreadsheets_hold_them():
 def test_what_no_unit_reads_rightly_is_refused_with_the_setting_that_does(values, message):
     with pytest.raises(InputError, match=message):
         guess_time_unit(pa.array(values), "when")
+
+
+def test_counts_may_grow_into_days_of_a_spreadsheet():
+    assert guess_time_unit(pa.array([40_000, 60_000]), "when", known=True) == "s"
 
 
 @pytest.mark.parametrize(

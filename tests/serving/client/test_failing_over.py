@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 import pytest
 
-from serving.client import Breaker, DeadlineExceeded, Hedge, RecommenderClient, Retry, ServerOverloaded
+from serving.client import Breaker, DeadlineExceeded, Hedge, InvalidRequest, RecommenderClient, Retry, ServerOverloaded
 from serving.client.engine import Engine, Run, Start, Wait
 from serving.client.transport import Answer, ModelRef, Status
 from serving.server.ports import free_port
@@ -225,6 +225,32 @@ def test_an_attempt_gets_its_part_of_the_time_where_answers_take_less():
     steps, step = begin(engine, timeout=9)
     assert isinstance(step, Start)
     assert step.flight.attempt.timeout == 9
+
+
+def test_a_request_much_larger_than_those_before_gets_all_the_time():
+    clock = Clock()
+    engine = Engine(["a", "b"], Retry(), clock=clock)
+    warm(engine, clock)
+    steps = engine.call(Status(ModelRef("m")), b"x" * 1_000, lambda answer: answer.value, clock.now + 2, 2)
+    step = next(steps)
+    assert isinstance(step, Start)
+    assert step.flight.attempt.timeout == 2
+
+
+def test_a_wrong_request_is_sent_nowhere_else():
+    clock = Clock()
+    engine = Engine(["a", "b", "c"], Retry(), hedge=Hedge(after=0.1), clock=clock)
+    steps, step = begin(engine, timeout=9)
+    first = step.flight
+    assert isinstance(finish(steps, None), Wait)
+    clock.now += 0.1
+    second = finish(steps, None)
+    assert isinstance(second, Start)
+    assert isinstance(finish(steps, None), Wait)
+    step = finish(steps, (first, InvalidRequest("no such rule")))
+    assert isinstance(step, Wait)
+    with pytest.raises(InvalidRequest):
+        finish(steps, (second.flight, InvalidRequest("no such rule")))
 
 
 def test_a_replica_that_loses_hedges_in_a_row_is_asked_last():
