@@ -97,9 +97,6 @@ def load(path: str, options: SessionOptions) -> tuple[Session, meta_graph_pb2.Me
         allow_soft_placement=True,
     )
     config.gpu_options.allow_growth = True
-    # So the first run of each signature looks at its own part of the graph; at all of it each would take the longer the
-    # more signatures there are.
-    config.graph_options.place_pruned_graph = True
     session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
     try:
         meta_graph = _load(session, path)
