@@ -376,7 +376,7 @@ def test_from_the_readme_on(tmp_path: Path, shell: Callable[..., Shell], api: Kf
     [best] = [text for command, text in printed.items() if "json.load" in command]
     assert best.strip() in items
 
-    [asked] = [block for block in blocks("docs/serving.md", "sh") if block.text.startswith("curl")]
+    [asked] = [block for block in blocks("docs/serving.md", "sh") if '"audience"' in block.text]
     [audience] = [json.loads(text)["outputs"] for text in typed.run(asked).values()]
     assert audience["known"] == [True]
     assert {*audience["user_ids"][0]} <= {*users, ""}
