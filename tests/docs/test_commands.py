@@ -384,7 +384,7 @@ def test_from_the_readme_on(tmp_path: Path, shell: Callable[..., Shell], api: Kf
     # The commands are the README's, and so is the config that they are run with: it says more than this page's, which
     # is validated with a log as the page shows one.
     typed.stop()
-    own, catalogue = (block.text for block in blocks("docs/your_data.md", "yaml"))
+    own, catalogue = (block.text for block in blocks("docs/your_data.md", "yaml")[:2])
     (tmp_path / "own.yaml").write_text(own + textwrap.indent(catalogue, "  "))
     [log] = (block.text for block in blocks("docs/your_data.md", "csv"))
     (tmp_path / "events.csv").write_text(log)
