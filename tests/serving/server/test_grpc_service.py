@@ -159,7 +159,10 @@ def test_a_deadline_ends_the_work(prediction):
     waiting = [
         prediction.Predict.future(predict_request("slow", seconds=np.float64(600)), timeout=0.5) for _ in range(40)
     ]
-    assert {future.exception().code() for future in waiting} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+    codes = {future.exception().code() for future in waiting}
+    # Those of which it is foreseen that they would come too late are refused at once.
+    assert grpc.StatusCode.DEADLINE_EXCEEDED in codes
+    assert codes <= {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
     assert prediction.Predict(predict_request("double", x=[[1.0, 2.0]]), timeout=60).outputs["y"].float_val == [2, 4]
 
 
