@@ -47,7 +47,7 @@ _CLUSTER = "needs a cluster; tests/kubeflow/test_docs.py submits the page's conf
 NOT_RUN = {
     "CONTRIBUTING.md: make format": "is what CI does on every change",
     "docs/benchmarks.md: python -m benchmarks.quality benchmarks/sequences.yaml --seeds 1"
-    " --set data.interactions.path=movielens_1m.parquet --set 'evaluation.baselines.names=[popularity, blend]'": (
+    " --set data.interactions.path=movielens_1m.parquet --set 'evaluation.baselines.names=[popularity, blend, slit]'": (
         "half an hour; tests/test_benchmarks.py runs the benchmark on a small config"
     ),
     "docs/beam.md: python -m apache_beam.runners.portability.local_job_service_main --port 8099 &": (

@@ -12,8 +12,9 @@ import pytest
 
 from serving.client import Breaker, DeadlineExceeded, Hedge, InvalidRequest, RecommenderClient, Retry, ServerOverloaded
 from serving.client.engine import Engine, Run, Start, Wait
-from serving.client.transport import Answer, ModelRef, Status
+from serving.client.transport import ModelRef, Status
 from serving.server.ports import free_port
+from tests.serving.client.test_engine import OK, Clock, begin, finish
 from tests.serving.misbehaving import Awaited, Fail, FakeServer, Reply, Wire, sequence
 
 pytestmark = pytest.mark.smoke
@@ -166,31 +167,6 @@ def test_a_client_backs_off_from_servers_that_have_too_much_to_do(make, transpor
 
 
 # The engine alone, with a clock of the test's
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def begin(engine: Engine, timeout: float = 10.0) -> Any:
-    """A call's steps, and its first one."""
-    request = Status(ModelRef("m"))
-    steps = engine.call(request, b"", lambda answer: answer.value, engine.clock() + timeout, timeout)
-    return steps, next(steps)
-
-
-def finish(steps: Any, outcome: Any) -> Any:
-    """The next step, or the result."""
-    try:
-        return steps.send(outcome)
-    except StopIteration as end:
-        return end.value
-
-
-OK = Answer([])
 
 
 def warm(engine: Engine, clock: Clock) -> None:
