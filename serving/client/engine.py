@@ -309,6 +309,8 @@ class _Call:
     timeout: float
     asked: Counter[int] = field(default_factory=Counter)
     """How often the call has asked which replica."""
+    hedges: int = 0
+    """How many of these were hedges, which `Retry.attempts` doesn't count."""
 
     def __post_init__(self) -> None:
         self.turn = next(self.engine.turns)
@@ -336,7 +338,8 @@ class _Call:
             wait = max(retry.wait(retries, random.random()), getattr(error, "retry_after", 0.0))
             in_time = engine.clock() + wait < self.deadline
             passing = in_time and not isinstance(error, ServerError)
-            if not passing or retries + 1 >= retry.attempts or not engine.may_spend("retry"):
+            made = sum(self.asked.values()) - self.hedges
+            if not passing or made >= retry.attempts or not engine.may_spend("retry"):
                 raise error
             if wait:
                 yield Wait(wait)
@@ -385,6 +388,7 @@ class _Call:
                     hedge_at = math.inf
                     if engine.may_spend("hedge"):
                         another = self._take_off(hedge=True)
+                        self.hedges += another is not None
                 if another is not None:
                     airborne.add(another)
                     over_at = _end(another)

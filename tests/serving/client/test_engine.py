@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from serving.client import (
@@ -133,6 +133,7 @@ def test_the_hedge_waits_for_the_quantile_of_the_latest_answers(clock):
 @pytest.mark.slow
 @pytest.mark.smoke
 @settings(deadline=None)
+@example(["ok", "late", "ok", "fail", "fail"], 2, 2, False)  # one fails late, the one asked meanwhile fails too
 @given(
     st.lists(st.sampled_from(["ok", "fail", "late", "closed"]), min_size=1, max_size=12),
     st.integers(1, 3),
