@@ -12,8 +12,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
-# A file's tests stay together, for they share what is dear to make; which files come first is said in tests/conftest.py.
-TWO_WORKERS := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+# Three workers for two cores, for a test often waits for a process or a clock. A file's tests stay together, for they
+# share what is dear to make; which files come first is said in tests/conftest.py.
+WORKERS := --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 # Writes a lock file; pyproject.toml has more settings. The images have what the newer track has.
 COMPILE := $(PYTHON) requirements/setup_env.py --venv $(VENV) pip compile --quiet --no-python-downloads \
@@ -33,13 +34,13 @@ run: setup ## Set up, fetch MovieLens-100K, run the whole pipeline, serve the mo
 	@$(BIN)/recommender demo --config configs/movielens_100k.yaml
 
 test: setup ## Set up and run all tests.
-	$(PYTEST) $(TWO_WORKERS) $(PYTEST_ARGS)
+	$(PYTEST) $(WORKERS) $(PYTEST_ARGS)
 
 test-fast: setup ## Run the tests that take a moment each (about a minute).
-	$(PYTEST) $(TWO_WORKERS) -m "not slow" $(PYTEST_ARGS)
+	$(PYTEST) $(WORKERS) -m "not slow" $(PYTEST_ARGS)
 
 test-smoke: setup ## Run the part of the tests that is also run on the other TFX track.
-	$(PYTEST) $(TWO_WORKERS) -m smoke $(PYTEST_ARGS)
+	$(PYTEST) $(WORKERS) -m smoke $(PYTEST_ARGS)
 
 lint: setup ## Check style, types and what imports what (ruff, mypy, import-linter).
 	$(BIN)/ruff check .

@@ -63,7 +63,7 @@ _LIBRARIES_FILES: set[int] = set()
 """Files that are open after all imports, which a forked process keeps."""
 
 COLLECTIONS = (20_000, 10, 10)
-"""When Python collects garbage (`gc.set_threshold`): less often, for TensorFlow's graphs are many small objects."""
+"""When Python collects garbage (`gc.set_threshold`), as `pipeline/cli/app.py` has it."""
 
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
 _SIZE = struct.Struct("!q")
