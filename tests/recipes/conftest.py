@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 QUICK = (
     "output=output",
     "serving.base_path=models",
+    "training.refit=false",
     "evaluation.bootstrap_replicates=20",
     "validation.num_requests=5",
     "validation.max_latency_ms=null",
