@@ -77,3 +77,26 @@ def test_while_another_promotion_is_at_work_the_exit_code_is_its_own(shop: Path,
     assert ended.stdout == ""
     assert "another promotion is under way ('promote m' by " in ended.stderr
     assert ended.stderr.endswith("; wait for it, or let --lock-timeout SECONDS do so\n")
+
+
+def test_the_audit_trail_is_verified(shop: Path) -> None:
+    for version in ("1", "2"):
+        recommender("promote", version, "--label", "stable", "--offline", cwd=shop)
+    trail = shop / "models" / "promotions.jsonl"
+    last = json.loads(trail.read_text().splitlines()[1])["hash"]
+    told = recommender("history", "--verify", cwd=shop)
+    assert told.stdout == f"{trail}: 2 lines as they were written; the last one's hash: {last}\n"
+    assert (told.returncode, told.stderr) == (0, "")
+    trail.write_text(trail.read_text().replace('"action": "promote"', '"action": "retire"', 1))
+    told = recommender("history", "--verify", cwd=shop)
+    assert (told.returncode, told.stdout) == (1, f"{trail}: line 1 was changed after it was written\n")
+    told = recommender("history", "--verify", "--json", cwd=shop)
+    assert told.returncode == 1
+    assert json.loads(told.stdout) == {
+        "file": str(trail),
+        "lines": 2,
+        "unhashed": 0,
+        "torn": [],
+        "hash": last,
+        "faults": [{"line": 1, "what": "was changed after it was written"}],
+    }
