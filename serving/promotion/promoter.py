@@ -371,6 +371,7 @@ class Promoter:
             if states is None or not (states or new):
                 down.append(replica.target)
                 continue
+            replica.check_leave()
             replicas.append(replica)
             available = {version for version, status in states.items() if status.available}
             if available and not available & on_disk:

@@ -66,6 +66,10 @@ class Flags:
     tensorflow_session_parallelism: int
     tensorflow_intra_op_parallelism: int
     tensorflow_inter_op_parallelism: int
+    admin_port: Optional[int]
+    admin_rest_api_port: Optional[int]
+    admin_host: str
+    admin_ssl_config_file: str
     max_requests_in_flight: int
     max_bytes_in_flight: int
     first_version_wait_seconds: float
@@ -155,6 +159,19 @@ def parse(argv: Sequence[str]) -> Flags:
     switch("--flush_filesystem_caches", True, "no effect here")
     switch("--enable_grpc_healthcheck_service", True, "no effect here: it is always on")
     add(
+        "--admin_port",
+        type=_port,
+        help="gRPC port for reloads of the config, which --port and the socket then refuse; answers all the rest too;"
+        " the embedded server's own, as are the next three",
+    )
+    add("--admin_rest_api_port", type=_port, help="REST port for the metrics, which --rest_api_port then hasn't")
+    add("--admin_host", default="", help="address that these two listen on (default: that of --host)")
+    add(
+        "--admin_ssl_config_file",
+        default="",
+        help="file with an SSLConfig for --admin_port (default: that of --ssl_config_file)",
+    )
+    add(
         "--max_requests_in_flight",
         type=_positive,
         default=1024,
@@ -189,8 +206,15 @@ def parse(argv: Sequence[str]) -> Flags:
 
 
 def _check(flags: Flags, parser: argparse.ArgumentParser) -> None:
-    if flags.port and flags.port == flags.rest_api_port:
-        parser.error(f"--port and --rest_api_port are both {flags.port}")
+    ports: dict[int, str] = {}
+    for name in ("port", "rest_api_port", "admin_port", "admin_rest_api_port"):
+        port = getattr(flags, name)
+        if port and ports.setdefault(port, name) != name:
+            parser.error(f"--{ports[port]} and --{name} are both {port}")
+    if flags.admin_ssl_config_file and flags.admin_port is None:
+        parser.error("--admin_ssl_config_file counts only with --admin_port")
+    if flags.admin_rest_api_port is not None and not flags.monitoring_config_file:
+        parser.error("--admin_rest_api_port is for the metrics: it needs --monitoring_config_file")
     if not flags.model_name:
         parser.error("--model_name is empty")
     if not flags.model_base_path and not flags.model_config_file:

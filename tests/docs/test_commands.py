@@ -107,6 +107,10 @@ NOT_RUN_LINES = {
     "recommender serve -- --enable_batching=true --batching_parameters_file=serving/deploy/batching.config": (
         "does not end; the server's own parser reads the flags"
     ),
+    "recommender serve --host 0.0.0.0 -- --admin_host=127.0.0.1 --admin_port=8502 --admin_rest_api_port=8503"
+    " --monitoring_config_file=serving/deploy/monitoring.config": (
+        "does not end; the server's own parser reads the flags"
+    ),
     "python -m serving.server --port=8500 --rest_api_port=8501 --model_name=movielens_100k"
     " --model_base_path=output/models/movielens_100k": "does not end; the server's own parser reads the flags",
     "recommender run --config configs/books.yaml --set export.compact=int8": _RECIPES,
@@ -146,7 +150,8 @@ def test_what_is_not_run_is_looked_up(tmp_path: Path) -> None:
             subprocess.run(["make", "-n", *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         elif "serve" in command.split() and "--" in arguments:
             given = [*arguments[arguments.index("--") + 1 :], "--model_base_path=x"]
-            assert server_flags.parse(given).enable_batching
+            flags = server_flags.parse(given)
+            assert flags.enable_batching or flags.admin_port == 8502
         elif "serving.server" in arguments:
             assert server_flags.parse(arguments[2:]).model_name == "movielens_100k"
 
