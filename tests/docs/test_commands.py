@@ -90,6 +90,10 @@ NOT_RUN = {
         "needs two machines; tests/e2e/test_workers.py runs the same with two processes"
     ),
     "serving/deploy/README.md: export MODELS=$PWD/output/models": "needs Docker; smoke.sh runs it where there is one",
+    "serving/deploy/README.md: docker compose -f serving/deploy/docker-compose.yaml"
+    " -f serving/deploy/docker-compose.gate.yaml up -d --wait": (
+        "needs Docker; tests/serving/deploy/test_deploy.py asks through the gate"
+    ),
     'serving/deploy/README.md: openssl req -x509 -newkey rsa:2048 -nodes -days 365 -subj "/CN=our authority" -keyout'
     " ca.key -out ca.pem": "tests/serving/deploy/test_deploy.py runs it",
     "serving/deploy/README.md: umask 077": "tests/serving/deploy/test_deploy.py runs it",
