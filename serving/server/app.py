@@ -232,20 +232,20 @@ def _read_settings(flags: Flags) -> _Settings:
     if flags.enable_batching:
         batching = settings.batching_parameters(flags.batching_parameters_file)
     followed = flags.model_config_file and flags.model_config_file_poll_wait_seconds
-    admin_ssl = flags.admin_port is not None and (flags.admin_ssl_config_file or flags.ssl_config_file)
     if flags.ssl_config_file and flags.rest_api_port is not None:
         _LOGGER.warning(
             "gRPC has TLS, but --rest_api_port hasn't: what is asked and answered there can be read on its way; leave"
             " it out, or put a proxy with TLS before it"
         )
+    credentials = settings.server_credentials(flags.ssl_config_file, flags.use_alts_credentials)
     return _Settings(
         models_written=settings.written(flags.model_config_file) if followed else None,
         models=settings.model_config(flags.model_config_file)
         if flags.model_config_file
         else settings.single_model(flags.model_name, flags.model_base_path),
         batching=batching,
-        credentials=settings.server_credentials(flags.ssl_config_file) if flags.ssl_config_file else None,
-        admin_credentials=settings.server_credentials(admin_ssl) if admin_ssl else None,
+        credentials=credentials,
+        admin_credentials=settings.server_credentials(flags.admin_ssl_config_file) or credentials,
         metrics_path=settings.metrics_path(flags.monitoring_config_file) if flags.monitoring_config_file else None,
     )
 
@@ -264,7 +264,7 @@ def _loader(flags: Flags, batching: Any) -> Callable[[str], Any]:
         own = batching
         if own is not None and flags.enable_per_model_batching_parameters:
             own = settings.model_batching_parameters(path, own)
-        warm_ups = flags.num_request_iterations_for_warmup if flags.enable_model_warmup else 0
+        warm_ups = max(1, flags.num_request_iterations_for_warmup) if flags.enable_model_warmup else 0
         return Servable(path, options, warm_ups, own)
 
     return load

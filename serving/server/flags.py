@@ -29,6 +29,7 @@ _WITHOUT_EFFECT = (
     "total_model_memory_limit_bytes",
     "use_tflite_model",
     "xla_cpu_compilation_enabled",
+    "xla_gpu_compilation_enabled",
 )
 """Flags of tensorflow_model_server that are taken, so that its command line can be used, and change nothing."""
 
@@ -43,6 +44,7 @@ class Flags:
     grpc_socket_path: str
     grpc_max_threads: int
     grpc_channel_arguments: list[tuple[str, Union[int, str]]]
+    use_alts_credentials: bool
     ssl_config_file: str
     rest_api_num_threads: int
     rest_api_timeout_in_ms: int
@@ -111,6 +113,7 @@ def parse(argv: Sequence[str]) -> Flags:
         default=[],
         help="options of the gRPC server, such as grpc.max_connection_age_ms=2000, with commas between them",
     )
+    switch("--use_alts_credentials", False, "gRPC by ALTS, between machines of Google's cloud; then no TLS")
     add("--ssl_config_file", default="", help="file with an SSLConfig: gRPC over TLS")
     add("--rest_api_num_threads", type=_positive, default=4 * _CPUS, help="REST requests at once (default: 4/CPU)")
     add("--rest_api_timeout_in_ms", type=_positive, default=30_000, help="time for a REST request (default: 30000)")
@@ -146,9 +149,9 @@ def parse(argv: Sequence[str]) -> Flags:
     switch("--enable_model_warmup", True, "run a version's warm-up requests before it serves")
     add(
         "--num_request_iterations_for_warmup",
-        type=_positive,
-        default=1,
-        help="how often each of them is run (default: 1)",
+        type=_count,
+        default=0,
+        help="how often each of them is run; 0: once (default: 0)",
     )
     switch("--enable_batching", False, "answer requests in batches")
     add("--batching_parameters_file", default="", help="file with BatchingParameters")

@@ -126,14 +126,20 @@ def metrics_path(path: str) -> Optional[str]:
     return prometheus.path or metrics.DEFAULT_PATH
 
 
-def server_credentials(path: str) -> grpc.ServerCredentials:
-    """Reads --ssl_config_file: key and certificate of the server, and whose clients it trusts.
+def server_credentials(path: str, alts: bool = False) -> Optional[grpc.ServerCredentials]:
+    """Reads --ssl_config_file: key and certificate of the server, and whose clients it trusts; without it None.
+
+    With --use_alts_credentials it doesn't count, as in TensorFlow Serving.
 
     What is written there later is taken on with the next connection, but for `client_verify`; what can't be used
     changes nothing. If all may read the file, with its private key, that is said in the log.
     """
+    if alts:
+        return grpc.alts_server_credentials()
+    if not path:
+        return None
     file = _SslFile(path)
-    return grpc.dynamic_ssl_server_credentials(file.first, file.later, file.verifies)
+    return grpc.dynamic_ssl_server_credentials(file.certificates, file.look, file.verifies)
 
 
 class _SslFile:
@@ -144,29 +150,30 @@ class _SslFile:
         self._written = written(path)
         config = _ssl_config(path)
         self.verifies = config.client_verify
-        self.first = _certificates(config)
+        self.certificates = _certificates(config)
         self._told = ""
         self._warn_of_readers()
 
-    def later(self) -> Optional[grpc.ServerCertificateConfiguration]:
-        """What gRPC asks before each handshake: the certificates if the file was written since, else None."""
+    def look(self) -> grpc.ServerCertificateConfiguration:
+        """What gRPC asks before each handshake: the certificates, those of the file if it was written since.
+
+        None, for none that are new, would leave a second port without any.
+        """
         try:
             found = written(self._path)
-            if found == self._written:
-                return None
-            config = _ssl_config(self._path)
-            self._written, self._told = found, ""
-            self._warn_of_readers()
-            if config.client_verify != self.verifies:
-                _LOGGER.warning("%s: client_verify changes with a restart only", self._path)
-            _LOGGER.info("%s was written anew: its certificates are used from now on", self._path)
-            return _certificates(config)
+            if found != self._written:
+                config = _ssl_config(self._path)
+                self._written, self._told, self.certificates = found, "", _certificates(config)
+                _LOGGER.info("%s was written anew: its certificates are used from now on", self._path)
+                self._warn_of_readers()
+                if config.client_verify != self.verifies:
+                    _LOGGER.warning("%s: client_verify changes with a restart only", self._path)
         except Exception as error:  # any: gRPC would refuse the connection
             if str(error) != self._told:
                 self._told = str(error)
                 known = isinstance(error, SettingsError)
                 _LOGGER.error("%s changes nothing: %s", self._path, error, exc_info=None if known else error)
-            return None
+        return self.certificates
 
     def _warn_of_readers(self) -> None:
         if os.stat(self._path).st_mode & stat.S_IROTH:

@@ -208,11 +208,11 @@ def test_ports_of_its_own_for_reloads_and_metrics(base, tmp_path):
 
 
 def test_rest_in_the_clear_beside_tls_is_told(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(settings, "server_credentials", lambda path: path)
+    monkeypatch.setattr(settings, "server_credentials", lambda path, alts=False: "alts" if alts else path)
     flags = ["--model_base_path=x", "--ssl_config_file=s"]
     found = app._read_settings(parse(flags))
-    assert (found.credentials, found.admin_credentials, caplog.text) == ("s", None, "")
-    assert app._read_settings(parse([*flags, "--admin_port=0"])).admin_credentials == "s"
+    assert (found.credentials, found.admin_credentials, caplog.text) == ("s", "s", "")
+    assert app._read_settings(parse([*flags, "--use_alts_credentials"])).credentials == "alts"
     more = ["--admin_port=0", "--admin_ssl_config_file=a", "--rest_api_port=0"]
     assert app._read_settings(parse([*flags, *more])).admin_credentials == "a"
     assert "gRPC has TLS, but --rest_api_port hasn't" in caplog.text

@@ -136,14 +136,19 @@ def test_certificates_are_taken_up_anew(servable, tmp_path, caplog):
         except grpc.RpcError as error:
             return error.code().name
 
-    with serve(servable, tmp_path, grpc={"credentials": credentials}) as found:
+    socket = str(tmp_path / "socket")
+    admin = Admin("127.0.0.1", 0, credentials)
+    with serve(servable, tmp_path, grpc={"credentials": credentials, "admin": admin, "socket_path": socket}) as found:
         target = found.grpc_target
+        for another in (found.admin_target, f"unix:{socket}"):
+            assert asked(another, "recommender.example") == [2, 4]
         with grpc.secure_channel(target, mine, [("grpc.ssl_target_name_override", "recommender.example")]) as connected:
             predict = prediction_service_pb2_grpc.PredictionServiceStub(connected).Predict
             assert list(predict(REQUEST, timeout=20).outputs["y"].float_val) == [2, 4]
             ssl_config(path, certificate("newer.example", AUTHORITY), AUTHORITY)
             assert asked(target, "newer.example") == [2, 4]
             assert asked(target, "recommender.example") == "UNAVAILABLE"
+            assert asked(found.admin_target, "newer.example") == [2, 4]
             assert list(predict(REQUEST, timeout=20).outputs["y"].float_val) == [2, 4], "a connection goes on"
         assert "its certificates are used from now on" in caplog.text
 
