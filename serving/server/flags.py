@@ -14,6 +14,7 @@ _WITHOUT_EFFECT = (
     "enable_profiler",
     "enable_serialization_as_tensor_content",
     "enable_signature_method_name_check",
+    "flush_filesystem_caches",
     "force_allow_any_version_labels_for_unavailable_models",
     "mixed_precision",
     "num_tflite_interpreters_per_pool",
@@ -82,6 +83,17 @@ class Flags:
 
 def parse(argv: Sequence[str]) -> Flags:
     """Reads the arguments; prints the usage and exits with 2 if they are wrong."""
+    reading = parser()
+    values = vars(reading.parse_args(argv))
+    del values["enable_grpc_healthcheck_service"]
+    given = tuple(name for name in _WITHOUT_EFFECT if values.pop(name) is not None)
+    flags = Flags(**values, without_effect=given)
+    _check(flags, reading)
+    return flags
+
+
+def parser() -> argparse.ArgumentParser:
+    """What reads them."""
     parser = argparse.ArgumentParser(
         prog="python -m serving.server",
         description="Serves the versions of SavedModels over gRPC and REST, as tensorflow_model_server does.",
@@ -159,7 +171,6 @@ def parse(argv: Sequence[str]) -> Flags:
     add("--tensorflow_session_parallelism", type=_count, default=0, help="sets both that follow; 0: TensorFlow chooses")
     add("--tensorflow_intra_op_parallelism", type=_count, default=0, help="threads of one op; 0: TensorFlow chooses")
     add("--tensorflow_inter_op_parallelism", type=_count, default=0, help="ops at the same time; 0: TensorFlow chooses")
-    switch("--flush_filesystem_caches", True, "no effect here")
     switch("--enable_grpc_healthcheck_service", True, "no effect here: it is always on")
     add(
         "--admin_port",
@@ -199,13 +210,7 @@ def parse(argv: Sequence[str]) -> Flags:
     )
     for name in _WITHOUT_EFFECT:
         add(f"--{name}", nargs="?", const="true", help=argparse.SUPPRESS)
-    values = vars(parser.parse_args(argv))
-    for name in ("flush_filesystem_caches", "enable_grpc_healthcheck_service"):
-        del values[name]
-    given = tuple(name for name in _WITHOUT_EFFECT if values.pop(name) is not None)
-    flags = Flags(**values, without_effect=given)
-    _check(flags, parser)
-    return flags
+    return parser
 
 
 def _check(flags: Flags, parser: argparse.ArgumentParser) -> None:
