@@ -480,7 +480,7 @@ def lock(base_path: Path, action: str, wait: float = 0.0) -> Iterator[None]:
         except Held as error:
             raise PromotionLocked(_busy(base_path, error.holder)) from None
         except OSError as error:
-            raise WrongPromotion(f"{base_path}: can't be written: {error.strerror}") from None
+            raise WrongPromotion(f"{base_path}: can't be written: {error.strerror or error}") from None
         yield
 
 

@@ -354,5 +354,11 @@ def test_promotion_needs_no_tensorflow() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, env=environment())
 
 
+def test_without_locks_it_is_said_what_they_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "filelock", None)
+    with pytest.raises(WrongPromotion, match=r"needs the package filelock 3\.30, thus Python 3\.10 or newer"):
+        Promoter(tmp_path, M, []).promote(1, "stable")
+
+
 def test_the_package_tells_that_it_is_typed() -> None:
     assert (Path(serving.__file__).parent / "py.typed").is_file()
