@@ -67,5 +67,5 @@ doctor: setup ## Say what is installed, missing or broken.
 	@$(BIN)/recommender doctor
 
 clean: ## Remove caches and build products; the environment and output stay.
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info client/build client/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.venv*' -not -path './.git/*' -prune -exec rm -rf {} +

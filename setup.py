@@ -25,11 +25,12 @@ def _readme() -> str:
     return readme.read_text(encoding="utf-8") if readme.exists() else ""
 
 
-# What `recommender query` and `serving.client` need: neither TensorFlow nor TFX.
+# What the commands need that ask a model server or promote: neither TensorFlow nor TFX. `client/` has the client alone.
 CLIENT = [
     'eval_type_backport; python_version < "3.10"',  # pydantic reads "float | None" with it
     'filelock>=3.30; python_version >= "3.10"',  # lets a holder sign its lock, and who waits leaves that be
     "grpcio>=1.48",
+    "numpy",  # a config knows the metrics, which are made of it
     "prometheus-client",  # shows the client's metrics
     "protobuf>=3.20.3",
     "pydantic>=2.7,<3",
@@ -50,7 +51,6 @@ PIPELINE = [
     "jinja2",  # the report's pages
     "kfp>=2.5,<3",  # without the bound, TFX 1.16 falls back to kfp 1
     "matplotlib",  # their charts
-    "numpy",
     "optuna",
     "pip",  # fetches a data set that lies in a wheel
     "pooch",  # fetches data sets

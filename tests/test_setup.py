@@ -22,6 +22,8 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 import pipeline
+from serving.promotion import files
+from tests.serving.fake_replica import FakeReplica, publish
 
 ROOT = Path(__file__).parents[1]
 
@@ -542,6 +544,107 @@ def test_the_source_distribution_is_complete_and_installs_as_beams_setup_file(tm
     assert (tmp_path / "site" / "serving" / "protos" / "serving.proto").exists()
     assert (tmp_path / "site" / "pipeline" / "cli" / "app.py").exists()
     assert not (tmp_path / "site" / "tests").exists()
+
+
+# --- The client alone -------------------------------------------------------------------------------------------------
+
+CLIENT_NEEDS = ("grpc", "google/protobuf", "google/_upb", "prometheus_client", "typing_extensions.py")
+"""What the distributions that the client's names as its needs have, and what they need."""
+USERS_SCRIPT = """
+import sys
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from serving.client import Breaker, FileFallback, Hedge, InvalidRequest, RecommenderClient, Retry
+from serving.client.prometheus import MetricsCollector
+
+
+def top(client: RecommenderClient, user: str) -> list[str]:
+    return [item.item_id for item in client.recommend(user_id=user, exclude=["i01"], k=3)]
+
+
+with RecommenderClient(
+    sys.argv[1:], model="m", timeout=5.0, retry=Retry(attempts=2), hedge=Hedge(quantile=0.9), breaker=Breaker()
+) as client:
+    found = top(client, "42")
+    try:
+        client.recommend(k=-1)
+    except InvalidRequest:
+        found.append("refused")
+    registry = CollectorRegistry()
+    registry.register(MetricsCollector(client.metrics))
+    assert b"recommender_client" in generate_latest(registry)
+print(found, sorted({name.partition(".")[0] for name in sys.modules} & {"tensorflow", "numpy", "pydantic", "pipeline"}))
+"""
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A folder with the client's wheel in dist/, and an environment, venv/, with it and what it needs."""
+    folder = tmp_path_factory.mktemp("alone")
+    for name in ("client", "serving"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info"))
+    options = ["--quiet", "--offline", "--no-config", f"--python={sys.executable}"]
+    build = [REAL_UV, "build", *options, "--wheel", "--no-build-isolation", f"--out-dir={folder}/dist"]
+    subprocess.run([*build, str(folder / "client")], check=True, capture_output=True)
+    subprocess.run([REAL_UV, "venv", *options, str(folder / "venv")], check=True)
+    (wheel,) = (folder / "dist").glob("*.whl")
+    options[-1] = f"--python={folder}/venv/bin/python"
+    subprocess.run([REAL_UV, "pip", "install", *options, "--no-deps", str(wheel)], check=True)
+    site, ours = (
+        Path(
+            subprocess.check_output(
+                [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
+            )[:-1]
+        )
+        for python in (folder / "venv" / "bin" / "python", sys.executable)
+    )
+    for name in CLIENT_NEEDS:
+        (site / name).parent.mkdir(exist_ok=True)
+        (site / name).symlink_to(ours / name)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_the_clients_wheel_has_the_client_alone(alone):
+    (wheel,) = (alone / "dist").glob("*.whl")
+    assert wheel.name == f"recommender_client-{pipeline.__version__}-py3-none-any.whl"
+    assert wheel.stat().st_size < 100_000
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if ".dist-info/" not in name]
+        (metadata,) = [archive.read(name).decode() for name in archive.namelist() if name.endswith("/METADATA")]
+    of_client = {f"serving/{path.relative_to(ROOT / 'serving')}" for path in (ROOT / "serving" / "client").glob("*.py")}
+    assert of_client < set(names)
+    assert {name.split("/")[1] for name in names if name.count("/") > 1} == {"client", "protos"}
+    assert "serving/py.typed" in names
+    needs = re.findall(r"^Requires-Dist: (.*)$", metadata, re.MULTILINE)
+    assert needs == ["grpcio>=1.48", "prometheus-client", "protobuf>=3.20.3"]
+    assert all(f'"{need}"' in (ROOT / "setup.py").read_text() for need in needs)
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_the_client_alone_asks_a_server(alone):
+    (alone / "script.py").write_text(USERS_SCRIPT)
+    publish(alone / "models", "m", 1)
+    with FakeReplica(files.parse_config(files.render(None, "m", str(alone / "models" / "m"), {}, None))) as server:
+        command = [alone / "venv" / "bin" / "python", "-I", "script.py", server.target]
+        told = subprocess.run(command, cwd=alone, capture_output=True, text=True, check=False)
+    assert (told.stdout, told.stderr) == ("['i00', 'i02', 'i03', 'refused'] []\n", "")
+
+
+@pytest.mark.slow
+def test_a_users_script_is_typed(alone):
+    (alone / "user").mkdir()
+    (alone / "user" / "typed.py").write_text(
+        f"{USERS_SCRIPT}\nreveal_type(top(client, '42'))\nreveal_type(client.recommend())"
+    )
+    mypy = ["-m", "mypy", "--strict", "--no-incremental", f"--python-executable={alone}/venv/bin/python", "typed.py"]
+    told = subprocess.run([sys.executable, *mypy], cwd=alone / "user", capture_output=True, text=True, check=False)
+    revealed = re.findall(r'Revealed type is "(.*)"', told.stdout)
+    assert revealed == ["list[str]", "serving.client.results.RecommendationList"]
+    assert told.stdout.endswith("Success: no issues found in 1 source file\n"), told.stdout
 
 
 # --- Makefile and CI --------------------------------------------------------------------------------------------------

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Optional
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -14,6 +16,7 @@ from rich.table import Table
 from pipeline.cli.command import NAME_FORMERLY, command
 from pipeline.cli.options import ConfigSource
 from pipeline.cli.place import PANEL, PlaceOptions, VersionsOptions, find_place, reported
+from pipeline.failures import DONE, FAILED
 from pipeline.terminal import Outcome, print_table
 
 if TYPE_CHECKING:
@@ -56,17 +59,60 @@ def versions(source: ConfigSource, where: PlaceOptions) -> Outcome:
     return Outcome(facts=facts, show=functools.partial(_show, facts, interrupted))
 
 
-@command("history", "recommender history", panel=PANEL, formerly=NAME_FORMERLY)
-def history(source: ConfigSource, where: VersionsOptions) -> Outcome:
+@command("history", "recommender history --verify", panel=PANEL, formerly=NAME_FORMERLY)
+def history(
+    source: ConfigSource,
+    where: VersionsOptions,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Look instead whether the audit trail, of all models, is as it was written, and name the lines"
+            " that aren't; then the exit code is 1.",
+        ),
+    ] = False,
+) -> Outcome:
     """Show the audit trail: who did what when, why, and how it ended."""
     from serving.promotion import read_audit
 
     place = find_place(source, where)
-    entries = read_audit(place.base_path, place.name)
+    if verify:
+        return _verified(place.base_path)
+    with reported():
+        entries = read_audit(place.base_path, place.name)
     return Outcome(
         facts=[dataclasses.asdict(entry) for entry in entries],
         show=lambda console: print_table(console, _trail(place.name, entries)),
     )
+
+
+def _verified(base_path: Path) -> Outcome:
+    from serving.promotion import files
+
+    with reported():
+        found = files.verify_audit(base_path)
+    path = base_path / files.AUDIT_FILE
+
+    def show(console: Console) -> None:
+        for fault in found.faults:
+            console.print(f"[red]{escape(f'{path}: {fault}')}[/]", soft_wrap=True)
+        for line in found.torn:
+            torn = f"{path}: line {line} is torn, as a crash leaves it, and counts for nothing"
+            console.print(escape(torn), soft_wrap=True)
+        if not found.faults:
+            old = f", {found.unhashed} of them from before there were hashes" if found.unhashed else ""
+            last = f"; the last one's hash: {found.hash}" if found.hash else ""
+            console.print(escape(f"{path}: {found.lines} lines as they were written{old}{last}"), soft_wrap=True)
+
+    facts = {
+        "file": str(path),
+        "lines": found.lines,
+        "unhashed": found.unhashed,
+        "torn": list(found.torn),
+        "hash": found.hash,
+        "faults": [fault._asdict() for fault in found.faults],
+    }
+    return Outcome(exit_code=FAILED if found.faults else DONE, facts=facts, show=show)
 
 
 def _trail(name: str, entries: Sequence[AuditEntry]) -> Table:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import logging
 import math
 import os
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +16,7 @@ from typing import Any, Optional
 
 from serving.client.errors import InvalidRequest
 
+_LOGGER = logging.getLogger("serving.client")
 _LONGEST = 1e8
 """Seconds; what threads and sockets can wait for is little more."""
 
@@ -19,6 +24,8 @@ _LONGEST = 1e8
 @dataclass(frozen=True)
 class Tls:
     """TLS, and the client's own certificate if the server asks for one; all are paths of PEM files.
+
+    A key that all users of the machine may read is warned of in the log.
 
     Raises:
         InvalidRequest: a certificate without its key, or a key without its certificate.
@@ -38,6 +45,8 @@ class Tls:
             value = getattr(self, name)
             _require(value is None or isinstance(value, (str, os.PathLike)), f"tls: {name}={value!r} is no text")
         _require((self.certificate is None) == (self.key is None), "tls: certificate and key go together")
+        if self.key is not None:
+            _warn_of_readers(self.key)
 
     def read(self, name: str) -> Optional[bytes]:
         """Content of the file that the field `name` points to; None if it is not set."""
@@ -46,6 +55,14 @@ class Tls:
             return None if path is None else Path(path).read_bytes()
         except OSError as error:
             raise InvalidRequest(f"tls: {name}={path!r} can't be read: {error.strerror}") from None
+
+
+@functools.cache
+def _warn_of_readers(key: str) -> None:
+    """Says, once in a process, that all may read a private key."""
+    with contextlib.suppress(OSError):  # what can't be read is an error where it is read
+        if os.stat(key).st_mode & stat.S_IROTH:
+            _LOGGER.warning("tls: key=%r is a private key, and all may read it: chmod o-r", key)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
     <base path>/models.config             what the servers serve, in TensorFlow Serving's own format
     <base path>/promotions.jsonl          the audit trail: one line an action, only ever appended to
+    <base path>/promotions.head           where it ends: see `serving.promotion.chain`
     <base path>/.promotion.journal        only while a promotion is under way, or after one was killed
     <base path>/.promotion.lock           held while a promotion is under way
     <base path>/<model>/traffic.json      the share of users that clients send to the canary
 
-Files are replaced by rename, so that whoever reads or polls one sees the old content or the new.
+Files are replaced by rename, so that whoever reads or polls one sees the old content or the new, and are on the disk,
+as is their place in the folder, before anything else is done.
 """
 
 from __future__ import annotations
@@ -30,10 +32,12 @@ from google.protobuf import text_format
 from serving import contract
 from serving.contract import CANARY, STABLE
 from serving.files import Held, flush_folder, holding, write_atomically
+from serving.promotion import chain
 from serving.promotion.errors import PromotionError, PromotionFailed, PromotionLocked, WrongPromotion
 from serving.protos import models_config_pb2
 
 AUDIT_FILE = "promotions.jsonl"
+_HEAD_FILE = "promotions.head"
 _JOURNAL_FILE = ".promotion.journal"
 _LOCK_FILE = ".promotion.lock"
 _RETIRED = ".retired-"
@@ -71,6 +75,10 @@ class AuditEntry:
     """user@host whose process it was, whatever --as says; empty in entries from before it was kept."""
     digest: str = ""
     """Of the files of `to_version`, so that a later action notices that they are not what they were; or empty."""
+    previous: str = ""
+    """The hash of the line before; empty in entries from before there were hashes, as the next one."""
+    hash: str = ""
+    """SHA-256 over the line up to here."""
 
 
 @dataclass(frozen=True)
@@ -231,42 +239,90 @@ def write_journal(base_path: Path, journal: Optional[Journal]) -> None:
     with _writing(base_path / _JOURNAL_FILE) as path:
         if journal is None:
             path.unlink(missing_ok=True)
+            flush_folder(base_path)
         else:
             write_atomically(path, json.dumps(dataclasses.asdict(journal)))
 
 
-def read_audit(base_path: Path, model: Optional[str] = None) -> list[AuditEntry]:
+def read_audit(base_path: Path, model: Optional[str] = None, *, genuine: bool = False) -> list[AuditEntry]:
     """Returns the audit trail, oldest first; of one model, or of all. A torn line, as a crash leaves it, is skipped.
+
+    Args:
+        base_path: the base path.
+        model: the model's name.
+        genuine: leave out lines that promotion can't have written, see `verify_audit`.
 
     Raises:
         WrongPromotion: it can't be read.
     """
     entries = []
-    path = base_path / AUDIT_FILE
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        lines = []
-    except OSError as error:
-        raise WrongPromotion(f"{path}: can't be read: {error.strerror}") from None
-    for line in lines:
+    content, head = _read_trail(base_path)
+    left_out = chain.verify(content, head).forged if genuine else ()
+    for number, line in enumerate(content.split(b"\n"), 1):
         with contextlib.suppress(ValueError, TypeError, KeyError):
-            entries.append(_entry(json.loads(line)))
-    return [entry for entry in entries if model in (None, entry.model)]
+            entry = _entry(json.loads(line))
+            if model in (None, entry.model) and number not in left_out:
+                entries.append(entry)
+    return entries
 
 
-def append_audit(base_path: Path, entry: AuditEntry) -> None:
-    """Appends a line to the audit trail and flushes it to disk."""
-    line = json.dumps(dataclasses.asdict(entry), ensure_ascii=False).encode() + b"\n"
+def verify_audit(base_path: Path) -> chain.Verified:
+    """Looks whether the lines of the audit trail, of all models, are as they were written.
+
+    Raises:
+        WrongPromotion: it can't be read.
+    """
+    return chain.verify(*_read_trail(base_path))
+
+
+def append_audit(base_path: Path, entry: AuditEntry) -> AuditEntry:
+    """Appends a line to the audit trail, flushed to disk; returns the entry as the line has it. Needs the lock."""
+    content, head = _read_trail(base_path)
+    if content and not content.endswith(b"\n"):
+        content += b"\n"
+    end = chain.end_of(content, head)
+    fields = {key: value for key, value in dataclasses.asdict(entry).items() if key not in ("previous", "hash")}
+    previous = end.hash or chain.beginning(content)
+    line, hashed = chain.seal(fields, previous)
     with _writing(base_path / AUDIT_FILE) as path:
-        with open(path, "a+b") as file:
-            end = file.seek(0, os.SEEK_END)
-            if end and os.pread(file.fileno(), 1, end - 1) != b"\n":
-                line = b"\n" + line
-            file.write(line)
+        _write_head(base_path, chain.Head(end.hash, hashed))  # whichever line a kill leaves last is known as the end
+        with open(path, "ab") as file:
+            if file.tell() < len(content):
+                file.write(b"\n")
+            file.write(line + b"\n")
             file.flush()
             os.fsync(file.fileno())
         flush_folder(base_path)
+        _write_head(base_path, chain.Head(hashed))
+    return dataclasses.replace(entry, previous=previous, hash=hashed)
+
+
+def _read_trail(base_path: Path) -> tuple[bytes, Optional[chain.Head]]:
+    """The audit trail, and the end that is noted for it."""
+    path = base_path / AUDIT_FILE
+    head = _read_head(base_path)
+    while True:
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            content = b""
+        except OSError as error:
+            raise WrongPromotion(f"{path}: can't be read: {error.strerror}") from None
+        before, head = head, _read_head(base_path)
+        if head == before:  # else a line was written meanwhile
+            return content, head
+
+
+def _read_head(base_path: Path) -> Optional[chain.Head]:
+    try:
+        content = json.loads((base_path / _HEAD_FILE).read_text("utf-8"))
+        return chain.Head(str(content["hash"]), str(content["next"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write_head(base_path: Path, head: chain.Head) -> None:
+    write_atomically(base_path / _HEAD_FILE, json.dumps(dataclasses.asdict(head)))
 
 
 def stable_history(entries: Collection[AuditEntry], current: Optional[int]) -> list[int]:
@@ -424,7 +480,7 @@ def lock(base_path: Path, action: str, wait: float = 0.0) -> Iterator[None]:
         except Held as error:
             raise PromotionLocked(_busy(base_path, error.holder)) from None
         except OSError as error:
-            raise WrongPromotion(f"{base_path}: can't be written: {error.strerror}") from None
+            raise WrongPromotion(f"{base_path}: can't be written: {error.strerror or error}") from None
         yield
 
 

@@ -147,8 +147,7 @@ class Promoter:
             entry = dataclasses.replace(
                 entry, why=f"share {share:g}" + (f": {self._why}" if self._why else ""), result=DONE
             )
-            files.append_audit(self._base_path, entry)
-            return entry
+            return files.append_audit(self._base_path, entry)
 
     @contextlib.contextmanager
     def _exclusive(self, action: str) -> Iterator[dict[str, int]]:
@@ -156,6 +155,8 @@ class Promoter:
         if not self._base_path.is_dir():
             raise WrongPromotion(f"{self._base_path}: no such base path; `recommender run` pushes the first version")
         with files.lock(self._base_path, f"{action} {self._model}", self._wait):
+            for fault in files.verify_audit(self._base_path).faults:
+                self._say(f"{self._base_path / files.AUDIT_FILE}: {fault}: see `recommender history --verify`")
             self._recover()
             found = files.aspired(files.read_config(self._base_path), self._model)
             yield dict(found.labels) if found else {}
@@ -305,8 +306,12 @@ class Promoter:
 
     def _close(self, journal: Journal, result: str) -> AuditEntry:
         entry = dataclasses.replace(journal.entry, result=result)
-        if all(known.id != entry.id for known in files.read_audit(self._base_path)):
-            files.append_audit(self._base_path, entry)
+        for known in files.read_audit(self._base_path, genuine=True):
+            if known.id == entry.id:  # a process was killed before it could remove the journal
+                entry = known
+                break
+        else:
+            entry = files.append_audit(self._base_path, entry)
         files.write_journal(self._base_path, None)
         return entry
 
@@ -366,6 +371,7 @@ class Promoter:
             if states is None or not (states or new):
                 down.append(replica.target)
                 continue
+            replica.check_leave()
             replicas.append(replica)
             available = {version for version, status in states.items() if status.available}
             if available and not available & on_disk:
@@ -419,7 +425,7 @@ class Promoter:
         return [v for v in files.stable_history(self._audit(), current) if v in there or v == current]
 
     def _audit(self) -> list[AuditEntry]:
-        return files.read_audit(self._base_path, self._model)
+        return files.read_audit(self._base_path, self._model, genuine=True)
 
     def _entry(self, action: str, label: Optional[str], before: Optional[int], after: Optional[int]) -> AuditEntry:
         metrics = self._metrics(after) if after is not None else {}

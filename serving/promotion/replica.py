@@ -25,6 +25,7 @@ from serving.promotion.errors import PromotionFailed, ReplicaDown, WrongPromotio
 _EVERY = "dns:///"
 _ANSWER_SECONDS = 10.0
 _POLL_SECONDS = 0.1
+_NO_LEAVE = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
 _FAILED_SECONDS = 3.0
 """A version's end with an error may be that of an earlier load; it counts when it lasts so long after a reload."""
 
@@ -101,9 +102,27 @@ class Replica:
 
         The versions that it names may not be loaded yet when this returns.
         """
+        error = self._send(config.SerializeToString())
+        if error is None or error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return  # in time: it was taken on and waits for its versions; or nobody is there, which will show
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            raise ReplicaDown(f"{self.target}: no answer to a new config: {error.details()}")
+        raise PromotionFailed(f"{self.target} refuses the new config: {error.code().name}: {error.details()}")
+
+    def check_leave(self) -> None:
+        """Makes sure that the server takes configs from here: it is sent an empty one, which changes nothing."""
+        error = self._send(b"")
+        if error is not None and error.code() in _NO_LEAVE:
+            raise PromotionFailed(
+                f"{self.target} takes no config from here: {error.code().name}: {error.details()}; name the port that"
+                " does by serving.replicas or --target, such as the embedded server's --admin_port, or a client's"
+                " certificate by serving.tls"
+            )
+
+    def _send(self, config: bytes) -> Optional[grpc.RpcError]:
         # A ReloadConfigRequest is the config in field 1, a message; a BytesValue with its bytes is the same on the
         # wire. The class itself would import TensorFlow.
-        request = wrappers_pb2.BytesValue(value=config.SerializeToString())
+        request = wrappers_pb2.BytesValue(value=config)
         with self._channel() as channel:
             call = channel.unary_unary(
                 "/tensorflow.serving.ModelService/HandleReloadConfigRequest",
@@ -113,12 +132,8 @@ class Replica:
             try:
                 call(request, timeout=_ANSWER_SECONDS)
             except grpc.RpcError as error:
-                code, details = error.code().name, error.details()
-                if code == "DEADLINE_EXCEEDED":
-                    return  # it was taken on and waits for its versions; or nobody is there, which will show
-                if code == "UNAVAILABLE":
-                    raise ReplicaDown(f"{self.target}: no answer to a new config: {details}") from None
-                raise PromotionFailed(f"{self.target} refuses the new config: {code}: {details}") from None
+                return error
+        return None
 
     def _channel(self) -> grpc.Channel:
         options: list[tuple[str, Any]] = [("grpc.enable_http_proxy", 0)]

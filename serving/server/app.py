@@ -48,6 +48,7 @@ class _Settings:
     """What `settings.written` said before they were read, where their file is to be followed."""
     batching: Any
     credentials: Any
+    admin_credentials: Any
     metrics_path: Optional[str]
 
 
@@ -77,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _serve(flags: Flags, found: _Settings, stop: threading.Event, at_once: threading.Event) -> int:
     # The ports are claimed first, so that one in use is told at once, and opened last.
-    rest_socket = _claim_ports(flags)
+    rest_socket, admin_rest_socket = _claim_ports(flags)
     servers: list[Any] = []
     core = _core(flags, found, lambda: servers[0].update_health() if servers else None)
     _import_servers()
@@ -91,11 +92,18 @@ def _serve(flags: Flags, found: _Settings, stop: threading.Event, at_once: threa
         ).start()
     admission = _admission(flags)
     servers.append(_grpc_server(flags, found, core, admission))
+    ports = {"port": servers[0].port, "rest_api_port": None}
     if rest_socket is not None:
-        servers.append(_rest_server(flags, found, core, rest_socket, admission))
-    grpc_port, rest_port = servers[0].port, servers[1].port if servers[1:] else None
-    models = _escaped(_models_line(core))
-    print(f"ready{models} host={flags.host} port={_or_none(grpc_port)} rest_api_port={_or_none(rest_port)}", flush=True)
+        apart = admin_rest_socket is not None
+        servers.append(_rest_server(flags, None if apart else found.metrics_path, core, rest_socket, admission))
+        ports["rest_api_port"] = servers[-1].port
+    if flags.admin_port is not None:
+        ports = {"admin_port": servers[0].admin_port, **ports}
+    if admin_rest_socket is not None:
+        servers.append(_rest_server(flags, found.metrics_path, core, admin_rest_socket, admission))
+        ports = {"admin_rest_api_port": servers[-1].port, **ports}
+    told = "".join(f" {name}={_or_none(port)}" for name, port in ports.items())
+    print(f"ready{_escaped(_models_line(core))} host={flags.host}{told}", flush=True)
     stop.wait()
     _drain(servers, at_once)
     core.stop(0 if at_once.is_set() else _UNLOAD_SECONDS)
@@ -103,14 +111,22 @@ def _serve(flags: Flags, found: _Settings, stop: threading.Event, at_once: threa
     return 0
 
 
-def _claim_ports(flags: Flags) -> Any:
-    """Makes sure that ports and socket can be had; returns that of REST, bound, or None without REST."""
-    rest_socket = None if flags.rest_api_port is None else _bind(flags.host, flags.rest_api_port, "--rest_api_port")
-    if flags.port:
-        _bind(flags.host, flags.port, "--port").close()  # gRPC can't take over a bound socket
+def _claim_ports(flags: Flags) -> tuple[Any, Any]:
+    """Makes sure that ports and socket can be had; returns those of REST, bound, or None for one that isn't wanted."""
+    admin_host = flags.admin_host or flags.host
+    rest_sockets = [
+        None if port is None else _bind(host, port, flag)
+        for host, port, flag in (
+            (flags.host, flags.rest_api_port, "--rest_api_port"),
+            (admin_host, flags.admin_rest_api_port, "--admin_rest_api_port"),
+        )
+    ]
+    for host, port, flag in ((flags.host, flags.port, "--port"), (admin_host, flags.admin_port, "--admin_port")):
+        if port:
+            _bind(host, port, flag).close()  # gRPC can't take over a bound socket
     if flags.grpc_socket_path:
         _clear(flags.grpc_socket_path)
-    return rest_socket
+    return rest_sockets[0], rest_sockets[1]
 
 
 def _core(flags: Flags, found: _Settings, on_serving: Callable[[], None]) -> ServerCore:
@@ -155,8 +171,11 @@ def _admission(flags: Flags) -> Any:
 
 def _grpc_server(flags: Flags, found: _Settings, core: ServerCore, admission: Any) -> Any:
     """The gRPC server, started."""
-    from serving.server.grpc_service import GrpcServer
+    from serving.server.grpc_service import Admin, GrpcServer
 
+    admin = None
+    if flags.admin_port is not None:
+        admin = Admin(flags.admin_host or flags.host, flags.admin_port, found.admin_credentials)
     try:
         server = GrpcServer(
             core,
@@ -168,15 +187,17 @@ def _grpc_server(flags: Flags, found: _Settings, core: ServerCore, admission: An
             max_message_bytes=_MAX_REQUEST_BYTES,
             options=flags.grpc_channel_arguments,
             admission=admission,
+            admin=admin,
         )
     except OSError as error:
-        raise _PortError(f"port {flags.port} (--port) can't be opened on {flags.host}: {error}") from None
+        wanted = f"port {flags.port} (--port)" + (f" or {flags.admin_port} (--admin_port)" if admin else "")
+        raise _PortError(f"{wanted} can't be opened on {flags.host}: {error}") from None
     server.start()
     return server
 
 
-def _rest_server(flags: Flags, found: _Settings, core: ServerCore, rest_socket: Any, admission: Any) -> Any:
-    """The REST server, started."""
+def _rest_server(flags: Flags, metrics_path: Optional[str], core: ServerCore, rest_socket: Any, admission: Any) -> Any:
+    """A REST server, started."""
     from serving.server.rest import RestServer
 
     server = RestServer(
@@ -185,7 +206,7 @@ def _rest_server(flags: Flags, found: _Settings, core: ServerCore, rest_socket: 
         flags.rest_api_num_threads,
         flags.rest_api_timeout_in_ms / 1000,
         _MAX_REQUEST_BYTES,
-        metrics_path=found.metrics_path,
+        metrics_path=metrics_path,
         cors=flags.rest_api_enable_cors_support,
         admission=admission,
     )
@@ -211,13 +232,20 @@ def _read_settings(flags: Flags) -> _Settings:
     if flags.enable_batching:
         batching = settings.batching_parameters(flags.batching_parameters_file)
     followed = flags.model_config_file and flags.model_config_file_poll_wait_seconds
+    if flags.ssl_config_file and flags.rest_api_port is not None:
+        _LOGGER.warning(
+            "gRPC has TLS, but --rest_api_port hasn't: what is asked and answered there can be read on its way; leave"
+            " it out, or put a proxy with TLS before it"
+        )
+    credentials = settings.server_credentials(flags.ssl_config_file, flags.use_alts_credentials)
     return _Settings(
         models_written=settings.written(flags.model_config_file) if followed else None,
         models=settings.model_config(flags.model_config_file)
         if flags.model_config_file
         else settings.single_model(flags.model_name, flags.model_base_path),
         batching=batching,
-        credentials=settings.server_credentials(flags.ssl_config_file) if flags.ssl_config_file else None,
+        credentials=credentials,
+        admin_credentials=settings.server_credentials(flags.admin_ssl_config_file) or credentials,
         metrics_path=settings.metrics_path(flags.monitoring_config_file) if flags.monitoring_config_file else None,
     )
 
@@ -236,7 +264,7 @@ def _loader(flags: Flags, batching: Any) -> Callable[[str], Any]:
         own = batching
         if own is not None and flags.enable_per_model_batching_parameters:
             own = settings.model_batching_parameters(path, own)
-        warm_ups = flags.num_request_iterations_for_warmup if flags.enable_model_warmup else 0
+        warm_ups = max(1, flags.num_request_iterations_for_warmup) if flags.enable_model_warmup else 0
         return Servable(path, options, warm_ups, own)
 
     return load

@@ -14,6 +14,7 @@ _WITHOUT_EFFECT = (
     "enable_profiler",
     "enable_serialization_as_tensor_content",
     "enable_signature_method_name_check",
+    "flush_filesystem_caches",
     "force_allow_any_version_labels_for_unavailable_models",
     "mixed_precision",
     "num_tflite_interpreters_per_pool",
@@ -29,6 +30,7 @@ _WITHOUT_EFFECT = (
     "total_model_memory_limit_bytes",
     "use_tflite_model",
     "xla_cpu_compilation_enabled",
+    "xla_gpu_compilation_enabled",
 )
 """Flags of tensorflow_model_server that are taken, so that its command line can be used, and change nothing."""
 
@@ -43,6 +45,7 @@ class Flags:
     grpc_socket_path: str
     grpc_max_threads: int
     grpc_channel_arguments: list[tuple[str, Union[int, str]]]
+    use_alts_credentials: bool
     ssl_config_file: str
     rest_api_num_threads: int
     rest_api_timeout_in_ms: int
@@ -66,6 +69,10 @@ class Flags:
     tensorflow_session_parallelism: int
     tensorflow_intra_op_parallelism: int
     tensorflow_inter_op_parallelism: int
+    admin_port: Optional[int]
+    admin_rest_api_port: Optional[int]
+    admin_host: str
+    admin_ssl_config_file: str
     max_requests_in_flight: int
     max_bytes_in_flight: int
     first_version_wait_seconds: float
@@ -76,6 +83,17 @@ class Flags:
 
 def parse(argv: Sequence[str]) -> Flags:
     """Reads the arguments; prints the usage and exits with 2 if they are wrong."""
+    reading = parser()
+    values = vars(reading.parse_args(argv))
+    del values["enable_grpc_healthcheck_service"]
+    given = tuple(name for name in _WITHOUT_EFFECT if values.pop(name) is not None)
+    flags = Flags(**values, without_effect=given)
+    _check(flags, reading)
+    return flags
+
+
+def parser() -> argparse.ArgumentParser:
+    """What reads them."""
     parser = argparse.ArgumentParser(
         prog="python -m serving.server",
         description="Serves the versions of SavedModels over gRPC and REST, as tensorflow_model_server does.",
@@ -107,6 +125,7 @@ def parse(argv: Sequence[str]) -> Flags:
         default=[],
         help="options of the gRPC server, such as grpc.max_connection_age_ms=2000, with commas between them",
     )
+    switch("--use_alts_credentials", False, "gRPC by ALTS, between machines of Google's cloud; then no TLS")
     add("--ssl_config_file", default="", help="file with an SSLConfig: gRPC over TLS")
     add("--rest_api_num_threads", type=_positive, default=4 * _CPUS, help="REST requests at once (default: 4/CPU)")
     add("--rest_api_timeout_in_ms", type=_positive, default=30_000, help="time for a REST request (default: 30000)")
@@ -142,9 +161,9 @@ def parse(argv: Sequence[str]) -> Flags:
     switch("--enable_model_warmup", True, "run a version's warm-up requests before it serves")
     add(
         "--num_request_iterations_for_warmup",
-        type=_positive,
-        default=1,
-        help="how often each of them is run (default: 1)",
+        type=_count,
+        default=0,
+        help="how often each of them is run; 0: once (default: 0)",
     )
     switch("--enable_batching", False, "answer requests in batches")
     add("--batching_parameters_file", default="", help="file with BatchingParameters")
@@ -152,8 +171,20 @@ def parse(argv: Sequence[str]) -> Flags:
     add("--tensorflow_session_parallelism", type=_count, default=0, help="sets both that follow; 0: TensorFlow chooses")
     add("--tensorflow_intra_op_parallelism", type=_count, default=0, help="threads of one op; 0: TensorFlow chooses")
     add("--tensorflow_inter_op_parallelism", type=_count, default=0, help="ops at the same time; 0: TensorFlow chooses")
-    switch("--flush_filesystem_caches", True, "no effect here")
     switch("--enable_grpc_healthcheck_service", True, "no effect here: it is always on")
+    add(
+        "--admin_port",
+        type=_port,
+        help="gRPC port for reloads of the config, which --port and the socket then refuse; answers all the rest too;"
+        " the embedded server's own, as are the next three",
+    )
+    add("--admin_rest_api_port", type=_port, help="REST port for the metrics, which --rest_api_port then hasn't")
+    add("--admin_host", default="", help="address that these two listen on (default: that of --host)")
+    add(
+        "--admin_ssl_config_file",
+        default="",
+        help="file with an SSLConfig for --admin_port (default: that of --ssl_config_file)",
+    )
     add(
         "--max_requests_in_flight",
         type=_positive,
@@ -179,18 +210,19 @@ def parse(argv: Sequence[str]) -> Flags:
     )
     for name in _WITHOUT_EFFECT:
         add(f"--{name}", nargs="?", const="true", help=argparse.SUPPRESS)
-    values = vars(parser.parse_args(argv))
-    for name in ("flush_filesystem_caches", "enable_grpc_healthcheck_service"):
-        del values[name]
-    given = tuple(name for name in _WITHOUT_EFFECT if values.pop(name) is not None)
-    flags = Flags(**values, without_effect=given)
-    _check(flags, parser)
-    return flags
+    return parser
 
 
 def _check(flags: Flags, parser: argparse.ArgumentParser) -> None:
-    if flags.port and flags.port == flags.rest_api_port:
-        parser.error(f"--port and --rest_api_port are both {flags.port}")
+    ports: dict[int, str] = {}
+    for name in ("port", "rest_api_port", "admin_port", "admin_rest_api_port"):
+        port = getattr(flags, name)
+        if port and ports.setdefault(port, name) != name:
+            parser.error(f"--{ports[port]} and --{name} are both {port}")
+    if flags.admin_ssl_config_file and flags.admin_port is None:
+        parser.error("--admin_ssl_config_file counts only with --admin_port")
+    if flags.admin_rest_api_port is not None and not flags.monitoring_config_file:
+        parser.error("--admin_rest_api_port is for the metrics: it needs --monitoring_config_file")
     if not flags.model_name:
         parser.error("--model_name is empty")
     if not flags.model_base_path and not flags.model_config_file:

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Callable, Optional, TypeVar, Union
 
 import grpc
@@ -59,6 +60,16 @@ Handler = Callable[[bytes, Any], Awaitable[Outcome]]
 """What answers a request, of its bytes and context."""
 
 
+@dataclass(frozen=True)
+class Admin:
+    """A port of its own for those who may reload the config, which the others refuse then."""
+
+    host: str
+    port: int
+    """0 picks a free one."""
+    credentials: Optional[grpc.ServerCredentials] = None
+
+
 class GrpcServer:
     """The gRPC server; binds at construction, answers after `start`.
 
@@ -73,9 +84,10 @@ class GrpcServer:
         max_message_bytes: longest request.
         options: more options of gRPC's.
         admission: how many requests are taken on; without it all are.
+        admin: a port of its own for reloads, which answers all the rest too.
 
     Raises:
-        OSError: the port or the socket can't be bound.
+        OSError: a port or the socket can't be bound.
     """
 
     def __init__(
@@ -90,6 +102,7 @@ class GrpcServer:
         max_message_bytes: int,
         options: Sequence[tuple[str, Union[int, str]]] = (),
         admission: Optional[Admission] = None,
+        admin: Optional[Admin] = None,
     ):
         self._core = core
         logging.getLogger("grpc").setLevel(logging.CRITICAL)  # it writes a traceback when a client goes away
@@ -100,6 +113,7 @@ class GrpcServer:
             ("grpc.max_send_message_length", -1),
             *options,
         ]
+        self._servers: list[grpc.aio.Server] = []
         self._loop = asyncio.new_event_loop()
         self._services = _Services(
             core, max_threads, _Waits(self._loop), admission or Admission(sys.maxsize, sys.maxsize)
@@ -107,41 +121,41 @@ class GrpcServer:
         self._thread = threading.Thread(target=self._loop.run_forever, name="grpc", daemon=True)
         self._thread.start()
         try:
-            self.port = self._call(self._open(host, port, socket_path, credentials))
+            self.port, self.admin_port = self._call(self._open(host, port, socket_path, credentials, admin))
         except BaseException:
             self._end()
             raise
 
     async def _open(
-        self, host: str, port: Optional[int], socket_path: Optional[str], credentials: Optional[grpc.ServerCredentials]
-    ) -> Optional[int]:
-        self._server = grpc.aio.server(options=self._options)
-        self._server.add_generic_rpc_handlers(self._services.handlers())
+        self,
+        host: str,
+        port: Optional[int],
+        socket_path: Optional[str],
+        credentials: Optional[grpc.ServerCredentials],
+        admin: Optional[Admin],
+    ) -> tuple[Optional[int], Optional[int]]:
         self._health = _Health()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        name = f"[{host}]" if ":" in host and not host.startswith("[") else host
-        bound = None if port is None else self._bind(f"{name}:{port}", credentials)
+        public = self._add_server(may_reload=admin is None)
+        bound = None if port is None else _bind(public, _address(host, port), credentials)
         if socket_path:
-            self._bind(f"unix:{socket_path}", credentials)
+            _bind(public, f"unix:{socket_path}", credentials)
+        admin_port = None
+        if admin is not None:
+            admin_port = _bind(self._add_server(True), _address(admin.host, admin.port), admin.credentials)
         self._health.set(self._core.serves())
-        return bound
+        return bound, admin_port
 
-    def _bind(self, address: str, credentials: Optional[grpc.ServerCredentials]) -> int:
-        try:
-            port: int = (
-                self._server.add_insecure_port(address)
-                if credentials is None
-                else self._server.add_secure_port(address, credentials)
-            )
-        except RuntimeError as error:
-            raise OSError(str(error)) from None
-        if port == 0:  # how older gRPC says it
-            raise OSError(f"can't bind {address}")
-        return port
+    def _add_server(self, may_reload: bool) -> grpc.aio.Server:
+        server = grpc.aio.server(options=self._options)
+        server.add_generic_rpc_handlers(self._services.handlers(may_reload))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        self._servers.append(server)
+        return server
 
     def start(self) -> None:
         """Starts to answer."""
-        self._call(self._server.start())
+        for server in self._servers:
+            self._call(server.start())
 
     def update_health(self) -> None:
         """Tells the health service whether a model is there to answer."""
@@ -154,7 +168,7 @@ class GrpcServer:
 
     async def _stop(self, grace: float) -> None:
         self._health.drain()
-        await self._server.stop(grace)
+        await asyncio.gather(*(server.stop(grace) for server in self._servers))
 
     def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -163,6 +177,22 @@ class GrpcServer:
 
     def _call(self, work: Coroutine[Any, Any, _T]) -> _T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+
+
+def _bind(server: grpc.aio.Server, address: str, credentials: Optional[grpc.ServerCredentials]) -> int:
+    try:
+        port: int = (
+            server.add_insecure_port(address) if credentials is None else server.add_secure_port(address, credentials)
+        )
+    except RuntimeError as error:
+        raise OSError(str(error)) from None
+    if port == 0:  # how older gRPC says it
+        raise OSError(f"can't bind {address}")
+    return port
 
 
 class _Health(health_pb2_grpc.HealthServicer):
@@ -270,7 +300,7 @@ class _Services:
         self._threads = _Threads(max_threads, waits)
         self._reloads = ThreadPoolExecutor(_RELOADS, thread_name_prefix="reload")
 
-    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+    def handlers(self, may_reload: bool) -> tuple[grpc.GenericRpcHandler, ...]:
         """What gRPC calls by name."""
 
         def inferring(api: str, kind: Any) -> Handler:
@@ -294,7 +324,7 @@ class _Services:
                 "ModelService",
                 {
                     "GetModelStatus": _method(self._here(get_model_status_pb2.GetModelStatusRequest, _status)),
-                    "HandleReloadConfigRequest": _method(self._reload),
+                    "HandleReloadConfigRequest": _method(self._reload if may_reload else _refuse_reload),
                 },
             ),
         )
@@ -482,6 +512,10 @@ async def _refuse(error: StatusError, context: Any) -> None:
     code, message = _failure(error)
     trailing = ((_RETRY_AFTER, f"{error.retry_after:.3f}"),) if error.retry_after else ()
     await context.abort(code, message, trailing)
+
+
+async def _refuse_reload(_: bytes, __: Any) -> Outcome:
+    return grpc.StatusCode.PERMISSION_DENIED, "the config is replaced over --admin_port only"
 
 
 def _parsed(kind: Any, raw: bytes) -> Any:

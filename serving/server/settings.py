@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 import stat
@@ -15,6 +16,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from serving.protos import server_config_pb2
 from serving.server import metrics
 
+_LOGGER = logging.getLogger("serving.server")
 _MAX_BATCH_SIZE = 1000  # TensorFlow Serving's default
 _MODEL_BATCHING_FILE = "batching_params.pbtxt"
 
@@ -124,18 +126,72 @@ def metrics_path(path: str) -> Optional[str]:
     return prometheus.path or metrics.DEFAULT_PATH
 
 
-def server_credentials(path: str) -> grpc.ServerCredentials:
-    """Reads --ssl_config_file: key and certificate of the server, and whose clients it trusts."""
+def server_credentials(path: str, alts: bool = False) -> Optional[grpc.ServerCredentials]:
+    """Reads --ssl_config_file: key and certificate of the server, and whose clients it trusts; without it None.
+
+    With --use_alts_credentials it doesn't count, as in TensorFlow Serving.
+
+    What is written there later is taken on with the next connection, but for `client_verify`; what can't be used
+    changes nothing. If all may read the file, with its private key, that is said in the log.
+    """
+    if alts:
+        return grpc.alts_server_credentials()
+    if not path:
+        return None
+    file = _SslFile(path)
+    return grpc.dynamic_ssl_server_credentials(file.certificates, file.look, file.verifies)
+
+
+class _SslFile:
+    """An SSLConfig that may be written anew."""
+
+    def __init__(self, path: str):
+        self._path = path
+        self._written = written(path)
+        config = _ssl_config(path)
+        self.verifies = config.client_verify
+        self.certificates = _certificates(config)
+        self._told = ""
+        self._warn_of_readers()
+
+    def look(self) -> grpc.ServerCertificateConfiguration:
+        """What gRPC asks before each handshake: the certificates, those of the file if it was written since.
+
+        None, for none that are new, would leave a second port without any.
+        """
+        try:
+            found = written(self._path)
+            if found != self._written:
+                config = _ssl_config(self._path)
+                self._written, self._told, self.certificates = found, "", _certificates(config)
+                _LOGGER.info("%s was written anew: its certificates are used from now on", self._path)
+                self._warn_of_readers()
+                if config.client_verify != self.verifies:
+                    _LOGGER.warning("%s: client_verify changes with a restart only", self._path)
+        except Exception as error:  # any: gRPC would refuse the connection
+            if str(error) != self._told:
+                self._told = str(error)
+                known = isinstance(error, SettingsError)
+                _LOGGER.error("%s changes nothing: %s", self._path, error, exc_info=None if known else error)
+        return self.certificates
+
+    def _warn_of_readers(self) -> None:
+        if os.stat(self._path).st_mode & stat.S_IROTH:
+            _LOGGER.warning("%s has a private key, and all may read it: chmod o-r %s", self._path, self._path)
+
+
+def _ssl_config(path: str) -> server_config_pb2.SSLConfig:
     config = read(path, server_config_pb2.SSLConfig())
     for name in ("server_key", "server_cert", *(["custom_ca"] if config.client_verify else [])):
         if not getattr(config, name):
             raise SettingsError(f"{path}: {name} is missing; give the PEM text itself, line breaks as \\n")
     _check_certificates(path, config)
-    return grpc.ssl_server_credentials(
-        [(config.server_key.encode(), config.server_cert.encode())],
-        config.custom_ca.encode() or None,
-        config.client_verify,
-    )
+    return config
+
+
+def _certificates(config: server_config_pb2.SSLConfig) -> grpc.ServerCertificateConfiguration:
+    pair = config.server_key.encode(), config.server_cert.encode()
+    return grpc.ssl_server_certificate_configuration([pair], config.custom_ca.encode() or None)
 
 
 def _check_certificates(path: str, config: server_config_pb2.SSLConfig) -> None:

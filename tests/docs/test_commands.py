@@ -90,6 +90,10 @@ NOT_RUN = {
         "needs two machines; tests/e2e/test_workers.py runs the same with two processes"
     ),
     "serving/deploy/README.md: export MODELS=$PWD/output/models": "needs Docker; smoke.sh runs it where there is one",
+    "serving/deploy/README.md: docker compose -f serving/deploy/docker-compose.yaml"
+    " -f serving/deploy/docker-compose.gate.yaml up -d --wait": (
+        "needs Docker; tests/serving/deploy/test_deploy.py asks through the gate"
+    ),
     'serving/deploy/README.md: openssl req -x509 -newkey rsa:2048 -nodes -days 365 -subj "/CN=our authority" -keyout'
     " ca.key -out ca.pem": "tests/serving/deploy/test_deploy.py runs it",
     "serving/deploy/README.md: umask 077": "tests/serving/deploy/test_deploy.py runs it",
@@ -105,6 +109,10 @@ NOT_RUN_LINES = {
     "make setup": "has made the environment that this runs in",
     "recommender serve": "does not end; the next server of the page does the same with a config",
     "recommender serve -- --enable_batching=true --batching_parameters_file=serving/deploy/batching.config": (
+        "does not end; the server's own parser reads the flags"
+    ),
+    "recommender serve --host 0.0.0.0 -- --admin_host=127.0.0.1 --admin_port=8502 --admin_rest_api_port=8503"
+    " --monitoring_config_file=serving/deploy/monitoring.config": (
         "does not end; the server's own parser reads the flags"
     ),
     "python -m serving.server --port=8500 --rest_api_port=8501 --model_name=movielens_100k"
@@ -146,7 +154,8 @@ def test_what_is_not_run_is_looked_up(tmp_path: Path) -> None:
             subprocess.run(["make", "-n", *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         elif "serve" in command.split() and "--" in arguments:
             given = [*arguments[arguments.index("--") + 1 :], "--model_base_path=x"]
-            assert server_flags.parse(given).enable_batching
+            flags = server_flags.parse(given)
+            assert flags.enable_batching or flags.admin_port == 8502
         elif "serving.server" in arguments:
             assert server_flags.parse(arguments[2:]).model_name == "movielens_100k"
 

@@ -204,7 +204,7 @@ def test_the_lock_has_what_the_image_needs_and_no_more(name, monkeypatch):
     others = {"cryptography", "psutil"}  # these come with Google's clients and with TFX
     assert not (names("dev") - wanted - others) & locked
     if name == "client":
-        assert not {"tensorflow", "tfx", "numpy", "apache-beam"} & locked
+        assert not {"tensorflow", "tfx", "pyarrow", "apache-beam"} & locked
 
 
 # --- The client's image, as far as it can be made here ----------------------------------------------------------------

@@ -181,20 +181,20 @@ def test_kustomize_itself_makes_the_same(folder):
 # --- What they must say -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["batching.config", "models.config", "monitoring.config"])
+@pytest.mark.parametrize("name", ["batching.config", "gate.conf", "models.config", "monitoring.config"])
 def test_the_server_is_configured_as_with_docker(name):
     assert (MANIFESTS / "base" / name).read_text() == (ROOT / "serving" / "deploy" / name).read_text()
 
 
 @pytest.mark.parametrize("folder", ["base", "overlays/prod", "kserve"])
 def test_the_server_knows_its_flags(folder):
-    (server,) = pod(folder)["containers"]
+    server = pod(folder)["containers"][0]
     docker = yaml.safe_load((ROOT / "serving" / "deploy" / "docker-compose.yaml").read_text())["services"]["serving"]
     assert server["image"] == re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", docker["image"])
     flags = parse(server["args"])
     ports = {port["name"]: port["containerPort"] for port in server["ports"]}
-    assert flags.rest_api_port == ports.get("rest", ports.get("http1"))
-    assert flags.port == ports.get("grpc", 8500)
+    assert flags.rest_api_port == ports.get("admin-rest", ports.get("http1"))
+    assert flags.port == ports.get("admin", 8500)
     mounts = {mount["mountPath"]: mount for mount in server["volumeMounts"]}
     for option in server["args"]:
         path = option.partition("=")[2]
@@ -206,7 +206,7 @@ def test_the_server_knows_its_flags(folder):
 
 @pytest.mark.parametrize("folder", ["base", "kserve"])
 def test_the_model_of_the_probe_is_that_of_models_config(folder):
-    (server,) = pod(folder)["containers"]
+    server = pod(folder)["containers"][0]
     config = one(folder, "ConfigMap")["data"]["models.config"]
     (name,), (base_path,) = re.findall(r'name: "(\w+)"', config), re.findall(r'base_path: "([^"]+)"', config)
     assert server["readinessProbe"]["httpGet"]["path"] == f"/v1/models/{name}"
@@ -217,11 +217,12 @@ def test_the_model_of_the_probe_is_that_of_models_config(folder):
 @pytest.mark.parametrize("folder", ["base", "overlays/dev", "overlays/prod"])
 def test_a_replica_that_goes_is_left_in_time(folder):
     spec = pod(folder)
-    (server,) = spec["containers"]
-    slept = int(server["lifecycle"]["preStop"]["exec"]["command"][-1])
+    server, gate = spec["containers"]
+    slept, gate_slept = (int(of["lifecycle"]["preStop"]["exec"]["command"][-1]) for of in (server, gate))
+    assert slept > gate_slept, "the gate ends what the server still answers"
     readiness = server["readinessProbe"]
     # Services forget it before it ends, and it ends before it is killed.
-    assert slept > readiness["periodSeconds"] * readiness["failureThreshold"]
+    assert gate_slept > readiness["periodSeconds"] * readiness["failureThreshold"]
     assert spec["terminationGracePeriodSeconds"] > slept + 10
     assert spec["shareProcessNamespace"]
     assert one(folder, "Deployment")["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
@@ -232,21 +233,25 @@ def test_a_replica_that_goes_is_left_in_time(folder):
 def test_selectors_and_ports_meet(folder):
     deployment = one(folder, "Deployment")
     labels = deployment["spec"]["template"]["metadata"]["labels"]
-    ports = {port["name"] for port in pod(folder)["containers"][0]["ports"]}
-    grpc, rest = (one(folder, "Service", f"recommender-{name}") for name in ("grpc", "rest"))
-    assert grpc["spec"]["clusterIP"] == "None", "clients balance gRPC themselves"
+    ports = {port["name"]: port["containerPort"] for of in pod(folder)["containers"] for port in of["ports"]}
+    grpc, rest, admin = (one(folder, "Service", f"recommender-{name}") for name in ("grpc", "rest", "admin"))
+    for service in (grpc, admin):
+        assert service["spec"]["clusterIP"] == "None", "clients balance gRPC themselves, and promotion asks all"
+        for port in service["spec"]["ports"]:
+            assert port["port"] == ports[port["targetPort"]], "the name stands for the pods' own addresses"
     policy = one(folder, "NetworkPolicy")["spec"]
     for selector in (
         deployment["spec"]["selector"]["matchLabels"],
         grpc["spec"]["selector"],
         rest["spec"]["selector"],
+        admin["spec"]["selector"],
         one(folder, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
         policy["podSelector"]["matchLabels"],
     ):
         assert selector.items() <= labels.items()
-    used = {port["targetPort"] for service in (grpc, rest) for port in service["spec"]["ports"]}
+    used = {port["targetPort"] for service in (grpc, rest, admin) for port in service["spec"]["ports"]}
     used |= {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
-    assert used == ports
+    assert used == set(ports)
     target = one(folder, "HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]
     assert (target["kind"], target["name"]) == ("Deployment", deployment["metadata"]["name"])
     for volume in pod(folder)["volumes"]:
@@ -257,11 +262,31 @@ def test_selectors_and_ports_meet(folder):
             assert volume["configMap"]["name"] == one(folder, "ConfigMap")["metadata"]["name"]
 
 
+def test_who_may_do_what():
+    """Which ports whom: clients those of the gate, which takes no config and shows no metrics."""
+    _, gate = pod("base")["containers"]
+    assert [port["name"] for port in gate["ports"]] == ["grpc", "rest"]
+    allowed = {
+        next(iter(next(iter(peer.values()))["matchLabels"])): [port["port"] for port in rule["ports"]]
+        for rule in one("base", "NetworkPolicy")["spec"]["ingress"]
+        for peer in rule["from"]
+    }
+    assert allowed == {
+        "recommender-client": ["grpc", "rest"],
+        "pipelines.kubeflow.org/v2_component": ["admin"],
+        "recommender-admin": ["admin"],
+        "kubernetes.io/metadata.name": ["admin-rest"],
+    }
+    assert gate["image"] == "nginx:" + re.search(
+        r"nginx:\$\{NGINX_TAG:-(.*)\}", (ROOT / "serving" / "deploy" / "docker-compose.gate.yaml").read_text()
+    ).group(1)
+
+
 def test_prometheus_finds_the_servers_page():
-    monitor, rest = one("base", "ServiceMonitor")["spec"], one("base", "Service", "recommender-rest")
-    assert monitor["selector"]["matchLabels"].items() <= rest["metadata"]["labels"].items()
+    monitor, admin = one("base", "ServiceMonitor")["spec"], one("base", "Service", "recommender-admin")
+    assert monitor["selector"]["matchLabels"].items() <= admin["metadata"]["labels"].items()
     (endpoint,) = monitor["endpoints"]
-    assert endpoint["port"] in [port["name"] for port in rest["spec"]["ports"]]
+    assert endpoint["port"] in [port["name"] for port in admin["spec"]["ports"]]
     assert f'path: "{endpoint["path"]}"' in one("base", "ConfigMap")["data"]["monitoring.config"]
 
 

@@ -49,6 +49,8 @@ class FakeReplica:
         self.reloads = 0
         self.refuse_reload: Optional[int] = None
         """Which reload from now on is refused: 0 is the next one."""
+        self.closed = False
+        """Takes no config here."""
         self.deaf = False
         """Takes on every config but its labels, as nobody should."""
         self.violations: list[str] = []
@@ -170,7 +172,11 @@ class _Handlers(grpc.GenericRpcHandler):
         )
 
     def _reload(self, request: Any) -> Any:
+        if self._replica.closed:
+            raise PermissionError("elsewhere only")
         config = models_config_pb2.ModelServerConfig.FromString(request.value)
+        if config.WhichOneof("config") is None:
+            raise ValueError("ServerModelConfig type not supported by HandleReloadConfigRequest")
         self._replica.reload(config)
         return wrappers_pb2.BytesValue()
 
@@ -231,6 +237,8 @@ def _answer(work: Any, request: Any, context: grpc.ServicerContext) -> Any:
         return context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.args[0])
     except LookupError as error:
         return context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+    except PermissionError as error:
+        return context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
     except ValueError as error:
         return context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
 

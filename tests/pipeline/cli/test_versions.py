@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from serving.promotion import files
 from serving.server.ports import free_port
+from serving.server.process import environment
 from tests.pipeline.cli.command import recommender
 from tests.serving.fake_replica import publish
 
@@ -77,3 +80,67 @@ def test_while_another_promotion_is_at_work_the_exit_code_is_its_own(shop: Path,
     assert ended.stdout == ""
     assert "another promotion is under way ('promote m' by " in ended.stderr
     assert ended.stderr.endswith("; wait for it, or let --lock-timeout SECONDS do so\n")
+
+
+def test_the_audit_trail_is_verified(shop: Path) -> None:
+    for version in ("1", "2"):
+        recommender("promote", version, "--label", "stable", "--offline", cwd=shop)
+    trail = shop / "models" / "promotions.jsonl"
+    last = json.loads(trail.read_text().splitlines()[1])["hash"]
+    told = recommender("history", "--verify", cwd=shop)
+    assert told.stdout == f"{trail}: 2 lines as they were written; the last one's hash: {last}\n"
+    assert (told.returncode, told.stderr) == (0, "")
+    trail.write_text(trail.read_text().replace('"action": "promote"', '"action": "retire"', 1))
+    told = recommender("history", "--verify", cwd=shop)
+    assert (told.returncode, told.stdout) == (1, f"{trail}: line 1 was changed after it was written\n")
+    told = recommender("history", "--verify", "--json", cwd=shop)
+    assert told.returncode == 1
+    assert json.loads(told.stdout) == {
+        "file": str(trail),
+        "lines": 2,
+        "unhashed": 0,
+        "torn": [],
+        "hash": last,
+        "faults": [{"line": 1, "what": "was changed after it was written"}],
+    }
+
+
+CLIENT_ALONE = """
+import re, sys
+from pathlib import Path
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name in ABSENT:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+ABSENT = {"apache_beam", "pyarrow", "scipy", "tensorflow", "tensorflow_serving", "tfx"}
+sys.meta_path.insert(0, Absent())
+from pipeline.cli.app import app
+
+for line in sys.argv[1:]:
+    try:
+        app(line.split())
+    except SystemExit as end:
+        assert end.code == 0, (line, end.code)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_promotion_works_where_the_client_alone_is_installed(shop: Path) -> None:
+    lines = [
+        "promote 1 --label stable --offline",
+        "promote 2 --label stable --offline",
+        "rollback --offline",
+        "versions",
+        "history --verify",
+        "retire 2 --offline",
+        "canary compare --help",
+    ]
+    told = subprocess.run(
+        [sys.executable, "-c", CLIENT_ALONE, *lines], cwd=shop, env=environment(), capture_output=True, text=True
+    )
+    assert told.returncode == 0, told.stderr
+    assert "stable is version 1, before: 2" in told.stdout
+    assert "3 lines as they were written" in told.stdout

@@ -101,3 +101,15 @@ def test_arguments_of_another_kind(options, message, transport):
 def test_values_of_another_kind(make, message):
     with pytest.raises(InvalidRequest, match=re.escape(message)):
         make()
+
+
+def test_a_key_that_all_may_read_is_told_once(tmp_path, caplog):
+    for name, mode in (("open", 0o644), ("closed", 0o640)):
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(mode)
+        for _ in range(2):
+            Tls(certificate="c", key=str(tmp_path / name))
+    Tls(certificate="c", key="/no/such/file")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"tls: key={str(tmp_path / 'open')!r} is a private key, and all may read it: chmod o-r"
+    ]

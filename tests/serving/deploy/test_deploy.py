@@ -6,24 +6,38 @@ import os
 import re
 import shlex
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional
 
+import grpc
 import pytest
+import yaml
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pydantic import BaseModel, ConfigDict
 
+from serving.client import InvalidRequest, RecommenderClient
+from serving.promotion import PromotionFailed, Replica
 from serving.protos import server_config_pb2
 from serving.server import settings
 from serving.server.flags import parse
+from serving.server.ports import free_port
 from serving.server.process import ServerProcess
-from tests.serving.fake_docker import arguments, service
+from tests.serving.fake_docker import arguments, interpolate, service
+from tests.serving.fixtures import MODEL
+from tests.serving.server.running import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 DEPLOY = ROOT / "serving" / "deploy"
 COMPOSE = DEPLOY / "docker-compose.yaml"
 GPU = DEPLOY / "docker-compose.gpu.yaml"
+GATE = DEPLOY / "docker-compose.gate.yaml"
 
 # Flags of tensorflow_model_server 2.19 (tensorflow_serving/model_servers/main.cc).
 REAL_FLAGS = """
@@ -127,7 +141,7 @@ class Service(Override):
 def test_the_service_is_well_formed() -> None:
     found = Service.model_validate(service(COMPOSE, {"MODELS": "/data/models", "BIND": ""}))
     assert re.fullmatch(r"tensorflow/serving:\d+\.\d+\.\d+", found.image)
-    assert found.ports == ["127.0.0.1:8500:8500", "127.0.0.1:8501:8501"]  # nobody else's unless asked for
+    assert found.ports == ["127.0.0.1:8500:8502", "127.0.0.1:8501:8503"]  # nobody else's unless asked for
     assert all(volume.read_only for volume in found.volumes)
     models, config = found.volumes
     assert models.source == models.target == "/data/models"
@@ -142,6 +156,66 @@ def test_the_gpu_override_changes_image_and_devices_only() -> None:
     assert override.image == f"{base['image']}-gpu"
     assert override.deploy.resources.reservations is not None
     assert override.deploy.resources.limits is None  # those of docker-compose.yaml stay
+
+
+def test_the_gate_is_in_the_servers_network_and_alone_open_to_others() -> None:
+    services = yaml.safe_load(interpolate(GATE.read_text(encoding="utf-8"), {}))["services"]
+    assert set(services) == {"serving", "gate"}
+    assert services["serving"] == {"ports": ["0.0.0.0:9500:8500", "0.0.0.0:9501:8501"]}
+    gate = services["gate"]
+    assert gate["network_mode"] == "service:serving"
+    assert (gate["read_only"], gate["cap_drop"]) == (True, ["ALL"])
+    # What a container of its own also has; the rest is compared by name.
+    Service.model_validate({**service(COMPOSE, {}), **{key: gate[key] for key in ("image", "restart", "tmpfs")}})
+    behind = parse(arguments(COMPOSE, {"GRPC_PORT": "8502", "REST_PORT": "8503"}))
+    text = (DEPLOY / "gate.conf").read_text()
+    for port in (behind.port, behind.rest_api_port):
+        assert f"server 127.0.0.1:{port};" in text
+
+
+@pytest.fixture
+def gate(server: ServerProcess, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """The gate before a server: its targets of gRPC and REST."""
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if nginx is None:
+        pytest.skip("no nginx here")
+    listening = {"8500": free_port(), "8501": free_port()}
+    behind = {"8502": server.grpc_target, "8503": server.rest_target}
+    text = (DEPLOY / "gate.conf").read_text().replace("/tmp/", f"{tmp_path}/")
+    for port, here in {**listening, **{port: target.rsplit(":", 1)[1] for port, target in behind.items()}}.items():
+        text = text.replace(port, str(here))
+    (tmp_path / "gate.conf").write_text(text)
+    with subprocess.Popen([nginx, "-e", "stderr", "-c", str(tmp_path / "gate.conf")]) as process:
+        wait_until(lambda: _listens(listening["8501"]), 10)
+        yield f"127.0.0.1:{listening['8500']}", f"127.0.0.1:{listening['8501']}"
+        process.send_signal(signal.SIGQUIT)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.slow
+def test_what_the_gate_lets_through(server: ServerProcess, gate: tuple[str, str]) -> None:
+    grpc_target, rest_target = gate
+    for transport, target in (("grpc", grpc_target), ("rest", rest_target)):
+        with RecommenderClient(target, model=MODEL, transport=transport, timeout=10) as client:
+            assert len(client.recommend(user_id="nobody", k=3)) == 3
+            assert [status.version for status in client.status()] == [7]
+            assert client.metadata().version == 7
+            assert len(client.score("nobody", [], ["x" * 100] * 20_000)) == 20_000, "2 MB"
+            with pytest.raises(InvalidRequest, match="x <= y did not hold"):
+                client.recommend(k=1_000_000)
+    with grpc.insecure_channel(grpc_target) as channel:
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+        assert health.status == health_pb2.HealthCheckResponse.SERVING
+    with pytest.raises(PromotionFailed, match="takes no config from here: PERMISSION_DENIED"):
+        Replica(grpc_target).check_leave()
+    Replica(server.grpc_target).check_leave()
+    for path in ("/monitoring/prometheus/metrics", "/v1/%2e%2e/monitoring/prometheus/metrics", "/v1/..%2fx", "/"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"http://{rest_target}{path}", timeout=10)
 
 
 @pytest.mark.parametrize("more", ["", BATCHING])
@@ -194,7 +268,7 @@ def health(port: int) -> int:
     """Exit code of the health check, with the server at this port."""
     kind, *command = service(COMPOSE, {})["healthcheck"]["test"]
     assert kind == "CMD"
-    command = [part.replace("8501", str(port)) for part in command]
+    command = [part.replace("8503", str(port)) for part in command]
     return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode
 
 

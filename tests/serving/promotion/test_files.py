@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import hashlib
 import itertools
 import json
 import os
@@ -16,9 +17,18 @@ from typing import Any
 
 import pytest
 
-import serving
+import serving.files
 from serving.files import write_atomically
-from serving.promotion import Promoter, PromotionFailed, PromotionLocked, WrongPromotion, files, read_audit
+from serving.promotion import (
+    Promoter,
+    PromotionFailed,
+    PromotionLocked,
+    Replica,
+    WrongPromotion,
+    chain,
+    files,
+    read_audit,
+)
 from serving.server.process import environment
 from tests.serving.fake_replica import publish
 from tests.serving.promotion.world import M, World
@@ -135,7 +145,7 @@ def test_a_journal_that_cannot_be_read(world: World) -> None:
 
 @pytest.mark.slow
 @pytest.mark.smoke
-@pytest.mark.parametrize("nth", range(7))
+@pytest.mark.parametrize("nth", range(9))
 def test_a_disk_that_is_full(world: World, monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
     world.promoter().promote(1, "stable")
     before = (world.base / "models.config").read_text()
@@ -148,7 +158,7 @@ def test_a_disk_that_is_full(world: World, monkeypatch: pytest.MonkeyPatch, nth:
 
     with monkeypatch.context() as patched:
         patched.setattr(files, "write_atomically", full)
-        if nth < 6:
+        if nth < 8:
             with pytest.raises(PromotionFailed, match="No space left on device") as failed:
                 world.promoter().promote(2, "stable")
             unchanged = (world.base / "models.config").read_text() == before
@@ -158,6 +168,165 @@ def test_a_disk_that_is_full(world: World, monkeypatch: pytest.MonkeyPatch, nth:
             world.promoter().promote(2, "stable")
     world.promoter().promote(3, "stable")  # which puts right what was left
     assert world.labels["stable"] == 3
+    assert files.verify_audit(world.base).faults == ()
+
+
+_MOMENTS = {
+    "before the end is noted": False,
+    "before the line": False,
+    "in the line": False,
+    "before the new end is noted": True,
+    "never": True,
+}
+"""When a process is killed, and whether its line is there then."""
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from serving.promotion import files
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Torn:
+    def __init__(self, file):
+        self._file = file
+    def __enter__(self):
+        return self
+    def __exit__(self, *_):
+        self._file.close()
+    def tell(self):
+        return self._file.tell()
+    def write(self, line):
+        self._file.write(line[: len(line) // 2])
+        self._file.flush()
+        die()
+
+def append(base, when):
+    heads = []
+    write_head = files._write_head
+    def noted(base_path, head):
+        heads.append(head)
+        if (when, len(heads)) in (("before the end is noted", 1), ("before the new end is noted", 2)):
+            die()
+        write_head(base_path, head)
+    files._write_head = noted
+    if when == "before the line":
+        files.open = die
+    if when == "in the line":
+        files.open = lambda *arguments: Torn(open(*arguments))
+    entry = files.new_entry("promote", "m", "stable", 1, 2)
+    files.append_audit(base, files.dataclasses.replace(entry, id=when, result="done"))
+    os._exit(0)
+
+base, *moments = sys.argv[1:]
+for when in moments:
+    child = os.fork()
+    if child == 0:
+        append(Path(base), when)
+    print(os.waitpid(child, 0)[1], files.verify_audit(Path(base)).faults)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+@pytest.mark.parametrize("first", [True, False], ids=["the first line", "a later line"])
+def test_the_chain_of_a_killed_process(tmp_path: Path, first: bool) -> None:
+    if not first:
+        files.append_audit(tmp_path, files.new_entry("promote", M, "stable", None, 1))
+    told = subprocess.check_output(
+        [sys.executable, "-c", _KILLED, str(tmp_path), *_MOMENTS], env=environment(), text=True
+    )
+    assert told.splitlines() == [*["9 ()"] * 4, "0 ()"]
+    kept = [entry.id for entry in read_audit(tmp_path, genuine=True)]
+    assert kept[-2:] == [when for when, written in _MOMENTS.items() if written]
+    last = files.append_audit(tmp_path, files.new_entry("promote", M, "stable", 2, 3))
+    found = files.verify_audit(tmp_path)
+    assert (found.faults, found.hash, found.torn) == ((), last.hash, (1 if first else 2,))
+
+
+def test_lines_from_before_there_were_hashes_are_held_too(tmp_path: Path) -> None:
+    trail = tmp_path / "promotions.jsonl"
+    old = [dataclasses.asdict(files.new_entry("promote", M, "stable", None, 1)) for _ in range(2)]
+    for entry in old:
+        del entry["previous"], entry["hash"]
+    trail.write_text("".join(json.dumps(entry) + "\n" for entry in old))
+    assert files.verify_audit(tmp_path) == chain.Verified(2, 2, (), "", (), frozenset())
+    new = files.append_audit(tmp_path, files.new_entry("promote", M, "stable", 1, 2))
+    assert new.previous == hashlib.sha256("".join(json.dumps(entry) + "\n" for entry in old).encode()).hexdigest()
+    assert [entry.to_version for entry in read_audit(tmp_path)] == [1, 1, 2]
+    assert files.verify_audit(tmp_path) == chain.Verified(3, 2, (), new.hash, (), frozenset())
+    trail.write_text(trail.read_text().replace('"to_version": 1', '"to_version": 7', 1))
+    [fault] = files.verify_audit(tmp_path).faults
+    assert str(fault).startswith("line 3 doesn't follow on the one before it")
+
+
+def test_a_rollback_does_not_go_by_forged_lines(world: World) -> None:
+    for version in (1, 2):
+        world.promoter().promote(version, "stable")
+    trail = world.base / "promotions.jsonl"
+    _, second = map(json.loads, trail.read_text().splitlines())
+    forged = {**second, "id": "f", "from_version": 2, "to_version": 3}
+    with trail.open("a") as file:
+        for line in (forged, {**second, "id": "g", "from_version": 3}):
+            del line["hash"]
+            file.write(json.dumps(line) + "\n")
+    said: list[str] = []
+    assert world.promoter(say=said.append).rollback().to_version == 1
+    assert said[0] == (
+        f"{trail}: line 3 has no hash, as lines before it have: promotion didn't write it: see `recommender history"
+        " --verify`"
+    )
+    assert [fault.line for fault in files.verify_audit(world.base).faults] == [3, 4]
+
+
+def test_all_is_on_the_disk_before_the_next_step(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file that a promotion writes is flushed before it gets its name, and its folder after that."""
+    dirty: set[str] = set()
+    done: list[str] = []
+
+    def path_of(descriptor: int) -> str:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+
+    def fsync(descriptor: int) -> None:
+        real_fsync(descriptor)
+        dirty.discard(path_of(descriptor))
+
+    def rename(source: Path, target: Path) -> Path:
+        assert str(source) not in dirty, "not flushed before it got its name"
+        dirty.add(str(source.parent))
+        done.append(target.name)
+        return real_rename(source, target)
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        dirty.add(str(path.parent))
+        done.append(f"no {path.name}")
+        real_unlink(path, missing_ok)
+
+    def opened(path: Any, mode: str = "r", **options: Any) -> Any:
+        assert not dirty, "something is not on the disk yet"
+        if mode[0] in "wa":
+            dirty.add(str(path))
+        return open(path, mode, **options)
+
+    def reload(replica: Replica, config: Any) -> None:
+        assert not dirty, "something is not on the disk yet"
+        done.append("reload")
+        real_reload(replica, config)
+
+    real_fsync, real_rename, real_unlink, real_reload = os.fsync, Path.rename, Path.unlink, Replica.reload
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    monkeypatch.setattr(Replica, "reload", reload)
+    monkeypatch.setattr(serving.files, "open", opened, raising=False)
+    monkeypatch.setattr(files, "open", opened, raising=False)
+    world.promoter().promote(1, "stable")
+    assert not dirty
+    step = ["models.config", "reload", "reload"]
+    journal = [".promotion.journal"]
+    assert done == [
+        *journal, *step, *journal, *step, *journal, *step, "promotions.head", "promotions.head", "no .promotion.journal"
+    ]  # fmt: skip
 
 
 def test_the_digest_of_a_version(tmp_path: Path) -> None:
@@ -183,6 +352,12 @@ def test_promotion_needs_no_tensorflow() -> None:
         "import serving.promotion"
     )
     subprocess.run([sys.executable, "-c", program], check=True, env=environment())
+
+
+def test_without_locks_it_is_said_what_they_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "filelock", None)
+    with pytest.raises(WrongPromotion, match=r"needs the package filelock 3\.30, thus Python 3\.10 or newer"):
+        Promoter(tmp_path, M, []).promote(1, "stable")
 
 
 def test_the_package_tells_that_it_is_typed() -> None:

@@ -79,6 +79,18 @@ def test_a_replica_on_which_the_label_does_not_move(world: World) -> None:
     assert state(world) == ({"stable": 1}, [{1}, {1}])
 
 
+def test_a_replica_that_takes_no_config_from_here(world: World) -> None:
+    world.replicas[1].closed = True
+    with pytest.raises(
+        PromotionFailed, match=r"takes no config from here: PERMISSION_DENIED: elsewhere only; name the port that does"
+    ):
+        world.promoter().promote(1, "stable")
+    assert state(world) == ({}, [{3}, {3}])
+    assert [path.name for path in world.base.iterdir() if path.name.startswith(("models", ".promotion.j"))] == []
+    world.replicas[1].closed = False
+    world.promoter().promote(1, "stable")
+
+
 @pytest.mark.slow
 @pytest.mark.smoke
 def test_a_server_of_somebody_else(world: World, tmp_path_factory: pytest.TempPathFactory) -> None:

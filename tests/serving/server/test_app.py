@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Callable, Optional
@@ -19,7 +22,9 @@ import grpc
 import pytest
 
 from serving.client import ModelNotFound, RecommenderClient
+from serving.promotion import Promoter, PromotionFailed
 from serving.server import app, settings
+from serving.server.flags import parse
 from serving.server.process import EMBEDDED, ServerProcess, command, environment
 from tests.serving.fake_models import model, server_config
 from tests.serving.fixtures import MODEL
@@ -169,6 +174,48 @@ def test_configs_by_file_and_by_request(base, tmp_path):
         asked.reload(config)
         assert asked.version() == 1
         assert asked.version(name="other") == "NOT_FOUND"
+
+
+def test_ports_of_its_own_for_reloads_and_metrics(base, tmp_path):
+    monitoring = tmp_path / "monitoring.config"
+    monitoring.write_text("prometheus_config { enable: true }")
+    flags = ["--admin_port=0", "--admin_rest_api_port=0", f"--monitoring_config_file={monitoring}"]
+    with ServerProcess(base, MODEL, binary=EMBEDDED, flags=flags) as server:
+        found = re.search(r"^ready .* admin_rest_api_port=(\d+) admin_port=(\d+) port=", server.log(), re.MULTILINE)
+        admin_rest, admin = (f"127.0.0.1:{port}" for port in found.groups())
+
+        def page(target: str, path: str) -> int:
+            try:
+                with urllib.request.urlopen(f"http://{target}{path}", timeout=10) as answer:
+                    return answer.status
+            except urllib.error.HTTPError as error:
+                return error.code
+
+        metrics, status = "/monitoring/prometheus/metrics", f"/v1/models/{MODEL}"
+        assert [page(target, metrics) for target in (server.rest_target, admin_rest)] == [404, 200]
+        assert [page(target, status) for target in (server.rest_target, admin_rest)] == [200, 200]
+
+        with pytest.raises(PromotionFailed, match=r"takes no config from here: PERMISSION_DENIED: .* --admin_port"):
+            Promoter(base, MODEL, [server.grpc_target]).promote(1, "stable")
+        assert not (base / "models.config").exists()
+        assert not (base / ".promotion.journal").exists()
+        with Asked(server.grpc_target) as asked, Asked(admin) as privileged:
+            assert asked.version(label="stable") == "INVALID_ARGUMENT"
+            config = server_config(model(MODEL, base / MODEL, "specific { versions: 1 versions: 2 }"))
+            privileged.reload(config)
+            privileged.reload(server_config(model(MODEL, base / MODEL, "specific { versions: 1 }", stable=1)))
+            assert asked.version(label="stable") == 1
+
+
+def test_rest_in_the_clear_beside_tls_is_told(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(settings, "server_credentials", lambda path, alts=False: "alts" if alts else path)
+    flags = ["--model_base_path=x", "--ssl_config_file=s"]
+    found = app._read_settings(parse(flags))
+    assert (found.credentials, found.admin_credentials, caplog.text) == ("s", "s", "")
+    assert app._read_settings(parse([*flags, "--use_alts_credentials"])).credentials == "alts"
+    more = ["--admin_port=0", "--admin_ssl_config_file=a", "--rest_api_port=0"]
+    assert app._read_settings(parse([*flags, *more])).admin_credentials == "a"
+    assert "gRPC has TLS, but --rest_api_port hasn't" in caplog.text
 
 
 def test_the_socket_alone_after_a_server_that_died(base, tmp_path):

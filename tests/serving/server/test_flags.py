@@ -77,6 +77,12 @@ def test_version(capsys):
         (["--model_base_path=x", "--port=70000"], "70000 is not a port"),
         (["--model_base_path=x", "--port=http"], "invalid"),
         (["--model_base_path=x", "--port=5", "--rest_api_port=5"], "both 5"),
+        (
+            ["--model_base_path=x", "--port=0", "--admin_port=5", "--rest_api_port=5"],
+            "--rest_api_port and --admin_port",
+        ),
+        (["--model_base_path=x", "--admin_ssl_config_file=s"], "only with --admin_port"),
+        (["--model_base_path=x", "--admin_rest_api_port=5"], "needs --monitoring_config_file"),
         (["--model_base_path=x", "--file_system_poll_wait_seconds=-1"], "below 0"),
         (["--model_base_path=x", "--grpc_max_threads=0"], "below 1"),
         (["--model_base_path=x", "--model_name="], "--model_name is empty"),

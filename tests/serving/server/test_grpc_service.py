@@ -17,6 +17,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving.server import settings
+from serving.server.grpc_service import Admin
 from tests.serving.fixtures import MODEL
 from tests.serving.in_process import serve
 from tests.serving.server.asking import predict_request, recommend_inputs
@@ -190,3 +191,30 @@ def test_a_reload_says_what_it_changed(servable, tmp_path):
         with pytest.raises(grpc.RpcError) as error:
             stub.HandleReloadConfigRequest(request, timeout=60)
         assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_a_port_of_its_own_for_reloads(servable, tmp_path):
+    with (
+        serve(servable, tmp_path, grpc={"admin": Admin("127.0.0.1", 0)}) as own,
+        grpc.insecure_channel(own.grpc_target) as public,
+        grpc.insecure_channel(own.admin_target) as admin,
+    ):
+        request = model_management_pb2.ReloadConfigRequest()
+        request.config.CopyFrom(settings.single_model(MODEL, own.core.models()[0].base_path))
+        request.config.model_config_list.config[0].version_labels["stable"] = 7
+        with pytest.raises(grpc.RpcError) as error:
+            model_service_pb2_grpc.ModelServiceStub(public).HandleReloadConfigRequest(request, timeout=20)
+        assert error.value.code() == grpc.StatusCode.PERMISSION_DENIED
+        assert error.value.details() == "the config is replaced over --admin_port only"
+        by_label = predict_request("double", x=[[1.0, 2.0]])
+        by_label.model_spec.version_label = "stable"
+        stubs = [prediction_service_pb2_grpc.PredictionServiceStub(channel) for channel in (public, admin)]
+        with pytest.raises(grpc.RpcError, match="Unrecognized servable version label"):
+            stubs[0].Predict(by_label, timeout=20)
+        model_service_pb2_grpc.ModelServiceStub(admin).HandleReloadConfigRequest(request, timeout=20)
+        assert [list(stub.Predict(by_label, timeout=20).outputs["y"].float_val) for stub in stubs] == [[2, 4]] * 2
+        for channel in (public, admin):
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING

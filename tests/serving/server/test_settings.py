@@ -187,6 +187,11 @@ def test_tls(written, pem):
         assert isinstance(settings.server_credentials(written(ssl_text(**pem, **more))), grpc.ServerCredentials)
 
 
+def test_without_tls_and_by_alts():
+    assert settings.server_credentials("") is None
+    assert isinstance(settings.server_credentials("no such file", alts=True), grpc.ServerCredentials)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

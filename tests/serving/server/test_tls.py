@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import json
+import logging
 from types import SimpleNamespace
 
 import grpc
@@ -13,7 +15,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from serving.server.grpc_service import GrpcServer
+from serving.files import write_atomically
+from serving.server import settings
+from serving.server.grpc_service import Admin, GrpcServer
 from tests.serving.in_process import serve
 from tests.serving.server.asking import predict_request
 
@@ -106,3 +110,80 @@ def test_a_socket_that_cannot_be(tmp_path):
     path = str(tmp_path / "nowhere" / "grpc.sock")
     with pytest.raises(OSError, match="nowhere"):
         GrpcServer(core, host="127.0.0.1", port=0, socket_path=path, max_threads=1, max_message_bytes=1000)
+
+
+def ssl_config(path, server, authority=None):
+    """Writes an SSLConfig at once; the clients of an authority alone may ask if one is given."""
+    fields = {"server_key": server.private, "server_cert": server.pem}
+    if authority is not None:
+        fields["custom_ca"] = authority.pem
+    text = "\n".join(f"{name}: {json.dumps(value.decode())}" for name, value in fields.items())
+    write_atomically(path, f"{text}\nclient_verify: {str(authority is not None).lower()}\n")
+    path.chmod(0o600)
+
+
+def test_certificates_are_taken_up_anew(servable, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "serving.server")
+    path = tmp_path / "ssl.config"
+    ssl_config(path, SERVER, AUTHORITY)
+    credentials = settings.server_credentials(str(path))
+    mine = grpc.ssl_channel_credentials(AUTHORITY.pem, CLIENT.private, CLIENT.pem)
+
+    def asked(target, name, credentials=mine):
+        pool = {"grpc.ssl_target_name_override": name, "grpc.use_local_subchannel_pool": 1}
+        try:
+            return ask(target, credentials, **pool)
+        except grpc.RpcError as error:
+            return error.code().name
+
+    socket = str(tmp_path / "socket")
+    admin = Admin("127.0.0.1", 0, credentials)
+    with serve(servable, tmp_path, grpc={"credentials": credentials, "admin": admin, "socket_path": socket}) as found:
+        target = found.grpc_target
+        for another in (found.admin_target, f"unix:{socket}"):
+            assert asked(another, "recommender.example") == [2, 4]
+        with grpc.secure_channel(target, mine, [("grpc.ssl_target_name_override", "recommender.example")]) as connected:
+            predict = prediction_service_pb2_grpc.PredictionServiceStub(connected).Predict
+            assert list(predict(REQUEST, timeout=20).outputs["y"].float_val) == [2, 4]
+            ssl_config(path, certificate("newer.example", AUTHORITY), AUTHORITY)
+            assert asked(target, "newer.example") == [2, 4]
+            assert asked(target, "recommender.example") == "UNAVAILABLE"
+            assert asked(found.admin_target, "newer.example") == [2, 4]
+            assert list(predict(REQUEST, timeout=20).outputs["y"].float_val) == [2, 4], "a connection goes on"
+        assert "its certificates are used from now on" in caplog.text
+
+        write_atomically(path, "server_key: 5")
+        path.chmod(0o600)
+        for _ in range(2):
+            assert asked(target, "newer.example") == [2, 4]
+        path.unlink()
+        assert asked(target, "newer.example") == [2, 4]
+        assert [record.getMessage().count("changes nothing") for record in caplog.records].count(1) == 2
+        assert "all may read it" not in caplog.text
+
+        another = certificate("another authority")
+        ssl_config(path, SERVER, another)
+        path.chmod(0o644)
+        assert asked(target, "recommender.example") == "UNAVAILABLE"
+        theirs = certificate("client", another)
+        assert asked(
+            target, "recommender.example", grpc.ssl_channel_credentials(AUTHORITY.pem, theirs.private, theirs.pem)
+        ) == [2, 4]
+        assert caplog.text.count("private key, and all may read it: chmod o-r") == 1
+        ssl_config(path, SERVER)
+        assert asked(target, "recommender.example") == "UNAVAILABLE"
+        assert "client_verify changes with a restart only" in caplog.text
+
+
+def test_an_admin_port_that_wants_certificates(servable, tmp_path):
+    path = tmp_path / "ssl.config"
+    ssl_config(path, SERVER, AUTHORITY)
+    admin = Admin("127.0.0.1", 0, settings.server_credentials(str(path)))
+    with serve(servable, tmp_path, grpc={"admin": admin}) as found:
+        assert ask(found.grpc_target, None) == [2, 4]
+        name = {"grpc.ssl_target_name_override": "recommender.example"}
+        good = grpc.ssl_channel_credentials(AUTHORITY.pem, CLIENT.private, CLIENT.pem)
+        assert ask(found.admin_target, good, **name) == [2, 4]
+        with pytest.raises(grpc.RpcError) as error:
+            ask(found.admin_target, grpc.ssl_channel_credentials(AUTHORITY.pem), **name)
+        assert error.value.code() == grpc.StatusCode.UNAVAILABLE
