@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 from serving import stderr
-from serving.server import ports, settings
+from serving.server import logs, ports, settings
 from serving.server.core import ServerCore
 from serving.server.flags import Flags, parse
+from serving.server.observer import Observer
 from serving.server.settings import SettingsError
 from serving.server.status import StatusError
 
@@ -26,13 +27,7 @@ _LOGGER = logging.getLogger("serving.server")
 _MAX_REQUEST_BYTES = 64 << 20
 _GRACE_SECONDS = 30.0
 _UNLOAD_SECONDS = 5.0
-
-
-class _OneLine(logging.Formatter):
-    """Shows what clients and files say as one line, so that no name of theirs looks like a line of the log."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        return _escaped(super().formatMessage(record))
+_SPANS_SECONDS = 5.0
 
 
 class _PortError(Exception):
@@ -55,11 +50,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the server; returns the exit code: 0 after SIGTERM, SIGINT or SIGHUP, 2 if arguments, files or ports are
     wrong."""
     flags = parse(argv)
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(_OneLine("%(asctime)s %(message)s"))
-    _LOGGER.addHandler(handler)
-    _LOGGER.setLevel(logging.INFO)
-    _LOGGER.propagate = False
+    logs.set_up(flags.log_format, flags.log_level)
     for name in flags.without_effect:
         _LOGGER.warning("--%s has no effect here: it is for tensorflow_model_server", name)
     stop, at_once = threading.Event(), threading.Event()
@@ -79,6 +70,7 @@ def _serve(flags: Flags, found: _Settings, stop: threading.Event, at_once: threa
     # The ports are claimed first, so that one in use is told at once, and opened last.
     rest_socket = _claim_ports(flags)
     servers: list[Any] = []
+    watch, end_spans = _observer(flags)
     core = _core(flags, found, lambda: servers[0].update_health() if servers else None)
     _import_servers()
     core.start()
@@ -90,14 +82,19 @@ def _serve(flags: Flags, found: _Settings, stop: threading.Event, at_once: threa
             target=_follow_config_file, args=(flags, found.models_written, core, stop), name="config", daemon=True
         ).start()
     admission = _admission(flags)
-    servers.append(_grpc_server(flags, found, core, admission))
+    servers.append(_grpc_server(flags, found, core, admission, watch))
     if rest_socket is not None:
-        servers.append(_rest_server(flags, found, core, rest_socket, admission))
+        servers.append(_rest_server(flags, found, core, rest_socket, admission, watch))
     grpc_port, rest_port = servers[0].port, servers[1].port if servers[1:] else None
-    models = _escaped(_models_line(core))
-    print(f"ready{models} host={flags.host} port={_or_none(grpc_port)} rest_api_port={_or_none(rest_port)}", flush=True)
+    models = logs.escaped(_models_line(core))
+    ready = f"ready{models} host={flags.host} port={_or_none(grpc_port)} rest_api_port={_or_none(rest_port)}"
+    if flags.log_format == "json":
+        logs.always(ready)
+    else:
+        print(ready, flush=True)
     stop.wait()
     _drain(servers, at_once)
+    end_spans()
     core.stop(0 if at_once.is_set() else _UNLOAD_SECONDS)
     _LOGGER.info("stopped")
     return 0
@@ -153,7 +150,23 @@ def _admission(flags: Flags) -> Any:
     return Admission(flags.max_requests_in_flight, flags.max_bytes_in_flight)
 
 
-def _grpc_server(flags: Flags, found: _Settings, core: ServerCore, admission: Any) -> Any:
+def _observer(flags: Flags) -> tuple[Observer, Callable[[], None]]:
+    """What is told of each request, and what ends it."""
+    if not flags.enable_opentelemetry:
+        return Observer(flags.access_log), lambda: None
+    from serving.server import spans
+
+    provider = spans.provider("recommender-server")
+
+    def end() -> None:
+        thread = threading.Thread(target=provider.shutdown, daemon=True)
+        thread.start()
+        thread.join(_SPANS_SECONDS)  # who takes the spans may hang
+
+    return Observer(flags.access_log, spans.Spans(provider)), end
+
+
+def _grpc_server(flags: Flags, found: _Settings, core: ServerCore, admission: Any, watch: Observer) -> Any:
     """The gRPC server, started."""
     from serving.server.grpc_service import GrpcServer
 
@@ -168,6 +181,7 @@ def _grpc_server(flags: Flags, found: _Settings, core: ServerCore, admission: An
             max_message_bytes=_MAX_REQUEST_BYTES,
             options=flags.grpc_channel_arguments,
             admission=admission,
+            watch=watch,
         )
     except OSError as error:
         raise _PortError(f"port {flags.port} (--port) can't be opened on {flags.host}: {error}") from None
@@ -175,7 +189,9 @@ def _grpc_server(flags: Flags, found: _Settings, core: ServerCore, admission: An
     return server
 
 
-def _rest_server(flags: Flags, found: _Settings, core: ServerCore, rest_socket: Any, admission: Any) -> Any:
+def _rest_server(
+    flags: Flags, found: _Settings, core: ServerCore, rest_socket: Any, admission: Any, watch: Observer
+) -> Any:
     """The REST server, started."""
     from serving.server.rest import RestServer
 
@@ -188,6 +204,7 @@ def _rest_server(flags: Flags, found: _Settings, core: ServerCore, rest_socket: 
         metrics_path=found.metrics_path,
         cors=flags.rest_api_enable_cors_support,
         admission=admission,
+        watch=watch,
     )
     try:
         server.start()
@@ -293,11 +310,6 @@ def _models_line(core: ServerCore) -> str:
     return "".join(
         f" model={shlex.quote(manager.name)} version={_or_none(manager.current_version)}" for manager in core.models()
     )
-
-
-def _escaped(text: str) -> str:
-    """The text without line breaks and what else would steer a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
 
 
 def _or_none(number: Optional[int]) -> str:

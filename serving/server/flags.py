@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Optional, Union
 
+from serving.server import logs
+
 _CPUS = os.cpu_count() or 1
 _WITHOUT_EFFECT = (
     "enable_profiler",
@@ -68,6 +70,10 @@ class Flags:
     tensorflow_inter_op_parallelism: int
     max_requests_in_flight: int
     max_bytes_in_flight: int
+    log_format: str
+    log_level: str
+    access_log: float
+    enable_opentelemetry: bool
     first_version_wait_seconds: float
     exit_with_stdin: bool
     without_effect: tuple[str, ...]
@@ -166,6 +172,15 @@ def parse(argv: Sequence[str]) -> Flags:
         default=256 << 20,
         help="their bytes, likewise; the embedded server's own (default: 256 MiB)",
     )
+    add("--log_format", choices=logs.FORMATS, default="text", help="of the log; json: an object a line (default: text)")
+    add("--log_level", choices=logs.LEVELS, default="info", help="the least that is logged (default: info)")
+    add(
+        "--access_log",
+        type=_share,
+        default=0.0,
+        help="the share of requests that are logged, 0.01 for one in a hundred; the embedded server's own (default: 0)",
+    )
+    switch("--enable_opentelemetry", False, "a span for each request; OTEL_TRACES_EXPORTER says where to")
     add(
         "--first_version_wait_seconds",
         type=_not_negative,
@@ -249,6 +264,13 @@ def _not_negative(text: str) -> float:
     number = float(text)
     if not number >= 0:
         raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
     return number
 
 

@@ -7,6 +7,7 @@ batched waits there for its batch, and all others run in threads.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import math
 import sys
@@ -31,12 +32,13 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.server import inference, metrics
+from serving import traceparent
+from serving.server import inference, metrics, observer
 from serving.server.admission import Admission, Pace
 from serving.server.core import ServerCore
+from serving.server.observer import Observer, Request
 from serving.server.status import StatusError, invalid
 
-_LOGGER = logging.getLogger("serving.server")
 _SIGNATURE_DEF = "signature_def"
 _MAX_MESSAGE = 1024  # characters of an error, as TensorFlow Serving cuts it; gRPC sends them in a header
 _SMALL_REQUEST = 64 << 10  # bytes that are read in the event loop
@@ -73,6 +75,7 @@ class GrpcServer:
         max_message_bytes: longest request.
         options: more options of gRPC's.
         admission: how many requests are taken on; without it all are.
+        watch: what is told of each request; without it nothing is.
 
     Raises:
         OSError: the port or the socket can't be bound.
@@ -90,6 +93,7 @@ class GrpcServer:
         max_message_bytes: int,
         options: Sequence[tuple[str, Union[int, str]]] = (),
         admission: Optional[Admission] = None,
+        watch: Optional[Observer] = None,
     ):
         self._core = core
         logging.getLogger("grpc").setLevel(logging.CRITICAL)  # it writes a traceback when a client goes away
@@ -102,7 +106,11 @@ class GrpcServer:
         ]
         self._loop = asyncio.new_event_loop()
         self._services = _Services(
-            core, max_threads, _Waits(self._loop), admission or Admission(sys.maxsize, sys.maxsize)
+            core,
+            max_threads,
+            _Waits(self._loop),
+            admission or Admission(sys.maxsize, sys.maxsize),
+            watch or Observer(),
         )
         self._thread = threading.Thread(target=self._loop.run_forever, name="grpc", daemon=True)
         self._thread.start()
@@ -263,10 +271,11 @@ class _Waits:
 class _Services:
     """PredictionService and ModelService."""
 
-    def __init__(self, core: ServerCore, max_threads: int, waits: _Waits, admission: Admission):
+    def __init__(self, core: ServerCore, max_threads: int, waits: _Waits, admission: Admission, watch: Observer):
         self._core = core
         self._waits = waits
         self._admission = admission
+        self._watch = watch
         self._threads = _Threads(max_threads, waits)
         self._reloads = ThreadPoolExecutor(_RELOADS, thread_name_prefix="reload")
 
@@ -282,21 +291,22 @@ class _Services:
             "Regress": inferring("Regress", regression_pb2.RegressionRequest),
             "MultiInference": self._multi_inference,
         }
+        metadata = self._here(get_model_metadata_pb2.GetModelMetadataRequest, _metadata)
+        models = {
+            "GetModelStatus": self._here(get_model_status_pb2.GetModelStatusRequest, _status),
+            "HandleReloadConfigRequest": self._reload,
+        }
         return (
             _service(
                 "PredictionService",
                 {
-                    **{name: _bounded(handler, self._admission) for name, handler in bounded.items()},
-                    "GetModelMetadata": _method(self._here(get_model_metadata_pb2.GetModelMetadataRequest, _metadata)),
+                    **{
+                        name: _bounded(name, handler, self._admission, self._watch) for name, handler in bounded.items()
+                    },
+                    "GetModelMetadata": _method("GetModelMetadata", metadata, self._watch),
                 },
             ),
-            _service(
-                "ModelService",
-                {
-                    "GetModelStatus": _method(self._here(get_model_status_pb2.GetModelStatusRequest, _status)),
-                    "HandleReloadConfigRequest": _method(self._reload),
-                },
-            ),
+            _service("ModelService", {name: _method(name, handler, self._watch) for name, handler in models.items()}),
         )
 
     def close(self) -> None:
@@ -360,7 +370,7 @@ class _Threads:
             finally:
                 self._pace.ran(time.perf_counter() - started)
 
-        future = self._pool.submit(begin)
+        future = self._pool.submit(contextvars.copy_context().run, begin)
         try:
             await self._waits.wait(future)
         finally:
@@ -437,51 +447,60 @@ def _service(name: str, methods: dict[str, grpc.RpcMethodHandler]) -> grpc.Gener
     return grpc.method_handlers_generic_handler(f"tensorflow.serving.{name}", methods)
 
 
-def _method(handler: Handler) -> grpc.RpcMethodHandler:
+def _method(name: str, handler: Handler, watch: Observer) -> grpc.RpcMethodHandler:
     async def answer(raw: bytes, context: Any) -> Any:
-        return await _answered(handler, raw, context)
+        async def work(request: Request) -> Outcome:
+            request.received = len(raw)
+            return await handler(raw, context)
+
+        return await _answered(name, work, context, watch)
 
     return grpc.unary_unary_rpc_method_handler(answer)
 
 
-def _bounded(handler: Handler, admission: Admission) -> grpc.RpcMethodHandler:
+def _bounded(name: str, handler: Handler, admission: Admission, watch: Observer) -> grpc.RpcMethodHandler:
     """What is refused before it is received where there is too much to do: a stream, of which one message is read."""
 
     async def answer(_: Any, context: Any) -> Any:
-        try:
+        async def work(request: Request) -> Outcome:
             admission.begin()
-        except StatusError as error:
-            return await _refuse(error, context)
-        size: Optional[int] = None
-        try:
-            raw = await context.read()
-            if not isinstance(raw, bytes):
-                raise StatusError(grpc.StatusCode.INTERNAL, "there was no request")
-            size = len(raw)
-            admission.received(size)
-            return await _answered(handler, raw, context)
-        except StatusError as error:
-            return await _refuse(error, context)
-        finally:
-            admission.end(size)
+            size: Optional[int] = None
+            try:
+                raw = await context.read()
+                if not isinstance(raw, bytes):
+                    raise StatusError(grpc.StatusCode.INTERNAL, "there was no request")
+                size = request.received = len(raw)
+                admission.received(size)
+                return await handler(raw, context)
+            finally:
+                admission.end(size)
+
+        return await _answered(name, work, context, watch)
 
     return grpc.stream_unary_rpc_method_handler(answer)
 
 
-async def _answered(handler: Handler, raw: bytes, context: Any) -> Any:
+async def _answered(name: str, work: Callable[[Request], Awaitable[Outcome]], context: Any, watch: Observer) -> Any:
+    request = watch.begin(name, "GRPC", lambda: dict(context.invocation_metadata()))
+    code: grpc.StatusCode = grpc.StatusCode.CANCELLED
+    answer: Union[bytes, str] = b""
+    trailing: tuple[tuple[str, str], ...] = ()
     try:
-        code, answer = await handler(raw, context)
+        code, answer = await work(request)
     except StatusError as error:
-        return await _refuse(error, context)
+        code, answer = _failure(error)
+        if error.retry_after:
+            metrics.refused("GRPC")
+            trailing = ((_RETRY_AFTER, f"{error.retry_after:.3f}"),)
+    except asyncio.CancelledError:
+        if context.time_remaining() == 0:
+            code = grpc.StatusCode.DEADLINE_EXCEEDED
+        raise
+    finally:
+        watch.end(request, code, len(answer) if code is grpc.StatusCode.OK else 0)
     if code is not grpc.StatusCode.OK:
-        await context.abort(code, answer)
+        await context.abort(code, answer, ((traceparent.REQUEST_ID, request.request_id), *trailing))
     return answer
-
-
-async def _refuse(error: StatusError, context: Any) -> None:
-    code, message = _failure(error)
-    trailing = ((_RETRY_AFTER, f"{error.retry_after:.3f}"),) if error.retry_after else ()
-    await context.abort(code, message, trailing)
 
 
 def _parsed(kind: Any, raw: bytes) -> Any:
@@ -502,8 +521,7 @@ def _failure(error: BaseException) -> Outcome:
     if isinstance(error, StatusError):
         code, message = error.code, error.message
     else:
-        _LOGGER.error("a request failed", exc_info=error)
-        code, message = grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"
+        code, message = grpc.StatusCode.INTERNAL, observer.unforeseen(error)
     return code, message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}...TRUNCATED"
 
 
@@ -522,6 +540,7 @@ def _metadata(core: ServerCore, request: Any) -> Any:
     for name in request.metadata_field:
         if name != _SIGNATURE_DEF:
             raise invalid(f"Metadata field {name} is not supported")
+    observer.about(request.model_spec)
     with core.acquire(request.model_spec) as (version, servable):
         signatures = servable.signatures
     found = get_model_metadata_pb2.SignatureDefMap()
@@ -537,6 +556,7 @@ def _metadata(core: ServerCore, request: Any) -> Any:
 def _status(core: ServerCore, request: Any) -> Any:
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
+    observer.about(request.model_spec)
     response = get_model_status_pb2.GetModelStatusResponse()
     for state in core.states(request.model_spec):
         entry = response.model_version_status.add(version=state.version)

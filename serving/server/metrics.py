@@ -121,6 +121,7 @@ _wrapped_runs = _Counter("/tensorflow/serving/batching_session/wrapped_run_count
 _input_sizes = _Histogram(*_SIZES, "/tensorflow/serving/batching_session/input_batch_size")
 _processed_sizes = _Histogram(*_SIZES, "/tensorflow/serving/batching_session/processed_batch_size")
 _paddings = _Histogram(*_SIZES, "/tensorflow/serving/batching_session/padding_size", "execution_batch_size")
+_refused = _Counter("recommender_server_refused_requests_total", "entrypoint")
 _METRICS = sorted((value for value in vars().values() if isinstance(value, _Metric)), key=lambda metric: metric.name)
 
 
@@ -138,6 +139,11 @@ def answered(model: str, status: str, api: str, entrypoint: str, seconds: float)
     _requests.add(1, model, status)
     if status == "OK":
         _request_latency.observe(seconds * _MICROSECONDS, model, api, entrypoint)
+
+
+def refused(entrypoint: str) -> None:
+    """A request over `GRPC` or `REST` was refused because there was too much to do."""
+    _refused.add(1, entrypoint)
 
 
 def ran(model: str, api: str, seconds: float) -> None:

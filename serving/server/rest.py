@@ -26,14 +26,14 @@ from waitress.parser import HTTPRequestParser
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import BadRequest, Error, RequestEntityTooLarge, RequestHeaderFieldsTooLarge
 
-from serving import contract
-from serving.server import inference, json_tensor, metrics, tensors
+from serving import contract, traceparent
+from serving.server import inference, json_tensor, metrics, observer, tensors
 from serving.server.admission import Admission, Pace
 from serving.server.core import ServerCore
+from serving.server.observer import Observer
 from serving.server.status import StatusError, http_status, invalid, not_found
 from serving.server.versions import VersionState
 
-_LOGGER = logging.getLogger("serving.server")
 _TARGET = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 # TensorFlow Serving takes the path in letters of any case, but not the method.
 _RUN = re.compile(rf"(?i:/v1/models/(?P<name>[^/:]+){_TARGET}):(?P<method>classify|regress|predict)")
@@ -73,6 +73,7 @@ class RestServer:
         metrics_path: where Prometheus finds the metrics; None: nowhere.
         cors: answer as pages of other origins need it.
         admission: how many requests are taken on; without it all are.
+        watch: what is told of each request; without it nothing is.
     """
 
     def __init__(
@@ -85,9 +86,10 @@ class RestServer:
         metrics_path: Optional[str] = None,
         cors: bool = False,
         admission: Optional[Admission] = None,
+        watch: Optional[Observer] = None,
     ):
         self.port: int = listener.getsockname()[1]
-        self._application = _Application(core, timeout, max_body_bytes, metrics_path, cors)
+        self._application = _Application(core, timeout, max_body_bytes, metrics_path, cors, watch or Observer())
         self._settings = {
             "sockets": [listener],
             "threads": threads,
@@ -275,12 +277,21 @@ class _Channel(HTTPChannel):
 class _Application:
     """The WSGI application."""
 
-    def __init__(self, core: ServerCore, timeout: float, max_body_bytes: int, metrics_path: Optional[str], cors: bool):
+    def __init__(
+        self,
+        core: ServerCore,
+        timeout: float,
+        max_body_bytes: int,
+        metrics_path: Optional[str],
+        cors: bool,
+        watch: Observer,
+    ):
         self._core = core
         self._timeout = timeout
         self._max_body_bytes = max_body_bytes
         self._metrics_path = metrics_path
         self._cors = cors
+        self._watch = watch
         self._large = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -298,11 +309,12 @@ class _Application:
 
     def _answer(self, method: str, path: str, environ: dict[str, Any]) -> tuple[str, Headers, bytes]:
         """Status line, headers and body for a request of the API."""
-        started = time.perf_counter()
         headers: Headers = [("Content-Type", "application/json"), *(_CORS if self._cors else [])]
         pattern = {"POST": _RUN, "GET": _READ}.get(method)
         match = pattern.fullmatch(path) if pattern else None
         found = match.groupdict() if match else {}
+        request = self._watch.begin(found.get("method") or method, "REST", lambda: _trace_headers(environ))
+        request.received = int(environ.get("CONTENT_LENGTH") or 0)
         code, body = grpc.StatusCode.OK, b""
         try:
             if not path.lower().startswith("/v1/"):
@@ -321,11 +333,12 @@ class _Application:
             code, body = error.code, _error(error.message)
             headers += _retry_after(error)
         except Exception as error:
-            _LOGGER.exception("a request failed")
-            code, body = grpc.StatusCode.INTERNAL, _error(f"{type(error).__name__}: {error}")
-        metrics.answered(
-            _decoded(found.get("name")), code.name, found.get("method") or "", "REST", time.perf_counter() - started
-        )
+            code, body = grpc.StatusCode.INTERNAL, _error(observer.unforeseen(error))
+        if code is not grpc.StatusCode.OK:
+            headers.append((traceparent.REQUEST_ID, request.request_id))
+        seconds = time.perf_counter() - request.started
+        metrics.answered(_decoded(found.get("name")), code.name, found.get("method") or "", "REST", seconds)
+        self._watch.end(request, code, len(body))
         return http_status(code), headers, body
 
     def _run(self, spec: model_pb2.ModelSpec, method: str, environ: dict[str, Any], deadline: float) -> bytes:
@@ -344,6 +357,7 @@ class _Application:
 
     def _run_document(self, spec: model_pb2.ModelSpec, method: str, document: dict[str, Any], deadline: float) -> bytes:
         spec.signature_name = _utf8(document.get("signature_name", ""))
+        observer.about(spec)
         if method == "predict":
             return self._predict(spec, document, deadline)
         source = json_tensor.examples_of(document)
@@ -355,7 +369,8 @@ class _Application:
         return json_tensor.dumps_values(inference.answer(self._core, "Regress", request, left).result)
 
     def _predict(self, spec: model_pb2.ModelSpec, document: dict[str, Any], deadline: float) -> bytes:
-        with self._core.acquire(spec) as (_, servable):
+        with self._core.acquire(spec) as (version, servable):
+            observer.about(spec, version)
             name = spec.signature_name or contract.DEFAULT
             if name not in servable.signatures:
                 raise invalid(f'Serving signature name: "{name}" not found in signature def')
@@ -364,6 +379,7 @@ class _Application:
         return json_tensor.dumps(outputs, form)
 
     def _read(self, spec: model_pb2.ModelSpec, metadata: bool) -> bytes:
+        observer.about(spec)
         if not spec.name:
             raise invalid("Missing model name in request.")
         return self._metadata(spec) if metadata else _status_json(self._core.states(spec))
@@ -395,6 +411,12 @@ class _Application:
                 },
             }
         )
+
+
+def _trace_headers(environ: dict[str, Any]) -> dict[str, str]:
+    names = (traceparent.HEADER, traceparent.STATE, traceparent.REQUEST_ID)
+    keys = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in names}
+    return {name: environ[key] for name, key in keys.items() if key in environ}
 
 
 def _retry_after(error: StatusError) -> Headers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import socket
@@ -102,11 +101,6 @@ def test_nothing_ends_the_following_of_the_file(tmp_path, caplog):
         file.unlink()
         write(file, server_config(model("c", tmp_path)))
         wait_until(lambda: following.applied == ["b", "c"])
-
-
-def test_a_log_has_a_line_a_message(caplog):
-    record = logging.LogRecord("serving.server", logging.INFO, "", 0, "models: %s", ("a\nready model=b\x1b[2J",), None)
-    assert app._OneLine("%(message)s").format(record) == r"models: a\nready model=b\x1b[2J"
 
 
 @pytest.fixture(scope="module")
