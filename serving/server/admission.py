@@ -33,6 +33,16 @@ class Admission:
         self._bytes = 0
         self._size = 0.0
 
+    @property
+    def in_flight(self) -> tuple[int, int]:
+        """Requests, and their bytes as far as they have come."""
+        return self._count, self._bytes
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Most of them."""
+        return self._most, self._most_bytes
+
     def begin(self) -> None:
         """A request is about to be received; its end is to be told by `end`, or by `received` and `end`.
 
@@ -79,6 +89,11 @@ class Pace:
         self._lock = threading.Lock()
         self._waiting = 0
         self._mean = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait."""
+        return self._waiting
 
     def wait(self, timeout: Optional[float]) -> None:
         """A request begins to wait, and has so many seconds.

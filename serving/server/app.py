@@ -19,6 +19,7 @@ from serving import stderr
 from serving.server import logs, ports, settings
 from serving.server.core import ServerCore
 from serving.server.flags import Flags, parse
+from serving.server.gauges import Gauges
 from serving.server.observer import Observer
 from serving.server.settings import SettingsError
 from serving.server.status import StatusError
@@ -28,6 +29,8 @@ _MAX_REQUEST_BYTES = 64 << 20
 _GRACE_SECONDS = 30.0
 _UNLOAD_SECONDS = 5.0
 _SPANS_SECONDS = 5.0
+_ENTRYPOINTS = ("GRPC", "REST")
+"""Of the servers, as metrics name them."""
 
 
 class _PortError(Exception):
@@ -72,19 +75,20 @@ def _serve(flags: Flags, found: _Settings, stop: threading.Event, at_once: threa
     servers: list[Any] = []
     watch, end_spans = _observer(flags)
     core = _core(flags, found, lambda: servers[0].update_health() if servers else None)
+    admission = _admission(flags)
+    gauges = Gauges(core, admission, lambda: {name: server.waiting for name, server in zip(_ENTRYPOINTS, servers)})
     _import_servers()
     core.start()
     _wait_for_first_versions(core, flags, stop)
     if stop.is_set():
         return 0
     if flags.model_config_file and flags.model_config_file_poll_wait_seconds:
-        threading.Thread(
-            target=_follow_config_file, args=(flags, found.models_written, core, stop), name="config", daemon=True
-        ).start()
-    admission = _admission(flags)
+        gauges.config_polled()
+        arguments = (flags, found.models_written, core, stop, gauges.config_polled)
+        threading.Thread(target=_follow_config_file, args=arguments, name="config", daemon=True).start()
     servers.append(_grpc_server(flags, found, core, admission, watch))
     if rest_socket is not None:
-        servers.append(_rest_server(flags, found, core, rest_socket, admission, watch))
+        servers.append(_rest_server(flags, found, core, rest_socket, admission, watch, gauges))
     grpc_port, rest_port = servers[0].port, servers[1].port if servers[1:] else None
     models = logs.escaped(_models_line(core))
     ready = f"ready{models} host={flags.host} port={_or_none(grpc_port)} rest_api_port={_or_none(rest_port)}"
@@ -190,7 +194,13 @@ def _grpc_server(flags: Flags, found: _Settings, core: ServerCore, admission: An
 
 
 def _rest_server(
-    flags: Flags, found: _Settings, core: ServerCore, rest_socket: Any, admission: Any, watch: Observer
+    flags: Flags,
+    found: _Settings,
+    core: ServerCore,
+    rest_socket: Any,
+    admission: Any,
+    watch: Observer,
+    gauges: Gauges,
 ) -> Any:
     """The REST server, started."""
     from serving.server.rest import RestServer
@@ -202,6 +212,7 @@ def _rest_server(
         flags.rest_api_timeout_in_ms / 1000,
         _MAX_REQUEST_BYTES,
         metrics_path=found.metrics_path,
+        gauges=gauges.lines,
         cors=flags.rest_api_enable_cors_support,
         admission=admission,
         watch=watch,
@@ -285,8 +296,13 @@ def _wait_for_first_versions(core: ServerCore, flags: Flags, stop: threading.Eve
             )
 
 
-def _follow_config_file(flags: Flags, taken: Any, core: ServerCore, stop: threading.Event) -> None:
-    """Takes on what the file says whenever it was written; one that can't be used changes nothing and is told once."""
+def _follow_config_file(
+    flags: Flags, taken: Any, core: ServerCore, stop: threading.Event, polled: Callable[[], None] = lambda: None
+) -> None:
+    """Takes on what the file says whenever it was written; one that can't be used changes nothing and is told once.
+
+    `polled` is called after each look that found a file which counts.
+    """
     path = flags.model_config_file
     refused: Optional[int] = None  # the core's generation then: after a reload that is newer it isn't tried again
     told = ""
@@ -294,10 +310,13 @@ def _follow_config_file(flags: Flags, taken: Any, core: ServerCore, stop: thread
         try:
             generation, written = core.generation, settings.written(path)
             if written == taken and refused != generation:
+                if refused is None:
+                    polled()
                 continue
             if core.apply(settings.model_config(path), since=generation) is None:
                 continue  # a reload came while the file was read: it may have been written since
             taken, refused, told = written, None, ""
+            polled()
         except Exception as error:  # any: nobody would follow the file any more
             taken, refused = written, generation
             if str(error) != told:

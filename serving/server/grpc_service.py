@@ -151,6 +151,11 @@ class GrpcServer:
         """Starts to answer."""
         self._call(self._server.start())
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a thread."""
+        return self._services.waiting
+
     def update_health(self) -> None:
         """Tells the health service whether a model is there to answer."""
         self._loop.call_soon_threadsafe(self._health.set, self._core.serves())
@@ -309,6 +314,11 @@ class _Services:
             _service("ModelService", {name: _method(name, handler, self._watch) for name, handler in models.items()}),
         )
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a thread."""
+        return self._threads.waiting
+
     def close(self) -> None:
         """Ends the threads, when they have nothing more to do."""
         self._threads.close()
@@ -352,6 +362,11 @@ class _Threads:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="grpc")
         self._pace = Pace(count)
         self._waits = waits
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for one."""
+        return self._pace.waiting
 
     async def run(self, work: Callable[[Any], Outcome], request: Any, timeout: Optional[float]) -> Outcome:
         """Does the work on a request, which has so many seconds, in a thread.

@@ -48,6 +48,7 @@ _MAX_SKIPPED_BYTES = 1 << 30  # of a body that is too long
 _ZIPPED_FROM = 1024  # bytes of an answer
 _TLS = b"\x16\x03"  # how a client greets that takes us for https
 _ARRIVED = "serving.arrived"  # in the environment: when the request came, by `time.monotonic`
+_LIVE, _READY = "/livez", "/readyz"
 _LARGE_BODY = 1 << 20
 """Bytes of JSON from which requests are read one at a time: numbers take twenty times as much memory as their text."""
 
@@ -71,6 +72,7 @@ class RestServer:
         timeout: seconds that a request may run.
         max_body_bytes: longest request, before and after it is unzipped.
         metrics_path: where Prometheus finds the metrics; None: nowhere.
+        gauges: more lines of that page.
         cors: answer as pages of other origins need it.
         admission: how many requests are taken on; without it all are.
         watch: what is told of each request; without it nothing is.
@@ -84,12 +86,13 @@ class RestServer:
         timeout: float,
         max_body_bytes: int,
         metrics_path: Optional[str] = None,
+        gauges: Callable[[], Iterable[str]] = tuple,
         cors: bool = False,
         admission: Optional[Admission] = None,
         watch: Optional[Observer] = None,
     ):
         self.port: int = listener.getsockname()[1]
-        self._application = _Application(core, timeout, max_body_bytes, metrics_path, cors, watch or Observer())
+        self._application = _Application(core, timeout, max_body_bytes, metrics_path, gauges, cors, watch or Observer())
         self._settings = {
             "sockets": [listener],
             "threads": threads,
@@ -132,11 +135,17 @@ class RestServer:
         else:
             self._server.task_dispatcher.add_task(channel)
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a thread."""
+        return self._pace.waiting
+
     def stop(self, grace: float) -> None:
         """Accepts no more connections, and waits up to `grace` seconds for the requests that run."""
         if self._server is None:
             return
         server, deadline = self._server, time.monotonic() + grace
+        self._application.drains = True
 
         def close_what_is_idle() -> None:  # runs in the server's own loop
             if server.accepting:
@@ -283,6 +292,7 @@ class _Application:
         timeout: float,
         max_body_bytes: int,
         metrics_path: Optional[str],
+        gauges: Callable[[], Iterable[str]],
         cors: bool,
         watch: Observer,
     ):
@@ -290,6 +300,8 @@ class _Application:
         self._timeout = timeout
         self._max_body_bytes = max_body_bytes
         self._metrics_path = metrics_path
+        self._gauges = gauges
+        self.drains = False
         self._cors = cors
         self._watch = watch
         self._large = threading.Lock()
@@ -297,8 +309,12 @@ class _Application:
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         method = environ["REQUEST_METHOD"]
         path = _ORIGIN.sub("", environ["REQUEST_URI"]).partition("?")[0]
+        text: Headers = [("Content-Type", "text/plain")]
         if path == self._metrics_path:
-            status, headers, body = "200 OK", [("Content-Type", "text/plain")], metrics.page()
+            status, headers, body = "200 OK", text, metrics.page(self._gauges())
+        elif path in (_LIVE, _READY):
+            why_not = self._why_not_ready() if path == _READY else ""
+            status, headers, body = "503 Service Unavailable" if why_not else "200 OK", text, (why_not or "ok").encode()
         else:
             status, headers, body = self._answer(method, path, environ)
         if len(body) >= _ZIPPED_FROM and _accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")):
@@ -306,6 +322,13 @@ class _Application:
             body = gzip.compress(body, compresslevel=1)
         start_response(status, [*headers, ("Content-Length", str(len(body)))])
         return [] if method == "HEAD" else [body]
+
+    def _why_not_ready(self) -> str:
+        """Why the server can't answer for all of its models; empty if it can."""
+        if self.drains:
+            return "the server is stopping"
+        without = [manager.name for manager in self._core.models() if manager.current_version is None]
+        return f"no version serves of: {', '.join(without)}" if without else ""
 
     def _answer(self, method: str, path: str, environ: dict[str, Any]) -> tuple[str, Headers, bytes]:
         """Status line, headers and body for a request of the API."""

@@ -119,7 +119,7 @@ def test_flags_that_have_no_effect_here_are_taken_and_told():
 
 
 def test_what_is_told_of_requests(capsys):
-    parsed = flags.parse("--model_base_path=x --log_format=json --log_level=error --access_log=0.01".split())
+    parsed = flags.parse(["--model_base_path=x", "--log_format=json", "--log_level=error", "--access_log=0.01"])
     assert (parsed.log_format, parsed.log_level, parsed.access_log) == ("json", "error", 0.01)
     assert not parsed.enable_opentelemetry
     for wrong in ("1.5", "-1", "nan"):
