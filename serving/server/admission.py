@@ -43,18 +43,40 @@ class Admission:
         """Most of them."""
         return self._most, self._most_bytes
 
-    def begin(self) -> None:
+    def begin(self, arrived: bool = False) -> None:
         """A request is about to be received; its end is to be told by `end`, or by `received` and `end`.
+
+        Args:
+            arrived: it has come already, by `arriving`; its end is to be told by `end(0)`.
 
         Raises:
             StatusError: RESOURCE_EXHAUSTED, there is no room for it.
         """
         with self._lock:
-            expected = self._bytes + self._size * (self._receiving + 1)
-            if self._count >= self._most or (self._count and expected > self._most_bytes):
+            full = self._count >= self._most
+            if not arrived:
+                expected = self._bytes + self._size * (self._receiving + 1)
+                full = full or (self._count > 0 and expected > self._most_bytes)
+            if full:
                 raise overloaded(f"{self._count} requests are in flight", _RETRY_SECONDS)
             self._count += 1
-            self._receiving += 1
+            self._receiving += not arrived
+
+    def arriving(self, size: int, before: int) -> None:
+        """So many bytes more have come of a request that had some before; `left` is to be told when they are gone.
+
+        Raises:
+            StatusError: RESOURCE_EXHAUSTED, there is no room for them, and they don't count.
+        """
+        with self._lock:
+            if self._bytes + size > self._most_bytes and self._bytes > before:
+                raise overloaded(f"requests of {self._bytes} bytes are in flight", _RETRY_SECONDS)
+            self._bytes += size
+
+    def left(self, size: int) -> None:
+        """So many bytes that came by `arriving` are gone."""
+        with self._lock:
+            self._bytes -= size
 
     def received(self, size: int) -> None:
         """The request has so many bytes.

@@ -47,7 +47,9 @@ _MAX_HEADER_BYTES = 64 << 10
 _MAX_SKIPPED_BYTES = 1 << 30  # of a body that is too long
 _ZIPPED_FROM = 1024  # bytes of an answer
 _TLS = b"\x16\x03"  # how a client greets that takes us for https
-_ARRIVED = "serving.arrived"  # in the environment: when the request came, by `time.monotonic`
+# In the environment:
+_ARRIVED = "serving.arrived"  # when the request came, by `time.monotonic`
+_REQUEST = "serving.request"  # the request
 _LIVE, _READY = "/livez", "/readyz"
 _LARGE_BODY = 1 << 20
 """Bytes of JSON from which requests are read one at a time: numbers take twenty times as much memory as their text."""
@@ -92,7 +94,9 @@ class RestServer:
         watch: Optional[Observer] = None,
     ):
         self.port: int = listener.getsockname()[1]
-        self._application = _Application(core, timeout, max_body_bytes, metrics_path, gauges, cors, watch or Observer())
+        self._admission = admission or Admission(sys.maxsize, sys.maxsize)
+        self._watch = watch or Observer()
+        self._application = _Application(core, timeout, max_body_bytes, metrics_path, gauges, cors, self._watch)
         self._settings = {
             "sockets": [listener],
             "threads": threads,
@@ -106,7 +110,6 @@ class RestServer:
             "cleanup_interval": max(1, _IDLE_SECONDS // 4),
         }
         self._server: Any = None
-        self._admission = admission or Admission(sys.maxsize, sys.maxsize)
         self._pace = Pace(threads)
         self._timeout = timeout
         self._quick = ThreadedTaskDispatcher()
@@ -116,6 +119,8 @@ class RestServer:
         logging.getLogger("waitress").setLevel(logging.CRITICAL)  # it warns whenever a request has to wait
         self._server = waitress.create_server(self._application, **self._settings)
         self._server.channel_class = _Channel
+        self._server.admission = self._admission
+        self._server.watch = self._watch
         self._server.add_task = self._add_task
         self._quick.queue_logger = self._quick.logger  # else it warns whenever a request has to wait
         self._quick.set_thread_count(1)
@@ -127,7 +132,7 @@ class RestServer:
         channel.arrived = time.monotonic()
         if request.error is None and request.command == "POST":
             try:
-                channel.admitted = _Admitted(self._admission, self._pace, len(request.body_rcv or ()), self._timeout)
+                channel.admitted = _Admitted(self._admission, self._pace, self._timeout)
             except StatusError as error:
                 request.error = _TooBusy(error)
         if channel.admitted is None:
@@ -163,11 +168,25 @@ class RestServer:
 
 
 class _Parser(HTTPRequestParser):
-    """Reads past a body that is too long, so that a client that sends it all before it listens gets its answer."""
+    """Counts what comes of a body among the bytes in flight, until `close`.
+
+    It reads past a body that is too long, or for which there is no room, so that a client that sends it all before it
+    listens gets its answer.
+    """
 
     expect_continue: bool
     error: Any
     _left = 0
+
+    def __init__(self, adj: Any, admission: Admission):
+        super().__init__(adj)
+        self._admission = admission
+        self._counted = 0
+
+    def close(self) -> None:
+        super().close()
+        self._admission.left(self._counted)
+        self._counted = 0
 
     def received(self, data: bytes) -> int:
         if self._left:
@@ -182,32 +201,51 @@ class _Parser(HTTPRequestParser):
             else:
                 self._left = min(self.content_length, _MAX_SKIPPED_BYTES)
                 self.completed = False
-        if self.headers_finished and self.chunked and "CONTENT_LENGTH" in self.headers and self.error is None:
+        if self.chunked and not self.completed and "CONTENT_LENGTH" in self.headers and self.error is None:
             # What stands between us and the client may have taken it for another request's beginning.
             self.error = BadRequest("Content-Length and Transfer-Encoding exclude each other")
             self.completed = True
         if self.chunked and len(self.body_rcv.control_line) + len(self.body_rcv.trailer) > _MAX_HEADER_BYTES:
             self.error = RequestHeaderFieldsTooLarge("the lines between chunks are too long")
             self.completed = True
+        if self.error is None and self.body_bytes_received > self._counted:
+            self._count()
         return consumed
+
+    def _count(self) -> None:
+        more = self.body_bytes_received - self._counted
+        try:
+            self._admission.arriving(more, self._counted)
+            self._counted += more
+        except StatusError as error:
+            self.close()
+            self.body_rcv.buf = _Nowhere()
+            self.error = _TooBusy(error)
+
+
+class _Nowhere:
+    """What receives a body that nobody will read."""
+
+    def append(self, _: bytes) -> None:
+        """Forgets it."""
+
+    def close(self) -> None:
+        """There is nothing to free."""
+
+    def __len__(self) -> int:
+        return 0
 
 
 class _Admitted:
     """A request that was taken on, until it is done; StatusError if there is too much to do."""
 
-    def __init__(self, admission: Admission, pace: Pace, size: int, timeout: float):
-        self._admission, self._pace, self._size = admission, pace, size
+    def __init__(self, admission: Admission, pace: Pace, timeout: float):
+        self._admission, self._pace = admission, pace
         pace.wait(timeout)
         try:
-            admission.begin()
+            admission.begin(arrived=True)
         except StatusError:
             pace.leave()
-            raise
-        try:
-            admission.received(size)
-        except StatusError:
-            pace.leave()
-            admission.end(size)
             raise
 
     @contextlib.contextmanager
@@ -219,7 +257,7 @@ class _Admitted:
             yield
         finally:
             self._pace.ran(time.perf_counter() - started)
-            self._admission.end(self._size)
+            self._admission.end(0)
 
 
 class _TooBusy(Error):
@@ -236,15 +274,19 @@ class _TooBusy(Error):
 
 
 class _ErrorTask(ErrorTask):
-    """Keeps the connection where the request was whole."""
+    """Tells of a refusal, and keeps the connection then, for the request was read to its end."""
 
     def execute(self) -> None:
         error = self.request.error
         if not isinstance(error, _TooBusy):
             super().execute()
             return
+        metrics.refused("REST")
+        watch: Observer = self.channel.server.watch
+        request = watch.begin(self.request.command, "REST", lambda: _headers_of(self.request))
         self.status, headers, body = error.to_response()
-        self.response_headers.extend(headers)
+        self.response_headers.extend([*headers, (traceparent.REQUEST_ID, request.request_id)])
+        watch.end(request, grpc.StatusCode.RESOURCE_EXHAUSTED, len(body))
         self.content_length = len(body)
         self.write(body)
 
@@ -253,19 +295,26 @@ class _Task(WSGITask):
     """Tells the application when the request came: the time that it has begins then."""
 
     def get_environment(self) -> dict[str, Any]:
-        return {**super().get_environment(), _ARRIVED: self.channel.arrived}
+        return {**super().get_environment(), _ARRIVED: self.channel.arrived, _REQUEST: self.request}
 
 
 class _Channel(HTTPChannel):
     """A connection that can't be held open for ever by sending a byte now and then."""
 
-    parser_class = _Parser
     task_class = _Task
     error_task_class = _ErrorTask
     last_activity: float
     arrived = 0.0
     admitted: Optional[_Admitted] = None
     _began = 0.0
+
+    def parser_class(self, adj: Any) -> _Parser:
+        return _Parser(adj, self.server.admission)
+
+    def handle_close(self) -> None:
+        super().handle_close()
+        if self.request is not None:
+            self.request.close()
 
     def service(self) -> None:
         admitted, self.admitted = self.admitted, None  # first: it may begin the next request
@@ -336,7 +385,7 @@ class _Application:
         pattern = {"POST": _RUN, "GET": _READ}.get(method)
         match = pattern.fullmatch(path) if pattern else None
         found = match.groupdict() if match else {}
-        request = self._watch.begin(found.get("method") or method, "REST", lambda: _trace_headers(environ))
+        request = self._watch.begin(found.get("method") or method, "REST", lambda: _headers_of(environ[_REQUEST]))
         request.received = int(environ.get("CONTENT_LENGTH") or 0)
         code, body = grpc.StatusCode.OK, b""
         try:
@@ -436,10 +485,9 @@ class _Application:
         )
 
 
-def _trace_headers(environ: dict[str, Any]) -> dict[str, str]:
-    names = (traceparent.HEADER, traceparent.STATE, traceparent.REQUEST_ID)
-    keys = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in names}
-    return {name: environ[key] for name, key in keys.items() if key in environ}
+def _headers_of(request: Any) -> dict[str, str]:
+    """A request's headers by their names in lower case."""
+    return {name.lower().replace("_", "-"): value for name, value in request.headers.items()}
 
 
 def _retry_after(error: StatusError) -> Headers:

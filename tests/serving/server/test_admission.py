@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -51,6 +53,26 @@ def test_requests_and_bytes_in_flight_are_bounded():
     for _ in range(3):
         admission.begin()
         admission.end(None)  # its client went away
+
+
+def test_bytes_that_are_still_coming_count():
+    admission = Admission(2, 100)
+    admission.arriving(60, 0)
+    admission.arriving(30, 0)  # of another request
+    with pytest.raises(StatusError, match="requests of 90 bytes are in flight") as refused:
+        admission.arriving(20, 30)
+    assert (refused.value.code, refused.value.retry_after) == (grpc.StatusCode.RESOURCE_EXHAUSTED, 0.5)
+    assert admission.in_flight == (0, 90)
+    admission.left(30)
+    admission.arriving(1000, 60)  # alone: it is the server's longest request that bounds it
+    admission.begin(arrived=True)  # what has come doesn't count twice
+    admission.end(0)
+    admission.left(1060)
+    assert admission.in_flight == (0, 0)
+    for _ in range(2):
+        admission.begin(arrived=True)
+    with pytest.raises(StatusError, match="2 requests are in flight"):
+        admission.begin(arrived=True)
 
 
 def test_who_would_wait_for_too_long_is_refused():
@@ -188,6 +210,74 @@ def test_rest_refuses_at_once_and_tells_its_state(servable, tmp_path, slow):
         assert time.monotonic() - started < 1
         assert [future.result()[0] for future in running] == [200, 200, 200]
         assert call(found, "POST", PREDICT, body)[0] == 200
+
+
+HEADERS = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\n"
+
+
+def upload(server, length: int, body: bytes = b"") -> socket.socket:
+    """A connection on which so much of a request has been sent."""
+    host, port = server.rest_target.split(":")
+    connection = socket.create_connection((host, int(port)), timeout=10)
+    connection.sendall(f"{HEADERS}Content-Length: {length}\r\n\r\n".encode() + body)
+    return connection
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_bodies_that_are_still_coming_are_bounded(servable, tmp_path):
+    """Of 20 requests whose clients stop halfway only as many bytes are kept as the limit allows."""
+    admission = Admission(100, 1 << 20)
+    options = {"admission": admission, "max_body_bytes": 1 << 20}
+    good = json.dumps({"signature_name": "double", "instances": [[1.0, 2.0]]})
+    with serve(servable, tmp_path, rest=options) as found, contextlib.ExitStack() as stack:
+        half = [stack.enter_context(upload(found, 400_000, b" " * 200_000)) for _ in range(20)]
+        until(lambda: 800_000 < admission.in_flight[1] <= 1 << 20)
+        time.sleep(0.2)
+        assert 800_000 < admission.in_flight[1] <= 1 << 20
+        assert admission.in_flight[0] == 0  # none is whole
+        status, headers, content = raw(found, "POST", PREDICT, good.ljust(300_000))
+        assert (status, headers["Retry-After"], "x-request-id" in headers) == (429, "1", True)
+        assert b"The server has too much to do: requests of" in content
+        assert raw(found, "GET", f"/v1/models/{MODEL}")[0] == 200
+        # A refused one gets its answer when it has sent all, and its connection can be used again.
+        answers = []
+        for connection in half:
+            connection.sendall(b" " * 200_000)
+        for connection in half:
+            answers.append(connection.recv(64).split()[1])
+        assert set(answers) == {b"400", b"429"}  # only spaces are no JSON
+        assert answers.count(b"400") >= 2
+        until(lambda: admission.in_flight == (0, 0))
+        refused = half[answers.index(b"429")]
+        refused.recv(1 << 16)
+        refused.sendall(f"{HEADERS}Content-Length: {len(good)}\r\n\r\n{good}".encode())
+        assert refused.recv(64).startswith(b"HTTP/1.1 200")
+        # Clients that go away leave nothing.
+        gone = [upload(found, 400_000, b" " * 100_000) for _ in range(5)]
+        until(lambda: admission.in_flight[1] == 500_000)
+        for connection in gone:
+            connection.close()
+        until(lambda: admission.in_flight == (0, 0))
+
+
+@pytest.mark.slow
+def test_a_body_in_chunks_is_bounded_too(servable, tmp_path):
+    admission = Admission(100, 100_000)
+    with serve(servable, tmp_path, rest={"admission": admission}) as found, upload(found, 80_000, b" " * 70_000):
+        until(lambda: admission.in_flight[1] == 70_000)
+        host, port = found.rest_target.split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            for status in (b"429", b"200"):
+                spaces = 40_000 if status == b"429" else 0
+                good = json.dumps({"signature_name": "double", "instances": [[1.0, 2.0]]}).ljust(spaces).encode()
+                connection.sendall(f"{HEADERS}Transfer-Encoding: chunked\r\n\r\n".encode())
+                for start in range(0, len(good), 10_000):
+                    part = good[start : start + 10_000]
+                    connection.sendall(b"%x\r\n%b\r\n" % (len(part), part))
+                connection.sendall(b"0\r\n\r\n")
+                assert connection.recv(1 << 16).split()[1] == status
+                until(lambda: admission.in_flight == (0, 70_000))
 
 
 @pytest.mark.slow
