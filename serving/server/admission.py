@@ -11,7 +11,7 @@ _FADE = 0.9
 """What the size of the largest request counts after one more."""
 _ROUGH = 0.2
 """What the time of one more run counts for the mean."""
-_SAFE = 0.7
+_SAFE = 0.5
 """The part of its time that a request may be expected to take; who comes too late is better refused at once."""
 _RETRY_SECONDS = 0.5
 
@@ -117,6 +117,11 @@ class Pace:
         """Requests that wait."""
         return self._waiting
 
+    @property
+    def expected(self) -> float:
+        """Seconds that a request would take which came now, its own run included."""
+        return (self._waiting / self._threads + 1) * self._mean
+
     def wait(self, timeout: Optional[float]) -> None:
         """A request begins to wait, and has so many seconds.
 
@@ -124,7 +129,7 @@ class Pace:
             StatusError: RESOURCE_EXHAUSTED, it would not be done in time.
         """
         with self._lock:
-            expected = (self._waiting / self._threads + 1) * self._mean
+            expected = self.expected
             if timeout is not None and self._waiting >= self._threads and expected > _SAFE * timeout:
                 raise overloaded(f"{self._waiting} requests wait, which takes {expected:.3g} s", expected)
             self._waiting += 1

@@ -76,7 +76,12 @@ def _serve(flags: Flags, found: _Settings, stop: threading.Event, at_once: threa
     watch, end_spans = _observer(flags)
     core = _core(flags, found, lambda: servers[0].update_health() if servers else None)
     admission = _admission(flags)
-    gauges = Gauges(core, admission, lambda: {name: server.waiting for name, server in zip(_ENTRYPOINTS, servers)})
+    gauges = Gauges(
+        core,
+        admission,
+        lambda: {name: server.waiting for name, server in zip(_ENTRYPOINTS, servers)},
+        lambda: {name: server.thread for name, server in zip(_ENTRYPOINTS, servers)},
+    )
     _import_servers()
     core.start()
     _wait_for_first_versions(core, flags, stop)

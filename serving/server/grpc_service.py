@@ -43,6 +43,8 @@ _SIGNATURE_DEF = "signature_def"
 _MAX_MESSAGE = 1024  # characters of an error, as TensorFlow Serving cuts it; gRPC sends them in a header
 _SMALL_REQUEST = 64 << 10  # bytes that are read in the event loop
 _RELOADS = 2  # at the same time; they may wait for minutes
+_PENDING = 64  # requests that wait for the event loop
+_LONG_WAIT = 0.05  # seconds for a thread; what is quick is then run in the event loop, which takes no more on meanwhile
 _TOGETHER_SECONDS = 1.0  # after two requests at a time, that two may come again
 _LOOK_EVERY = 8  # requests
 _SERVICES = (
@@ -97,13 +99,17 @@ class GrpcServer:
     ):
         self._core = core
         logging.getLogger("grpc").setLevel(logging.CRITICAL)  # it writes a traceback when a client goes away
-        self._options = [
+        settings: dict[str, Union[int, str]] = {
             # Two servers on one port would share the requests at random.
-            ("grpc.so_reuseport", 0),
-            ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.max_send_message_length", -1),
-            *options,
-        ]
+            "grpc.so_reuseport": 0,
+            "grpc.max_receive_message_length": max_message_bytes,
+            "grpc.max_send_message_length": -1,
+            # To refuse a request takes the loop as long as to answer a small one. Those that it doesn't get to are
+            # ended by gRPC itself, at random from the first number on: the client is told CANCELLED.
+            "grpc.server.max_pending_requests": _PENDING,
+            "grpc.server.max_pending_requests_hard_limit": 2 * _PENDING,
+        }
+        self._options = list({**settings, **dict(options)}.items())
         self._loop = asyncio.new_event_loop()
         self._services = _Services(
             core,
@@ -112,8 +118,8 @@ class GrpcServer:
             admission or Admission(sys.maxsize, sys.maxsize),
             watch or Observer(),
         )
-        self._thread = threading.Thread(target=self._loop.run_forever, name="grpc", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._loop.run_forever, name="grpc", daemon=True)
+        self.thread.start()
         try:
             self.port = self._call(self._open(host, port, socket_path, credentials))
         except BaseException:
@@ -171,7 +177,7 @@ class GrpcServer:
 
     def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self.thread.join()
         self._services.close()
 
     def _call(self, work: Coroutine[Any, Any, _T]) -> _T:
@@ -368,6 +374,11 @@ class _Threads:
         """Requests that wait for one."""
         return self._pace.waiting
 
+    @property
+    def expected(self) -> float:
+        """Seconds that one more would take."""
+        return self._pace.expected
+
     async def run(self, work: Callable[[Any], Outcome], request: Any, timeout: Optional[float]) -> Outcome:
         """Does the work on a request, which has so many seconds, in a thread.
 
@@ -415,7 +426,8 @@ class _Inference:
         request: Any = raw
         if len(raw) <= _SMALL_REQUEST:
             request = _parsed(self._kind, raw)
-            way = inference.way(self._core, self._api, request, alone=self._waits.alone())
+            alone = self._waits.alone() or self._threads.expected > _LONG_WAIT
+            way = inference.way(self._core, self._api, request, alone)
             if way is inference.Way.HERE:
                 return self._run(request, context, started)
             if way is inference.Way.BATCH:

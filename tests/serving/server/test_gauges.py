@@ -17,13 +17,18 @@ from serving.server.gauges import Gauges
 from tests.serving.fixtures import MODEL
 from tests.serving.in_process import serve
 from tests.serving.server.asking import PREDICT, call, raw
+from tests.serving.server.test_batching import until
 
 
 def values(lines) -> dict[str, dict[tuple[str, ...], float]]:
-    """The values by name and labels' values; all of them are gauges, and say what they are."""
+    """The values by name and labels' values; all of them say what they are."""
     found = {}
     for family in text_string_to_metric_families("\n".join(lines) + "\n"):
-        assert (family.type, bool(family.documentation)) == ("gauge", True)
+        assert family.documentation
+        cpu = "cpu_seconds" in family.name
+        assert family.type == ("counter" if cpu else "gauge")
+        if family.name.startswith("process_"):
+            continue
         found[family.name.removeprefix("recommender_server_")] = {
             tuple(sample.labels.values()): sample.value for sample in family.samples
         }
@@ -53,6 +58,7 @@ def test_values():
         "max_requests_in_flight": {(): 10},
         "max_bytes_in_flight": {(): 1000},
         "queue_length": {("GRPC",): 2, ("REST",): 0},
+        "loop_cpu_seconds": {},
         "ready": {(): 0},
         "model_available": {("shop",): 1, ("empty",): 0},
         "version": {("shop", ""): 8, ("shop", "stable"): 20261101000000},
@@ -87,10 +93,29 @@ def test_a_servers(servable, tmp_path, monkeypatch):
         body = '{"signature_name": "double", "inputs": [[1, 2]]}'
         with ThreadPoolExecutor(3) as pool:
             asked = [pool.submit(call, found, "POST", PREDICT, body) for _ in range(3)]
-            deadline = time.monotonic() + 10
-            while (now := values(shown["gauges"].lines()))["queue_length"][("REST",)] < 2:
-                assert time.monotonic() < deadline
+            until(lambda: values(shown["gauges"].lines())["queue_length"][("REST",)] == 2)
+            now = values(shown["gauges"].lines())
             assert (now["requests_in_flight"], now["bytes_in_flight"]) == ({(): 3}, {(): 3 * len(body)})
             opened.set()
             assert {future.result()[0] for future in asked} == {200}
-        assert values(shown["gauges"].lines())["bytes_in_flight"] == {(): 0}
+        until(lambda: values(shown["gauges"].lines())["bytes_in_flight"] == {(): 0})
+
+
+def test_what_the_process_and_its_loops_take():
+    over = threading.Event()
+    busy = threading.Thread(target=lambda: [None for _ in iter(over.is_set, True)])
+    idle = threading.Thread(target=over.wait)
+    late = threading.Thread(target=over.wait)
+    core = SimpleNamespace(models=list, serves=lambda: True)
+    gauges = Gauges(core, Admission(1, 1), dict, lambda: {"busy": busy, "idle": idle, "late": late})
+    busy.start()
+    idle.start()
+    time.sleep(0.2)
+    lines = list(gauges.lines())
+    over.set()
+    found = {line.split("{")[0]: float(line.split()[-1]) for line in lines if line[0] != "#"}
+    assert found["process_cpu_seconds_total"] == pytest.approx(time.process_time(), abs=1)
+    assert 1 << 20 < found["process_resident_memory_bytes"] < 1 << 36
+    seconds = values(lines)["loop_cpu_seconds"]
+    assert seconds[("busy",)] > 0.02 > seconds[("idle",)] >= 0
+    assert seconds[("late",)] == 0
