@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import audience, open_load, overload, quality, serving, serving_load, training
+from benchmarks import audience, failover, open_load, overload, quality, serving, serving_load, training
 from benchmarks.quality import Variant
 from components.errors import InputError
 from components.evaluation_report import Report
 from pipeline.config import Config
+from serving.client import ServerError
 from tests.components.conftest import write_examples
 from tests.serving.misbehaving import Fail, FakeServer, Reply
 
@@ -268,6 +269,41 @@ def test_an_open_load_on_a_server(kind):
         found = asyncio.run(run(server.target))
     codes = [one.code for one in found]
     assert (codes.count("OK"), codes.count("RESOURCE_EXHAUSTED")) == (10, 10)
+
+
+def test_calls_at_a_steady_rate():
+    """A call that takes long holds up those of its thread, and their time counts all the same."""
+
+    class Client:
+        asked = 0
+
+        def recommend(self, user, history):
+            self.asked += 1
+            if self.asked == 1:
+                time.sleep(0.5)
+            if user is None:
+                raise ServerError("on purpose")
+
+    client = Client()
+    with failover.Load(client, [("user-1", []), ("", ["item-1"])], rate=160) as load:  # each thread ten a second
+        time.sleep(0.25)
+        load.part = "killed"
+        time.sleep(0.5)
+    assert 60 <= len(load.calls) == client.asked <= 160
+    assert {call.part for call in load.calls} == {"calm", "killed"}
+    assert {call.error for call in load.calls} == {"", "ServerError: on purpose"}
+    assert sum(call.seconds > 0.2 for call in load.calls) >= 3  # the slow one, and the next ones of its thread
+
+
+def test_failover_table():
+    calls = [failover.Call("calm", 0.001 * number, "") for number in range(1, 102)]
+    calls += [failover.Call("killed", 0.02, ""), failover.Call("killed", 0.04, "DeadlineExceeded: no answer")]
+    outcome = failover.Outcome("grpc", 2, calls, {})
+    assert [call.part for call in outcome.failed()] == ["killed"]
+    assert failover.table([outcome]).splitlines()[-1] == (
+        "| grpc, 2 replicas | 101, 0; 51 / 100 / 101 | 2, 1; 30 / 40 / 40 | 0, 0; 0 / 0 / 0 | 0, 0; 0 / 0 / 0"
+        " | 0, 0; 0 / 0 / 0 |"
+    )
 
 
 class FakeClient:

@@ -43,7 +43,7 @@ _SIGNATURE_DEF = "signature_def"
 _MAX_MESSAGE = 1024  # characters of an error, as TensorFlow Serving cuts it; gRPC sends them in a header
 _SMALL_REQUEST = 64 << 10  # bytes that are read in the event loop
 _RELOADS = 2  # at the same time; they may wait for minutes
-_PENDING = 64  # requests that wait for the event loop
+_PENDING = 128  # requests that wait for the event loop
 _LONG_WAIT = 0.05  # seconds for a thread; what is quick is then run in the event loop, which takes no more on meanwhile
 _TOGETHER_SECONDS = 1.0  # after two requests at a time, that two may come again
 _LOOK_EVERY = 8  # requests
@@ -105,9 +105,9 @@ class GrpcServer:
             "grpc.max_receive_message_length": max_message_bytes,
             "grpc.max_send_message_length": -1,
             # To refuse a request takes the loop as long as to answer a small one. Those that it doesn't get to are
-            # ended by gRPC itself, at random from the first number on: the client is told CANCELLED.
+            # ended by gRPC itself: the client is told CANCELLED.
             "grpc.server.max_pending_requests": _PENDING,
-            "grpc.server.max_pending_requests_hard_limit": 2 * _PENDING,
+            "grpc.server.max_pending_requests_hard_limit": _PENDING,
         }
         self._options = list({**settings, **dict(options)}.items())
         self._loop = asyncio.new_event_loop()

@@ -123,7 +123,7 @@ def good_put(outcomes: list[tuple[str, float]]) -> None:
     assert len(good) >= 0.8 * 40 * _SECONDS
     assert good[int(0.95 * len(good))] <= _DEADLINE  # the load has the same processors, and runs late itself
     others = [outcome for outcome, _ in outcomes if outcome != "OK"]
-    assert others.count("RESOURCE_EXHAUSTED") >= 0.9 * len(others)
+    assert others.count("RESOURCE_EXHAUSTED") >= 0.8 * len(others)
 
 
 @pytest.mark.slow
