@@ -11,7 +11,7 @@ from typing import Optional, Union
 
 from serving.server import logs
 
-_CPUS = len(os.sched_getaffinity(0))
+_CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _WITHOUT_EFFECT = (
     "enable_profiler",
     "enable_serialization_as_tensor_content",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from serving import traceparent
 
@@ -35,6 +37,14 @@ def test_the_specifications_example():
 )
 def test_what_is_none(text):
     assert traceparent.parse(text) is None
+
+
+@given(st.text() | st.from_regex(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", fullmatch=True))
+def test_what_is_read_is_what_was_written(text):
+    found = traceparent.parse(text)
+    if found is not None:
+        assert str(found)[2:] == text[2 : len(str(found))]
+        assert traceparent.parse(str(found)) == found
 
 
 def test_a_new_one():

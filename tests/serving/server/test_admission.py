@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import socket
 import sys
 import threading
@@ -313,6 +314,26 @@ def test_a_body_in_chunks_is_bounded_too(servable, tmp_path):
                 connection.sendall(b"0\r\n\r\n")
                 assert answer_on(connection) == status
                 until(lambda: admission.in_flight == (0, 70_000))
+
+
+@pytest.mark.slow
+def test_refusals_keep_their_order_on_a_connection(servable, tmp_path, slow):
+    """Several requests that come at once on one connection get an answer each, those that are refused and others."""
+    slow[0] = 1.0
+    good = json.dumps({"signature_name": "double", "instances": [[1.0, 2.0]]})
+    post = f"{HEADERS}Content-Length: {len(good)}\r\n\r\n{good}"
+    get = f"GET /v1/models/{MODEL} HTTP/1.1\r\nHost: x\r\n\r\n"
+    last = post.replace("\r\nHost", "\r\nConnection: close\r\nHost")
+    with serve(servable, tmp_path, rest={"admission": Admission(1, 1 << 20)}) as found, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(call, found, "POST", PREDICT, good)
+        time.sleep(0.3)
+        host, port = found.rest_target.split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall((post + post + get + last).encode())
+            answers = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+        assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"429", b"429", b"200", b"429"]
+        assert running.result()[0] == 200
+        assert call(found, "POST", PREDICT, good)[0] == 200
 
 
 @pytest.mark.slow
