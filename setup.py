@@ -95,8 +95,15 @@ BENCH = [
     "uvicorn",
 ]
 
+# Spans of the client's attempts and of the server's requests. Which exporter they go by is up to who installs it.
+OTEL = [
+    "opentelemetry-api",
+    "opentelemetry-sdk",
+]
+
 DEV = [
     *BENCH,
+    *OTEL,
     "cryptography",  # makes the certificates of the tests
     "flask",  # moto's server is made of these two
     "flask-cors",
@@ -137,6 +144,7 @@ setuptools.setup(
         "text": TEXT,
         "scann": SCANN,
         "bench": BENCH,
+        "otel": OTEL,
         "dev": DEV,
     },
     entry_points={"console_scripts": ["recommender = pipeline.cli:main"]},

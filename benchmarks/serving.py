@@ -81,13 +81,7 @@ def main() -> None:
 
 def measure(models: Path, items: int, arguments: argparse.Namespace) -> tuple[list[Result], dict[str, float]]:
     """Results of all kinds and numbers of clients, and each server's memory in MB, for a catalogue of a size."""
-    base = models / str(items)
-    if not (base / MODEL / "1" / "saved_model.pb").exists():
-        # A process of its own, whose memory is given back.
-        code = (
-            "import sys; from benchmarks.serving_model import write_model; write_model(sys.argv[1], int(sys.argv[2]))"
-        )
-        subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(base / MODEL / "1"), str(items)], check=True)
+    base = made(models, items)
     latencies: dict[tuple[str, int], list[list[float]]] = {}
     cpu: dict[tuple[str, int], list[float]] = {}
     with contextlib.ExitStack() as stack:
@@ -104,7 +98,7 @@ def measure(models: Path, items: int, arguments: argparse.Namespace) -> tuple[li
                     print(f"{items:>9,} {clients:>3} clients {kind:8} {len(found) / arguments.seconds:8,.0f} QPS")
         if any(answer != answers[arguments.kinds[0]] for answer in answers.values()):
             sys.exit("the servers answered different items")
-        memory = {kind: _memory(pid) for kind, (_, pid) in servers.items() if pid}
+        memory = {kind: memory_mb(pid) for kind, (_, pid) in servers.items() if pid}
     return [
         {
             "items": items,
@@ -117,6 +111,18 @@ def measure(models: Path, items: int, arguments: argparse.Namespace) -> tuple[li
         }
         for (kind, clients), rounds in latencies.items()
     ], memory
+
+
+def made(models: Path, items: int) -> Path:
+    """The base path of a servable of so many items, which is made if it isn't there yet."""
+    base = models / str(items)
+    if not (base / MODEL / "1" / "saved_model.pb").exists():
+        # A process of its own, whose memory is given back.
+        code = (
+            "import sys; from benchmarks.serving_model import write_model; write_model(sys.argv[1], int(sys.argv[2]))"
+        )
+        subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(base / MODEL / "1"), str(items)], check=True)
+    return base
 
 
 @contextlib.contextmanager
@@ -163,11 +169,11 @@ def load(kind: str, target: str, clients: int, items: int, seconds: float) -> tu
             )
             for _ in range(processes)
         ]
-        answers = [json.loads(_line(worker)) for worker in workers]
+        answers = [json.loads(line(worker)) for worker in workers]
         for worker in workers:
             assert worker.stdin is not None
             worker.stdin.write("\n")
-        return answers[0], [latency for worker in workers for latency in json.loads(_line(worker))]
+        return answers[0], [latency for worker in workers for latency in json.loads(line(worker))]
 
 
 def table(results: list[Result], memory: dict[str, float]) -> str:
@@ -206,12 +212,13 @@ def system() -> str:
     return f"{', '.join(found)}; {os.cpu_count()} cores, {platform.platform()}"
 
 
-def _line(worker: subprocess.Popen[str]) -> str:
+def line(worker: subprocess.Popen[str]) -> str:
+    """The next line of a load generator's output."""
     assert worker.stdout is not None
-    line = worker.stdout.readline()
-    if not line:
+    found = worker.stdout.readline()
+    if not found:
         sys.exit(f"a load generator has failed: {' '.join(map(str, worker.args))}")  # type: ignore[arg-type]
-    return line
+    return found
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -232,7 +239,7 @@ def _cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _memory(pid: int) -> float:
+def memory_mb(pid: int) -> float:
     """A process's resident memory in MB."""
     found = re.search(r"^VmRSS:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return int(found[1]) / 1024 if found else math.nan

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import audience, quality, serving, serving_load, training
+from benchmarks import audience, failover, open_load, overload, quality, serving, serving_load, training
 from benchmarks.quality import Variant
 from components.errors import InputError
 from components.evaluation_report import Report
 from pipeline.config import Config
+from serving.client import ServerError
 from tests.components.conftest import write_examples
+from tests.serving.misbehaving import Fail, FakeServer, Reply
 
 RECIPE = "configs/movielens_100k.yaml"
 TEST = {"candidate": {"count": 20.0, "hit_rate@10": 0.2, "ndcg@10": 0.1}, "ease": {"count": 20.0, "hit_rate@10": 0.15}}
@@ -186,6 +191,119 @@ def test_serving_queries():
     assert all(user and not history for user, history in known)
     assert all(not user and len(history) == serving_load.HISTORY for user, history in strangers)
     assert {item for _, history in strangers for item in history} <= {serving_load.item_id(row) for row in range(100)}
+
+
+def test_moments_of_an_open_load():
+    due = open_load.moments(500, 4, 1)
+    assert due.tolist() == sorted(due.tolist())
+    assert 0 <= due[0] < due[-1] < 4
+    assert abs(len(due) - 2000) < 6 * 2000**0.5
+    assert due.tolist() != open_load.moments(500, 4, 2).tolist()
+
+
+def test_an_open_load_waits_for_nobody():
+    """Each request is sent when it is due, and its time counts from then, also where answers take long."""
+    running, most = 0, 0
+
+    async def ask(request: bytes) -> str:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.2)
+        running -= 1
+        return request.decode()
+
+    due = np.array([0.0, 0.01, 0.02, 0.03])
+    found = asyncio.run(open_load.load(ask, [b"OK", b"NOT_FOUND"], due, time.monotonic() + 0.05))
+    assert most == 4
+    assert [one.code for one in found] == ["OK", "NOT_FOUND"] * 2
+    assert [one.due for one in found] == due.tolist()
+    assert all(0.2 <= one.seconds < 2 and 0 <= one.lag < 1 for one in found)
+
+
+def asked(due: float, seconds: float, code: str = "OK") -> open_load.Asked:
+    return open_load.Asked(due, 0.0, seconds, code)
+
+
+def test_recovery_from_a_flood():
+    after = [asked(0.0, 0.7), asked(0.5, 0.2, "RESOURCE_EXHAUSTED"), asked(1.0, 0.5), asked(2.0, 0.1)]
+    assert [overload.outcome(one, 0.5) for one in after] == ["late", "RESOURCE_EXHAUSTED", "OK", "OK"]
+    assert overload.recovery(after, 0.5) == 0.7
+    assert overload.recovery(after[2:], 0.5) == 0
+
+
+def test_the_verdict_on_a_flood():
+    verdict = overload.Verdict(
+        transport="grpc",
+        capacity=1000.0,
+        good_put=800.0,
+        p99=0.45,
+        outcomes={"OK": 8000, "RESOURCE_EXHAUSTED": 20_000, "CANCELLED": 1500, "late": 400, "DEADLINE_EXCEEDED": 100},
+        memory_mb=900.0,
+        limit_mb=1000.0,
+        recovery=1.25,
+        lag=0.01,
+        deadline=0.5,
+    )
+    assert verdict.complaints() == []
+    assert overload.table([verdict]).splitlines()[-1] == (
+        "| grpc | 1,000/s | 800/s (80%) | 450 ms | 21,500 | 500 | 900 (1,000) | 1.2 s | 10 ms |"
+    )
+    bad = {"good_put": 799.0, "p99": 0.51, "memory_mb": 1001.0, "recovery": 5.1, "lag": 0.2}
+    for name, value in bad.items():
+        assert len(replace(verdict, **{name: value}).complaints()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["grpc", "rest"])
+def test_an_open_load_on_a_server(kind):
+    def behave(number, seen):
+        return Fail("RESOURCE_EXHAUSTED") if number % 2 else Reply()
+
+    async def run(target):
+        ask = open_load.OPEN[kind](target, 5.0)
+        request = serving_load.ASKERS[kind](target).write(("user-1", ["item-1"]))
+        return await open_load.load(ask, [request], np.linspace(0, 0.2, 20), time.monotonic())
+
+    with FakeServer(kind, behave) as server:
+        found = asyncio.run(run(server.target))
+    codes = [one.code for one in found]
+    assert (codes.count("OK"), codes.count("RESOURCE_EXHAUSTED")) == (10, 10)
+
+
+def test_calls_at_a_steady_rate():
+    """A call that takes long holds up those of its thread, and their time counts all the same."""
+
+    class Client:
+        asked = 0
+
+        def recommend(self, user, history):
+            self.asked += 1
+            if self.asked == 1:
+                time.sleep(0.5)
+            if user is None:
+                raise ServerError("on purpose")
+
+    client = Client()
+    with failover.Load(client, [("user-1", []), ("", ["item-1"])], rate=160) as load:  # each thread ten a second
+        time.sleep(0.25)
+        load.part = "killed"
+        time.sleep(0.5)
+    assert 60 <= len(load.calls) == client.asked <= 160
+    assert {call.part for call in load.calls} == {"calm", "killed"}
+    assert {call.error for call in load.calls} == {"", "ServerError: on purpose"}
+    assert sum(call.seconds > 0.2 for call in load.calls) >= 3  # the slow one, and the next ones of its thread
+
+
+def test_failover_table():
+    calls = [failover.Call("calm", 0.001 * number, "") for number in range(1, 102)]
+    calls += [failover.Call("killed", 0.02, ""), failover.Call("killed", 0.04, "DeadlineExceeded: no answer")]
+    outcome = failover.Outcome("grpc", 2, calls, {})
+    assert [call.part for call in outcome.failed()] == ["killed"]
+    assert failover.table([outcome]).splitlines()[-1] == (
+        "| grpc, 2 replicas | 101, 0; 51 / 100 / 101 | 2, 1; 30 / 40 / 40 | 0, 0; 0 / 0 / 0 | 0, 0; 0 / 0 / 0"
+        " | 0, 0; 0 / 0 / 0 |"
+    )
 
 
 class FakeClient:

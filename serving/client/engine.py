@@ -17,6 +17,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, NamedTuple, Optional, TypeVar, Union
 
+from serving import traceparent
 from serving.client import transport
 from serving.client.errors import (
     FAILURES,
@@ -62,7 +63,8 @@ class Attempt:
     timeout: float
     """Seconds that it may take."""
     metadata: dict[str, str]
-    """gRPC metadata or HTTP headers that go with it; `before` may change them."""
+    """gRPC metadata or HTTP headers that go with it; `before` may change them. `traceparent` is the same trace for all
+    attempts of a call, unless the client's own metadata have one."""
     outcome: Optional[str] = None
     """None while it runs; then as in `metrics.Snapshot`."""
     seconds: Optional[float] = None
@@ -266,7 +268,7 @@ class Engine:
 
     def announce(self, attempt: Attempt) -> Mapping[str, str]:
         """Tells the interceptors, and returns the metadata that they leave."""
-        metadata = self.metadata
+        metadata = dict(attempt.metadata)
         for interceptor in self._interceptors:
             try:
                 interceptor.before(attempt)
@@ -314,6 +316,7 @@ class _Call:
 
     def __post_init__(self) -> None:
         self.turn = next(self.engine.turns)
+        self.trace = traceparent.new()
 
     def steps(self) -> Steps[Any]:
         """Attempts until one is answered, or there is no reason for another."""
@@ -424,7 +427,7 @@ class _Call:
             sum(self.asked.values()),
             hedge,
             timeout,
-            dict(engine.metadata),
+            {traceparent.HEADER: str(self.trace.sibling()), **engine.metadata},
         )
         message = Message(request, self.wire, timeout, engine.announce(attempt))
         return Flight(attempt, replica, message, trial, patience, engine.clock())
@@ -463,6 +466,7 @@ class _Call:
             seconds = attempt.timeout if self._left() else self.timeout
             result = transport.deadline_exceeded(attempt.target, seconds)
         if isinstance(result, RecommenderError):
+            result.request_id = _request_id(flight.message.metadata)
             attempt.error = result
             attempt.outcome = type(result).__name__
         else:
@@ -471,6 +475,12 @@ class _Call:
                 self.engine.metrics.happened("hedge_won")
         self.engine.landed(flight)
         return result
+
+
+def _request_id(metadata: Mapping[str, str]) -> str:
+    """The id of a request as the server takes it from its headers."""
+    trace = traceparent.parse(metadata.get(traceparent.HEADER))
+    return metadata.get(traceparent.REQUEST_ID) or (trace.trace_id if trace else "")
 
 
 def _kind(method: str, wire: Any) -> _Kind:

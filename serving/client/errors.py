@@ -6,6 +6,10 @@ import re
 class RecommenderError(Exception):
     """Any failure of a request to the model server; the base of the others."""
 
+    request_id = ""
+    """By which the server's log has the request: the trace's id, or the client's `x-request-id`; empty if none was
+    sent."""
+
     @property
     def line(self) -> str:
         """The message without TensorFlow's own words around it: nodes of the graph, and what an assertion is."""

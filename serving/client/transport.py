@@ -161,7 +161,9 @@ def from_status(
     if kind == "RESOURCE_EXHAUSTED" or (kind == "UNAVAILABLE" and _FULL in detail):
         seconds = float(retry_after) if re.fullmatch(r"\d{1,6}(\.\d+)?", retry_after or "") else 0.0  # type: ignore[arg-type]
         return ServerOverloaded(f"{target} has too much to do: {detail}", min(seconds, _MAX_RETRY_AFTER))
-    if kind in ("UNAVAILABLE", "CANCELLED"):  # who cancels is a server that stops: we don't wait for what we cancel
+    if kind == "CANCELLED":  # not by us: we don't wait for what we cancel
+        return ServerOverloaded(f"{target} gave the request up, for it stops, or has far too much to do: {detail}")
+    if kind == "UNAVAILABLE":
         return unavailable(target, detail)
     if kind in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
         return ServerError(f"{target} doesn't accept who asks (see the client's metadata and tls): {detail}")

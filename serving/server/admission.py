@@ -11,7 +11,7 @@ _FADE = 0.9
 """What the size of the largest request counts after one more."""
 _ROUGH = 0.2
 """What the time of one more run counts for the mean."""
-_SAFE = 0.7
+_SAFE = 0.5
 """The part of its time that a request may be expected to take; who comes too late is better refused at once."""
 _RETRY_SECONDS = 0.5
 
@@ -33,18 +33,50 @@ class Admission:
         self._bytes = 0
         self._size = 0.0
 
-    def begin(self) -> None:
+    @property
+    def in_flight(self) -> tuple[int, int]:
+        """Requests, and their bytes as far as they have come."""
+        return self._count, self._bytes
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Most of them."""
+        return self._most, self._most_bytes
+
+    def begin(self, arrived: bool = False) -> None:
         """A request is about to be received; its end is to be told by `end`, or by `received` and `end`.
+
+        Args:
+            arrived: it has come already, by `arriving`; its end is to be told by `end(0)`.
 
         Raises:
             StatusError: RESOURCE_EXHAUSTED, there is no room for it.
         """
         with self._lock:
-            expected = self._bytes + self._size * (self._receiving + 1)
-            if self._count >= self._most or (self._count and expected > self._most_bytes):
+            full = self._count >= self._most
+            if not arrived:
+                expected = self._bytes + self._size * (self._receiving + 1)
+                full = full or (self._count > 0 and expected > self._most_bytes)
+            if full:
                 raise overloaded(f"{self._count} requests are in flight", _RETRY_SECONDS)
             self._count += 1
-            self._receiving += 1
+            self._receiving += not arrived
+
+    def arriving(self, size: int, before: int) -> None:
+        """So many bytes more have come of a request that had some before; `left` is to be told when they are gone.
+
+        Raises:
+            StatusError: RESOURCE_EXHAUSTED, there is no room for them, and they don't count.
+        """
+        with self._lock:
+            if self._bytes + size > self._most_bytes and self._bytes > before:
+                raise overloaded(f"requests of {self._bytes} bytes are in flight", _RETRY_SECONDS)
+            self._bytes += size
+
+    def left(self, size: int) -> None:
+        """So many bytes that came by `arriving` are gone."""
+        with self._lock:
+            self._bytes -= size
 
     def received(self, size: int) -> None:
         """The request has so many bytes.
@@ -80,6 +112,16 @@ class Pace:
         self._waiting = 0
         self._mean = 0.0
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait."""
+        return self._waiting
+
+    @property
+    def expected(self) -> float:
+        """Seconds that a request would take which came now, its own run included."""
+        return (self._waiting / self._threads + 1) * self._mean
+
     def wait(self, timeout: Optional[float]) -> None:
         """A request begins to wait, and has so many seconds.
 
@@ -87,7 +129,7 @@ class Pace:
             StatusError: RESOURCE_EXHAUSTED, it would not be done in time.
         """
         with self._lock:
-            expected = (self._waiting / self._threads + 1) * self._mean
+            expected = self.expected
             if timeout is not None and self._waiting >= self._threads and expected > _SAFE * timeout:
                 raise overloaded(f"{self._waiting} requests wait, which takes {expected:.3g} s", expected)
             self._waiting += 1

@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 from serving import stderr
-from serving.server import ports, settings
+from serving.server import logs, ports, settings
 from serving.server.core import ServerCore
 from serving.server.flags import Flags, parse
+from serving.server.gauges import Gauges
+from serving.server.observer import Observer
 from serving.server.settings import SettingsError
 from serving.server.status import StatusError
 
@@ -26,13 +28,9 @@ _LOGGER = logging.getLogger("serving.server")
 _MAX_REQUEST_BYTES = 64 << 20
 _GRACE_SECONDS = 30.0
 _UNLOAD_SECONDS = 5.0
-
-
-class _OneLine(logging.Formatter):
-    """Shows what clients and files say as one line, so that no name of theirs looks like a line of the log."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        return _escaped(super().formatMessage(record))
+_SPANS_SECONDS = 5.0
+_ENTRYPOINTS = ("GRPC", "REST")
+"""Of the servers, as metrics name them."""
 
 
 class _PortError(Exception):
@@ -56,11 +54,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the server; returns the exit code: 0 after SIGTERM, SIGINT or SIGHUP, 2 if arguments, files or ports are
     wrong."""
     flags = parse(argv)
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(_OneLine("%(asctime)s %(message)s"))
-    _LOGGER.addHandler(handler)
-    _LOGGER.setLevel(logging.INFO)
-    _LOGGER.propagate = False
+    logs.set_up(flags.log_format, flags.log_level)
     for name in flags.without_effect:
         _LOGGER.warning("--%s has no effect here: it is for tensorflow_model_server", name)
     stop, at_once = threading.Event(), threading.Event()
@@ -80,32 +74,45 @@ def _serve(flags: Flags, found: _Settings, stop: threading.Event, at_once: threa
     # The ports are claimed first, so that one in use is told at once, and opened last.
     rest_socket, admin_rest_socket = _claim_ports(flags)
     servers: list[Any] = []
+    watch, end_spans = _observer(flags)
     core = _core(flags, found, lambda: servers[0].update_health() if servers else None)
+    admission = _admission(flags)
+    gauges = Gauges(
+        core,
+        admission,
+        lambda: {name: server.waiting for name, server in zip(_ENTRYPOINTS, servers)},
+        lambda: {name: server.thread for name, server in zip(_ENTRYPOINTS, servers)},
+    )
     _import_servers()
     core.start()
     _wait_for_first_versions(core, flags, stop)
     if stop.is_set():
         return 0
     if flags.model_config_file and flags.model_config_file_poll_wait_seconds:
-        threading.Thread(
-            target=_follow_config_file, args=(flags, found.models_written, core, stop), name="config", daemon=True
-        ).start()
-    admission = _admission(flags)
-    servers.append(_grpc_server(flags, found, core, admission))
+        gauges.config_polled()
+        arguments = (flags, found.models_written, core, stop, gauges.config_polled)
+        threading.Thread(target=_follow_config_file, args=arguments, name="config", daemon=True).start()
+    servers.append(_grpc_server(flags, found, core, admission, watch))
     ports = {"port": servers[0].port, "rest_api_port": None}
     if rest_socket is not None:
         apart = admin_rest_socket is not None
-        servers.append(_rest_server(flags, None if apart else found.metrics_path, core, rest_socket, admission))
+        metrics_path = None if apart else found.metrics_path
+        servers.append(_rest_server(flags, metrics_path, core, rest_socket, admission, watch, gauges))
         ports["rest_api_port"] = servers[-1].port
     if flags.admin_port is not None:
         ports = {"admin_port": servers[0].admin_port, **ports}
     if admin_rest_socket is not None:
-        servers.append(_rest_server(flags, found.metrics_path, core, admin_rest_socket, admission))
+        servers.append(_rest_server(flags, found.metrics_path, core, admin_rest_socket, admission, watch, gauges))
         ports = {"admin_rest_api_port": servers[-1].port, **ports}
     told = "".join(f" {name}={_or_none(port)}" for name, port in ports.items())
-    print(f"ready{_escaped(_models_line(core))} host={flags.host}{told}", flush=True)
+    ready = f"ready{logs.escaped(_models_line(core))} host={flags.host}{told}"
+    if flags.log_format == "json":
+        logs.always(ready)
+    else:
+        print(ready, flush=True)
     stop.wait()
     _drain(servers, at_once)
+    end_spans()
     core.stop(0 if at_once.is_set() else _UNLOAD_SECONDS)
     _LOGGER.info("stopped")
     return 0
@@ -169,7 +176,23 @@ def _admission(flags: Flags) -> Any:
     return Admission(flags.max_requests_in_flight, flags.max_bytes_in_flight)
 
 
-def _grpc_server(flags: Flags, found: _Settings, core: ServerCore, admission: Any) -> Any:
+def _observer(flags: Flags) -> tuple[Observer, Callable[[], None]]:
+    """What is told of each request, and what ends it."""
+    if not flags.enable_opentelemetry:
+        return Observer(flags.access_log), lambda: None
+    from serving.server import spans
+
+    provider = spans.provider("recommender-server")
+
+    def end() -> None:
+        thread = threading.Thread(target=provider.shutdown, daemon=True)
+        thread.start()
+        thread.join(_SPANS_SECONDS)  # who takes the spans may hang
+
+    return Observer(flags.access_log, spans.Spans(provider)), end
+
+
+def _grpc_server(flags: Flags, found: _Settings, core: ServerCore, admission: Any, watch: Observer) -> Any:
     """The gRPC server, started."""
     from serving.server.grpc_service import Admin, GrpcServer
 
@@ -188,6 +211,7 @@ def _grpc_server(flags: Flags, found: _Settings, core: ServerCore, admission: An
             options=flags.grpc_channel_arguments,
             admission=admission,
             admin=admin,
+            watch=watch,
         )
     except OSError as error:
         wanted = f"port {flags.port} (--port)" + (f" or {flags.admin_port} (--admin_port)" if admin else "")
@@ -196,7 +220,15 @@ def _grpc_server(flags: Flags, found: _Settings, core: ServerCore, admission: An
     return server
 
 
-def _rest_server(flags: Flags, metrics_path: Optional[str], core: ServerCore, rest_socket: Any, admission: Any) -> Any:
+def _rest_server(
+    flags: Flags,
+    metrics_path: Optional[str],
+    core: ServerCore,
+    rest_socket: Any,
+    admission: Any,
+    watch: Observer,
+    gauges: Gauges,
+) -> Any:
     """A REST server, started."""
     from serving.server.rest import RestServer
 
@@ -207,8 +239,10 @@ def _rest_server(flags: Flags, metrics_path: Optional[str], core: ServerCore, re
         flags.rest_api_timeout_in_ms / 1000,
         _MAX_REQUEST_BYTES,
         metrics_path=metrics_path,
+        gauges=gauges.lines,
         cors=flags.rest_api_enable_cors_support,
         admission=admission,
+        watch=watch,
     )
     try:
         server.start()
@@ -296,8 +330,13 @@ def _wait_for_first_versions(core: ServerCore, flags: Flags, stop: threading.Eve
             )
 
 
-def _follow_config_file(flags: Flags, taken: Any, core: ServerCore, stop: threading.Event) -> None:
-    """Takes on what the file says whenever it was written; one that can't be used changes nothing and is told once."""
+def _follow_config_file(
+    flags: Flags, taken: Any, core: ServerCore, stop: threading.Event, polled: Callable[[], None] = lambda: None
+) -> None:
+    """Takes on what the file says whenever it was written; one that can't be used changes nothing and is told once.
+
+    `polled` is called after each look that found a file which counts.
+    """
     path = flags.model_config_file
     refused: Optional[int] = None  # the core's generation then: after a reload that is newer it isn't tried again
     told = ""
@@ -305,10 +344,13 @@ def _follow_config_file(flags: Flags, taken: Any, core: ServerCore, stop: thread
         try:
             generation, written = core.generation, settings.written(path)
             if written == taken and refused != generation:
+                if refused is None:
+                    polled()
                 continue
             if core.apply(settings.model_config(path), since=generation) is None:
                 continue  # a reload came while the file was read: it may have been written since
             taken, refused, told = written, None, ""
+            polled()
         except Exception as error:  # any: nobody would follow the file any more
             taken, refused = written, generation
             if str(error) != told:
@@ -321,11 +363,6 @@ def _models_line(core: ServerCore) -> str:
     return "".join(
         f" model={shlex.quote(manager.name)} version={_or_none(manager.current_version)}" for manager in core.models()
     )
-
-
-def _escaped(text: str) -> str:
-    """The text without line breaks and what else would steer a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
 
 
 def _or_none(number: Optional[int]) -> str:

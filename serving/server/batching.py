@@ -96,6 +96,11 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """Rows that wait."""
+        return self._waiting
+
     def close(self) -> None:
         """Runs what waits and ends the threads."""
         with self._changed:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Optional, Union
 
-_CPUS = os.cpu_count() or 1
+from serving.server import logs
+
+_CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _WITHOUT_EFFECT = (
     "enable_profiler",
     "enable_serialization_as_tensor_content",
@@ -75,6 +77,10 @@ class Flags:
     admin_ssl_config_file: str
     max_requests_in_flight: int
     max_bytes_in_flight: int
+    log_format: str
+    log_level: str
+    access_log: float
+    enable_opentelemetry: bool
     first_version_wait_seconds: float
     exit_with_stdin: bool
     without_effect: tuple[str, ...]
@@ -197,6 +203,15 @@ def parser() -> argparse.ArgumentParser:
         default=256 << 20,
         help="their bytes, likewise; the embedded server's own (default: 256 MiB)",
     )
+    add("--log_format", choices=logs.FORMATS, default="text", help="of the log; json: an object a line (default: text)")
+    add("--log_level", choices=logs.LEVELS, default="info", help="the least that is logged (default: info)")
+    add(
+        "--access_log",
+        type=_share,
+        default=0.0,
+        help="the share of requests that are logged, 0.01 for one in a hundred; the embedded server's own (default: 0)",
+    )
+    switch("--enable_opentelemetry", False, "a span for each request; OTEL_TRACES_EXPORTER says where to")
     add(
         "--first_version_wait_seconds",
         type=_not_negative,
@@ -281,6 +296,13 @@ def _not_negative(text: str) -> float:
     number = float(text)
     if not number >= 0:
         raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
     return number
 
 

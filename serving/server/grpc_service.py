@@ -7,6 +7,7 @@ batched waits there for its batch, and all others run in threads.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import math
 import sys
@@ -32,16 +33,19 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.server import inference, metrics
+from serving import traceparent
+from serving.server import inference, metrics, observer
 from serving.server.admission import Admission, Pace
 from serving.server.core import ServerCore
+from serving.server.observer import Observer, Request
 from serving.server.status import StatusError, invalid
 
-_LOGGER = logging.getLogger("serving.server")
 _SIGNATURE_DEF = "signature_def"
 _MAX_MESSAGE = 1024  # characters of an error, as TensorFlow Serving cuts it; gRPC sends them in a header
 _SMALL_REQUEST = 64 << 10  # bytes that are read in the event loop
 _RELOADS = 2  # at the same time; they may wait for minutes
+_PENDING = 128  # requests that wait for the event loop
+_LONG_WAIT = 0.05  # seconds for a thread; what is quick is then run in the event loop, which takes no more on meanwhile
 _TOGETHER_SECONDS = 1.0  # after two requests at a time, that two may come again
 _LOOK_EVERY = 8  # requests
 _SERVICES = (
@@ -85,6 +89,7 @@ class GrpcServer:
         options: more options of gRPC's.
         admission: how many requests are taken on; without it all are.
         admin: a port of its own for reloads, which answers all the rest too.
+        watch: what is told of each request; without it nothing is.
 
     Raises:
         OSError: a port or the socket can't be bound.
@@ -103,23 +108,32 @@ class GrpcServer:
         options: Sequence[tuple[str, Union[int, str]]] = (),
         admission: Optional[Admission] = None,
         admin: Optional[Admin] = None,
+        watch: Optional[Observer] = None,
     ):
         self._core = core
         logging.getLogger("grpc").setLevel(logging.CRITICAL)  # it writes a traceback when a client goes away
-        self._options = [
+        settings: dict[str, Union[int, str]] = {
             # Two servers on one port would share the requests at random.
-            ("grpc.so_reuseport", 0),
-            ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.max_send_message_length", -1),
-            *options,
-        ]
+            "grpc.so_reuseport": 0,
+            "grpc.max_receive_message_length": max_message_bytes,
+            "grpc.max_send_message_length": -1,
+            # To refuse a request takes the loop as long as to answer a small one. Those that it doesn't get to are
+            # ended by gRPC itself: the client is told CANCELLED.
+            "grpc.server.max_pending_requests": _PENDING,
+            "grpc.server.max_pending_requests_hard_limit": _PENDING,
+        }
+        self._options = list({**settings, **dict(options)}.items())
         self._servers: list[grpc.aio.Server] = []
         self._loop = asyncio.new_event_loop()
         self._services = _Services(
-            core, max_threads, _Waits(self._loop), admission or Admission(sys.maxsize, sys.maxsize)
+            core,
+            max_threads,
+            _Waits(self._loop),
+            admission or Admission(sys.maxsize, sys.maxsize),
+            watch or Observer(),
         )
-        self._thread = threading.Thread(target=self._loop.run_forever, name="grpc", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._loop.run_forever, name="grpc", daemon=True)
+        self.thread.start()
         try:
             self.port, self.admin_port = self._call(self._open(host, port, socket_path, credentials, admin))
         except BaseException:
@@ -157,6 +171,11 @@ class GrpcServer:
         for server in self._servers:
             self._call(server.start())
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a thread."""
+        return self._services.waiting
+
     def update_health(self) -> None:
         """Tells the health service whether a model is there to answer."""
         self._loop.call_soon_threadsafe(self._health.set, self._core.serves())
@@ -172,7 +191,7 @@ class GrpcServer:
 
     def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self.thread.join()
         self._services.close()
 
     def _call(self, work: Coroutine[Any, Any, _T]) -> _T:
@@ -293,10 +312,11 @@ class _Waits:
 class _Services:
     """PredictionService and ModelService."""
 
-    def __init__(self, core: ServerCore, max_threads: int, waits: _Waits, admission: Admission):
+    def __init__(self, core: ServerCore, max_threads: int, waits: _Waits, admission: Admission, watch: Observer):
         self._core = core
         self._waits = waits
         self._admission = admission
+        self._watch = watch
         self._threads = _Threads(max_threads, waits)
         self._reloads = ThreadPoolExecutor(_RELOADS, thread_name_prefix="reload")
 
@@ -312,22 +332,28 @@ class _Services:
             "Regress": inferring("Regress", regression_pb2.RegressionRequest),
             "MultiInference": self._multi_inference,
         }
+        metadata = self._here(get_model_metadata_pb2.GetModelMetadataRequest, _metadata)
+        models = {
+            "GetModelStatus": self._here(get_model_status_pb2.GetModelStatusRequest, _status),
+            "HandleReloadConfigRequest": self._reload if may_reload else _refuse_reload,
+        }
         return (
             _service(
                 "PredictionService",
                 {
-                    **{name: _bounded(handler, self._admission) for name, handler in bounded.items()},
-                    "GetModelMetadata": _method(self._here(get_model_metadata_pb2.GetModelMetadataRequest, _metadata)),
+                    **{
+                        name: _bounded(name, handler, self._admission, self._watch) for name, handler in bounded.items()
+                    },
+                    "GetModelMetadata": _method("GetModelMetadata", metadata, self._watch),
                 },
             ),
-            _service(
-                "ModelService",
-                {
-                    "GetModelStatus": _method(self._here(get_model_status_pb2.GetModelStatusRequest, _status)),
-                    "HandleReloadConfigRequest": _method(self._reload if may_reload else _refuse_reload),
-                },
-            ),
+            _service("ModelService", {name: _method(name, handler, self._watch) for name, handler in models.items()}),
         )
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a thread."""
+        return self._threads.waiting
 
     def close(self) -> None:
         """Ends the threads, when they have nothing more to do."""
@@ -373,6 +399,16 @@ class _Threads:
         self._pace = Pace(count)
         self._waits = waits
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for one."""
+        return self._pace.waiting
+
+    @property
+    def expected(self) -> float:
+        """Seconds that one more would take."""
+        return self._pace.expected
+
     async def run(self, work: Callable[[Any], Outcome], request: Any, timeout: Optional[float]) -> Outcome:
         """Does the work on a request, which has so many seconds, in a thread.
 
@@ -390,7 +426,7 @@ class _Threads:
             finally:
                 self._pace.ran(time.perf_counter() - started)
 
-        future = self._pool.submit(begin)
+        future = self._pool.submit(contextvars.copy_context().run, begin)
         try:
             await self._waits.wait(future)
         finally:
@@ -420,7 +456,8 @@ class _Inference:
         request: Any = raw
         if len(raw) <= _SMALL_REQUEST:
             request = _parsed(self._kind, raw)
-            way = inference.way(self._core, self._api, request, alone=self._waits.alone())
+            alone = self._waits.alone() or self._threads.expected > _LONG_WAIT
+            way = inference.way(self._core, self._api, request, alone)
             if way is inference.Way.HERE:
                 return self._run(request, context, started)
             if way is inference.Way.BATCH:
@@ -467,51 +504,60 @@ def _service(name: str, methods: dict[str, grpc.RpcMethodHandler]) -> grpc.Gener
     return grpc.method_handlers_generic_handler(f"tensorflow.serving.{name}", methods)
 
 
-def _method(handler: Handler) -> grpc.RpcMethodHandler:
+def _method(name: str, handler: Handler, watch: Observer) -> grpc.RpcMethodHandler:
     async def answer(raw: bytes, context: Any) -> Any:
-        return await _answered(handler, raw, context)
+        async def work(request: Request) -> Outcome:
+            request.received = len(raw)
+            return await handler(raw, context)
+
+        return await _answered(name, work, context, watch)
 
     return grpc.unary_unary_rpc_method_handler(answer)
 
 
-def _bounded(handler: Handler, admission: Admission) -> grpc.RpcMethodHandler:
+def _bounded(name: str, handler: Handler, admission: Admission, watch: Observer) -> grpc.RpcMethodHandler:
     """What is refused before it is received where there is too much to do: a stream, of which one message is read."""
 
     async def answer(_: Any, context: Any) -> Any:
-        try:
+        async def work(request: Request) -> Outcome:
             admission.begin()
-        except StatusError as error:
-            return await _refuse(error, context)
-        size: Optional[int] = None
-        try:
-            raw = await context.read()
-            if not isinstance(raw, bytes):
-                raise StatusError(grpc.StatusCode.INTERNAL, "there was no request")
-            size = len(raw)
-            admission.received(size)
-            return await _answered(handler, raw, context)
-        except StatusError as error:
-            return await _refuse(error, context)
-        finally:
-            admission.end(size)
+            size: Optional[int] = None
+            try:
+                raw = await context.read()
+                if not isinstance(raw, bytes):
+                    raise StatusError(grpc.StatusCode.INTERNAL, "there was no request")
+                size = request.received = len(raw)
+                admission.received(size)
+                return await handler(raw, context)
+            finally:
+                admission.end(size)
+
+        return await _answered(name, work, context, watch)
 
     return grpc.stream_unary_rpc_method_handler(answer)
 
 
-async def _answered(handler: Handler, raw: bytes, context: Any) -> Any:
+async def _answered(name: str, work: Callable[[Request], Awaitable[Outcome]], context: Any, watch: Observer) -> Any:
+    request = watch.begin(name, "GRPC", lambda: dict(context.invocation_metadata()))
+    code: grpc.StatusCode = grpc.StatusCode.CANCELLED
+    answer: Union[bytes, str] = b""
+    trailing: tuple[tuple[str, str], ...] = ()
     try:
-        code, answer = await handler(raw, context)
+        code, answer = await work(request)
     except StatusError as error:
-        return await _refuse(error, context)
+        code, answer = _failure(error)
+        if error.retry_after:
+            metrics.refused("GRPC")
+            trailing = ((_RETRY_AFTER, f"{error.retry_after:.3f}"),)
+    except asyncio.CancelledError:
+        if context.time_remaining() == 0:
+            code = grpc.StatusCode.DEADLINE_EXCEEDED
+        raise
+    finally:
+        watch.end(request, code, len(answer) if code is grpc.StatusCode.OK else 0)
     if code is not grpc.StatusCode.OK:
-        await context.abort(code, answer)
+        await context.abort(code, answer, ((traceparent.REQUEST_ID, request.request_id), *trailing))
     return answer
-
-
-async def _refuse(error: StatusError, context: Any) -> None:
-    code, message = _failure(error)
-    trailing = ((_RETRY_AFTER, f"{error.retry_after:.3f}"),) if error.retry_after else ()
-    await context.abort(code, message, trailing)
 
 
 async def _refuse_reload(_: bytes, __: Any) -> Outcome:
@@ -536,8 +582,7 @@ def _failure(error: BaseException) -> Outcome:
     if isinstance(error, StatusError):
         code, message = error.code, error.message
     else:
-        _LOGGER.error("a request failed", exc_info=error)
-        code, message = grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"
+        code, message = grpc.StatusCode.INTERNAL, observer.unforeseen(error)
     return code, message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}...TRUNCATED"
 
 
@@ -556,6 +601,7 @@ def _metadata(core: ServerCore, request: Any) -> Any:
     for name in request.metadata_field:
         if name != _SIGNATURE_DEF:
             raise invalid(f"Metadata field {name} is not supported")
+    observer.about(request.model_spec)
     with core.acquire(request.model_spec) as (version, servable):
         signatures = servable.signatures
     found = get_model_metadata_pb2.SignatureDefMap()
@@ -571,6 +617,7 @@ def _metadata(core: ServerCore, request: Any) -> Any:
 def _status(core: ServerCore, request: Any) -> Any:
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
+    observer.about(request.model_spec)
     response = get_model_status_pb2.GetModelStatusResponse()
     for state in core.states(request.model_spec):
         entry = response.model_version_status.add(version=state.version)

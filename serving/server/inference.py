@@ -26,7 +26,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving import contract
-from serving.server import metrics, tensors
+from serving.server import metrics, observer, tensors
 from serving.server.core import ServerCore
 from serving.server.servable import Servable
 from serving.server.status import StatusError, invalid
@@ -56,6 +56,7 @@ def answer(core: ServerCore, api: str, request: Any, timeout: Optional[float]) -
     """
     spec = _spec(request)
     with core.acquire(spec) as (version, servable):
+        observer.about(spec, version)
         work = _WORK[api](servable, request)
         outputs = run(servable, spec, api, work.inputs, work.outputs, timeout)
     return work.answer(version, outputs)
@@ -122,6 +123,7 @@ def submit(
     started = time.perf_counter()
     with ExitStack() as lent:
         version, servable = lent.enter_context(core.acquire(spec))
+        observer.about(spec, version)
         work = _WORK[api](servable, request)
         submitted = servable.submit(spec.signature_name, work.inputs, work.outputs, timeout)
         if submitted is None:
@@ -141,7 +143,10 @@ def submit(
 def multi_inference(core: ServerCore, request: Any, timeout: Optional[float]) -> Any:
     """Answers a MultiInferenceRequest within `timeout` seconds, all of its tasks by one version."""
     deadline = None if timeout is None else time.monotonic() + timeout
-    with core.acquire(request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()) as (version, servable):
+    spec = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
+    observer.about(spec)
+    with core.acquire(spec) as (version, servable):
+        observer.about(spec, version)
         response, count = _multi_inference(servable, version, request, deadline)
     metrics.examples(request.tasks[0].model_spec.name, count)
     return response
@@ -210,6 +215,7 @@ def _on_examples(
 def _spec(request: Any) -> Any:
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
+    observer.about(request.model_spec)
     return request.model_spec
 
 

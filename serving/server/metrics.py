@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 DEFAULT_PATH = "/monitoring/prometheus/metrics"
 _MAX_CELLS = 1000
@@ -30,6 +30,8 @@ class _Metric:
     """Cells by label values; the names of metric and labels as TensorFlow's monitoring registers them."""
 
     kind = ""
+    text = ""
+    """What it is; those of TensorFlow Serving have none."""
 
     def __init__(self, name: str, *labels: str):
         self.name = name.replace("/", ":")
@@ -52,6 +54,8 @@ class _Metric:
         """The metric in Prometheus' text format."""
         with self._lock:
             cells = sorted((values, list(cell)) for values, cell in self._cells.items())
+        if self.text:
+            yield f"# HELP {self.name} {self.text}"
         yield f"# TYPE {self.name} {self.kind}"
         for values, cell in cells:
             yield from self._samples(",".join(f'{k}="{_escaped(v)}"' for k, v in zip(self._labels, values)), cell)
@@ -121,6 +125,10 @@ _wrapped_runs = _Counter("/tensorflow/serving/batching_session/wrapped_run_count
 _input_sizes = _Histogram(*_SIZES, "/tensorflow/serving/batching_session/input_batch_size")
 _processed_sizes = _Histogram(*_SIZES, "/tensorflow/serving/batching_session/processed_batch_size")
 _paddings = _Histogram(*_SIZES, "/tensorflow/serving/batching_session/padding_size", "execution_batch_size")
+_refused = _Counter("recommender_server_refused_requests_total", "entrypoint")
+_refused.text = "Requests that were refused because there was too much to do."
+for _entrypoint in ("GRPC", "REST"):
+    _refused.add(0, _entrypoint)  # so that its rate is 0 before the first one
 _METRICS = sorted((value for value in vars().values() if isinstance(value, _Metric)), key=lambda metric: metric.name)
 
 
@@ -138,6 +146,11 @@ def answered(model: str, status: str, api: str, entrypoint: str, seconds: float)
     _requests.add(1, model, status)
     if status == "OK":
         _request_latency.observe(seconds * _MICROSECONDS, model, api, entrypoint)
+
+
+def refused(entrypoint: str) -> None:
+    """A request over `GRPC` or `REST` was refused because there was too much to do."""
+    _refused.add(1, entrypoint)
 
 
 def ran(model: str, api: str, seconds: float) -> None:
@@ -181,9 +194,25 @@ def batch_ran(rows: int, padding: int) -> None:
     _paddings.observe(padding, str(rows))
 
 
-def page() -> bytes:
-    """All metrics in Prometheus' text format, as TensorFlow Serving prints them."""
-    return "\n".join([line for metric in _METRICS for line in metric.lines()] + [""]).encode("utf-8", "replace")
+def family(name: str, text: str, values: Iterable[tuple[Mapping[str, str], float]]) -> Iterator[str]:
+    """A metric that is read when it is shown, in Prometheus' text format.
+
+    Args:
+        name: its name; a counter's ends with `_total`, others are gauges.
+        text: what it is.
+        values: labels and value of each cell.
+    """
+    yield f"# HELP {name} {text}"
+    yield f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}"
+    for labels, number in values:
+        named = ",".join(f'{label}="{_escaped(content)}"' for label, content in labels.items())
+        yield f"{name}{{{named}}} {number}"
+
+
+def page(gauges: Iterable[str] = ()) -> bytes:
+    """All metrics, and lines of gauges, in Prometheus' text format, as TensorFlow Serving prints them."""
+    lines = [line for metric in _METRICS for line in metric.lines()]
+    return "\n".join([*lines, *gauges, ""]).encode("utf-8", "replace")
 
 
 def value(name: str) -> int:

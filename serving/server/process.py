@@ -22,7 +22,7 @@ from serving.server.ports import free_port
 EMBEDDED = "embedded"
 REAL_SERVER = "tensorflow_model_server"
 
-_READY = re.compile(r"^ready .* port=(\d+) rest_api_port=(\d+)$", re.MULTILINE)
+_READY = re.compile(r'^(?:|\{.*"message": ")ready .* port=(\d+) rest_api_port=(\d+)(?:|"\})$', re.MULTILINE)
 _REAL_SERVER_LOAD_FAILED = "did not become available"  # and then tensorflow_model_server ends
 _POLL_SECONDS = 0.05
 _POLL_CONFIG = 10  # seconds after which a server that missed a reload reads models.config

@@ -21,19 +21,19 @@ from urllib.parse import unquote
 import grpc
 import waitress
 from tensorflow_serving.apis import classification_pb2, model_pb2, regression_pb2
-from waitress.channel import HTTPChannel
+from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import BadRequest, Error, RequestEntityTooLarge, RequestHeaderFieldsTooLarge
 
-from serving import contract
-from serving.server import inference, json_tensor, metrics, tensors
+from serving import contract, traceparent
+from serving.server import inference, json_tensor, metrics, observer, tensors
 from serving.server.admission import Admission, Pace
 from serving.server.core import ServerCore
+from serving.server.observer import Observer
 from serving.server.status import StatusError, http_status, invalid, not_found
 from serving.server.versions import VersionState
 
-_LOGGER = logging.getLogger("serving.server")
 _TARGET = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 # TensorFlow Serving takes the path in letters of any case, but not the method.
 _RUN = re.compile(rf"(?i:/v1/models/(?P<name>[^/:]+){_TARGET}):(?P<method>classify|regress|predict)")
@@ -47,7 +47,10 @@ _MAX_HEADER_BYTES = 64 << 10
 _MAX_SKIPPED_BYTES = 1 << 30  # of a body that is too long
 _ZIPPED_FROM = 1024  # bytes of an answer
 _TLS = b"\x16\x03"  # how a client greets that takes us for https
-_ARRIVED = "serving.arrived"  # in the environment: when the request came, by `time.monotonic`
+# In the environment:
+_ARRIVED = "serving.arrived"  # when the request came, by `time.monotonic`
+_REQUEST = "serving.request"  # the request
+_LIVE, _READY = "/livez", "/readyz"
 _LARGE_BODY = 1 << 20
 """Bytes of JSON from which requests are read one at a time: numbers take twenty times as much memory as their text."""
 
@@ -71,8 +74,10 @@ class RestServer:
         timeout: seconds that a request may run.
         max_body_bytes: longest request, before and after it is unzipped.
         metrics_path: where Prometheus finds the metrics; None: nowhere.
+        gauges: more lines of that page.
         cors: answer as pages of other origins need it.
         admission: how many requests are taken on; without it all are.
+        watch: what is told of each request; without it nothing is.
     """
 
     def __init__(
@@ -83,11 +88,15 @@ class RestServer:
         timeout: float,
         max_body_bytes: int,
         metrics_path: Optional[str] = None,
+        gauges: Callable[[], Iterable[str]] = tuple,
         cors: bool = False,
         admission: Optional[Admission] = None,
+        watch: Optional[Observer] = None,
     ):
         self.port: int = listener.getsockname()[1]
-        self._application = _Application(core, timeout, max_body_bytes, metrics_path, cors)
+        self._admission = admission or Admission(sys.maxsize, sys.maxsize)
+        self._watch = watch or Observer()
+        self._application = _Application(core, timeout, max_body_bytes, metrics_path, gauges, cors, self._watch)
         self._settings = {
             "sockets": [listener],
             "threads": threads,
@@ -101,20 +110,22 @@ class RestServer:
             "cleanup_interval": max(1, _IDLE_SECONDS // 4),
         }
         self._server: Any = None
-        self._admission = admission or Admission(sys.maxsize, sys.maxsize)
         self._pace = Pace(threads)
         self._timeout = timeout
         self._quick = ThreadedTaskDispatcher()
+        self.thread = threading.Thread(target=lambda: self._server.run(), name="rest", daemon=True)
 
     def start(self) -> None:
         """Starts to answer."""
         logging.getLogger("waitress").setLevel(logging.CRITICAL)  # it warns whenever a request has to wait
         self._server = waitress.create_server(self._application, **self._settings)
         self._server.channel_class = _Channel
+        self._server.admission = self._admission
+        self._server.watch = self._watch
         self._server.add_task = self._add_task
         self._quick.queue_logger = self._quick.logger  # else it warns whenever a request has to wait
         self._quick.set_thread_count(1)
-        threading.Thread(target=self._server.run, name="rest", daemon=True).start()
+        self.thread.start()
 
     def _add_task(self, channel: _Channel) -> None:
         """Lets a request that has come wait for a thread, or refuses it; what only tells something has its own."""
@@ -122,19 +133,29 @@ class RestServer:
         channel.arrived = time.monotonic()
         if request.error is None and request.command == "POST":
             try:
-                channel.admitted = _Admitted(self._admission, self._pace, len(request.body_rcv or ()), self._timeout)
+                channel.admitted = _Admitted(self._admission, self._pace, self._timeout)
             except StatusError as error:
                 request.error = _TooBusy(error)
-        if channel.admitted is None:
+        if isinstance(request.error, _TooBusy):
+            channel.refuse()
+            if channel.requests:
+                self._add_task(channel)
+        elif channel.admitted is None:
             self._quick.add_task(channel)
         else:
             self._server.task_dispatcher.add_task(channel)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a thread."""
+        return self._pace.waiting
 
     def stop(self, grace: float) -> None:
         """Accepts no more connections, and waits up to `grace` seconds for the requests that run."""
         if self._server is None:
             return
         server, deadline = self._server, time.monotonic() + grace
+        self._application.drains = True
 
         def close_what_is_idle() -> None:  # runs in the server's own loop
             if server.accepting:
@@ -152,11 +173,25 @@ class RestServer:
 
 
 class _Parser(HTTPRequestParser):
-    """Reads past a body that is too long, so that a client that sends it all before it listens gets its answer."""
+    """Counts what comes of a body among the bytes in flight, until `close`.
+
+    It reads past a body that is too long, or for which there is no room, so that a client that sends it all before it
+    listens gets its answer.
+    """
 
     expect_continue: bool
     error: Any
     _left = 0
+
+    def __init__(self, adj: Any, admission: Admission):
+        super().__init__(adj)
+        self._admission = admission
+        self._counted = 0
+
+    def close(self) -> None:
+        super().close()
+        self._admission.left(self._counted)
+        self._counted = 0
 
     def received(self, data: bytes) -> int:
         if self._left:
@@ -171,32 +206,51 @@ class _Parser(HTTPRequestParser):
             else:
                 self._left = min(self.content_length, _MAX_SKIPPED_BYTES)
                 self.completed = False
-        if self.headers_finished and self.chunked and "CONTENT_LENGTH" in self.headers and self.error is None:
+        if self.chunked and not self.completed and "CONTENT_LENGTH" in self.headers and self.error is None:
             # What stands between us and the client may have taken it for another request's beginning.
             self.error = BadRequest("Content-Length and Transfer-Encoding exclude each other")
             self.completed = True
         if self.chunked and len(self.body_rcv.control_line) + len(self.body_rcv.trailer) > _MAX_HEADER_BYTES:
             self.error = RequestHeaderFieldsTooLarge("the lines between chunks are too long")
             self.completed = True
+        if self.error is None and self.body_bytes_received > self._counted:
+            self._count()
         return consumed
+
+    def _count(self) -> None:
+        more = self.body_bytes_received - self._counted
+        try:
+            self._admission.arriving(more, self._counted)
+            self._counted += more
+        except StatusError as error:
+            self.close()
+            self.body_rcv.buf = _Nowhere()
+            self.error = _TooBusy(error)
+
+
+class _Nowhere:
+    """What receives a body that nobody will read."""
+
+    def append(self, _: bytes) -> None:
+        """Forgets it."""
+
+    def close(self) -> None:
+        """There is nothing to free."""
+
+    def __len__(self) -> int:
+        return 0
 
 
 class _Admitted:
     """A request that was taken on, until it is done; StatusError if there is too much to do."""
 
-    def __init__(self, admission: Admission, pace: Pace, size: int, timeout: float):
-        self._admission, self._pace, self._size = admission, pace, size
+    def __init__(self, admission: Admission, pace: Pace, timeout: float):
+        self._admission, self._pace = admission, pace
         pace.wait(timeout)
         try:
-            admission.begin()
+            admission.begin(arrived=True)
         except StatusError:
             pace.leave()
-            raise
-        try:
-            admission.received(size)
-        except StatusError:
-            pace.leave()
-            admission.end(size)
             raise
 
     @contextlib.contextmanager
@@ -208,7 +262,7 @@ class _Admitted:
             yield
         finally:
             self._pace.ran(time.perf_counter() - started)
-            self._admission.end(self._size)
+            self._admission.end(0)
 
 
 class _TooBusy(Error):
@@ -224,16 +278,17 @@ class _TooBusy(Error):
         return http_status(self._error.code), headers, _error(self._error.message)
 
 
-class _ErrorTask(ErrorTask):
-    """Keeps the connection where the request was whole."""
+class _Refusal(ErrorTask):
+    """Tells of a refusal, and keeps the connection, for the request was read to its end."""
 
     def execute(self) -> None:
-        error = self.request.error
-        if not isinstance(error, _TooBusy):
-            super().execute()
-            return
+        error: _TooBusy = self.request.error
+        metrics.refused("REST")
+        watch: Observer = self.channel.server.watch
+        request = watch.begin(self.request.command, "REST", lambda: _headers_of(self.request))
         self.status, headers, body = error.to_response()
-        self.response_headers.extend(headers)
+        self.response_headers.extend([*headers, (traceparent.REQUEST_ID, request.request_id)])
+        watch.end(request, grpc.StatusCode.RESOURCE_EXHAUSTED, len(body))
         self.content_length = len(body)
         self.write(body)
 
@@ -242,19 +297,35 @@ class _Task(WSGITask):
     """Tells the application when the request came: the time that it has begins then."""
 
     def get_environment(self) -> dict[str, Any]:
-        return {**super().get_environment(), _ARRIVED: self.channel.arrived}
+        return {**super().get_environment(), _ARRIVED: self.channel.arrived, _REQUEST: self.request}
 
 
 class _Channel(HTTPChannel):
     """A connection that can't be held open for ever by sending a byte now and then."""
 
-    parser_class = _Parser
     task_class = _Task
-    error_task_class = _ErrorTask
     last_activity: float
     arrived = 0.0
     admitted: Optional[_Admitted] = None
     _began = 0.0
+
+    def parser_class(self, adj: Any) -> _Parser:
+        return _Parser(adj, self.server.admission)
+
+    def refuse(self) -> None:
+        """Tells the client that its request isn't taken on: at once, for a thread is what there isn't."""
+        request = self.requests.pop(0)
+        task = _Refusal(self, request)
+        with contextlib.suppress(ClientDisconnected):
+            task.service()
+        if task.close_on_finish:
+            self.close_when_flushed = True
+        request.close()
+
+    def handle_close(self) -> None:
+        super().handle_close()
+        if self.request is not None:
+            self.request.close()
 
     def service(self) -> None:
         admitted, self.admitted = self.admitted, None  # first: it may begin the next request
@@ -275,19 +346,35 @@ class _Channel(HTTPChannel):
 class _Application:
     """The WSGI application."""
 
-    def __init__(self, core: ServerCore, timeout: float, max_body_bytes: int, metrics_path: Optional[str], cors: bool):
+    def __init__(
+        self,
+        core: ServerCore,
+        timeout: float,
+        max_body_bytes: int,
+        metrics_path: Optional[str],
+        gauges: Callable[[], Iterable[str]],
+        cors: bool,
+        watch: Observer,
+    ):
         self._core = core
         self._timeout = timeout
         self._max_body_bytes = max_body_bytes
         self._metrics_path = metrics_path
+        self._gauges = gauges
+        self.drains = False
         self._cors = cors
+        self._watch = watch
         self._large = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         method = environ["REQUEST_METHOD"]
         path = _ORIGIN.sub("", environ["REQUEST_URI"]).partition("?")[0]
+        text: Headers = [("Content-Type", "text/plain")]
         if path == self._metrics_path:
-            status, headers, body = "200 OK", [("Content-Type", "text/plain")], metrics.page()
+            status, headers, body = "200 OK", text, metrics.page(self._gauges())
+        elif path in (_LIVE, _READY):
+            why_not = self._why_not_ready() if path == _READY else ""
+            status, headers, body = "503 Service Unavailable" if why_not else "200 OK", text, (why_not or "ok").encode()
         else:
             status, headers, body = self._answer(method, path, environ)
         if len(body) >= _ZIPPED_FROM and _accepts_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")):
@@ -296,13 +383,21 @@ class _Application:
         start_response(status, [*headers, ("Content-Length", str(len(body)))])
         return [] if method == "HEAD" else [body]
 
+    def _why_not_ready(self) -> str:
+        """Why the server can't answer for all of its models; empty if it can."""
+        if self.drains:
+            return "the server is stopping"
+        without = [manager.name for manager in self._core.models() if manager.current_version is None]
+        return f"no version serves of: {', '.join(without)}" if without else ""
+
     def _answer(self, method: str, path: str, environ: dict[str, Any]) -> tuple[str, Headers, bytes]:
         """Status line, headers and body for a request of the API."""
-        started = time.perf_counter()
         headers: Headers = [("Content-Type", "application/json"), *(_CORS if self._cors else [])]
         pattern = {"POST": _RUN, "GET": _READ}.get(method)
         match = pattern.fullmatch(path) if pattern else None
         found = match.groupdict() if match else {}
+        request = self._watch.begin(found.get("method") or method, "REST", lambda: _headers_of(environ[_REQUEST]))
+        request.received = int(environ.get("CONTENT_LENGTH") or 0)
         code, body = grpc.StatusCode.OK, b""
         try:
             if not path.lower().startswith("/v1/"):
@@ -321,11 +416,12 @@ class _Application:
             code, body = error.code, _error(error.message)
             headers += _retry_after(error)
         except Exception as error:
-            _LOGGER.exception("a request failed")
-            code, body = grpc.StatusCode.INTERNAL, _error(f"{type(error).__name__}: {error}")
-        metrics.answered(
-            _decoded(found.get("name")), code.name, found.get("method") or "", "REST", time.perf_counter() - started
-        )
+            code, body = grpc.StatusCode.INTERNAL, _error(observer.unforeseen(error))
+        if code is not grpc.StatusCode.OK:
+            headers.append((traceparent.REQUEST_ID, request.request_id))
+        seconds = time.perf_counter() - request.started
+        metrics.answered(_decoded(found.get("name")), code.name, found.get("method") or "", "REST", seconds)
+        self._watch.end(request, code, len(body))
         return http_status(code), headers, body
 
     def _run(self, spec: model_pb2.ModelSpec, method: str, environ: dict[str, Any], deadline: float) -> bytes:
@@ -344,6 +440,7 @@ class _Application:
 
     def _run_document(self, spec: model_pb2.ModelSpec, method: str, document: dict[str, Any], deadline: float) -> bytes:
         spec.signature_name = _utf8(document.get("signature_name", ""))
+        observer.about(spec)
         if method == "predict":
             return self._predict(spec, document, deadline)
         source = json_tensor.examples_of(document)
@@ -355,7 +452,8 @@ class _Application:
         return json_tensor.dumps_values(inference.answer(self._core, "Regress", request, left).result)
 
     def _predict(self, spec: model_pb2.ModelSpec, document: dict[str, Any], deadline: float) -> bytes:
-        with self._core.acquire(spec) as (_, servable):
+        with self._core.acquire(spec) as (version, servable):
+            observer.about(spec, version)
             name = spec.signature_name or contract.DEFAULT
             if name not in servable.signatures:
                 raise invalid(f'Serving signature name: "{name}" not found in signature def')
@@ -364,6 +462,7 @@ class _Application:
         return json_tensor.dumps(outputs, form)
 
     def _read(self, spec: model_pb2.ModelSpec, metadata: bool) -> bytes:
+        observer.about(spec)
         if not spec.name:
             raise invalid("Missing model name in request.")
         return self._metadata(spec) if metadata else _status_json(self._core.states(spec))
@@ -395,6 +494,11 @@ class _Application:
                 },
             }
         )
+
+
+def _headers_of(request: Any) -> dict[str, str]:
+    """A request's headers by their names in lower case."""
+    return {name.lower().replace("_", "-"): value for name, value in request.headers.items()}
 
 
 def _retry_after(error: StatusError) -> Headers:

@@ -121,6 +121,11 @@ class Servable:
         """Whether requests share a run."""
         return self._batcher is not None
 
+    @property
+    def waiting(self) -> Optional[int]:
+        """Rows that wait for their batch; None without batching."""
+        return None if self._batcher is None else self._batcher.waiting
+
     def submit(
         self,
         signature_name: str,

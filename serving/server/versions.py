@@ -51,6 +51,8 @@ class _Version(Generic[_Model]):
 
     number: int
     model: Optional[_Model]
+    made: float
+    """When its files were written, seconds since the epoch."""
     requests: int = 0
     retired: bool = False
 
@@ -210,6 +212,17 @@ class VersionManager(Generic[_Model]):
         with self._lock:
             return [self._states[number] for number in sorted(self._states, reverse=True)]
 
+    def loaded(self) -> dict[int, tuple[Optional[_Model], float]]:
+        """The versions that answer, and when the files of each were written, in seconds since the epoch."""
+        with self._lock:
+            return {number: (version.model, version.made) for number, version in self._versions.items()}
+
+    def labels(self) -> dict[str, int]:
+        """The versions that labels point to, loaded or not; that of requests without one under the empty label."""
+        with self._lock:
+            found = {} if self._latest is None else {"": self._latest.number}
+            return {**found, **self._labels}
+
     def poll(self) -> None:
         """Looks at the base path once, and starts the loads and unloads that follow."""
         with self._lock:
@@ -314,7 +327,7 @@ class VersionManager(Generic[_Model]):
                 return
             if number not in self._failures:
                 self._set_state(VersionState(number, "LOADING"))
-        files = _files(path)
+        files, made = _files(path), _made(path)
         started = time.monotonic()
         try:
             model = self._load(path)
@@ -327,7 +340,7 @@ class VersionManager(Generic[_Model]):
         with self._lock:
             self._loading.discard(number)
             self._failures.pop(number, None)
-            self._versions[number] = _Version(number, model)
+            self._versions[number] = _Version(number, model, made)
             self._set_state(VersionState(number, "AVAILABLE"))
             self._step()
             self._on_change()
@@ -431,6 +444,12 @@ def _files(path: str) -> _Files:
                 stat = os.stat(file)
                 found.append((file, stat.st_size, stat.st_mtime_ns))
     return tuple(sorted(found))
+
+
+def _made(path: str) -> float:
+    with contextlib.suppress(OSError):
+        return os.stat(os.path.join(path, "saved_model.pb")).st_mtime
+    return 0.0
 
 
 def _reason(error: Exception) -> tuple[grpc.StatusCode, str]:

@@ -22,7 +22,8 @@ from tests.serving.fixtures import MODEL
 def serve(
     servable: Path, folder: Path, grpc: dict[str, Any] | None = None, rest: dict[str, Any] | None = None
 ) -> Iterator[SimpleNamespace]:
-    """Serves version 7 of the tiny servable; yields `grpc_target`, `rest_target`, `admin_target` and the core."""
+    """Serves version 7 of the tiny servable; yields `grpc_target`, `rest_target`, `admin_target`, the core and both
+    servers."""
     (folder / "base").mkdir()
     (folder / "base" / "7").symlink_to(servable)
     ready = threading.Event()
@@ -42,6 +43,8 @@ def serve(
             admin_target=f"127.0.0.1:{grpc_server.admin_port}",
             rest_target=f"127.0.0.1:{rest_server.port}",
             core=core,
+            grpc=grpc_server,
+            rest=rest_server,
         )
     finally:
         grpc_server.stop(0)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from serving import traceparent
 from serving.client import (
     Attempt,
     Breaker,
@@ -53,6 +54,33 @@ def finish(steps: Any, outcome: Any) -> Any:
 
 
 OK = Answer([])
+
+
+def test_all_attempts_of_a_call_are_of_one_trace(clock):
+    engine = Engine(["a"], Retry(initial=0), clock=clock)
+    steps, first = begin(engine)
+    second = finish(steps, ServerUnavailable("gone"))
+    sent = [traceparent.parse(step.flight.message.metadata["traceparent"]) for step in (first, second)]
+    assert sent[0].trace_id == sent[1].trace_id
+    assert sent[0].parent_id != sent[1].parent_id
+    assert finish(steps, OK) == []
+    _, other = begin(engine)
+    assert traceparent.parse(other.flight.message.metadata["traceparent"]).trace_id != sent[0].trace_id
+
+
+def test_an_error_has_the_id_by_which_the_server_knows_the_request(clock):
+    def failed(metadata):
+        steps, step = begin(Engine(["a"], Retry(attempts=1), metadata=metadata, clock=clock))
+        with pytest.raises(ServerUnavailable) as error:
+            finish(steps, ServerUnavailable("gone"))
+        return error.value.request_id, step.flight.message.metadata
+
+    own, sent = failed({})
+    assert own == traceparent.parse(sent["traceparent"]).trace_id
+    parent = f"00-{'ab' * 16}-{'cd' * 8}-01"
+    assert failed({"traceparent": parent}) == ("ab" * 16, {"traceparent": parent})
+    assert failed({"X-Request-Id": "order-7"})[0] == "order-7"
+    assert ServerUnavailable("nothing was sent").request_id == ""
 
 
 def test_only_one_call_tries_a_half_open_breaker(clock):

@@ -19,7 +19,7 @@ from serving.client.transport import ModelRef, from_status
         ("RESOURCE_EXHAUSTED", "no", ServerOverloaded),
         ("UNAVAILABLE", "The batch scheduling queue to which this task was submitted is full", ServerOverloaded),
         ("UNAVAILABLE", "no", ServerUnavailable),
-        ("CANCELLED", "no", ServerUnavailable),
+        ("CANCELLED", "no", ServerOverloaded),
         ("UNAUTHENTICATED", "no", ServerError),
         ("PERMISSION_DENIED", "no", ServerError),
         ("INTERNAL", "no", ServerError),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import re
+import socket
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from serving.client import RecommenderClient, Retry, ServerOverloaded
+from serving.client.transport import ModelRef, from_status
 from serving.server.admission import Admission, Pace
 from serving.server.servable import Servable
 from serving.server.status import StatusError
@@ -53,6 +59,26 @@ def test_requests_and_bytes_in_flight_are_bounded():
         admission.end(None)  # its client went away
 
 
+def test_bytes_that_are_still_coming_count():
+    admission = Admission(2, 100)
+    admission.arriving(60, 0)
+    admission.arriving(30, 0)  # of another request
+    with pytest.raises(StatusError, match="requests of 90 bytes are in flight") as refused:
+        admission.arriving(20, 30)
+    assert (refused.value.code, refused.value.retry_after) == (grpc.StatusCode.RESOURCE_EXHAUSTED, 0.5)
+    assert admission.in_flight == (0, 90)
+    admission.left(30)
+    admission.arriving(1000, 60)  # alone: it is the server's longest request that bounds it
+    admission.begin(arrived=True)  # what has come doesn't count twice
+    admission.end(0)
+    admission.left(1060)
+    assert admission.in_flight == (0, 0)
+    for _ in range(2):
+        admission.begin(arrived=True)
+    with pytest.raises(StatusError, match="2 requests are in flight"):
+        admission.begin(arrived=True)
+
+
 def test_who_would_wait_for_too_long_is_refused():
     pace = Pace(2)
     for _ in range(40):
@@ -60,9 +86,9 @@ def test_who_would_wait_for_too_long_is_refused():
         pace.leave()
         pace.ran(1.0)  # the mean comes to 1 - 0.8**40
     for _ in range(3):
-        pace.wait(3.0)  # 1, 1.5 and 2 s with its own run, of 3 x 0.7
+        pace.wait(4.0)  # 1, 1.5 and 2 s with its own run, of half of 4
     with pytest.raises(StatusError, match=r"3 requests wait, which takes 2\.5 s") as refused:
-        pace.wait(3.0)
+        pace.wait(4.0)
     assert refused.value.retry_after == pytest.approx(2.5, rel=1e-3)
     pace.wait(None)
     for _ in range(4):
@@ -71,9 +97,9 @@ def test_who_would_wait_for_too_long_is_refused():
 
 
 @pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """Seconds that each run takes, without a processor, if it has them; warm-up takes none."""
-    seconds, run = [0.02], Servable._run
+    seconds, run = [0.05], Servable._run
 
     def slowly(self: Servable, name: str, feeds: Any, fetches: Any, timeout: Any) -> Any:
         if not threading.current_thread().name.startswith("load"):
@@ -83,19 +109,22 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr(Servable, "_run", slowly)
     monkeypatch.setattr(Servable, "is_instant", lambda *_, **__: False)
-    return seconds
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)  # as in the server's process
+    yield seconds
+    sys.setswitchinterval(interval)
 
 
-_RATE, _SECONDS, _DEADLINE = 300, 4.0, 0.5  # of what is asked; two threads can 100 a second
+_RATE, _SECONDS, _DEADLINE = 120, 4.0, 0.5  # of what is asked; two threads can 40 a second
 
 
 def good_put(outcomes: list[tuple[str, float]]) -> None:
     """Makes sure that nearly all that can be answered is, and in time, and that the others are told at once."""
     good = sorted(seconds for outcome, seconds in outcomes if outcome == "OK")
-    assert len(good) >= 0.8 * 100 * _SECONDS
-    assert good[int(0.99 * len(good))] <= _DEADLINE
+    assert len(good) >= 0.8 * 40 * _SECONDS
+    assert good[int(0.95 * len(good))] <= _DEADLINE  # the load has the same processors, and runs late itself
     others = [outcome for outcome, _ in outcomes if outcome != "OK"]
-    assert others.count("RESOURCE_EXHAUSTED") >= 0.9 * len(others)
+    assert others.count("RESOURCE_EXHAUSTED") >= 0.8 * len(others)
 
 
 @pytest.mark.slow
@@ -150,6 +179,28 @@ def test_three_times_too_much_over_rest(servable, tmp_path, slow):
 
 @pytest.mark.slow
 @pytest.mark.smoke
+def test_what_the_event_loop_does_not_get_to_is_ended(servable, tmp_path, monkeypatch):
+    """Not kept waiting until it is too late: gRPC does it, and the client takes it for an overload."""
+
+    def slowly(*_: Any) -> Any:
+        time.sleep(0.02)
+        raise StatusError(grpc.StatusCode.ABORTED, "enough")
+
+    monkeypatch.setattr(Servable, "is_instant", lambda *_, **__: True)
+    with serve(servable, tmp_path) as found, grpc.insecure_channel(found.grpc_target) as channel:
+        monkeypatch.setattr(Servable, "_run", slowly)
+        predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+        request = predict_request("double", x=[[1.0, 2.0]])
+        futures = [predict.future(request, timeout=30) for _ in range(400)]
+        codes = [future.code().name for future in futures]
+        assert set(codes) == {"ABORTED", "CANCELLED"}
+        assert codes.count("CANCELLED") > 200  # of 400, of which 128 may wait
+        assert predict.future(request, timeout=5).code().name == "ABORTED"
+    assert isinstance(from_status("CANCELLED", "CANCELLED", "host:1", ModelRef("m")), ServerOverloaded)
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_large_requests_are_refused_before_they_take_memory(servable, tmp_path, slow):
     slow[0] = 2.0
     admission = Admission(100, 2 << 20)
@@ -188,6 +239,101 @@ def test_rest_refuses_at_once_and_tells_its_state(servable, tmp_path, slow):
         assert time.monotonic() - started < 1
         assert [future.result()[0] for future in running] == [200, 200, 200]
         assert call(found, "POST", PREDICT, body)[0] == 200
+
+
+HEADERS = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\n"
+
+
+def upload(server, length: int, body: bytes = b"") -> socket.socket:
+    """A connection on which so much of a request has been sent."""
+    host, port = server.rest_target.split(":")
+    connection = socket.create_connection((host, int(port)), timeout=10)
+    connection.sendall(f"{HEADERS}Content-Length: {length}\r\n\r\n".encode() + body)
+    return connection
+
+
+def answer_on(connection: socket.socket) -> int:
+    """The status of the answer that comes on a connection, which is read to its end."""
+    answer = http.client.HTTPResponse(connection)
+    answer.begin()
+    answer.read()
+    return answer.status
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_bodies_that_are_still_coming_are_bounded(servable, tmp_path):
+    """Of 20 requests whose clients stop halfway only as many bytes are kept as the limit allows."""
+    admission = Admission(100, 1 << 20)
+    options = {"admission": admission, "max_body_bytes": 1 << 20}
+    good = json.dumps({"signature_name": "double", "instances": [[1.0, 2.0]]})
+    with serve(servable, tmp_path, rest=options) as found, contextlib.ExitStack() as stack:
+        half = [stack.enter_context(upload(found, 400_000, b" " * 200_000)) for _ in range(20)]
+        until(lambda: 800_000 < admission.in_flight[1] <= 1 << 20)
+        time.sleep(0.2)
+        assert 800_000 < admission.in_flight[1] <= 1 << 20
+        assert admission.in_flight[0] == 0  # none is whole
+        status, headers, content = raw(found, "POST", PREDICT, good.ljust(300_000))
+        assert (status, headers["Retry-After"], "x-request-id" in headers) == (429, "1", True)
+        assert b"The server has too much to do: requests of" in content
+        assert raw(found, "GET", f"/v1/models/{MODEL}")[0] == 200
+        # A refused one gets its answer when it has sent all, and its connection can be used again.
+        answers = []
+        for connection in half:
+            connection.sendall(b" " * 200_000)
+        for connection in half:
+            answers.append(answer_on(connection))
+        assert set(answers) == {400, 429}  # only spaces are no JSON
+        assert answers.count(400) >= 2
+        until(lambda: admission.in_flight == (0, 0))
+        refused = half[answers.index(429)]
+        refused.sendall(f"{HEADERS}Content-Length: {len(good)}\r\n\r\n{good}".encode())
+        assert answer_on(refused) == 200
+        # Clients that go away leave nothing.
+        gone = [upload(found, 400_000, b" " * 100_000) for _ in range(5)]
+        until(lambda: admission.in_flight[1] == 500_000)
+        for connection in gone:
+            connection.close()
+        until(lambda: admission.in_flight == (0, 0))
+
+
+@pytest.mark.slow
+def test_a_body_in_chunks_is_bounded_too(servable, tmp_path):
+    admission = Admission(100, 100_000)
+    with serve(servable, tmp_path, rest={"admission": admission}) as found, upload(found, 80_000, b" " * 70_000):
+        until(lambda: admission.in_flight[1] == 70_000)
+        host, port = found.rest_target.split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            for status in (429, 200):
+                spaces = 40_000 if status == 429 else 0
+                good = json.dumps({"signature_name": "double", "instances": [[1.0, 2.0]]}).ljust(spaces).encode()
+                connection.sendall(f"{HEADERS}Transfer-Encoding: chunked\r\n\r\n".encode())
+                for start in range(0, len(good), 10_000):
+                    part = good[start : start + 10_000]
+                    connection.sendall(b"%x\r\n%b\r\n" % (len(part), part))
+                connection.sendall(b"0\r\n\r\n")
+                assert answer_on(connection) == status
+                until(lambda: admission.in_flight == (0, 70_000))
+
+
+@pytest.mark.slow
+def test_refusals_keep_their_order_on_a_connection(servable, tmp_path, slow):
+    """Several requests that come at once on one connection get an answer each, those that are refused and others."""
+    slow[0] = 1.0
+    good = json.dumps({"signature_name": "double", "instances": [[1.0, 2.0]]})
+    post = f"{HEADERS}Content-Length: {len(good)}\r\n\r\n{good}"
+    get = f"GET /v1/models/{MODEL} HTTP/1.1\r\nHost: x\r\n\r\n"
+    last = post.replace("\r\nHost", "\r\nConnection: close\r\nHost")
+    with serve(servable, tmp_path, rest={"admission": Admission(1, 1 << 20)}) as found, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(call, found, "POST", PREDICT, good)
+        time.sleep(0.3)
+        host, port = found.rest_target.split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall((post + post + get + last).encode())
+            answers = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+        assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"429", b"429", b"200", b"429"]
+        assert running.result()[0] == 200
+        assert call(found, "POST", PREDICT, good)[0] == 200
 
 
 @pytest.mark.slow

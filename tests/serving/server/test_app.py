@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import re
 import signal
@@ -44,7 +43,8 @@ class Following:
         self._stop = threading.Event()
         options = {"model_config_file": str(file), "model_config_file_poll_wait_seconds": 0.02}
         flags = SimpleNamespace(**options)
-        arguments = (flags, settings.written(str(file)), self, self._stop)
+        self.polled = 0
+        arguments = (flags, settings.written(str(file)), self, self._stop, self._note)
         self._thread = threading.Thread(target=app._follow_config_file, args=arguments)
 
     def __enter__(self) -> Following:
@@ -55,6 +55,9 @@ class Following:
         assert self._thread.is_alive()
         self._stop.set()
         self._thread.join(10)
+
+    def _note(self) -> None:
+        self.polled += 1
 
     def apply(self, config: Any, since: int) -> Optional[list[str]]:
         self.meanwhile()
@@ -90,6 +93,23 @@ def test_polling_undoes_no_reload_that_is_newer(tmp_path):
         wait_until(lambda: following.applied == ["b", "d", "d"])
 
 
+def test_a_look_counts_only_if_the_file_does(tmp_path, caplog):
+    file = tmp_path / "models.config"
+    write(file, server_config(model("a", tmp_path)))
+    with Following(file) as following:
+        wait_until(lambda: following.polled > 2)  # unchanged is well
+        file.write_text("no config")
+        wait_until(lambda: "changes nothing" in caplog.text)
+        before = following.polled
+        time.sleep(0.1)
+        assert following.polled == before
+        following.generation += 1  # a reload doesn't mend the file
+        time.sleep(0.1)
+        assert following.polled == before
+        write(file, server_config(model("b", tmp_path)))
+        wait_until(lambda: following.polled > before)
+
+
 def test_nothing_ends_the_following_of_the_file(tmp_path, caplog):
     file = tmp_path / "models.config"
     write(file, server_config(model("a", tmp_path)))
@@ -107,11 +127,6 @@ def test_nothing_ends_the_following_of_the_file(tmp_path, caplog):
         file.unlink()
         write(file, server_config(model("c", tmp_path)))
         wait_until(lambda: following.applied == ["b", "c"])
-
-
-def test_a_log_has_a_line_a_message(caplog):
-    record = logging.LogRecord("serving.server", logging.INFO, "", 0, "models: %s", ("a\nready model=b\x1b[2J",), None)
-    assert app._OneLine("%(message)s").format(record) == r"models: a\nready model=b\x1b[2J"
 
 
 @pytest.fixture(scope="module")

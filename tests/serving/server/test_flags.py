@@ -122,3 +122,13 @@ def test_flags_that_have_no_effect_here_are_taken_and_told():
     )
     assert parsed.num_request_iterations_for_warmup == 2
     assert flags.parse(["--model_base_path=x"]).without_effect == ()
+
+
+def test_what_is_told_of_requests(capsys):
+    parsed = flags.parse(["--model_base_path=x", "--log_format=json", "--log_level=error", "--access_log=0.01"])
+    assert (parsed.log_format, parsed.log_level, parsed.access_log) == ("json", "error", 0.01)
+    assert not parsed.enable_opentelemetry
+    for wrong in ("1.5", "-1", "nan"):
+        with pytest.raises(SystemExit):
+            flags.parse(["--model_base_path=x", f"--access_log={wrong}"])
+        assert f"argument --access_log: {wrong} is not from 0 to 1" in capsys.readouterr().err

@@ -99,6 +99,7 @@ def test_who_greets_by_tls_is_left_at_once(server):
         pytest.param(post(GOOD, "X: a\x00b", "Y : z"), 400, id="a header that is none"),
         pytest.param(head(-5), 400, id="a negative length"),
         pytest.param(head(10**30, "Expect: 100-continue"), 413, id="an endless length"),
+        pytest.param(chunked(GOOD) + b"0\r\n\r\n", 200, id="a chunk"),
         pytest.param(chunked(GOOD) + b"nope\r\n", 400, id="a chunk that is none"),
         pytest.param(chunked() + b"1;" + b"a" * 100_000, 431, id="an endless line between chunks"),
         pytest.param(chunked(GOOD) + b"0\r\n" + b"a: b\r\n" * 20_000, 431, id="endless trailers"),

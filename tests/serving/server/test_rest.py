@@ -8,6 +8,7 @@ import math
 
 import pytest
 
+from tests.serving.fake_models import model, server_config
 from tests.serving.fixtures import MODEL
 from tests.serving.in_process import serve
 from tests.serving.server.asking import PREDICT, call, raw
@@ -197,3 +198,18 @@ def test_the_log_is_quiet(server):
     assert models.endswith("models: tiny")
     assert "version 7 serves" in serves
     assert ready.startswith("ready model=tiny version=7 ")
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_whether_it_lives_and_is_ready(servable, tmp_path):
+    with serve(servable, tmp_path) as found:
+        for path in ("/livez", "/readyz"):
+            status, headers, body = raw(found, "GET", path)
+            assert (status, headers["Content-Type"], body) == (200, "text/plain", b"ok")
+        assert raw(found, "HEAD", "/readyz")[0] == 200
+        found.core.apply(server_config(model("nobody", tmp_path), model(MODEL, tmp_path / "base")))
+        assert raw(found, "GET", "/readyz")[::2] == (503, b"no version serves of: nobody")
+        assert raw(found, "GET", "/livez")[0] == 200
+        found.rest._application.drains = True
+        assert raw(found, "GET", "/readyz")[::2] == (503, b"the server is stopping")

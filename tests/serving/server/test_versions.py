@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 
 import pytest
@@ -469,3 +470,16 @@ def test_whatever_happens_something_serves_once_it_did(tmp_path_factory, steps):
     }[policy]
     if wanted:
         assert driven.serving() == wanted
+
+
+def test_what_is_loaded_how_old_it_is_and_where_labels_point(driven, tmp_path):
+    put(tmp_path, 1)
+    put(tmp_path, 2)
+    (tmp_path / "2" / "saved_model.pb").write_text("")
+    os.utime(tmp_path / "2" / "saved_model.pb", (5.0, 7.0))
+    assert driven.manager.labels() == {}
+    driven.configure("all {}", stable=1, canary=3)
+    driven.poll()
+    assert {number: made for number, (_, made) in driven.manager.loaded().items()} == {1: 0.0, 2: 7.0}
+    assert driven.manager.loaded()[1][0].path == str(tmp_path / "1")
+    assert driven.manager.labels() == {"": 2, "stable": 1, "canary": 3}
