@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import pytest
@@ -58,7 +59,8 @@ def test_the_services_have_the_rpcs_that_the_table_says_they_have() -> None:
     }
     assert described - {"grpc.health.v1.Health/List"} <= set(RPCS), "of newer packages"
     found: list[grpc.GenericRpcHandler] = []
-    services = _Services(SimpleNamespace(), 1, SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
+    nothing: Any = SimpleNamespace()
+    services = _Services(nothing, 1, nothing, nothing, nothing)
     found += services.handlers(may_reload=True)
     services.close()
     server = SimpleNamespace(add_generic_rpc_handlers=found.extend, add_registered_method_handlers=lambda *_: None)

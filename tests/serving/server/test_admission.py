@@ -99,7 +99,7 @@ def test_who_would_wait_for_too_long_is_refused():
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """Seconds that each run takes, without a processor, if it has them; warm-up takes none."""
-    seconds, run = [0.05], Servable._run
+    seconds, run = [0.1], Servable._run
 
     def slowly(self: Servable, name: str, feeds: Any, fetches: Any, timeout: Any) -> Any:
         if not threading.current_thread().name.startswith("load"):
@@ -115,13 +115,13 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     sys.setswitchinterval(interval)
 
 
-_RATE, _SECONDS, _DEADLINE = 120, 4.0, 0.5  # of what is asked; two threads can 40 a second
+_RATE, _SECONDS, _DEADLINE = 60, 4.0, 1.0  # of what is asked; two threads can 20 a second
 
 
 def good_put(outcomes: list[tuple[str, float]]) -> None:
     """Makes sure that nearly all that can be answered is, and in time, and that the others are told at once."""
     good = sorted(seconds for outcome, seconds in outcomes if outcome == "OK")
-    assert len(good) >= 0.8 * 40 * _SECONDS
+    assert len(good) >= 0.8 * 20 * _SECONDS
     assert good[int(0.95 * len(good))] <= _DEADLINE  # the load has the same processors, and runs late itself
     others = [outcome for outcome, _ in outcomes if outcome != "OK"]
     assert others.count("RESOURCE_EXHAUSTED") >= 0.8 * len(others)
