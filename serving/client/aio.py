@@ -30,8 +30,8 @@ T = TypeVar("T")
 class AsyncRecommenderClient(Calls):
     """`RecommenderClient` for asyncio: takes the same arguments, has the same methods, raises the same errors.
 
-    Belongs to the event loop of its first call. Cancelling a call cancels its requests. Over REST the requests run in
-    threads, at most 128 at once to a replica.
+    Belongs to the event loop of its first call. Cancelling a call cancels its requests. At most 100 requests are
+    under way to a replica, more wait; over REST they run in threads, at most 128.
 
         async with AsyncRecommenderClient("localhost:8500", model="movielens-100k") as client:
             one, other = await asyncio.gather(client.recommend("42"), client.recommend("43"))

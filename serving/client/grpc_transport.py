@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any, Callable, Union
 
 import grpc
@@ -35,6 +36,8 @@ _METHODS: dict[type, tuple[str, Any]] = {
     Status: ("ModelService/GetModelStatus", serving_pb2.GetModelStatusResponse),
 }
 _KEEPALIVE_TIMEOUT_MS = 10_000
+_AT_ONCE = 100
+"""Requests under way at once where no thread bounds them; more wait, for servers refuse what comes all at once."""
 
 
 def encode(request: Request) -> bytes:
@@ -147,11 +150,30 @@ class AsyncioTransport(_Channel):
     def __init__(self, host: str, port: int, connection: Connection):
         super().__init__(grpc.aio, host, port, connection)
         self._closed = False
+        self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def send(self, message: Message) -> Answer:
-        """See `AsyncTransport`."""
+        """See `AsyncTransport`. The time in which it waits for others to end is part of the message's."""
+        if not self._slots.locked():
+            await self._slots.acquire()  # at once
+            left = message.timeout
+        else:
+            started = time.monotonic()
+            try:
+                await asyncio.wait_for(self._slots.acquire(), message.timeout)
+            except asyncio.TimeoutError:
+                raise transport.deadline_exceeded(self._target, message.timeout) from None
+            left = max(0.0, message.timeout - (time.monotonic() - started))
         try:
-            answer = await self._call(message)(message.wire, timeout=message.timeout, metadata=_metadata(message))
+            if self._closed:
+                raise transport.closed()
+            return await self._send(message, left)
+        finally:
+            self._slots.release()
+
+    async def _send(self, message: Message, timeout: float) -> Answer:
+        try:
+            answer = await self._call(message)(message.wire, timeout=timeout, metadata=_metadata(message))
         except grpc.RpcError as error:
             raise self._error(error, message) from None
         except asyncio.CancelledError:

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 import time
 
 import pytest
 
-from serving.client import AsyncRecommenderClient, Hedge, Query, RecommenderClient, RecommenderError, Tensor
+from serving.client import (
+    AsyncRecommenderClient,
+    DeadlineExceeded,
+    Hedge,
+    Query,
+    RecommenderClient,
+    RecommenderError,
+    Tensor,
+    grpc_transport,
+)
 from tests.serving.fixtures import MODEL
 from tests.serving.misbehaving import FakeServer, Reply
 
@@ -144,3 +154,33 @@ def test_the_event_loop_goes_on_meanwhile(transport):
 
     with FakeServer(transport, lambda number, seen: Reply(delay=0.5)) as server:
         assert asyncio.run(ask(server)) > 5
+
+
+@pytest.mark.slow
+def test_what_is_asked_all_at_once_waits_for_its_turn(monkeypatch):
+    monkeypatch.setattr(grpc_transport, "_AT_ONCE", 3)
+    running, most = 0, 0
+    lock = threading.Lock()
+
+    def behave(number, seen):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.1)
+        with lock:
+            running -= 1
+        return Reply()
+
+    async def ask(target, timeout):
+        async with AsyncRecommenderClient(target, model="m", timeout=timeout, retry=None) as client:
+            return await asyncio.gather(*(client.recommend("a") for _ in range(9)), return_exceptions=True)
+
+    with FakeServer("grpc", behave) as server:
+        answers = asyncio.run(ask(server.target, 10))
+        assert [list(answer.item_ids) for answer in answers] == [["1", "2", "3"]] * 9
+        assert most == 3
+        started = time.monotonic()
+        late = asyncio.run(ask(server.target, 0.15))
+        assert time.monotonic() - started < 5
+        assert sum(isinstance(answer, DeadlineExceeded) for answer in late) >= 3  # the last three can't be in time
