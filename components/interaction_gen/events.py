@@ -6,13 +6,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from components.errors import InputError
 from components.hashing import hash_text
 from components.interaction_gen.log import UNITS
 from components.interaction_gen.settings import InteractionSettings, Users
+from components.interaction_gen.spread import PLACE_BITS, ROWS_SPREAD, spread_out
 from components.tables.columns import as_text, mask
 from components.tables.reading import Block, TableFile
 from components.tables.row_report import ROWS_OF_USERS, Report
 from components.tables.rows import (
+    FILE_BITS,
     ORDER,
     Verdicts,
     check_text,
@@ -48,12 +51,15 @@ def clean(
     Raises:
         InputError: A column has a type that can't be meant.
     """
-    columns, size = settings.columns, len(block.rows)
-    report = Report(rows=size + len(block.malformed))
+    columns = settings.columns
+    report = Report(rows=len(block.rows) + len(block.malformed))
     report_malformed(report, block, file)
+    order, later = place(file, block), np.zeros(1, np.int64)
+    if settings.spread:
+        block, order, later = _spread(block, file, settings, report)
+    size = len(block.rows)
     verdicts = Verdicts(size)
     check_text(block, verdicts)
-    order = place(file, block)
     arrays: dict[str, pa.Array] = {}
     # Of several reasons against a row the first one counts.
     if columns.event is not None:
@@ -61,10 +67,10 @@ def clean(
     user = read_ids(block, columns.user_id, verdicts)
     item = read_ids(block, columns.item_id, verdicts)
     if columns.timestamp is not None:
-        time = _read_times(block, columns.timestamp, unit, settings, verdicts)
+        time = _read_times(block, columns.timestamp, unit, settings, verdicts) + later
     else:
         # The rows of an evaluation file are queries of one moment, after training: none is in another's history.
-        time = np.full(size, file_start(file)) if evaluation else order
+        time = np.full(size, file_start(file)) + later if evaluation else order
     if columns.rating is not None:
         arrays["rating"] = _read_ratings(block, columns.rating, settings, verdicts)
     own = np.ones(size) if columns.weight is None else _read_weights(block, columns.weight, settings, verdicts)
@@ -80,6 +86,29 @@ def clean(
     }
     verdicts.report(report, block, file)
     return pa.table(arrays).filter(pa.array(verdicts.kept())), report
+
+
+def _spread(
+    block: Block, file: TableFile, settings: InteractionSettings, report: Report
+) -> tuple[Block, np.ndarray, np.ndarray]:
+    """Returns a block of a row for each item, the #order of these, and by how many microseconds each is later than its
+    row's time, int64 [m] each; and counts both kinds of rows."""
+    if block.rows.max(initial=0) >= 1 << (FILE_BITS - PLACE_BITS):
+        raise InputError(
+            f"{file.path} has more than {1 << (FILE_BITS - PLACE_BITS):,} rows, too many to be spread: cut it in parts"
+        )
+    verdicts = Verdicts(len(block.rows))
+    check_text(block, verdicts)
+    spread, at, lists = spread_out(block, settings, verdicts)
+    verdicts.report(report, block, file)
+    report.facts[ROWS_SPREAD] += len(block.rows)
+    report.rows += len(spread.rows) - int(verdicts.kept().sum())
+    own_times = settings.columns.timestamp in lists
+    return (
+        spread,
+        file_start(file) + (spread.rows << PLACE_BITS) + at,
+        np.zeros_like(at) if own_times else at,
+    )
 
 
 def clean_users(block: Block, file: TableFile, users: Users) -> tuple[pa.Table, Report]:

@@ -12,7 +12,9 @@ from components.artifacts import Artifacts, describe_examples
 from components.errors import InputError
 from components.examples.writing import SHARD_NAME, write_shard
 from components.interaction_gen.log import Log, inspect, parse_settings
+from components.interaction_gen.partition import AGED
 from components.interaction_gen.sanity import as_time
+from components.interaction_gen.spread import ROWS_SPREAD
 from components.interaction_gen.transforms import SPLITS, generate
 from components.progress import progress
 from components.tables.row_report import counted
@@ -78,8 +80,12 @@ def summary(report: dict[str, Any]) -> str:
     rejected: dict[str, int] = {}
     for entry in report["rejected"]:
         rejected[entry["reason"]] = rejected.get(entry["reason"], 0) + entry["rows"]
+    lists = report["facts"].get(ROWS_SPREAD)
+    spread = f"{lists:,} rows with lists spread out into " if lists else ""
+    old = report["facts"].get(AGED)
+    aged = f" ({old:,} of them older than half_life)" if old else ""
     return (
-        f"{report['rows']:,} rows read: {events['train']:,} train, {events['eval']:,} eval{cut}; "
+        f"{spread}{report['rows']:,} rows read: {events['train']:,} train{aged}, {events['eval']:,} eval{cut}; "
         f"dropped {counted(report['dropped'])}; rejected {counted(rejected)}"
         + "".join(f"; warning: {words}" for words in report["warnings"])
     )

@@ -12,6 +12,7 @@ import pydantic
 from components.errors import InputError
 from components.interaction_gen.settings import InteractionSettings, Users
 from components.interaction_gen.split import Cut
+from components.interaction_gen.spread import flat
 from components.tables import reading
 from components.tables.features import column_of
 from components.tables.times import guess_time_unit
@@ -106,6 +107,8 @@ def check_unit(block: reading.Block, file: reading.TableFile, log: Log) -> None:
     if column is None or log.settings.timestamp_unit != "auto" or log.unit == "form" or not len(block.rows):
         return
     times = block.columns[column][:_PEEK_ROWS]
+    if log.settings.spread:
+        times = flat(times)
     if pa.types.is_temporal(times.type):
         return
     unit = guess_time_unit(times, column, known=True)
@@ -140,7 +143,8 @@ def _unit(settings: InteractionSettings, files: list[reading.TableFile]) -> str:
         for block in reading.read_blocks(file, [column], settings):
             if len(block.rows):
                 try:
-                    return guess_time_unit(block.columns[column], column)
+                    times = block.columns[column]
+                    return guess_time_unit(flat(times) if settings.spread else times, column)
                 except InputError as error:
                     raise InputError(f"{file.path}: {error}") from None
     return "iso"

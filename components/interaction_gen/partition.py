@@ -21,6 +21,9 @@ from components.tables.rows import ORDER, row_of
 _SLICE_ITEMS = 16_000_000
 """Items in the histories of the examples that are made at a time: bounds the memory."""
 _NAMED_IDS = 5
+_MICROSECONDS_A_DAY = 86_400e6
+AGED = "training events older than half_life"
+"""The fact that counts events whose weight is less than half of what it was."""
 
 
 def ordered(events: Sequence[pa.Table], settings: InteractionSettings) -> tuple[pa.Table, Report]:
@@ -92,6 +95,30 @@ def only_users(events: pa.Table, users: pa.Array, limit: int) -> tuple[pa.Table,
     return kept, report
 
 
+def newest_of_users(
+    events: pa.Table, settings: InteractionSettings, cut: Optional[splitting.Cut]
+) -> tuple[pa.Table, Report]:
+    """Returns an ordered partition's newest `max_user_events` events of each user, of training and evaluation apart
+    where the split goes by time or files."""
+    report, most = Report(), settings.max_user_events
+    assert most is not None
+    user = _user_numbers(events)
+    group = (
+        user if settings.split.method in splitting.WHOLE_LOG else 2 * user + _evaluation(events, user, settings, cut)
+    )
+    kept = splitting.newest(group, most)
+    if not kept.all():
+        report.dropped[f"of users beyond max_user_events {most:,}"] += int((~kept).sum())
+    return events.filter(pa.array(kept)).combine_chunks(), report
+
+
+def newest_of_items(events: pa.Table, most: int) -> pa.Table:
+    """Returns of item_id, timestamp and #order [events] the newest `most` rows of each item."""
+    events = events.sort_by([("timestamp", "ascending"), (ORDER, "ascending")])
+    item = events["item_id"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    return events.filter(pa.array(splitting.newest(item, most))).combine_chunks()
+
+
 @dataclass(frozen=True)
 class Marked:
     """A partition's events with what is known about them; arrays [n], sorted by user, time, place in the log."""
@@ -123,12 +150,21 @@ def event_counts(marked: Marked, column: str) -> pa.Table:
     return pa.table({column: counts.field(0), "events": counts.field(1)})
 
 
+def counted_events(marked: Marked, items: pa.Array) -> pa.Table:
+    """Returns item_id, timestamp and #order of those events of `items` that count."""
+    table = marked.table.select(["item_id", "timestamp", ORDER])
+    wanted = marked.counted & mask(pc.is_in(table["item_id"].combine_chunks(), value_set=items))
+    return table.filter(pa.array(wanted)).combine_chunks()
+
+
 def examples(
     marked: Marked,
     settings: InteractionSettings,
     cut: Optional[splitting.Cut],
     common_items: Optional[pa.Array],
     report: Report,
+    newest_events: Optional[pa.Table] = None,
+    last: Optional[int] = None,
 ) -> dict[str, Iterator[dict[str, pa.Array]]]:
     """Returns the examples of a partition by split, in slices of rows, as columns of docs/architecture.md.
 
@@ -142,9 +178,12 @@ def examples(
         cut: The cut of the split by time.
         common_items: Items with enough events, or None where every item has.
         report: Where events are counted.
+        newest_events: item_id, timestamp and #order of the events that `max_item_events` leaves to items that have
+            more; None where no item has.
+        last: The time of the newest event of the whole log in microseconds, for `half_life` without a cut.
     """
     table, user, evaluation = marked.table, marked.user, marked.evaluation
-    rare = _rare(marked, settings, common_items, report)
+    rare = _rare(marked, settings, common_items, report) | _beyond(marked, settings, newest_events, report)
     if settings.split.method in splitting.WHOLE_LOG:
         table, rare = table.filter(pa.array(~rare)).combine_chunks(), np.zeros(int((~rare).sum()), dtype=bool)
         user = _user_numbers(table)
@@ -163,6 +202,9 @@ def examples(
     report.facts["training users"] += len(np.unique(user[training]))
     report.facts["evaluation events of known users"] += int(known[evaluation].sum())
     columns = {name: table[name].combine_chunks() for name in table.column_names if not name.startswith("#")}
+    if settings.half_life is not None:
+        now = last if cut is None else cut.time
+        columns["weight"] = pa.array(_aged(columns["weight"].to_numpy(), time, training, now, settings, report))
     step = min(16_384, _SLICE_ITEMS // max(settings.history.max_length, settings.history.max_seen, 1))
 
     def slices(rows: np.ndarray, queries: bool) -> Iterator[dict[str, pa.Array]]:
@@ -196,6 +238,36 @@ def _rare(
     uncommon = marked.counted & ~common
     report.dropped[f"of items below min_item_events {settings.min_item_events}"] += int(uncommon.sum())
     return rare | uncommon
+
+
+def _beyond(
+    marked: Marked, settings: InteractionSettings, newest_events: Optional[pa.Table], report: Report
+) -> np.ndarray:
+    """Returns which events `max_item_events` leaves out, bool [n], and counts them."""
+    if newest_events is None:
+        return np.zeros(len(marked.table), dtype=bool)
+    crowded = mask(pc.is_in(marked.table["item_id"].combine_chunks(), value_set=pc.unique(newest_events["item_id"])))
+    kept = mask(pc.is_in(marked.table[ORDER].combine_chunks(), value_set=newest_events[ORDER].combine_chunks()))
+    beyond = marked.counted & crowded & ~kept
+    report.dropped[f"of items beyond max_item_events {settings.max_item_events:,}"] += int(beyond.sum())
+    return beyond
+
+
+def _aged(
+    weight: np.ndarray,
+    time: np.ndarray,
+    training: np.ndarray,
+    now: Optional[int],
+    settings: InteractionSettings,
+    report: Report,
+) -> np.ndarray:
+    """Returns the weights, float32 [n], those of training events halved for each half-life that they are older than
+    `now`; and counts those that weigh less than half."""
+    assert now is not None
+    assert settings.half_life is not None
+    lives = np.maximum(now - time, 0) / (settings.half_life * _MICROSECONDS_A_DAY)
+    report.facts[AGED] += int((training & (lives > 1)).sum())
+    return np.where(training, weight * np.exp2(-lives), weight).astype(np.float32)
 
 
 def _evaluation(

@@ -75,6 +75,12 @@ class InteractionSettings(TableSettings):
 
     columns: Columns = Field(default_factory=Columns)
     """Which columns hold what."""
+    spread: bool = False
+    """Whether a row holds a list of items, such as all those of a session, and is spread out into an event for each, in
+    the order of the list, by a microsecond each where the row has one time for all. Other columns of lists of the same
+    length go along."""
+    separator: str = Field(default="|", min_length=1)
+    """What stands between the items in a text file (spread)."""
     timestamp_unit: Literal["auto", "s", "ms", "us", "ns", "days", "excel", "iso"] = "auto"
     """Unit of numeric timestamps since 1970, excel for the days of a spreadsheet, or iso for ISO 8601 text. auto looks
     at the first rows. Parquet's own timestamps know their unit."""
@@ -103,6 +109,15 @@ class InteractionSettings(TableSettings):
     top_users: Optional[int] = Field(default=None, ge=1)
     """Only so many users are kept, those with the most events; with the time and files splits only training events
     count. Of users with equally many the first by id are."""
+    max_user_events: Optional[int] = Field(default=None, ge=1)
+    """Of each user only so many events are kept, the newest, against bots: with the time and files splits so many for
+    training and as many for evaluation, else so many in all. The others are gone from histories too."""
+    max_item_events: Optional[int] = Field(default=None, ge=1)
+    """Of each item only so many events are kept, the newest, after those of users. With the time and files splits only
+    training events count and are dropped; histories still hold them."""
+    half_life: Optional[float] = Field(default=None, gt=0)
+    """Days after which a training event weighs half, counted back from the cut of the split by time, or else from the
+    newest event."""
     min_user_events: int = Field(default=1, ge=1)
     """Users with fewer events are dropped. With the time and files splits only training events count and are dropped,
     so that nothing of the future decides what is trained on; histories still hold them."""
@@ -130,6 +145,10 @@ class InteractionSettings(TableSettings):
         for name in ("rating_weights", "min_rating", "rating_range", "drop_unrated"):
             if getattr(self, name) not in (None, {}, False) and self.columns.rating is None:
                 raise ValueError(f"{name} needs columns.rating")
+        if self.half_life is not None and self.columns.timestamp is None:
+            raise ValueError("half_life needs columns.timestamp")
+        if self.separator != "|" and not self.spread:
+            raise ValueError("separator is for rows that hold lists of items: set spread: true")
         if self.weight_transform != "none" and self.columns.weight is None:
             raise ValueError("weight_transform needs columns.weight")
         if self.rating_range is not None and not self.rating_range[0] < self.rating_range[1]:

@@ -21,6 +21,7 @@ from components.interaction_gen import partition, sanity
 from components.interaction_gen import split as splitting
 from components.interaction_gen.events import by_partition, clean, clean_users
 from components.interaction_gen.log import Log, check_unit, user_columns, users_of
+from components.interaction_gen.spread import PLACE_BITS
 from components.progress import progress
 from components.tables import reading
 from components.tables.arrow_bytes import add_counts, from_bytes, to_bytes
@@ -58,13 +59,17 @@ def generate(pipeline: beam.Pipeline, log: Log, split_folders: dict[str, str], r
         | "ByUser" >> beam.GroupByKey()
         | "Arrange" >> beam.ParDo(_Arrange(log)).with_outputs("report", "sanity", main="partitions")
     )
-    whole = beam.pvalue.AsSingleton(arranged.sanity | "Sanity" >> beam.CombineGlobally(sanity.merged))
+    found = arranged.sanity | "Sanity" >> beam.CombineGlobally(sanity.merged)
+    whole = beam.pvalue.AsSingleton(found)
     counted = (read.report, arranged.report) | "EarlyReports" >> beam.Flatten()
     early = beam.pvalue.AsSingleton(counted | "EarlyReport" >> beam.CombineGlobally(merged))
     cut: Any = log.cut
     if settings.split.method == "time" and cut is None:
         cut = beam.pvalue.AsSingleton(_find_cut(arranged.partitions, log))
     partitions, reports = arranged.partitions, [counted]
+    if settings.max_user_events is not None:
+        capped = partitions | "CapUsers" >> beam.ParDo(_CapUsers(log), cut).with_outputs("report", main="partitions")
+        partitions, reports = capped.partitions, [*reports, capped.report]
     if settings.top_users is not None:
         top = beam.pvalue.AsSingleton(
             partitions
@@ -74,7 +79,7 @@ def generate(pipeline: beam.Pipeline, log: Log, split_folders: dict[str, str], r
         chosen = partitions | "OnlyTopUsers" >> beam.ParDo(_OnlyUsers(settings.top_users), top).with_outputs(
             "report", main="partitions"
         )
-        partitions, reports = chosen.partitions, [counted, chosen.report]
+        partitions, reports = chosen.partitions, [*reports, chosen.report]
     common: Any = None
     if settings.min_item_events > 1:
         common = beam.pvalue.AsSingleton(
@@ -83,7 +88,25 @@ def generate(pipeline: beam.Pipeline, log: Log, split_folders: dict[str, str], r
             | "AddItems" >> beam.CombineGlobally(add_counts)
             | "CommonItems" >> beam.Map(_common_items, settings.min_item_events)
         )
-    written = partitions | "Write" >> beam.ParDo(_Write(log, split_folders, temporary), early, cut, common)
+    newest: Any = None
+    if settings.max_item_events is not None:
+        crowded = beam.pvalue.AsSingleton(
+            partitions
+            | "CountItemsToCap" >> beam.Map(_count_items, settings, cut)
+            | "AddItemsToCap" >> beam.CombineGlobally(add_counts)
+            | "CrowdedItems" >> beam.Map(_common_items, settings.max_item_events + 1)
+        )
+        newest = beam.pvalue.AsSingleton(
+            partitions
+            | "EventsOfCrowded" >> beam.Map(_events_of, settings, cut, crowded)
+            | "NewestOfCrowded" >> beam.CombineGlobally(_newest_of_items, settings.max_item_events)
+        )
+    last: Any = None
+    if settings.half_life is not None:
+        last = beam.pvalue.AsSingleton(found | "Last" >> beam.Map(lambda whole: whole.last))
+    written = partitions | "Write" >> beam.ParDo(
+        _Write(log, split_folders, temporary), early, cut, common, newest, last
+    )
     _ = (
         (*reports, written)
         | "Reports" >> beam.Flatten()
@@ -152,6 +175,19 @@ class _Arrange(beam.DoFn):
             yield beam.pvalue.TaggedOutput("sanity", found)
 
 
+class _CapUsers(beam.DoFn):
+    """Leaves each user of a partition the newest events."""
+
+    def __init__(self, log: Log):
+        self._log = log
+
+    def process(self, element: tuple[int, bytes], cut: Optional[splitting.Cut]) -> Iterator[Any]:
+        number, data = element
+        events, report = partition.newest_of_users(from_bytes(data), self._log.settings, cut)
+        yield number, to_bytes(events)
+        yield beam.pvalue.TaggedOutput("report", report)
+
+
 class _OnlyUsers(beam.DoFn):
     """Leaves a partition the events of the users in a table of them; who has none of them is gone."""
 
@@ -177,14 +213,28 @@ class _Write(beam.DoFn):
         self._temporary = temporary
 
     def process(
-        self, element: tuple[int, bytes], early: Report, cut: Optional[splitting.Cut], common: Optional[pa.Array]
+        self,
+        element: tuple[int, bytes],
+        early: Report,
+        cut: Optional[splitting.Cut],
+        common: Optional[pa.Array],
+        newest: Optional[bytes],
+        last: Optional[int],
     ) -> list[Report]:
         if problem(early, self._log.settings.max_rejected_fraction, ""):
             return []  # the run will stop: spare the work
         number, data = element
         report = Report()
         marked = partition.mark(from_bytes(data), self._log.settings, cut)
-        slices = partition.examples(marked, self._log.settings, cut, common, report)
+        slices = partition.examples(
+            marked,
+            self._log.settings,
+            cut,
+            common,
+            report,
+            None if newest is None else from_bytes(newest),
+            last,
+        )
         for split in SPLITS:
             name = SHARD_NAME.format(index=number, count=self._log.partitions)
             records = (record for columns in slices[split] for record in serialize(columns))
@@ -207,7 +257,8 @@ def _find_cut(partitions: beam.pvalue.PCollection, log: Log) -> beam.pvalue.PCol
     First all events are counted by coarse buckets of time, then only those in the bucket of the cut are looked at.
     """
     fraction = log.settings.split.eval_fraction
-    bits = splitting.bucket_bits(log.settings.columns.timestamp is not None)
+    timed = log.settings.columns.timestamp is not None
+    bits = splitting.bucket_bits(timed) + (PLACE_BITS if log.settings.spread and not timed else 0)
     place = (
         partitions
         | "Histogram" >> beam.Map(_histogram, bits)
@@ -264,6 +315,19 @@ def _count_items(element: tuple[int, bytes], settings: Any, cut: Optional[splitt
 def _common_items(data: bytes, minimum: int) -> pa.Array:
     counts = from_bytes(data)
     return counts["item_id"].filter(pc.greater_equal(counts["events"], minimum)).combine_chunks()
+
+
+def _events_of(element: tuple[int, bytes], settings: Any, cut: Optional[splitting.Cut], items: pa.Array) -> bytes:
+    return to_bytes(partition.counted_events(partition.mark(from_bytes(element[1]), settings, cut), items))
+
+
+def _newest_of_items(parts: Iterable[bytes], most: int) -> bytes:
+    empty = {
+        "item_id": pa.array([], pa.string()),
+        "timestamp": pa.array([], pa.int64()),
+        ORDER: pa.array([], pa.int64()),
+    }
+    return to_bytes(partition.newest_of_items(pa.concat_tables([pa.table(empty), *map(from_bytes, parts)]), most))
 
 
 def _no_users(log: Log) -> pa.Table:

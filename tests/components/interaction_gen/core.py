@@ -24,12 +24,22 @@ def core(rows, cut=None, **options):
     report.dropped.update(more.dropped)
     if config.split.method == "time" and cut is None:
         cut = find_cut(table, config.split.eval_fraction)
+    if config.max_user_events is not None:
+        table, more = partition.newest_of_users(table, config, cut)
+        report.dropped.update(more.dropped)
     marked = partition.mark(table, config, cut)
+    newest = None
+    if config.max_item_events is not None:
+        counts = partition.event_counts(marked, "item_id").to_pydict()
+        crowded = [i for i, n in zip(*counts.values()) if n > config.max_item_events]
+        events = partition.counted_events(marked, pa.array(crowded, pa.string()))
+        newest = partition.newest_of_items(events, config.max_item_events)
     common = None
     if config.min_item_events > 1:
         counts = from_bytes(add_counts([to_bytes(partition.event_counts(marked, "item_id"))]))
         common = pa.array([i for i, n in zip(*counts.to_pydict().values()) if n >= config.min_item_events], pa.string())
-    found = partition.examples(marked, config, cut, common, report)
+    last = max(table["timestamp"].to_pylist(), default=None)
+    found = partition.examples(marked, config, cut, common, report, newest, last)
     result = {}
     for name, slices in found.items():
         result[name] = []
