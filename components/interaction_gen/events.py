@@ -1,6 +1,6 @@
 """From blocks of the log to clean, typed events: unusable rows are rejected with a reason, unwanted ones dropped."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,10 @@ from components.tables.rows import (
 )
 from components.tables.times import as_times
 
+NEGATIVE = "#negative"
+"""Internal column, where events may be negative: whether one is, bool."""
+FINAL = "#final"
+"""Likewise: whether one is that nothing takes back, bool."""
 EVALUATION = "#evaluation"
 """Internal column: whether the event comes from the evaluation files, bool."""
 
@@ -46,7 +50,8 @@ def clean(
 
     Returns:
         A table with user_id, item_id (text), timestamp (int64 microseconds), #order (int64), weight (float32),
-        rating (float32) and event (text) where configured, the event's features, and #evaluation (bool).
+        rating (float32) and event (text) where configured, the event's features, #evaluation (bool), and, where events
+        may be negative, #negative and #final (bool).
 
     Raises:
         InputError: A column has a type that can't be meant.
@@ -74,16 +79,20 @@ def clean(
     if columns.rating is not None:
         arrays["rating"] = _read_ratings(block, columns.rating, settings, verdicts)
     own = np.ones(size) if columns.weight is None else _read_weights(block, columns.weight, settings, verdicts)
+    weight, negative = _weights(arrays, settings, own)
     arrays = {
         "user_id": user,
         "item_id": item,
         "timestamp": pa.array(time),
         ORDER: pa.array(order),
-        "weight": pa.array(_weights(arrays, settings, own)),
+        "weight": pa.array(weight),
         **arrays,
         **read_features(block, settings.features, settings, verdicts),
         EVALUATION: pa.array(np.full(size, evaluation)),
     }
+    if settings.has_negatives:
+        final = _of_types(arrays, settings.never_again, size)
+        arrays |= {NEGATIVE: pa.array(negative | final), FINAL: pa.array(final)}
     verdicts.report(report, block, file)
     return pa.table(arrays).filter(pa.array(verdicts.kept())), report
 
@@ -152,7 +161,7 @@ def _read_types(block: Block, column: str, settings: InteractionSettings, verdic
     types = as_text(block.columns[column], column)
     verdicts.reject(mask(pc.is_null(types)), f"{column} is missing")
     if settings.event_weights:
-        listed = pc.is_in(types, value_set=pa.array(list(settings.event_weights), pa.string()))
+        listed = pc.is_in(types, value_set=pa.array(list(settings.weight_of_type), pa.string()))
         verdicts.drop(~mask(listed), "of a type not in event_weights")
     return types
 
@@ -184,16 +193,32 @@ def _read_weights(block: Block, column: str, settings: InteractionSettings, verd
     return np.maximum(np.nan_to_num(value), 0)
 
 
-def _weights(arrays: Mapping[str, pa.Array], settings: InteractionSettings, own: np.ndarray) -> np.ndarray:
-    """Returns float32 [n]: the event's `own` weight times that of its type and of the listed rating nearest to its."""
+def _weights(
+    arrays: Mapping[str, pa.Array], settings: InteractionSettings, own: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns float32 [n], the event's `own` weight times what that of its type and of the listed rating nearest to its
+    come to, and bool [n], which of them have one of these below 0."""
     weight = (np.log1p(own) if settings.weight_transform == "log" else own).astype(np.float32)
+    negative = np.zeros(len(weight), dtype=bool)
+    factors = []
     if settings.event_weights:
-        types = pa.array(list(settings.event_weights), pa.string())
-        weights = pa.array(list(settings.event_weights.values()), pa.float32())
-        weight *= pc.fill_null(weights.take(pc.index_in(arrays["event"], value_set=types)), 1.0).to_numpy()
+        by_type = settings.weight_of_type
+        types = pa.array(list(by_type), pa.string())
+        weights = pa.array(list(by_type.values()), pa.float32())
+        factors.append(pc.fill_null(weights.take(pc.index_in(arrays["event"], value_set=types)), 1.0).to_numpy())
     if settings.rating_weights:
         ratings, weights = np.array(sorted(settings.rating_weights.items()), dtype=np.float32).T
         # `left`: a rating half-way between two belongs to the lower.
         nearest = np.searchsorted((ratings[1:] + ratings[:-1]) / 2, arrays["rating"].to_numpy(), side="left")
-        weight *= weights[nearest]
-    return weight
+        factors.append(weights[nearest])
+    for factor in factors:
+        weight *= np.abs(factor)
+        negative |= factor < 0
+    return weight, negative
+
+
+def _of_types(arrays: Mapping[str, pa.Array], types: Sequence[str], size: int) -> np.ndarray:
+    """Returns which of `size` events are of one of `types`, bool [n]."""
+    if not types:
+        return np.zeros(size, dtype=bool)
+    return mask(pc.is_in(arrays["event"], value_set=pa.array(types, pa.string())))

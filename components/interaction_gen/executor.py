@@ -10,12 +10,13 @@ from tfx.types import artifact_utils
 
 from components.artifacts import Artifacts, describe_examples
 from components.errors import InputError
+from components.examples.interactions import NEGATIVE_SPLIT
 from components.examples.writing import SHARD_NAME, write_shard
 from components.interaction_gen.log import Log, inspect, parse_settings
-from components.interaction_gen.partition import AGED
+from components.interaction_gen.partition import AGED, HAD
 from components.interaction_gen.sanity import as_time
 from components.interaction_gen.spread import ROWS_SPREAD
-from components.interaction_gen.transforms import SPLITS, generate
+from components.interaction_gen.transforms import generate
 from components.progress import progress
 from components.tables.row_report import counted
 
@@ -37,9 +38,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             exec_properties["input_path"],
             exec_properties.get("users_path") or "",
             exec_properties.get("cutoff") or "",
+            json.loads(exec_properties.get("excluded_types") or "[]"),
         )
-        examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
-        folders = {split: artifact_utils.get_split_uri([examples], split) for split in SPLITS}
+        splits = ["train", "eval", *([NEGATIVE_SPLIT] if log.settings.has_negatives else [])]
+        examples.split_names = artifact_utils.encode_split_names(splits)
+        folders = {split: artifact_utils.get_split_uri([examples], split) for split in splits}
         megabytes = sum(file.size for file in log.files) / 1e6
         progress(f"reading {len(log.files)} file{'s' * (len(log.files) > 1)}, {megabytes:,.1f} MB")
         with self._make_beam_pipeline() as pipeline:
@@ -74,7 +77,7 @@ def check(report: dict[str, Any], log: Log) -> None:
 def summary(report: dict[str, Any]) -> str:
     """Returns one line for the terminal."""
     events = report["events"]
-    cut = ""
+    had, cut = report["facts"].get(HAD), ""
     if report["cut"] is not None and report["timed"]:
         cut = f" (cut {as_time(report['cut'])} UTC)"
     rejected: dict[str, int] = {}
@@ -82,10 +85,12 @@ def summary(report: dict[str, Any]) -> str:
         rejected[entry["reason"]] = rejected.get(entry["reason"], 0) + entry["rows"]
     lists = report["facts"].get(ROWS_SPREAD)
     spread = f"{lists:,} rows with lists spread out into " if lists else ""
-    old = report["facts"].get(AGED)
-    aged = f" ({old:,} of them older than half_life)" if old else ""
+    old, negative = report["facts"].get(AGED), events.get(NEGATIVE_SPLIT)
+    parts = [f"{events['train']:,} train" + (f" ({old:,} of them older than half_life)" if old else "")]
+    parts += [f"{negative:,} negative"] if negative is not None else []
+    parts.append(f"{events['eval']:,} eval{cut}" + (f", {had:,} of them of items that their users had" if had else ""))
     return (
-        f"{spread}{report['rows']:,} rows read: {events['train']:,} train{aged}, {events['eval']:,} eval{cut}; "
+        f"{spread}{report['rows']:,} rows read: {', '.join(parts)}; "
         f"dropped {counted(report['dropped'])}; rejected {counted(rejected)}"
         + "".join(f"; warning: {words}" for words in report["warnings"])
     )

@@ -2,6 +2,7 @@
 
 import datetime
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -50,6 +51,8 @@ class Log:
     cut: Optional[Cut]
     """The cut, where it is given and needn't be found."""
     partitions: int
+    excluded_types: tuple[str, ...] = ()
+    """Types of events whose items answers leave out, if it goes by types."""
 
 
 def parse_settings(text: str) -> InteractionSettings:
@@ -64,7 +67,13 @@ def parse_settings(text: str) -> InteractionSettings:
         raise InputError(f"settings of InteractionGen: {error}") from error
 
 
-def inspect(settings: InteractionSettings, input_path: str, users_path: str, cutoff: str) -> Log:
+def inspect(
+    settings: InteractionSettings,
+    input_path: str,
+    users_path: str,
+    cutoff: str,
+    excluded_types: Sequence[str] = (),
+) -> Log:
     """Finds the files, checks the columns of the first of each kind, and settles unit, cut and partitions.
 
     Raises:
@@ -95,6 +104,7 @@ def inspect(settings: InteractionSettings, input_path: str, users_path: str, cut
         unit=_unit(settings, files),
         cut=_given_cut(settings, cutoff),
         partitions=settings.partitions or _partitions([*files, *eval_files]),
+        excluded_types=tuple(excluded_types),
     )
 
 

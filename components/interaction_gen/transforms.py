@@ -29,8 +29,6 @@ from components.tables.formats import TableSettings
 from components.tables.row_report import Report, as_csv, as_dict, merged, problem, unreadable
 from components.tables.rows import ORDER
 
-SPLITS = ("train", "eval")
-
 _EVENTS, _USERS = "events", "users"
 _Payload = tuple[str, bytes]
 
@@ -234,8 +232,9 @@ class _Write(beam.DoFn):
             report,
             None if newest is None else from_bytes(newest),
             last,
+            self._log.excluded_types,
         )
-        for split in SPLITS:
+        for split in self._split_folders:
             name = SHARD_NAME.format(index=number, count=self._log.partitions)
             records = (record for columns in slices[split] for record in serialize(columns))
             write_shard(os.path.join(self._split_folders[split], name), records, self._temporary)

@@ -76,7 +76,8 @@ class Linear(NamedTuple):
 
 
 def read_pairs(log: Log, most: int) -> Pairs:
-    """The events of a log; of one of more than `most` those of its first parts, which are of whole users."""
+    """The events of a log that are not negative; of one of more than `most` those of its first parts, which are of
+    whole users."""
     users: list[np.ndarray] = []
     items: list[np.ndarray] = []
     size = 0
@@ -84,6 +85,7 @@ def read_pairs(log: Log, most: int) -> Pairs:
         events = part()
         if users and size + len(events) > most:
             break
+        events = events.positives()
         users.append(events.user)
         items.append(events.item - FIRST)
         size += len(events)

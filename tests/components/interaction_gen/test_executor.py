@@ -44,7 +44,7 @@ def test_examples_hold_what_the_architecture_says(tmp_path):
     first = next(example for example in found["train"] if example["item_id"] == ["a"])
     assert (first["tags"], first["cost"], first["history"]) == (["x", "y"], [2.5], [])
     assert summary == (
-        "4 rows read: 2 train, 1 eval (cut 1970-01-01 00:00:30 UTC); "
+        "4 rows read: 2 train, 1 eval (cut 1970-01-01 00:00:30 UTC), 1 of them of items that their users had; "
         "dropped 1 (1 of a type not in event_weights); rejected 0; "
         "warning: times begin before 1990 (1970-01-01 00:00:10 to 1970-01-01 00:00:30): are timestamp_unit, "
         "timestamp_format and timezone right?"
