@@ -34,6 +34,7 @@ from pipeline.beam_args import beam_args
 from pipeline.code import stamp
 from pipeline.config import Config
 from pipeline.model.settings import HoldOut, TrainerSettings
+from serving import contract
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,7 @@ def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, Runti
             user_features=tuple(name for name in query_types if log.users and name in log.users.features),
             max_history=log.history.max_length,
             hold_out=_HOLD_OUT[log.split.method],
+            may_repeat=config.serving.exclude != contract.ALL,
             checkpoints=paths.checkpoints,
             model=config.model,
             training=config.training,

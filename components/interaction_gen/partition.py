@@ -41,15 +41,16 @@ def ordered(events: Sequence[pa.Table], settings: InteractionSettings) -> tuple[
     rank[pc.array_sort_indices(encoded.dictionary).to_numpy(zero_copy_only=False)] = np.arange(len(rank))
     user = rank[encoded.indices.to_numpy(zero_copy_only=False)]
     time, order = _numpy(table, "timestamp"), _numpy(table, ORDER)
-    negative = _flags(table, NEGATIVE)
-    positions = np.lexsort((order, negative, time, user))
+    negative = [_flags(table, NEGATIVE)] if settings.has_negatives else []  # a key costs time
+    positions = np.lexsort((order, *negative, time, user))
     if settings.deduplicate:
         item = table["item_id"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
-        by_item = np.lexsort((order, time, negative, item, user))
+        by_item = np.lexsort((order, time, *negative, item, user))
         same = np.zeros(len(user), dtype=bool)
         here, before = by_item[1:], by_item[:-1]
         same[here] = (user[here] == user[before]) & (item[here] == item[before])
-        same[here] &= negative[here] == negative[before]
+        for flags in negative:
+            same[here] &= flags[here] == flags[before]
         if settings.deduplicate != "user_item":
             same[here] &= time[here] == time[before]
         positions = positions[~same[positions]]

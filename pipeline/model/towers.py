@@ -527,6 +527,7 @@ class TwoTowerModel(tfrs.models.Model):
         vocabulary: What the data holds.
         seed: Of what training leaves out and of the negatives it draws.
         negatives: Whether events may be negative: have a weight below 0.
+        may_repeat: Whether answers may hold what a user had.
     """
 
     def __init__(
@@ -536,6 +537,7 @@ class TwoTowerModel(tfrs.models.Model):
         vocabulary: Vocabulary,
         seed: int,
         negatives: bool = False,
+        may_repeat: bool = False,
     ) -> None:
         super().__init__()
         num_items = vocabulary.num_items
@@ -548,6 +550,7 @@ class TwoTowerModel(tfrs.models.Model):
         self.candidate_tower = CandidateTower(candidates, vocabulary, settings)
         self._training = training
         self._negatives = negatives
+        self.may_repeat = may_repeat
         self._num_items = num_items
         self._num_tasks = len(settings.tasks)
         self.learns_from_sequences = settings.history == "transformer"

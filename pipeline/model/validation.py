@@ -93,8 +93,11 @@ def rows(events: Events) -> np.ndarray:
     return np.maximum(events.inputs["history"] - FIRST, -1)
 
 
-def without_history(scores: np.ndarray, events: Events) -> np.ndarray:
-    """Scores [B, N] with -inf for items of each event's history, but for its own: who comes back had it before."""
+def without_history(scores: np.ndarray, events: Events, may_repeat: bool = False) -> np.ndarray:
+    """Scores [B, N] with -inf for items of each event's history, but for its own: who comes back had it before. Where
+    answers `may_repeat` what a user had, they are as they were."""
+    if may_repeat:
+        return scores
     own = np.arange(len(events)), events.item - FIRST
     true = scores[own]
     history = rows(events)
@@ -117,7 +120,7 @@ def exact_ranks(model: TwoTowerModel, events: Events) -> np.ndarray:
     ranks = []
     for batch, _, scores in every_score(model, items, events, at_a_time(model, events, len(items[1]), 1024)):
         true = scores[np.arange(len(batch)), batch.item - FIRST]
-        scores = without_history(scores, batch)
+        scores = without_history(scores, batch, model.may_repeat)
         # Not >, for which a diverged model's NaN would be the best of ranks.
         ranks.append((~(scores <= true[:, np.newaxis])).sum(axis=1))
     return np.concatenate(ranks)

@@ -103,7 +103,10 @@ def test_ranks_are_among_the_items_that_are_not_in_the_history() -> None:
     batch, _, scores = batches[2]
     assert scores.tolist() == [[3.0, 2.0, 2.0, 0.0]]
     assert validation.rows(batch).tolist() == [[3, 0]]
-    assert validation.without_history(scores, batch).tolist() == [[-np.inf, 2.0, 2.0, 0.0]]
+    assert validation.without_history(scores.copy(), batch).tolist() == [[-np.inf, 2.0, 2.0, 0.0]]
+    assert validation.without_history(scores.copy(), batch, may_repeat=True).tolist() == [[3.0, 2.0, 2.0, 0.0]]
+    model.may_repeat = True  # then what was in a history is in the way of others
+    assert validation.exact_ranks(model, some).tolist() == [0, 3, 3, 1, 3]
 
 
 def test_the_metrics_of_ranks() -> None:
