@@ -254,7 +254,7 @@ class Config(Settings):
             )
         learned = {event: name for name, task in tasks.items() for event in task.events}
         for event, name in learned.items():
-            if log.event_weights and event not in log.event_weights:
+            if log.event_weights and event not in log.weight_of_type:
                 raise ValueError(
                     f"model.tasks.{name}: events of type {event!r} are dropped, for data.interactions.event_weights "
                     "doesn't list them; give them a weight there"
