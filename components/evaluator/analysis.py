@@ -35,6 +35,7 @@ from components.evaluator.items import Items, read_items
 from components.evaluator.servable import check_servable, context_features, left_out, served_depth
 from components.evaluator.settings import EvaluatorSettings
 from components.examples import reading
+from components.examples.interactions import EXCLUDED
 from components.examples.sampling import read_sampled, share_of_users
 from components.metrics import METRICS, tfma_metrics
 from components.progress import progress
@@ -75,12 +76,14 @@ def evaluate(
     for name, path in servables.items():
         check_servable(path, name)
     _check_queries(interactions, settings)
+    exclude = left_out(servables[CANDIDATE])
+    if not isinstance(exclude, str):
+        _check_types(interactions, exclude, settings)
 
     models = {name: JudgedModel(path, served_depth(path, settings.depth)) for name, path in servables.items()}
     features = _query_features(servables, settings)
     # Beam's workers read what is fitted here: beside the output, which they share, unless that is in an object store.
     with tempfile.TemporaryDirectory(dir=output if os.path.isdir(output) else None) as fitted:
-        exclude = left_out(servables[CANDIDATE])
         items = _fit(interactions, catalogue, item_features, settings, exclude == contract.ALL, fitted)
         metrics = _measured(settings, has_features=items.features is not None)
         config = eval_config(settings, metrics, has_champion=CHAMPION in models)
@@ -241,6 +244,15 @@ def _check_queries(interactions: str, settings: EvaluatorSettings) -> None:
             raise InputError(f"evaluation.slices: {name!r} is no feature of one category a query: {error}") from None
         if not reading.has_feature(first, name):
             raise InputError(f"evaluation.slices: no query has the feature {name!r}; remove it there")
+
+
+def _check_types(interactions: str, exclude: Sequence[str], settings: EvaluatorSettings) -> None:
+    """Raises InputError unless the queries say what their users had of the types of events that are left out."""
+    if not reading.has_feature(_first_queries(interactions, {EXCLUDED: bytes}, settings), EXCLUDED):
+        raise InputError(
+            f"{interactions}: the model leaves out the items of events of type {', '.join(exclude)}, of which the"
+            " queries say nothing: set serving.exclude likewise and make them anew by `recommender run`"
+        )
 
 
 def _first_queries(interactions: str, features: reading.Features, settings: EvaluatorSettings) -> Any:

@@ -369,6 +369,16 @@ def test_types_of_events_and_what_was_rejected_are_left_out_of_what_is_judged(
     assert f"{unanswerable} of {len(queries)} queries ({unanswerable / len(queries):.1%}) are of items" in run.summary
 
 
+def test_types_of_which_the_queries_say_nothing_cannot_be_judged(tmp_path: Path, servable: Callable[..., Path]) -> None:
+    with pytest.raises(InputError, match=r"leaves out the items of events of type purchase, of which the queries say"):
+        Run(
+            tmp_path,
+            write_interactions(tmp_path / "x", make_queries(2)),
+            {"model": servable(exclude=("purchase",))},
+            PLAIN,
+        )
+
+
 def test_a_slice_with_too_few_queries_has_a_count_only_and_is_not_checked(first: Run) -> None:
     slices = first.report.metrics["candidate"]
     assert slices["user_type=new"] == {"count": 2}
