@@ -124,7 +124,7 @@ def held_out(events: TrainingEvents, queries: int) -> tuple[TrainingEvents, Ragg
     return learned, histories, events.item[last_rows[np.argsort(events.user[last_rows])]]
 
 
-def _gains(baseline: Baseline, histories: Ragged, targets: np.ndarray, without_history: bool) -> np.ndarray:
+def _gains(baseline: Baseline, histories: Ragged, targets: np.ndarray, without_history: bool = True) -> np.ndarray:
     """The NDCG@10 [Q] of the targets among all items, or those that are not in the history, where who had the target
     counts 0."""
     values, offsets = histories
