@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from components.errors import InputError
 from components.hashing import hash_text
-from components.interaction_gen.log import UNITS
+from components.interaction_gen.log import UNITS, Log, user_columns, users_of
 from components.interaction_gen.settings import InteractionSettings, Users
 from components.interaction_gen.spread import PLACE_BITS, ROWS_SPREAD, spread_out
 from components.tables.columns import as_text, mask
@@ -137,6 +137,12 @@ def clean_users(block: Block, file: TableFile, users: Users) -> tuple[pa.Table, 
     verdicts.report(report, block, file)
     report.rows, report.facts[ROWS_OF_USERS] = 0, report.rows
     return pa.table(arrays).filter(pa.array(verdicts.kept())), report
+
+
+def no_users(log: Log) -> pa.Table:
+    """Returns a users' table without rows, as `clean_users` makes it."""
+    columns = {column: pa.array([], pa.string()) for column in user_columns(log.settings)}
+    return clean_users(Block(np.empty(0, np.int64), columns), log.user_files[0], users_of(log.settings))[0]
 
 
 def by_partition(table: pa.Table, partitions: int) -> Iterator[tuple[int, pa.Table]]:

@@ -19,14 +19,15 @@ from components.errors import InputError
 from components.examples.writing import SHARD_NAME, serialize, write_shard
 from components.interaction_gen import partition, sanity
 from components.interaction_gen import split as splitting
-from components.interaction_gen.events import by_partition, clean, clean_users
+from components.interaction_gen.events import by_partition, clean, clean_users, no_users
 from components.interaction_gen.log import Log, check_unit, user_columns, users_of
+from components.interaction_gen.outcome import as_facts
 from components.interaction_gen.spread import PLACE_BITS
 from components.progress import progress
 from components.tables import reading
 from components.tables.arrow_bytes import add_counts, from_bytes, to_bytes
 from components.tables.formats import TableSettings
-from components.tables.row_report import Report, as_csv, as_dict, merged, problem, unreadable
+from components.tables.row_report import Report, as_csv, merged, problem, unreadable
 from components.tables.rows import ORDER
 
 _EVENTS, _USERS = "events", "users"
@@ -164,7 +165,7 @@ class _Arrange(beam.DoFn):
             events, report = partition.ordered(parts[_EVENTS], self._log.settings)
             reports = [report]
             if self._log.settings.users is not None:
-                users = parts[_USERS] or [_no_users(self._log)]
+                users = parts[_USERS] or [no_users(self._log)]
                 events, report = partition.join_users(events, users, self._log.user_files[0].path)
                 reports.append(report)
             found.columns = sanity.look_at_columns(events)
@@ -329,24 +330,11 @@ def _newest_of_items(parts: Iterable[bytes], most: int) -> bytes:
     return to_bytes(partition.newest_of_items(pa.concat_tables([pa.table(empty), *map(from_bytes, parts)]), most))
 
 
-def _no_users(log: Log) -> pa.Table:
-    """Returns a users' table without rows, for a partition that no listed user is in."""
-    columns = {column: pa.array([], pa.string()) for column in user_columns(log.settings)}
-    empty = reading.Block(np.empty(0, np.int64), columns)
-    return clean_users(empty, log.user_files[0], users_of(log.settings))[0]
-
-
 def _write_report(report: Report, log: Log, folder: str, cut: Optional[splitting.Cut], found: sanity.Sanity) -> None:
     from tfx.dsl.io import fileio
 
     fileio.makedirs(folder)
-    facts = as_dict(report) | {
-        "cut": None if cut is None else cut.time,
-        "timed": log.settings.columns.timestamp is not None,
-        "span": None if found.first is None else [found.first, found.last],
-        "warnings": sanity.warnings(found, report, log.settings),
-        "problem": problem(report, log.settings.max_rejected_fraction, "the log"),
-    }
+    facts = as_facts(report, log, cut, found)
     with fileio.open(os.path.join(folder, "report.json"), "w") as target:
         target.write(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     with fileio.open(os.path.join(folder, "rejected.csv"), "w") as target:

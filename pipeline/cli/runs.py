@@ -6,17 +6,16 @@ typing mistake answer at once.
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from components.errors import InputError
 from pipeline.cli.command import command
 from pipeline.cli.options import ConfigSource
 from pipeline.nodes import NODES
-from pipeline.terminal import MARKS, Outcome
+from pipeline.terminal import MARKS, Outcome, shown
 
 _PANEL = "Make a model"
 
@@ -63,16 +62,20 @@ def reindex(source: ConfigSource) -> Outcome:
 
 @command("validate", "recommender validate --config configs/movielens_100k.yaml", panel=_PANEL)
 def validate(source: ConfigSource) -> Outcome:
-    """Check a config, and the head of its data, within seconds."""
+    """Say what a run would say of a config and its data, from a sample and within seconds, and what it understands."""
     config = source.load()
     from pipeline.data.validate import validate as validate_config  # Beam: seconds
 
     console = Console()
-    findings = []
+    facts: dict[str, Any] = {"findings": [], "warnings": []}
     for finding in validate_config(config):
-        findings.append(finding)
-        console.print(f"{MARKS['done']} {escape(finding)}", soft_wrap=True, highlight=False)
-    return Outcome(facts={"findings": findings, "config": config.model_dump(mode="json")})
+        facts["warnings" if finding.is_warning else "findings"].append(finding.text)
+        facts.update(finding.facts)
+        mark = "[yellow]warning[/]:" if finding.is_warning else MARKS["done"]
+        console.print(f"{mark} {shown(finding.text)}", soft_wrap=True, highlight=False)
+        for line in finding.details:
+            console.print(f"    {shown(line)}", soft_wrap=True, highlight=False)
+    return Outcome(facts={**facts, "config": config.model_dump(mode="json")})
 
 
 @command(

@@ -650,3 +650,42 @@ def test_random_bytes_are_read_or_refused(tmp_path_factory, content, suffix, how
     except InputError as error:
         refused = str(error)
     assert str(path) in refused
+
+
+def test_lines_are_found_from_any_place_of_plain_text(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"a\nbb\nccc")
+    [file] = reading.find_files(str(path), "csv", "log")
+    assert [reading.lines_before(file, start) for start in range(7)] == [0, 1, 1, 2, 2, 2, 3]
+    assert reading.has_lines(file, TableSettings())
+    assert not reading.has_lines(file, TableSettings(encoding="utf-16-le"))
+    assert reading.compression(file) is None
+    packed = tmp_path / "log.jsonl"
+    packed.write_bytes(gzip.compress(b"{}"))
+    [file] = reading.find_files(str(packed), "auto", "log")
+    assert reading.compression(file) == "gzip"
+    assert not reading.has_lines(file, TableSettings())
+
+
+def test_reading_begins_at_a_place_with_the_next_line(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("a,b\n1,é\n22,x\n333,y\n")
+    [file] = reading.find_files(str(path), "csv", "log")
+    found = {}
+    for start in range(1, 17):
+        blocks = reading.read_blocks(file, ["a"], TableSettings(), place=reading.Place(start, 40))
+        found[start] = [(block.rows.tolist(), block.columns["a"].to_pylist()) for block in blocks]
+    first = ([2, 3, 4], ["1", "22", "333"])
+    assert [found[start] for start in (1, 4)] == [[first], [first]]
+    assert found[5] == found[9] == [([2, 3], ["22", "333"])]
+    assert found[10] == found[14] == [([2], ["333"])]
+    assert found[15] == found[16] == []
+
+
+def test_parquet_says_how_many_rows_it_has(tmp_path):
+    path = tmp_path / "log.parquet"
+    pq.write_table(pa.table({"a": [1, 2, 3]}), path)
+    [file] = reading.find_files(str(path), "auto", "log")
+    assert reading.count_rows(file) == 3
+    [text] = reading.find_files(str(path), "csv", "log")
+    assert reading.count_rows(text) is None
