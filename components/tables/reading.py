@@ -525,6 +525,19 @@ def compression(file: TableFile) -> Optional[str]:
     return next((codec for magic, codec in _MAGIC.items() if head.startswith(magic)), None)
 
 
+def head(file: TableFile, size: int) -> bytes:
+    """Returns the beginning of a file, uncompressed.
+
+    Raises:
+        InputError: It is an archive, or can't be read.
+    """
+    found = b""
+    with _explained(file), _open(file) as stream:
+        while len(found) < size and (chunk := stream.read(size - len(found))):
+            found += chunk
+    return found
+
+
 def has_lines(file: TableFile, how: TableSettings) -> bool:
     """Whether a line of a file can be found from any place in it: it is text, not compressed, with bytes for its line
     ends that are nothing else."""

@@ -53,6 +53,8 @@ class Profile:
     """The values that are numbers, float64."""
     texts: tuple[str, ...] = ()
     """The values that are text, each once."""
+    in_text: bool = False
+    """Whether the values are text in the file, such as all in CSV."""
     form: Optional[str] = None
     """The form of times in text that are not ISO 8601; iso for these; None of times that are no text."""
     forms: tuple[str, ...] = ()
@@ -122,6 +124,7 @@ def _of_text(values: pa.StringArray, how: TableSettings) -> Profile:
         "distinct": len(texts),
         "examples": _short(texts),
         "words": some_words,
+        "in_text": True,
     }
     if not texts:
         return Profile("empty", **seen)
