@@ -602,26 +602,35 @@ def _read_csv(file: TableFile, columns: Sequence[str], how: TableSettings, part:
     tops = list(dict.fromkeys(top for top, _ in paths.values())) or names[:1]
     # A name that is there twice is not among `columns`, but Arrow minds.
     names = [name if names.count(name) == 1 else f"{_END}{place}" for place, name in enumerate(names)]
-    first, rest, at_end = 2 if place.start else 1, b"", False
+    first, rest, at_end, enough = 2 if place.start else 1, bytearray(), False, 0
     pieces = _pieces(file, how, place)
     while not at_end:
         piece = next(pieces, None)
         at_end = piece is None
         rest += piece or b""
-        end = len(rest) if at_end else rest.rfind(b"\n") + 1
-        if not end:
+        if not at_end and len(rest) < enough:
             continue
-        parsed = _parse_csv(file, dialects.prepared(rest[:end], how), first, names, tops, how)
+        # Old Macs end lines by a CR; at the very end it may be half of CRLF.
+        end = len(rest) if at_end else rest.rfind(b"\n") + 1 or rest.rfind(b"\r", 0, -1) + 1
+        if not end:
+            if len(rest) > _LONGEST_VALUE:
+                raise InputError(f"{file.path}: row {first} has no end: is it CSV?")
+            continue
+        parsed = _parse_csv(file, dialects.prepared(bytes(rest[:end]), how), first, names, tops, how)
         if parsed is None:
             if at_end or len(rest) > _LONGEST_VALUE:
-                row = first + dialects.last_row(dialects.prepared(rest, how).decode(), how)
+                row = first + dialects.last_row(dialects.prepared(bytes(rest), how).decode(), how)
                 raise InputError(
                     f"{file.path}: a quote is opened and not closed, in row {row} or above it: set quote: null if "
                     "quotes are characters like others in this file"
                 )
-            continue  # the piece ends inside of a value: take more
+            enough = min(
+                2 * len(rest), _LONGEST_VALUE + 1
+            )  # the piece ends inside of a value: take more, and not little by little
+            continue
         block, first = parsed
-        rest = rest[end:]
+        del rest[:end]
+        enough = 0
         if block.rows.size or block.malformed:
             yield _at_paths(block, paths)
 

@@ -129,7 +129,7 @@ def _of_text(values: pa.StringArray, how: TableSettings) -> Profile:
     if not texts:
         return Profile("empty", **seen)
     if mask(pc.match_substring_regex(there, _WHOLE)).all():
-        return Profile("whole", **seen, numbers=there.cast(pa.float64()).to_numpy(zero_copy_only=False))
+        return Profile("whole", **seen, numbers=as_numbers(there, "")[0])
     numbers, _, bad = as_numbers(there, "", how)
     if not bad.any():
         return Profile("number", **seen, numbers=numbers)

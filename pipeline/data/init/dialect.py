@@ -142,10 +142,14 @@ def _find_dialect(look: Look) -> None:
     raw = reading.head(file, _HEAD)
     text = codecs.getincrementaldecoder(encoding)("replace").decode(raw).removeprefix("\ufeff")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if len(raw) == _HEAD:
-        text = text[: text.rfind("\n") + 1]
     if not text.strip():
         raise InputError(f"{file.path} has no rows")
+    if len(raw) == _HEAD:
+        text = text[: text.rfind("\n") + 1]
+    if not text:
+        raise InputError(f"{file.path}: its first line has no end within {_HEAD:,} bytes: is it CSV?")
+    if "\0" in text:
+        raise InputError(f"{file.path} holds zero bytes: is it CSV?")
     if text.startswith(("sep=", "#")):
         line = text.split("\n", 1)[0]
         raise InputError(f"{file.path} begins with {line[:60]!r}: take what stands above the header out of the file")
@@ -175,15 +179,15 @@ def _dialect(text: str) -> dict[str, Any]:
         if len(counts) == 1 and counts != {0} and not _splits_better(lines, mark):
             return {"delimiter": mark, "quote": '"', "escape": None}
     from clevercsv import Sniffer
-    from clevercsv.exceptions import NoDetectionResult
+    from clevercsv.exceptions import Error, NoDetectionResult
 
     sample = "\n".join(lines) + "\n"
     try:
         found = Sniffer().sniff(sample, delimiters=_DELIMITERS)
-    except (NoDetectionResult, csv.Error):
+    except (NoDetectionResult, Error):
         found = None
     delimiter = found.delimiter if found is not None and found.delimiter else ","
-    quote = found.quotechar if found is not None and found.quotechar else '"'
+    quote = found.quotechar if found is not None and found.quotechar in ('"', "'") else '"'
     escape = found.escapechar if found is not None and found.escapechar == "\\" else None
     return {"delimiter": delimiter, "quote": quote, "escape": escape}
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from components.errors import InputError
 from components.interaction_gen.log import inspect
@@ -175,3 +179,48 @@ def test_a_config_that_can_not_be_run_is_written_and_that_is_said(
     found = init(Wanted(["log.csv"], ["items.csv"], out=Path("x.yaml")))
     assert "is a catalogue without the items of the log" in found.problem
     assert Path("x.yaml").exists()
+
+
+PIECES = (
+    b"\x00",
+    b'"',
+    b"'",
+    b"\\",
+    b",",
+    b";",
+    b"::",
+    b"\t",
+    b" ",
+    b"\n",
+    b"\r",
+    b"a",
+    b"1",
+    b"2020-09-13",
+    b"{",
+    b"[",
+    b"\xff",
+    b"\xc3\xa9",
+)
+BYTES = st.one_of(
+    st.binary(max_size=500),
+    st.lists(st.sampled_from(PIECES)).map(b"".join),
+    st.binary(max_size=100).map(lambda more: LOG.encode() + more),
+    st.lists(st.sampled_from(PIECES)).map(lambda more: LOG.encode() + b"".join(more)),
+    st.binary(max_size=100).map(lambda more: b'{"user_id": "u", "item_id": 1}\n' * 9 + more),
+    st.binary(max_size=100).map(lambda more: b"PAR1" + more + b"PAR1"),
+    st.binary(max_size=100).map(lambda more: b"\xff\xfe" + more),
+    st.integers(0, 40).map(lambda cut: gzip.compress(LOG.encode())[: -cut or None]),
+    st.integers(1, 3000).map(lambda depth: b'{"user_id": ' + b"[" * depth),
+)
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@given(content=BYTES, suffix=st.sampled_from(["csv", "jsonl", "parquet", "dat"]))
+def test_random_bytes_end_in_a_config_or_in_one_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, suffix: str
+) -> None:
+    folder = tmp_path_factory.mktemp("random")
+    (folder / f"log.{suffix}").write_bytes(content)
+    with contextlib.suppress(InputError):
+        assert list(validate(config_of(folder, Files([str(folder / f"log.{suffix}")], []))))
