@@ -81,7 +81,7 @@ def profile(array: pa.Array, how: TableSettings) -> Profile:
             rows,
             rows - len(values),
             len({repr(value) for value in values}),
-            _short(list(map(str, values))),
+            _short(list(dict.fromkeys(map(str, values)))),
         )
     values = scalars(array, "")
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):

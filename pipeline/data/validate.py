@@ -300,7 +300,7 @@ def _of_catalogue(config: Config, data: DataPaths, found: Preview) -> Iterator[F
 
 
 def _cell(value: Any) -> str:
-    text = "" if value is None else str(value)
+    text = "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
     return text if len(text) <= _CELL else f"{text[: _CELL - 1]}…"
 
 

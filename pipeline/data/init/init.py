@@ -28,7 +28,7 @@ from pipeline.config.config import InteractionsConfig
 from pipeline.data.init.dialect import Look, look_at
 from pipeline.data.init.draft import Draft, in_yaml
 from pipeline.data.init.features import guess_features, title_of
-from pipeline.data.init.numbers import guess_numbers
+from pipeline.data.init.numbers import NUMBERS, guess_numbers
 from pipeline.data.init.roles import (
     Roles,
     described,
@@ -176,8 +176,12 @@ def _common_beginning(texts: Sequence[str]) -> str:
 def _log(draft: Draft, wanted: Wanted, ask: Optional[Ask]) -> Preview:
     pattern = pattern_of(wanted.log)
     look = look_at(pattern, "interactions")
-    profiles = _numbered(look, _profiles(look))
+    plain = _profiles(look)
+    profiles = _numbered(look, plain)
     roles = guess_roles(profiles, "names" not in look.settings, wanted.roles, look.files[0].path, ask)
+    rating = roles.columns["rating"]
+    if rating is None or plain[rating].kind != "text":
+        look.settings = {key: value for key, value in look.settings.items() if key not in NUMBERS}
     lists = spread_settings(profiles[str(roles.columns["item"])])
     _call(look, {column: _COLUMNS[role] for role, column in roles.columns.items() if column is not None})
     if "names" in look.settings:

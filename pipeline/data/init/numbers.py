@@ -15,6 +15,9 @@ from components.tables.formats import TableSettings
 from pipeline.data.profile import Profile
 
 _LIKE_A_NUMBER = re.compile(r"\s*([^\d\s.,+-]{0,4})\s*[+-]?\d[\d.,' _\u00a0]*\s*([^\d\s.,]{0,4})\s*$")
+NUMBERS = ("decimal", "thousands", "units")
+"""The settings that say how numbers are written."""
+
 _TRIED_ON = 200
 _CODES = frozenset(
     (

@@ -652,6 +652,33 @@ def test_random_bytes_are_read_or_refused(tmp_path_factory, content, suffix, how
     assert str(path) in refused
 
 
+@pytest.mark.parametrize("block", [3, 7, 1 << 20])
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
+def test_lines_that_end_by_any_mark_are_read_in_pieces(tmp_path, monkeypatch, block, end):
+    path = tmp_path / "log.csv"
+    path.write_bytes(end.join(["a,b", *(f"{number},é" for number in range(9)), '9,"x', 'y"', "10,z", ""]).encode())
+    monkeypatch.setattr(reading, "_BLOCK_BYTES", block)
+    rows, malformed = read(path, ["a", "b"])
+    assert rows == {
+        **{number + 2: (str(number), "é") for number in range(9)},
+        11: ("9", f"x{end}y"),
+        12: ("10", "z"),
+    }
+    assert not malformed
+
+
+def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "_BLOCK_BYTES", 100)
+    monkeypatch.setattr(reading, "_LONGEST_VALUE", 1000)
+    path = tmp_path / "log.csv"
+    path.write_text("a,b\n1,2\n" + "x" * 5000)
+    with pytest.raises(InputError, match=r"log\.csv: row 3 has no end: is it CSV\?"):
+        read(path, ["a"])
+    path.write_text('a,b\n1,"' + "x\n" * 5000)
+    with pytest.raises(InputError, match=r"log\.csv: a quote is opened and not closed, in row 2 or above it"):
+        read(path, ["a"])
+
+
 def test_lines_are_found_from_any_place_of_plain_text(tmp_path):
     path = tmp_path / "log.csv"
     path.write_bytes(b"a\nbb\nccc")

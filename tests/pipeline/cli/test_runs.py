@@ -52,7 +52,7 @@ def test_validate_as_text_and_as_json(shop: Path) -> None:
     facts = json.loads(asked.stdout)
     said = [line for line in told.stdout.splitlines() if not line.startswith("    ")]
     assert [f"✓ {finding}" for finding in facts["findings"]] == said
-    assert "    a        b        2020-09-13 12:26:40  1.0" in told.stdout.splitlines()
+    assert "    a        b        2020-09-13 12:26:40  1" in told.stdout.splitlines()
     assert (facts["warnings"], facts["log"]["users"], facts["interactions"]["rows_read"]) == ([], 2, 3)
     assert (facts["config"]["name"], facts["config"]["seed"]) == ("shop", 7)
 

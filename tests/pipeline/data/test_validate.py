@@ -98,9 +98,9 @@ def test_what_is_understood_of_each_table_is_said(shop: Path) -> None:
             "events: 3 of 2 users with 2 items, 2020-09-13 12:26:40 to 2020-09-13 12:28:20 UTC",
             (
                 "user_id  item_id  timestamp            weight  device  age",
-                "a        x        2020-09-13 12:26:40  1.0     ios     1980.0",
-                "b        y        2020-09-13 12:26:49  1.0",
-                "a        y        2020-09-13 12:28:20  1.0     ios     1980.0",
+                "a        x        2020-09-13 12:26:40  1       ios     1980",
+                "b        y        2020-09-13 12:26:49  1",
+                "a        y        2020-09-13 12:28:20  1       ios     1980",
                 "split by time: 4 rows read: 2 train, 1 eval (cut 2020-09-13 12:28:20 UTC); dropped 1 (1 duplicates); "
                 "rejected 0",
             ),

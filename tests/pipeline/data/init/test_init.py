@@ -124,6 +124,14 @@ def test_many_events_have_a_smaller_share_for_evaluation(tmp_path: Path, monkeyp
     assert made(tmp_path, LOG)["data"]["interactions"]["split"] == {"method": "time", "eval_fraction": 0.05}
 
 
+def test_how_numbers_are_written_is_said_where_they_are_read(tmp_path: Path) -> None:
+    rows = [f"u{n % 5};i{n % 7};{n % 5},5;{n},50" for n in range(60)]
+    both = made(tmp_path, "user;item;rating;price\n" + "\n".join(rows))["data"]["interactions"]
+    assert both["decimal"] == ","
+    one = made(tmp_path, "user;item;size;price\n" + "\n".join(rows))["data"]["interactions"]
+    assert not {"decimal", "thousands", "units"} & one.keys()
+
+
 def test_lists_of_items_are_spread(tmp_path: Path) -> None:
     content = "session;items\n" + "".join(f"s{n};{n % 7} {n % 5} {n % 3}\n" for n in range(60))
     log = made(tmp_path, content)["data"]["interactions"]
