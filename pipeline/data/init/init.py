@@ -258,7 +258,10 @@ def _split(draft: Draft, found: Preview) -> None:
             )
             draft.put(f"{place}.history.ties", "log_order", reason)
     if repeated > _MANY_REPEATS and "event_weights" not in draft.content["data"]["interactions"]:
-        reason = f"{repeated:.0%} of the events are of an item that the user had before, which nobody is recommended"
+        reason = (
+            f"{repeated:.0%} of the events are of an item that the user had before, which nobody is recommended; if it "
+            "is to be, leave this out and set serving.exclude: nothing"
+        )
         draft.put(f"{place}.deduplicate", "user_item", reason)
     rows = found.rows.share.of_all or found.rows.share.rows
     spread = timed and len(np.unique(times)) > 1
