@@ -560,12 +560,15 @@ def _pieces(file: TableFile, how: TableSettings, place: Place) -> Iterator[bytes
     decoder = codecs.getincrementaldecoder(how.encoding)("mark_not_utf8")
     at_start, at_end = not place.start, False
     with _open(file) as stream:
-        if place.start:
+        in_line = place.start > 0
+        if in_line:
             stream.seek(place.start - 1)
-            yield stream.read(place.size + 1).partition(b"\n")[2].decode(how.encoding, "mark_not_utf8").encode()
         while not at_end:
-            chunk = bytes(stream.read(place.size))
+            chunk = bytes(stream.read(place.size + in_line))
             at_end = not chunk
+            if in_line:
+                _, ended, chunk = chunk.partition(b"\n")
+                in_line = not ended
             if at_start and how.encoding == "utf-8" and chunk.startswith(_UTF_16):
                 raise InputError(f"{file.path} is UTF-16, not UTF-8: set encoding: utf-16")
             if at_start and chunk[_TAR_AT : _TAR_AT + 5] == b"ustar":

@@ -75,10 +75,11 @@ def init(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The config to write.")],
     catalogue: Annotated[
-        Optional[list[str]], typer.Option("--catalogue", metavar="FILES", help="The items' table. Repeatable.")
+        Optional[list[str]],
+        typer.Option("--catalogue", metavar="FILES", help="The items' table, likewise. Repeatable."),
     ] = None,
     users: Annotated[
-        Optional[list[str]], typer.Option("--users", metavar="FILES", help="The users' table. Repeatable.")
+        Optional[list[str]], typer.Option("--users", metavar="FILES", help="The users' table, likewise. Repeatable.")
     ] = None,
     user: Annotated[Optional[str], typer.Option("--user", metavar="COLUMN", help="The log's column of users.")] = None,
     item: Annotated[Optional[str], typer.Option("--item", metavar="COLUMN", help="That of items.")] = None,

@@ -71,6 +71,16 @@ def test_what_is_wrong_at_a_place_far_down_has_its_row_number(tmp_path, small, k
     assert max(bad) == len(content)
 
 
+def test_lines_that_are_longer_than_what_is_read_of_a_place(tmp_path, small):
+    path = tmp_path / "log.csv"
+    path.write_text("a,b\n" + "".join(f"{number},{'é' * 300}\n" for number in range(400)))
+    rows, found, bad = sample(path, 32 * 50, columns=("a", "b"))
+    assert not bad
+    assert all(value == str(row - 2) for row, value in rows.items())
+    assert not found.share.whole
+    assert all("\ufdd0" not in text for table in found.tables for text in table["b"].to_pylist())
+
+
 def test_all_of_a_file_that_is_small_enough(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text(lines("csv"))

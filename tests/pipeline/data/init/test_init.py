@@ -15,10 +15,13 @@ from hypothesis import strategies as st
 from components.errors import InputError
 from components.interaction_gen.log import inspect
 from components.interaction_gen.preview import preview
-from pipeline.config import Config
+from pipeline.config import Config, load_config
 from pipeline.data.init.init import Wanted, init, make, pattern_of
 from pipeline.data.validate import validate
 from tests.pipeline.data.init.shapes import SHAPES, Files, write
+from tests.recipes import books, courses, retail, tools
+
+ROOT = Path(__file__).parents[4]
 
 LOG = "user_id,item_id,timestamp\n" + "".join(f"u{n % 5},i{n % 7},{1_600_000_000 + n}\n" for n in range(60))
 
@@ -232,3 +235,26 @@ def test_random_bytes_end_in_a_config_or_in_one_error(
     (folder / f"log.{suffix}").write_bytes(content)
     with contextlib.suppress(InputError):
         assert list(validate(config_of(folder, Files([str(folder / f"log.{suffix}")], []))))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "file", "write_files"),
+    [
+        ("books", "ratings.jsonl", books.write),
+        ("books", "ratings.csv", books.write),
+        ("courses", "user_course_views.csv", courses.write),
+        ("tools", "events.csv", tools.write),
+        ("retail", "train.csv", retail.write),
+    ],
+)
+def test_the_files_of_a_recipe_have_the_columns_that_the_recipe_names(
+    tmp_path: Path, recipe: str, file: str, write_files: Any
+) -> None:
+    """But for what only their owner knows: that a column of numbers is a weight."""
+    write_files(tmp_path, 3000, 0)
+    made_log = config_of(tmp_path, Files([str(tmp_path / file)], [])).data.interactions
+    theirs = load_config(ROOT / "configs" / f"{recipe}.yaml").data.interactions
+    assert made_log.columns == theirs.columns.model_copy(update={"weight": None})
+    assert made_log.event_weights.keys() == theirs.event_weights.keys()
+    assert made_log.drop_unrated == theirs.drop_unrated
