@@ -192,15 +192,13 @@ def _log(draft: Draft, wanted: Wanted, ask: Optional[Ask]) -> Preview:
     others = [column for column in profiles if column not in roles.columns.values()]
     if others:
         draft.reasons[f"{place}.path"] = f"not read of it: {', '.join(others)}"
-    for role, column in roles.columns.items():
-        if column is not None or role == "time":
-            such = f"; such as {', '.join(profiles[column].examples)}" if column is not None else ""
-            draft.put(f"{place}.columns.{_COLUMNS[role]}", column, roles.reasons[role] + such)
-    draft.content["data"]["interactions"]["columns"] = {
-        setting: draft.content["data"]["interactions"]["columns"][setting]
-        for setting in _COLUMNS.values()
-        if setting in draft.content["data"]["interactions"]["columns"]
-    }
+    for role, setting in _COLUMNS.items():
+        column = roles.columns[role]
+        if column is not None:
+            such = f"; such as {', '.join(profiles[column].examples)}"
+            draft.put(f"{place}.columns.{setting}", column, roles.reasons[role] + such)
+        elif role == "time":
+            draft.put(f"{place}.columns.{setting}", None, roles.reasons[role])
     for setting, value in {**roles.settings, **lists}.items():
         draft.put(f"{place}.{setting}", value)
     if lists:
@@ -222,14 +220,13 @@ def _tried(draft: Draft, look: Look, roles: Roles, profiles: Mapping[str, Profil
         reason = f"{rating} is missing in {profiles[rating].missing:,} of the first {profiles[rating].rows:,} rows"
         draft.put(f"{place}.drop_unrated", True, reason)
     found = _preview(draft)
-    facts = found.facts
-    missing = sum(each["rows"] for each in facts["rejected"] if each["reason"].endswith(" is missing"))
-    others = sum(each["rows"] for each in facts["rejected"]) - missing
-    if facts["rows"] and missing > _REJECTED * facts["rows"] and others <= _REJECTED * facts["rows"]:
-        what = "; ".join(sorted({each["reason"] for each in facts["rejected"] if each["reason"].endswith(" missing")}))
-        share = min(1.0, round(1.5 * missing / facts["rows"] + 0.02, 2))
-        reason = f"{missing / facts['rows']:.1%} of the rows can't be used: {what}"
-        draft.put(f"{place}.max_rejected_fraction", share, reason)
+    rows, rejected = found.facts["rows"], found.facts["rejected"]
+    missing = [each for each in rejected if each["reason"].endswith(" is missing")]
+    lost = sum(each["rows"] for each in missing)
+    if lost > _REJECTED * rows and sum(each["rows"] for each in rejected) - lost <= _REJECTED * rows:
+        what = "; ".join(sorted({each["reason"] for each in missing}))
+        reason = f"{lost / rows:.1%} of the rows can't be used: {what}"
+        draft.put(f"{place}.max_rejected_fraction", min(1.0, round(1.5 * lost / rows + 0.02, 2)), reason)
         found = _preview(draft)
     if not len(found.events):
         found.check()
