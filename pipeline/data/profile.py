@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any, Literal, Optional
 
@@ -9,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from components.errors import InputError
 from components.tables.columns import as_numbers, mask, objects, scalars
 from components.tables.contents import WORDS
 from components.tables.formats import TableSettings
@@ -73,8 +75,12 @@ def profile(array: pa.Array, how: TableSettings) -> Profile:
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
     rows, kind = len(array), array.type
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if is_list:
+        with contextlib.suppress(InputError):  # they have more than one value
+            array = scalars(array, "")
+            kind, is_list = array.type, False
     if pa.types.is_nested(kind):
-        is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
         values = [value for value in array.to_pylist() if value]
         return Profile(
             ("list" if is_list else "object") if values else "empty",

@@ -26,7 +26,9 @@ from pipeline.data.profile import profile
         (["2020-09-13T20:33:39Z"], "time", ("2020-09-13T20:33:39Z",)),
         (["13.09.2020 20:33"], "time", ("13.09.2020 20:33",)),
         (["['Art', 'Pop']", "[]"], "list", ("['Art', 'Pop']", "[]")),
-        ([["Art"], None, []], "list", ("['Art']",)),
+        ([["Art", "Pop"], None, []], "list", ("['Art', 'Pop']",)),
+        ([["Art"], None, []], "text", ("Art",)),  # as TFRecords have it
+        ([[1], [2]], "whole", ("1", "2")),
         ([{"a": 1}], "object", ("{'a': 1}",)),
         (['{"a": 1}'], "object", ('{"a": 1}',)),
         (["u1", "x y\nz", "w" * 50, "v"], "text", ("u1", "x y z", "w" * 39 + "…")),
