@@ -44,6 +44,8 @@ PIPELINE = [
     *CLIENT,
     "apache-beam",
     "boto3",  # Beam reads and writes s3:// by it
+    "charset-normalizer",  # guesses encodings for `recommender init`
+    "clevercsv",  # and dialects of CSV
     "dill",  # tfx_bsl 1.16 imports it, Beam made it an extra
     "fsspec",  # reads and writes base paths in object stores
     "gcsfs>=2025.12",  # gs:// for it
@@ -105,6 +107,7 @@ DEV = [
     *BENCH,
     *OTEL,
     "cryptography",  # makes the certificates of the tests
+    "duckdb",  # another writer of tables
     "flask",  # moto's server is made of these two
     "flask-cors",
     "gcp-storage-emulator",  # a server of gs://
@@ -116,6 +119,7 @@ DEV = [
     "kubernetes-validate",  # has Kubernetes' schemas
     "moto[s3]",  # a server of s3://
     "mypy",
+    "openpyxl",  # and another, of spreadsheets
     "pytest",
     "pytest-timeout",
     "pytest-xdist",

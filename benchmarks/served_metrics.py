@@ -87,8 +87,8 @@ def main() -> int:
     if version is None or version.fingerprint != judged["model"].custom_properties["fingerprint"].string_value:
         raise SystemExit("the newest version is not the model of the newest evaluation: run the pipeline first")
     report = load_report(lineage.outputs(execution)["evaluation"].uri)
-    if not report.exclude_seen:
-        raise SystemExit("the newest evaluation ranks what users had too (exclude_seen: false), which no answer holds")
+    if report.exclude != "all":
+        raise SystemExit("the model of the newest evaluation doesn't leave out all that users had (serving.exclude)")
     with (
         ServerProcess(config.serving.base_path, config.name) as server,
         RecommenderClient(server.grpc_target, model=config.name, timeout=60) as client,

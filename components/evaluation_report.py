@@ -14,6 +14,11 @@ CHAMPION = "champion"
 OVERALL = "overall"
 COUNT = "count"
 FILE_NAME = "metrics.json"
+ANSWERABLE = (
+    "deduplicate: user_item drops such events; serving.exclude: nothing, or types of events, lets these items be "
+    "recommended"
+)
+"""What mends queries that no answer can hold."""
 
 Table = Mapping[str, Mapping[str, Mapping[str, float]]]
 """Model to slice to metric to value. Slices are called "overall" or like "user_type=new" or "a=x, b=y"."""
@@ -85,7 +90,10 @@ class Report:
     """The metric that stands for all where there is room for one."""
     depths: Mapping[str, int]
     """Model to how many items it was asked for."""
-    exclude_seen: bool
+    exclude: str | list[str]
+    """What the candidate, and so each baseline, leaves out of an answer: see `serving.exclude`."""
+    left_out: int | None
+    """Queries of items that no answer can hold, because their users had them; None where nobody counted."""
     batch_size: int
     min_slice_size: int
     intervals: Intervals = dataclasses.field(default_factory=dict)
@@ -121,9 +129,19 @@ class Report:
         values = {name: slices[OVERALL][self.headline] for name, slices in self.metrics.items()}
         others = ", ".join(f"{name} {value:.3f}" for name, value in values.items() if name != CANDIDATE)
         line = f"{label(self.headline)} {values[CANDIDATE]:.3f}" + (f" ({others})" if others else "")
-        if self.blessed:
-            return f"{line} · blessed"
-        return f"{line} · not blessed: {'; '.join(map(str, self.failures))}"
+        line += " · blessed" if self.blessed else f" · not blessed: {'; '.join(map(str, self.failures))}"
+        return line + (f" · {self.unanswerable}" if self.left_out else "")
+
+    @property
+    def unanswerable(self) -> str:
+        """How many queries no answer can hold, in words; nothing where there are none."""
+        if not self.left_out:
+            return ""
+        queries = int(self.metrics[CANDIDATE][OVERALL][COUNT])
+        return (
+            f"{self.left_out:,} of {queries:,} queries ({self.left_out / queries:.1%}) are of items that the user"
+            " already had, which no answer can hold"
+        )
 
 
 def label(metric: str) -> str:
@@ -154,6 +172,8 @@ def load_report(uri: str) -> Report:
     """
     with open(os.path.join(uri, FILE_NAME), encoding="utf-8") as file:
         content = json.load(file)
+    if "exclude_seen" in content:  # of a version before there was more to say
+        content |= {"exclude": "all" if content.pop("exclude_seen") else "nothing", "left_out": None}
     content["checks"] = tuple(
         Check(**{**check, "interval": tuple(check["interval"]) if check.get("interval") else None})
         for check in content["checks"]

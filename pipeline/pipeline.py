@@ -20,6 +20,7 @@ from components.catalogue_gen.schema import catalogue_schema
 from components.champion.component import Champion
 from components.evaluator.component import Evaluator
 from components.example_validator.component import ExampleValidator
+from components.examples.interactions import NEGATIVE_SPLIT
 from components.indexer.component import Indexer
 from components.interaction_gen.component import InteractionGen
 from components.interaction_gen.schema import interaction_schema, stats_features
@@ -33,6 +34,7 @@ from pipeline.beam_args import beam_args
 from pipeline.code import stamp
 from pipeline.config import Config
 from pipeline.model.settings import HoldOut, TrainerSettings
+from serving import contract
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, Runti
         users_path=given.get("users_path", paths.users),
         cutoff=given.get("cutoff", config.data.interactions.cutoff),
         settings=log,
+        excluded_types=config.serving.exclude if isinstance(config.serving.exclude, tuple) else (),
     )
     # One row an item, also for items that only the log knows.
     catalogue = CatalogueGen(
@@ -101,7 +104,9 @@ def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, Runti
         examples=interactions.outputs["examples"],
         schema=schema.outputs["schema"],
         preprocessing_fn="pipeline.model.preprocessing.preprocess_interactions",
-        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train"]),
+        splits_config=transform_pb2.SplitsConfig(
+            analyze=["train"], transform=["train", *([NEGATIVE_SPLIT] if log.has_negatives else [])]
+        ),
         disable_statistics=True,
         custom_config={
             "features": query_types,
@@ -137,6 +142,7 @@ def create_pipeline(config: Config, paths: Paths, parameters: Mapping[str, Runti
             user_features=tuple(name for name in query_types if log.users and name in log.users.features),
             max_history=log.history.max_length,
             hold_out=_HOLD_OUT[log.split.method],
+            may_repeat=config.serving.exclude != contract.ALL,
             checkpoints=paths.checkpoints,
             model=config.model,
             training=config.training,

@@ -58,6 +58,8 @@ SIMILAR_USERS = "similar_users"
 RECOMMEND_FOR_TASKS = "recommend_for_tasks"
 RECOMMEND_EXAMPLES_FOR_TASKS = "recommend_examples_for_tasks"
 EXPLAIN_FOR_TASKS = "explain_for_tasks"
+RECOMMEND_LEAVING_OUT = "recommend_leaving_out"
+RECOMMEND_EXAMPLES_LEAVING_OUT = "recommend_examples_leaving_out"
 
 # Inputs; those of a request in one tf.Example are its features.
 
@@ -77,6 +79,8 @@ DIVERSITY = "diversity"
 TASKS = "tasks"
 """Names of tasks; in recommender.json each task's name and what it counts by default."""
 TASK_WEIGHTS = "task_weights"
+LEAVE_OUT = "leave_out"
+"""Which of the user's items are left out, `ALL` or `NOTHING`; the empty string for what is configured."""
 ITEM_ID = "item_id"
 CANDIDATES = "candidates"
 EXAMPLES = "examples"
@@ -86,10 +90,21 @@ TIMESTAMP = "timestamp"
 AS_CONFIGURED = -1.0
 """The `diversity` of a request that leaves it to the model."""
 
+# Values of `leave_out`, and in recommender.json of `EXCLUDE`, where a list of types of events may stand too.
+
+ALL = "all"
+"""All that the user had to do with."""
+NOTHING = "nothing"
+"""Nothing but what the user rejected."""
+
 # Variables.
 
 STORED_SPLITS = "history_splits"
 """Where each user's stored history begins and ends; all alike where nobody has one."""
+EXCLUDED_SPLITS = "excluded_splits"
+"""The same of the items of the types of events that are left out."""
+REJECTED_SPLITS = "rejected_splits"
+"""The same of the items that the user rejected."""
 
 # Outputs.
 
@@ -172,10 +187,13 @@ SIGNATURES: Mapping[str, Signature] = {
     RECOMMEND_FOR_TASKS: Signature((*_WHO, CONTEXT, *RULES, *_TASKS), (*_RANKED, SOURCE)),
     RECOMMEND_EXAMPLES_FOR_TASKS: Signature((EXAMPLES,), (*_RANKED, SOURCE)),
     EXPLAIN_FOR_TASKS: Signature((USER_ID, HISTORY, CANDIDATES, CONTEXT, *_TASKS), _EXPLAINED),
+    RECOMMEND_LEAVING_OUT: Signature((*_WHO, CONTEXT, *RULES, *_TASKS, LEAVE_OUT), (*_RANKED, SOURCE)),
+    RECOMMEND_EXAMPLES_LEAVING_OUT: Signature((EXAMPLES,), (*_RANKED, SOURCE)),
 }
 """All signatures, of which a model has those that `signatures` says."""
 IN_CONTEXT = (RECOMMEND_IN_CONTEXT, SCORE_IN_CONTEXT, EXPLAIN_IN_CONTEXT)
 OF_USERS = (AUDIENCE, AUDIENCE_WITH_RULES, SIMILAR_USERS)
+LEAVING_OUT = (RECOMMEND_LEAVING_OUT, RECOMMEND_EXAMPLES_LEAVING_OUT)
 FOR_TASKS = (RECOMMEND_FOR_TASKS, RECOMMEND_EXAMPLES_FOR_TASKS, EXPLAIN_FOR_TASKS)
 
 

@@ -14,7 +14,7 @@ from components.examples.catalogue import LISTED
 from components.tables.columns import as_text
 from components.tables.encoders import Encode
 from components.tables.reading import Block, TableFile
-from components.tables.row_report import Report
+from components.tables.row_report import Report, problem
 from components.tables.rows import ORDER, Verdicts, check_text, place, read_features, read_ids, report_malformed, row_of
 
 _NAMED_IDS = 5
@@ -64,6 +64,20 @@ def tidy(text: str, missing: bool) -> str:
     if missing:
         text = _EMPTY_BRACKETS.sub("", text).strip(_SEPARATORS)
     return _BLANKS.sub(" ", text).strip()
+
+
+def fault(table: pa.Table, report: Report, settings: CatalogueSettings, path: str) -> Optional[str]:
+    """Returns what is wrong with a catalogue whatever the log is, or None.
+
+    Args:
+        table: Its rows, as `clean` returns them, or `first_values`.
+        report: What was counted.
+        settings: How many rows may be unusable.
+        path: The catalogue's files, for the message.
+    """
+    if why := problem(report, settings.max_rejected_fraction, "the catalogue"):
+        return why
+    return doubled(table, path) if len(table) else f"{path}: there are no rows"
 
 
 def doubled(table: pa.Table, path: str) -> Optional[str]:

@@ -25,7 +25,7 @@ from components.progress import progress
 from components.tables import encoders, reading
 from components.tables.arrow_bytes import add_counts, from_bytes, to_bytes
 from components.tables.contents import Content, content, warnings
-from components.tables.row_report import Report, by_reason, counted, merged, problem, unreadable
+from components.tables.row_report import Report, by_reason, counted, merged, unreadable
 
 _READ_RECORDS = 16_384
 
@@ -127,9 +127,7 @@ def _make(
     items = from_bytes(log_items)
     table, report = read(files, settings)
     path = files[0].path if len(files) == 1 else "the catalogue"
-    why = problem(report, settings.max_rejected_fraction, "the catalogue")
-    if files and not why:
-        why = f"{path}: there are no rows" if not len(table) else catalogue.doubled(table, path)
+    why = catalogue.fault(table, report, settings, path) if files else None
     added: list[str] = []
     if not why:
         added, why = catalogue.unlisted(table, items, settings, path) if files else (sorted_items(items), "")

@@ -32,12 +32,14 @@ from components.evaluator.extractor import (
     users_that_count,
 )
 from components.evaluator.items import Items, read_items
-from components.evaluator.servable import check_servable, context_features, served_depth
+from components.evaluator.servable import check_servable, context_features, left_out, served_depth
 from components.evaluator.settings import EvaluatorSettings
 from components.examples import reading
+from components.examples.interactions import EXCLUDED
 from components.examples.sampling import read_sampled, share_of_users
 from components.metrics import METRICS, tfma_metrics
 from components.progress import progress
+from serving import contract
 
 QUERY_SPLIT = "eval"
 
@@ -72,18 +74,21 @@ def evaluate(
             is on what can't be measured.
     """
     for name, path in servables.items():
-        check_servable(path, name, settings.exclude_seen)
+        check_servable(path, name)
     _check_queries(interactions, settings)
+    exclude = left_out(servables[CANDIDATE])
+    if not isinstance(exclude, str):
+        _check_types(interactions, exclude, settings)
 
     models = {name: JudgedModel(path, served_depth(path, settings.depth)) for name, path in servables.items()}
     features = _query_features(servables, settings)
     # Beam's workers read what is fitted here: beside the output, which they share, unless that is in an object store.
     with tempfile.TemporaryDirectory(dir=output if os.path.isdir(output) else None) as fitted:
-        items = _fit(interactions, catalogue, item_features, settings, fitted)
+        items = _fit(interactions, catalogue, item_features, settings, exclude == contract.ALL, fitted)
         metrics = _measured(settings, has_features=items.features is not None)
         config = eval_config(settings, metrics, has_champion=CHAMPION in models)
         extractors = [
-            answer_extractor(models, fitted, settings),
+            answer_extractor(models, fitted, settings, exclude),
             tfma.extractors.SliceKeyExtractor(eval_config=config, materialize=False),
         ]
         share = share_of_users(interactions, QUERY_SPLIT, settings.max_queries) if settings.max_queries else 1.0
@@ -103,11 +108,15 @@ def evaluate(
                 | "Write" >> tfma.WriteResults(writers=_writers(config, output, interactions, servables))
             )
         release_models()
-    return _report(output, list(metrics), models, settings)
+    return _report(output, list(metrics), models, settings, exclude)
 
 
 def _report(
-    output: str, metrics: Sequence[str], models: Mapping[str, JudgedModel], settings: EvaluatorSettings
+    output: str,
+    metrics: Sequence[str],
+    models: Mapping[str, JudgedModel],
+    settings: EvaluatorSettings,
+    exclude: str | list[str],
 ) -> Report:
     """Makes the report from what TFMA wrote."""
     found = _read_results(output, metrics, settings)
@@ -121,7 +130,8 @@ def _report(
         blessed=all(check.passed for check in checks),
         headline=settings.headline,
         depths={name: model.depth for name, model in models.items()},
-        exclude_seen=settings.exclude_seen,
+        exclude=exclude,
+        left_out=found.left_out,
         batch_size=settings.batch_size,
         min_slice_size=settings.min_slice_size,
         intervals=_intervals(found, settings),
@@ -146,6 +156,7 @@ def eval_config(
     for spec in (judged, others) if others.model_names else (judged,):
         _add_metric(spec, "QueryCount")
         if spec is judged:
+            _add_metric(spec, "ListMean", name=tfma_metrics.LEFT_OUT)
             _add_metric(spec, "UserCount", most=users_that_count(settings))
         if settings.bootstrap_replicates:
             _add_metric(spec, "Replicates", gains=list(settings.ranking_metrics().values()))
@@ -173,7 +184,12 @@ def _add_metric(spec: config_pb2.MetricsSpec, class_name: str, **config: Any) ->
 
 
 def _fit(
-    interactions: str, catalogue: str, item_features: Sequence[str], settings: EvaluatorSettings, directory: str
+    interactions: str,
+    catalogue: str,
+    item_features: Sequence[str],
+    settings: EvaluatorSettings,
+    without_history: bool,
+    directory: str,
 ) -> Items:
     """Fits the baselines, and writes them and the items of the catalogue to a directory."""
     events = read_training_events(interactions, settings.baselines)
@@ -181,7 +197,7 @@ def _fit(
     items.save(directory)
     if items.features is not None:
         events = dataclasses.replace(events, features=items.features[: events.num_items])
-    baselines.save(baselines.fit(settings.baselines, events), directory)
+    baselines.save(baselines.fit(settings.baselines, events, without_history), directory)
     return items
 
 
@@ -230,6 +246,15 @@ def _check_queries(interactions: str, settings: EvaluatorSettings) -> None:
             raise InputError(f"evaluation.slices: no query has the feature {name!r}; remove it there")
 
 
+def _check_types(interactions: str, exclude: Sequence[str], settings: EvaluatorSettings) -> None:
+    """Raises InputError unless the queries say what their users had of the types of events that are left out."""
+    if not reading.has_feature(_first_queries(interactions, {EXCLUDED: bytes}, settings), EXCLUDED):
+        raise InputError(
+            f"{interactions}: the model leaves out the items of events of type {', '.join(exclude)}, of which the"
+            " queries say nothing: set serving.exclude likewise and make them anew by `recommender run`"
+        )
+
+
 def _first_queries(interactions: str, features: reading.Features, settings: EvaluatorSettings) -> Any:
     return next(reading.read_batches(interactions, QUERY_SPLIT, features, settings.batch_size), None)
 
@@ -257,6 +282,8 @@ class _Results:
     table: Table
     columns: dict[str, validation.Columns]
     """Slice to the features that define it."""
+    left_out: int
+    """Queries of items that no answer can hold."""
     replicates: dict[str, dict[str, np.ndarray]]
     """Model to slice to the ranking metrics in each replicate, [M, R]; empty without replicates, and without slices of
     one user: what draws one user again and again knows nothing of others."""
@@ -298,7 +325,8 @@ def _read_results(output: str, metrics: Sequence[str], settings: EvaluatorSettin
         for model in (CANDIDATE, CHAMPION, *settings.baselines.names)
         if model in values
     }
-    return _Results(table, columns, replicates)
+    unanswerable = round(values[CANDIDATE][OVERALL][tfma_metrics.LEFT_OUT] * counts[OVERALL])
+    return _Results(table, columns, unanswerable, replicates)
 
 
 def read_replicates(output: str, model: str = CANDIDATE) -> dict[str, np.ndarray]:

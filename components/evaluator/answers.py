@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -14,13 +14,17 @@ from components.evaluator import baselines
 from components.evaluator.baselines.base import Baseline
 from components.evaluator.baselines.popularity import Popularity
 from components.evaluator.items import load_items
-from components.evaluator.servable import Servable
+from components.evaluator.servable import Servable, excluded_features
 from components.examples import reading
+from components.examples.interactions import EXCLUDED, REJECTED
 from components.metrics.history_overlap import categories_of
 from components.metrics.ranks import label_ranks
 from components.progress import progress
+from serving import contract
 
-QUERY_FEATURES: reading.Features = dict.fromkeys(("user_id", "item_id", "user_type", "history", "seen"), bytes)
+QUERY_FEATURES: reading.Features = dict.fromkeys(
+    ("user_id", "item_id", "user_type", "history", "seen", EXCLUDED, REJECTED), bytes
+)
 _UNKNOWN = -2
 """Row of a relevant item that no answer can have; -1 is the padding of answers."""
 
@@ -43,18 +47,22 @@ class Answers:
     """[B] int64, of the relevant items, from 0; the depth of the evaluation, or more, where it was missed."""
     rows: np.ndarray
     """[B, K] int32, the first recommended items; -1 for padding and for what is no item of the catalogue."""
+    left_out: np.ndarray
+    """[B] bool, whether the relevant item is one that no answer can hold, because the user had it; the same for every
+    model."""
     past: sparse.csr_array | None
     """[B, F] ones for the categories of what the user had, the same for every model; None where items have none."""
 
     def take(self, queries: np.ndarray) -> Answers:
         """Returns the answers to some of the queries, by their numbers."""
-        return Answers(self.ranks[queries], self.rows[queries], None if self.past is None else self.past[queries])
+        past = None if self.past is None else self.past[queries]
+        return Answers(self.ranks[queries], self.rows[queries], self.left_out[queries], past)
 
 
 class Models:
     """The models and baselines, loaded, and the items that they recommend."""
 
-    def __init__(self, models: Mapping[str, JudgedModel], fitted: str, depth: int, kept: int, exclude_seen: bool):
+    def __init__(self, models: Mapping[str, JudgedModel], fitted: str, depth: int, kept: int, exclude: str | list[str]):
         """Loads them.
 
         Args:
@@ -62,15 +70,14 @@ class Models:
             fitted: directory with the saved items and baselines.
             depth: how many items the baselines answer with.
             kept: how many recommended items are kept of each answer (K).
-            exclude_seen: whether what the user had is left out of the answers.
+            exclude: what the baselines leave out of their answers: what the candidate does, see `serving.exclude`.
         """
         self.items = load_items(fitted)
         self._baselines = baselines.load(fitted)
-        candidates = None if exclude_seen else self.items.ids
-        self._servables = {name: Servable(model.path, model.depth, candidates) for name, model in models.items()}
+        self._servables = {name: Servable(model.path, model.depth) for name, model in models.items()}
         self._depth = depth
         self._kept = kept
-        self._exclude_seen = exclude_seen
+        self._exclude = exclude
         self._asked = 0
 
     def ask(self, batch: reading.Columns, size: int) -> dict[str, Answers]:
@@ -92,6 +99,7 @@ class Models:
             name: Answers(
                 np.concatenate([answers[name].ranks for answers in requests]),
                 np.concatenate([answers[name].rows for answers in requests]),
+                np.concatenate([answers[name].left_out for answers in requests]),
                 categories,
             )
             for name in requests[0]
@@ -99,7 +107,10 @@ class Models:
 
     def _ask(self, batch: reading.Columns) -> dict[str, Answers]:
         labels = reading.scalars(batch, "item_id")
-        past, features = self._past(batch), self.items.features
+        past, features = self._items_of(batch, ["history", "seen"]), self.items.features
+        names = excluded_features(self._exclude, batch)
+        excluded = self._items_of(batch, ["history", *names] if self._exclude == contract.ALL else names)
+        left_out = _any_of(batch, labels, names if self._exclude != contract.ALL else ["history", *names])
         categories = None
         if features is not None:
             categories = categories_of(past[0], _row_numbers(past[1]), batch.num_rows, features)
@@ -108,57 +119,64 @@ class Models:
             ids = servable.answer(batch)
             ranks = label_ranks(ids, labels)
             ranks[ranks == ids.shape[1]] = self._depth  # the model may answer fewer items than are asked of others
-            answers[name] = Answers(ranks, self.items.rows(ids[:, : self._kept]), categories)
+            answers[name] = Answers(ranks, self.items.rows(ids[:, : self._kept]), left_out, categories)
 
         label_rows = self.items.rows(labels)
         label_rows[label_rows < 0] = _UNKNOWN
         for name, baseline in self._baselines.items():
-            rows = answer(baseline, past, self._depth, self._exclude_seen)
-            answers[name] = Answers(label_ranks(rows, label_rows), rows[:, : self._kept], categories)
+            rows = answer(baseline, past, excluded, self._depth)
+            answers[name] = Answers(label_ranks(rows, label_rows), rows[:, : self._kept], left_out, categories)
         return answers
 
-    def _past(self, batch: reading.Columns) -> Ragged:
-        """All that each user had, newest first, as the baselines want it: `seen` goes further back than `history`."""
-        row_of = self.items.rows
-        (recent, recent_offsets), (seen, seen_offsets) = (reading.ragged(batch, name) for name in ("history", "seen"))
-        query = np.concatenate([_row_numbers(recent_offsets), _row_numbers(seen_offsets)])
-        return distinct(query, np.concatenate([row_of(recent), row_of(seen)]), batch.num_rows, self.items.num_trained)
+    def _items_of(self, batch: reading.Columns, names: Sequence[str]) -> Ragged:
+        """The items of features of each query, as the baselines want them, in the features' order: what a user had,
+        newest first, is `history` and `seen`, which goes further back."""
+        columns = [reading.ragged(batch, name) for name in names]
+        query = np.concatenate([np.zeros(0, np.int64), *(_row_numbers(offsets) for _, offsets in columns)])
+        rows = np.concatenate([np.zeros(0, np.int32), *(self.items.rows(values) for values, _ in columns)])
+        return distinct(query, rows, batch.num_rows, self.items.num_trained)
 
 
-def answer(baseline: Baseline, past: Ragged, depth: int, exclude_seen: bool) -> np.ndarray:
+def _any_of(batch: reading.Columns, labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Which of labels [B] is in one of the features of its query, bool [B]."""
+    found = np.zeros(len(labels), bool)
+    for name in names:
+        values, offsets = reading.ragged(batch, name)
+        query = _row_numbers(offsets)
+        found[query[values == labels[query]]] = True
+    return found
+
+
+def answer(baseline: Baseline, past: Ragged, excluded: Ragged, depth: int) -> np.ndarray:
     """Returns the baseline's best items for B histories, [B, depth] int32 rows, best first; padding is -1.
 
     Args:
         baseline: whom to ask.
         past: the histories: distinct rows of items, newest first.
+        excluded: distinct rows of the items that are left out of each answer.
         depth: how many items are wanted.
-        exclude_seen: whether the items of the history are left out.
     """
-    values, offsets = past
+    values, offsets = excluded
     query = _row_numbers(offsets)
     if isinstance(baseline, Popularity):
-        return _alike(baseline.popularity, query, values, len(offsets) - 1, depth, exclude_seen)
+        return _alike(baseline.popularity, query, values, len(offsets) - 1, depth)
     scores = baseline.scores(past)
-    if exclude_seen:
-        scores[query, values] = -np.inf
+    scores[query, values] = -np.inf
     # Of equal scores TensorFlow takes the smaller row, which is the more popular item.
     best, rows = (part.numpy() for part in tf.math.top_k(scores, min(depth, scores.shape[1])))
     rows = np.where(np.isneginf(best), -1, rows)
     return np.pad(rows, [(0, 0), (0, depth - rows.shape[1])], constant_values=-1)
 
 
-def _alike(
-    scores: np.ndarray, query: np.ndarray, values: np.ndarray, count: int, depth: int, exclude_seen: bool
-) -> np.ndarray:
+def _alike(scores: np.ndarray, query: np.ndarray, values: np.ndarray, count: int, depth: int) -> np.ndarray:
     """Returns what `answer` does where scores [N] are the same for all queries: no matrix of them is needed."""
-    most = int(np.bincount(query, minlength=1).max(initial=0)) if exclude_seen else 0
+    most = int(np.bincount(query, minlength=1).max(initial=0))
     best = tf.math.top_k(scores, min(depth + most, len(scores))).indices.numpy()
     place = np.full(len(scores), -1, np.int32)
     place[best] = np.arange(len(best))
     left_out = np.zeros((count, len(best)), bool)
-    if exclude_seen:
-        among = place[values] >= 0
-        left_out[query[among], place[values[among]]] = True
+    among = place[values] >= 0
+    left_out[query[among], place[values[among]]] = True
     first = np.argsort(left_out, axis=1, kind="stable")[:, :depth]
     rows = np.where(np.take_along_axis(left_out, first, axis=1), -1, best[first])
     return np.pad(rows, [(0, 0), (0, depth - rows.shape[1])], constant_values=-1)

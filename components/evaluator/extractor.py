@@ -26,7 +26,7 @@ from components.hashing import hashes
 from components.metrics import METRICS
 from components.metrics.metric import Lists
 from components.metrics.ranks import rank_counts
-from components.metrics.tfma_metrics import RANK_COUNTS, STATISTICS_KEY, USERS, exposure
+from components.metrics.tfma_metrics import LEFT_OUT, RANK_COUNTS, STATISTICS_KEY, USERS, exposure
 
 HISTORY_LENGTH = "history_length"
 ITEM_POPULARITY = "item_popularity"
@@ -54,7 +54,9 @@ def users_that_count(settings: EvaluatorSettings) -> int:
     return max(2, settings.min_slice_size)
 
 
-def answer_extractor(models: Mapping[str, JudgedModel], fitted: str, settings: EvaluatorSettings) -> Any:
+def answer_extractor(
+    models: Mapping[str, JudgedModel], fitted: str, settings: EvaluatorSettings, exclude: str | list[str]
+) -> Any:
     """Makes the extractor.
 
     Its input are extracts with a RecordBatch of queries, its output extracts with the slices' features and each model's
@@ -64,9 +66,10 @@ def answer_extractor(models: Mapping[str, JudgedModel], fitted: str, settings: E
         models: name to model.
         fitted: directory with the saved items and baselines.
         settings: what is measured.
+        exclude: what the baselines leave out of their answers.
     """
     return tfma.extractors.Extractor(
-        stage_name="ExtractAnswers", ptransform=beam.ParDo(_ExtractAnswers(models, fitted, settings))
+        stage_name="ExtractAnswers", ptransform=beam.ParDo(_ExtractAnswers(models, fitted, settings, exclude))
     )
 
 
@@ -83,7 +86,10 @@ class _Nothing:
 
 
 class _ExtractAnswers(beam.DoFn):
-    def __init__(self, models: Mapping[str, JudgedModel], fitted: str, settings: EvaluatorSettings):
+    def __init__(
+        self, models: Mapping[str, JudgedModel], fitted: str, settings: EvaluatorSettings, exclude: str | list[str]
+    ):
+        self._exclude = exclude
         self._models = models
         self._fitted = fitted
         self._settings = settings
@@ -96,7 +102,7 @@ class _ExtractAnswers(beam.DoFn):
 
     def _load(self) -> Models:
         kept = max(self._settings.list_ks, default=0)
-        return Models(self._models, self._fitted, self._settings.depth, kept, self._settings.exclude_seen)
+        return Models(self._models, self._fitted, self._settings.depth, kept, self._exclude)
 
     def process(self, extracts: tfma.Extracts) -> Iterator[tfma.Extracts]:
         batch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
@@ -135,10 +141,14 @@ def statistics(answers: Answers, weights: np.ndarray, items: Items, settings: Ev
         settings: what is measured.
 
     Returns:
-        Rank counts [R + 1, depth + 1]; for each k of `list_ks` the exposure [1, N], sparse; and for each metric that is
+        Rank counts [R + 1, depth + 1]; how many queries are of items that no answer can hold, and how many there are,
+        [2]; for each k of `list_ks` the exposure [1, N], sparse; and for each metric that is
         a mean over answers its sum and the number of answers that have a value, [2].
     """
-    found: dict[str, Any] = {RANK_COUNTS: rank_counts(answers.ranks, settings.depth, weights)}
+    found: dict[str, Any] = {
+        RANK_COUNTS: rank_counts(answers.ranks, settings.depth, weights),
+        LEFT_OUT: np.array([np.count_nonzero(answers.left_out), len(answers.left_out)]),
+    }
     for k in settings.list_ks:
         rows = answers.rows[:, :k]
         lists = Lists(rows, items.events, items.features, answers.past)

@@ -1,9 +1,10 @@
 """A servable as the Evaluator asks it: through the very signature that is served, but at the moment of each query.
 
 What the Indexer stored of a user is of the end of training, which may be after the query's moment: with a split that
-isn't by time, and for events that share their moment with others of their user. So the histories that a servable has
-stored are emptied once it is loaded, and the query brings what there was before it; and who had no training events
-before it is asked about without an id.
+isn't by time, and for events that share their moment with others of their user. So the lists that a servable has stored
+of users are emptied once it is loaded, and the query brings what there was before it, which of it is left out of the
+answer being what the servable leaves out by itself (`serving.exclude`); and who had no training events before it is
+asked about without an id.
 """
 
 from __future__ import annotations
@@ -16,17 +17,19 @@ import tensorflow as tf
 from components import versions
 from components.errors import InputError
 from components.examples import context, reading
+from components.examples.interactions import EXCLUDED, REJECTED
 from serving import contract
 from serving.custom_ops import import_custom_ops
 
+_STORED = {f"{name}:0" for name in (contract.STORED_SPLITS, contract.EXCLUDED_SPLITS, contract.REJECTED_SPLITS)}
 
-def check_servable(path: str, name: str, exclude_seen: bool) -> None:
+
+def check_servable(path: str, name: str) -> None:
     """Makes sure, without loading it, that a SavedModel can be judged.
 
     Args:
         path: the SavedModel's directory.
         name: what to call it in the message.
-        exclude_seen: whether what the user had is left out of the answers.
 
     Raises:
         InputError: it lacks the signature that is needed.
@@ -39,7 +42,7 @@ def check_servable(path: str, name: str, exclude_seen: bool) -> None:
             saved_model = saved_model_pb2.SavedModel.FromString(file.read())
     except (tf.errors.OpError, DecodeError) as error:
         raise InputError(f"the {name} {path} is no SavedModel: {error}") from None
-    signature = _signature(exclude_seen, context_features(path))
+    signature = _signature(context_features(path))
     if not any(signature in graph.signature_def for graph in saved_model.meta_graphs):
         raise InputError(
             f"the {name} {path} has no signature {signature!r}, so it isn't a servable of this pipeline and can't be "
@@ -57,47 +60,43 @@ def context_features(path: str) -> reading.Features:
     return context.feature_types(versions.describe(path).get("context", []))
 
 
+def left_out(path: str) -> str | list[str]:
+    """Returns what the servable at `path` leaves out of an answer by itself, see `serving.exclude`."""
+    return versions.describe(path).get(contract.EXCLUDE, contract.ALL)
+
+
 class Servable:
     """A loaded servable."""
 
-    def __init__(self, path: str, depth: int, candidates: np.ndarray | None = None):
-        """Loads the SavedModel in directory `path`, which is asked for `depth` items.
-
-        `recommend` leaves out what the user had. Where that is not wanted, `score` is asked about `candidates`, ids
-        [N] of all items there are, and the best are picked here.
-        """
+    def __init__(self, path: str, depth: int):
+        """Loads the SavedModel in directory `path`, which is asked for `depth` items."""
         self._context = context_features(path)
         import_custom_ops(path)
         self._model = tf.saved_model.load(path)
-        self._signature = self._model.signatures[_signature(candidates is None, self._context)]
+        self._signature = self._model.signatures[_signature(self._context)]
         for variable in self._signature.variables:
-            if variable.name == f"{contract.STORED_SPLITS}:0":
+            if variable.name in _STORED:
                 variable.assign(tf.zeros_like(variable))
         self._depth = depth
-        self._candidates = None if candidates is None else tf.constant(candidates, tf.string)
+        self._left_out = left_out(path)
 
     def answer(self, batch: reading.Columns) -> np.ndarray:
         """Answers a batch of B queries.
 
         Args:
-            batch: `user_id`, `user_type`, `history`, `seen` and the features of the servable's context.
+            batch: `user_id`, `user_type`, `history`, `seen`, the features of the servable's context and, as far as
+                there are any, `EXCLUDED` and `REJECTED`.
 
         Returns:
             [B, depth] item ids, bytes; padding is the empty string.
         """
-        if self._candidates is None:
-            return self.recommend(batch)[contract.ITEM_IDS]
-        query = self._query(batch)
-        count = len(self._candidates)
-        candidates = tf.broadcast_to(self._candidates, [batch.num_rows, count])
-        scores, places = tf.math.top_k(
-            self._signature(**query, candidates=candidates)[contract.SCORES], min(self._depth, count)
-        )
-        return tf.where(scores <= contract.NO_SCORE, "", tf.gather(self._candidates, places)).numpy()
+        return self.recommend(batch)[contract.ITEM_IDS]
 
     def recommend(self, batch: reading.Columns) -> dict[str, np.ndarray]:
-        """Returns all that `recommend` says to a batch as `answer` takes it, by name; only without `candidates`."""
-        query = {**self._query(batch), contract.EXCLUDE: _strings(reading.padded(batch, "seen"))}
+        """Returns all that `recommend` says to a batch as `answer` takes it, by name."""
+        excluded = [reading.padded(batch, name) for name in excluded_features(self._left_out, batch)]
+        excluded = np.concatenate([np.zeros((batch.num_rows, 0), object), *excluded], axis=1)
+        query = {**self._query(batch), contract.EXCLUDE: _strings(excluded)}
         return {name: value.numpy() for name, value in self._signature(**query, k=tf.constant(self._depth)).items()}
 
     def explain(self, batch: reading.Columns, item_ids: np.ndarray) -> dict[str, np.ndarray] | None:
@@ -135,7 +134,12 @@ def _strings(values: np.ndarray) -> tf.Tensor:
     return tf.constant(values, tf.string, values.shape)  # the shape, because one without elements has lost its own
 
 
-def _signature(exclude_seen: bool, features: reading.Features) -> str:
-    if exclude_seen:
-        return contract.RECOMMEND_IN_CONTEXT if features else contract.RECOMMEND
-    return contract.SCORE_IN_CONTEXT if features else contract.SCORE
+def excluded_features(exclude: str | list[str], batch: reading.Columns) -> list[str]:
+    """Returns the features of queries whose items are left out where `exclude` is configured, of those that there are;
+    with `contract.ALL` the history's are besides."""
+    configured = {contract.ALL: ["seen"], contract.NOTHING: []}.get(str(exclude), [EXCLUDED])
+    return [name for name in (*configured, REJECTED) if name in batch.schema.names]
+
+
+def _signature(features: reading.Features) -> str:
+    return contract.RECOMMEND_IN_CONTEXT if features else contract.RECOMMEND

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Union
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from components.evaluator.baselines.settings import BaselineSettings
 from components.metrics import METRICS, Metric
@@ -86,8 +86,7 @@ class EvaluatorSettings(Settings):
     """Metric name to what the candidate must reach there. Without any, every model is blessed. The best baseline has to
     be beaten in NDCG@10, for where there are no more than 10 items to recommend every model has the same hit rate."""
     exclude_seen: bool = True
-    """What the user had before the event is left out of the answer. If not, the models' scores of all items are ranked,
-    what the user had among them, which takes longer."""
+    """Older configs may have it, true: what is left out of the answers is what `serving.exclude` leaves out."""
     batch_size: PositiveInt = 256
     """Queries a request. Memory grows with it times the number of items."""
 
@@ -119,6 +118,13 @@ class EvaluatorSettings(Settings):
                 cutoffs: Cutoffs = getattr(self, metric.cutoffs)
                 found |= {f"{metric.name}@{k}": (metric.name, k) for k in sorted(set(cutoffs))}
         return found
+
+    @field_validator("exclude_seen")
+    @classmethod
+    def _exclude_seen_holds(cls, exclude_seen: bool) -> bool:
+        if not exclude_seen:
+            raise ValueError("false would judge lists that nobody is served: set serving.exclude: nothing, or types")
+        return exclude_seen
 
     @model_validator(mode="after")
     def _thresholds_can_be_checked(self) -> EvaluatorSettings:

@@ -47,6 +47,13 @@ def split_files(examples: Source, split: str) -> list[str]:
     return [os.path.join(directory, name) for name in names]
 
 
+def has_split(examples: Source, split: str) -> bool:
+    """Says whether the examples have a split of this name."""
+    import tensorflow as tf
+
+    return tf.io.gfile.isdir(os.path.join(getattr(examples, "uri", examples), f"Split-{split}"))
+
+
 def read_batches(
     examples: Source, split: str, features: Features, batch_size: int = _BATCH_SIZE
 ) -> Iterator[pa.RecordBatch]:

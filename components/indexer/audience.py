@@ -17,10 +17,11 @@ import numpy as np
 import tensorflow as tf
 
 from components.indexer.attributes import Attributes
+from components.indexer.gather import Stored
 from components.indexer.index import Index
 from components.indexer.items import Items
 from components.indexer.lookup import line_numbers, lines
-from components.indexer.queries import Queries
+from components.indexer.queries import Lists, Queries
 from components.indexer.rules import Request, Rules
 from components.indexer.settings import Compact
 from components.indexer.top_k import TopK
@@ -64,10 +65,11 @@ class Audience(tf.Module):
         self._rules = Rules(attributes, line_numbers(files["user_conditions"]), self._users.num_rows, _FILTERS)
         self._top_k = TopK(self._users, 0)
         self.max_k = self._top_k.max_k
-        splits, owners = owners_of(index)
-        self._splits = tf.Variable(splits, trainable=False, name="owners_splits")
-        # A gather needs one row at least; no item has the row of an empty table.
-        self._owners = tf.Variable(owners if len(owners) else np.zeros(1, np.int32), trainable=False, name="owners")
+        owners = owners_of(Stored(index.history_values, index.history_splits), len(index.item_ids))
+        self._owners = Lists(owners, "owners_splits")
+        self._rejecters = None
+        if index.rejected is not None:
+            self._rejecters = Lists(owners_of(index.rejected, len(index.item_ids)), "rejecters_splits")
 
     def of(
         self,
@@ -93,7 +95,9 @@ class Audience(tf.Module):
         with_one = tf.pad(self._items.table.gather(rows), [[0, 0], [0, 1]], constant_values=1.0)
         scores = self._users.table.products(with_one) + self._items.biases(rows)[:, tf.newaxis]
         scores = tf.where(known[:, tf.newaxis], scores, -np.inf)
-        scores = self._without_owners(scores, rows, exclude_owners)
+        scores = _without(scores, self._owners, tf.where(known & exclude_owners, rows, self._items.count))
+        if self._rejecters is not None:
+            scores = _without(scores, self._rejecters, rows)
         if allow is not None:
             none = tf.fill([tf.size(row), 0], "")
             request = Request(allow, conditions, none, tf.zeros(tf.shape(none)), tf.zeros(tf.shape(row)))
@@ -112,13 +116,11 @@ class Audience(tf.Module):
         user_ids, scores = self._top_k.top_k(scores, excluded, self._top_k.checked_k(k))
         return {contract.USER_IDS: user_ids, contract.SCORES: scores, contract.KNOWN: known}
 
-    def _without_owners(self, scores: tf.Tensor, rows: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
-        """Scores [B, R], -inf for the owners of items [B], of those that `wanted` [B] says."""
-        start, end = tf.gather(self._splits, rows), tf.gather(self._splits, rows + 1)
-        place = tf.ragged.range(start, tf.where(wanted, end, start))
-        owners = tf.cast(tf.gather(self._owners, place.values), tf.int64)
-        cells = tf.stack([place.value_rowids(), owners], axis=1)
-        return tf.tensor_scatter_nd_update(scores, cells, tf.fill([tf.shape(cells)[0]], -np.inf))
+
+def _without(scores: tf.Tensor, users: Lists, item: tf.Tensor) -> tf.Tensor:
+    """Scores [B, R], -inf for those users whom the lists have for items at rows [B]."""
+    cells = users.cells(item)
+    return tf.tensor_scatter_nd_update(scores, cells, tf.fill([tf.shape(cells)[0]], -np.inf))
 
 
 def user_vectors(queries: Queries, items: Items, user_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -153,10 +155,9 @@ def user_vectors(queries: Queries, items: Items, user_ids: np.ndarray) -> tuple[
     return vectors, log_partition
 
 
-def owners_of(index: Index) -> tuple[np.ndarray, np.ndarray]:
-    """Turns the stored histories round: splits [N + 1] int64 and users [V] int32 such that `users[splits[i]:splits[i +
-    1]]` are the rows of those who had item i."""
-    whose = np.repeat(np.arange(len(index.user_ids), dtype=np.int32), np.diff(index.history_splits))
-    counts = np.bincount(index.history_values, minlength=len(index.item_ids))
+def owners_of(stored: Stored, num_items: int) -> Stored:
+    """Turns lists of items of U users round: lists of the rows of users of `num_items` items."""
+    whose = np.repeat(np.arange(len(stored.splits) - 1, dtype=np.int32), np.diff(stored.splits))
+    counts = np.bincount(stored.values, minlength=num_items)
     splits = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return splits, whose[np.argsort(index.history_values, kind="stable")]
+    return Stored(whose[np.argsort(stored.values, kind="stable")], splits)

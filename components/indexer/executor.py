@@ -36,6 +36,7 @@ class Executor(base_executor.BaseExecutor):
             settings.only_listed,
             exec_properties.get("trained_catalogue") or "",
             towers,
+            settings.exclude,
         )
         output = artifact_utils.get_single_instance(output_dict["model"])
         manifest = save_servable(

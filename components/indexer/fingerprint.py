@@ -12,6 +12,7 @@ import tensorflow as tf
 from components.indexer.index import Index
 from components.indexer.settings import IndexerSettings
 from components.indexer.towers import read_manifest
+from serving import contract
 
 
 def fingerprint(towers_dir: str, index: Index, settings: IndexerSettings, code: str = "", towers: Any = None) -> str:
@@ -30,7 +31,9 @@ def fingerprint(towers_dir: str, index: Index, settings: IndexerSettings, code: 
     """
     # The bounds of an approximate index decide whether it is made, not what it answers.
     bounds = {"min_recall", "recall_at", "max_latency_ms", "queries"}
-    digest = hashlib.sha256(settings.model_dump_json(exclude={"index": bounds}).encode())
+    # What came later counts where it is set, so that what was the same before still is.
+    unset = {"exclude"} if settings.exclude == contract.ALL else set()
+    digest = hashlib.sha256(settings.model_dump_json(exclude={"index": bounds, **dict.fromkeys(unset, True)}).encode())
     digest.update(code.encode())
 
     def add(name: str, array: np.ndarray) -> None:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from components.examples import context
-from components.examples.reading import Columns, Features, distinct, read_batches, scalars
+from components.examples.interactions import FOR_GOOD, NEGATIVE_SPLIT
+from components.examples.reading import Columns, Features, distinct, has_split, read_batches, scalars
 from components.progress import progress
 
+_EVENT = "event"
 _BATCH = 131_072
 _HELD = 8_000_000
 """Events, beyond those that are kept, after which what isn't needed any more is thrown away."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Lists of items of U users."""
+
+    values: np.ndarray
+    """[V] int32, rows of items: the users' distinct items one user after the other, newest first."""
+    splits: np.ndarray
+    """[U + 1] int64, so that user u has `values[splits[u]:splits[u + 1]]`."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +35,10 @@ class Gathered:
 
     user_ids: np.ndarray
     """[U] bytes, dtype object, ascending: all users of training events."""
-    values: np.ndarray
-    """[V] int64, rows of items: the users' distinct items one user after the other, newest first."""
-    splits: np.ndarray
-    """[U + 1] int64, so that user u has `values[splits[u]:splits[u + 1]]`."""
+    history: Stored
+    """All that the users had to do with."""
+    excluded: Stored | None
+    """The items of their events of the types asked for; None where none is."""
     contexts: np.ndarray
     """[U] bytes, dtype object: the features at each user's newest event, a serialized tf.Example."""
     events: np.ndarray
@@ -33,7 +46,11 @@ class Gathered:
 
 
 def gather(
-    interactions: str, row_of: Mapping[bytes, int], stored_history: int, user_features: Features | None = None
+    interactions: str,
+    row_of: Mapping[bytes, int],
+    stored_history: int,
+    user_features: Features | None = None,
+    excluded_types: Sequence[str] = (),
 ) -> Gathered:
     """Reads the training events once, holding no more than the outcome and some millions of them.
 
@@ -42,11 +59,14 @@ def gather(
         row_of: Row of each of the N items; events of others count for nothing, though their users do.
         stored_history: Newest distinct items kept of each user.
         user_features: Types of the users' features.
+        excluded_types: Types of events whose items are gathered by themselves too.
     """
     features = dict(user_features or {})
     types = {"user_id": bytes, "item_id": bytes, "timestamp": int, **features}
+    types |= {_EVENT: bytes} if excluded_types else {}
+    wanted = [name.encode() for name in excluded_types]
     number_of: dict[bytes, int] = {}
-    held: list[list[np.ndarray]] = [[np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.int64)]]
+    held: list[list[np.ndarray]] = [[np.zeros(0, kind) for kind in (np.int32, np.int32, np.int64, bool)]]
     counts = np.zeros(len(row_of), np.int64)
     newest: dict[int, tuple[int, bytes]] = {}
     rows = kept = 0
@@ -56,26 +76,83 @@ def gather(
             _update(newest, batch, user, time, features)
         there = item >= 0
         counts += np.bincount(item[there], minlength=len(counts))
-        held.append([user[there], item[there], time[there]])
+        excluded = np.isin(scalars(batch, _EVENT), wanted) if wanted else np.zeros(len(user), bool)
+        held.append([user[there], item[there], time[there], excluded[there]])
         rows += len(user)
-        if sum(len(user) for user, _, _ in held) > kept + _HELD:
-            user, item, time = (np.concatenate(column) for column in zip(*held))
-            # Oldest first, as in a log, so that of equal times what comes is later.
-            needed = newest_distinct(user, item, time, stored_history)[::-1]
-            held, kept = [[user[needed], item[needed], time[needed]]], len(needed)
+        if sum(len(columns[0]) for columns in held) > kept + _HELD:
+            columns = [np.concatenate(column) for column in zip(*held)]
+            user, item, time, excluded = columns
+            # In the order in which they came, so that of equal times what comes is later.
+            needed = np.sort(newest_distinct(user, item, time, stored_history))
+            if wanted:
+                of_types = np.flatnonzero(excluded)
+                newest_of_types = newest_distinct(user[of_types], item[of_types], time[of_types], stored_history)
+                needed = np.union1d(needed, of_types[newest_of_types])
+            held, kept = [[column[needed] for column in columns]], len(needed)
             progress(f"{rows:,} events read, {len(number_of):,} users")
-    user, item, time = (np.concatenate(column) for column in zip(*held))
+    user, item, time, excluded = (np.concatenate(column) for column in zip(*held))
     ids = np.array(list(number_of), dtype=object)
     order = np.argsort(ids)
     place = np.empty(len(ids), np.int64)
     place[order] = np.arange(len(ids))
     user = place[user]
-    rows_kept = newest_distinct(user, item, time, stored_history)
-    splits = np.concatenate([[0], np.cumsum(np.bincount(user[rows_kept], minlength=len(ids)))]).astype(np.int64)
+
+    def stored(rows: Any) -> Stored:
+        whose, what = user[rows], item[rows]
+        kept = newest_distinct(whose, what, time[rows], stored_history)
+        return _stored(whose[kept], what[kept], len(ids))
+
     contexts = np.full(len(ids), b"", dtype=object)
     for number, (_, serialized) in newest.items():
         contexts[place[number]] = serialized
-    return Gathered(ids[order], item[rows_kept].astype(np.int64), splits, contexts, counts)
+    return Gathered(ids[order], stored(slice(None)), stored(excluded) if wanted else None, contexts, counts)
+
+
+def gather_rejected(
+    interactions: str, row_of: Mapping[bytes, int], user_ids: np.ndarray, stored_history: int
+) -> Stored | None:
+    """Gathers what the users rejected, of each the newest `stored_history`; None where the log has no negative events.
+
+    An item is rejected by a negative event that is not taken back by a positive one that comes later.
+
+    Args:
+        interactions: URI of the events' Examples.
+        row_of: Row of each of the N items.
+        user_ids: [U] bytes; what others rejected is left out.
+        stored_history: Newest items kept of each user.
+    """
+    if not has_split(interactions, NEGATIVE_SPLIT):
+        return None
+    number_of = {name: number for number, name in enumerate(user_ids.tolist())}
+
+    def pairs(split: str, types: Features) -> Iterator[tuple[np.ndarray, np.ndarray, Columns]]:
+        for batch in read_batches(interactions, split, {"user_id": bytes, **types}, _BATCH):
+            users, place = distinct(scalars(batch, "user_id"))
+            user = np.array([number_of.get(name, -1) for name in users], np.int64)[place]
+            item = _rows(batch, row_of)
+            there = np.flatnonzero((user >= 0) & (item >= 0))
+            yield user[there] * len(row_of) + item[there], there, batch
+
+    types = {"item_id": bytes, "timestamp": int}
+    found = [
+        (key, scalars(batch, "timestamp")[rows], scalars(batch, FOR_GOOD)[rows] > 0)
+        for key, rows, batch in pairs(NEGATIVE_SPLIT, {**types, FOR_GOOD: int})
+    ]
+    empty = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, bool)
+    key, time, for_good = (np.concatenate(column) for column in zip(empty, *found))
+    keys, place = np.unique(key, return_inverse=True)
+    newest, taken_back = (np.full(len(keys), np.iinfo(np.int64).min) for _ in range(2))
+    final = np.zeros(len(keys), bool)
+    np.maximum.at(newest, place, time)
+    np.logical_or.at(final, place, for_good)
+    for key, rows, batch in pairs("train", types):
+        position = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
+        same = np.flatnonzero(keys[position] == key) if len(keys) else np.zeros(0, np.int64)
+        np.maximum.at(taken_back, position[same], scalars(batch, "timestamp")[rows][same])
+    rejected = final | (newest >= taken_back)
+    user, item = np.divmod(keys[rejected], len(row_of))
+    kept = newest_distinct(user, item, newest[rejected], stored_history)
+    return _stored(user[kept], item[kept], len(user_ids))
 
 
 def newest_distinct(user: np.ndarray, item: np.ndarray, time: np.ndarray, limit: int) -> np.ndarray:
@@ -99,6 +176,12 @@ def newest_distinct(user: np.ndarray, item: np.ndarray, time: np.ndarray, limit:
     newest = newest[~repeat]
     whose = user[newest]
     return newest[np.arange(len(whose)) - np.searchsorted(whose, whose) < limit]
+
+
+def _stored(user: np.ndarray, item: np.ndarray, num_users: int) -> Stored:
+    """Items [V] of users [V], which ascend."""
+    splits = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=num_users))])
+    return Stored(item.astype(np.int32), splits.astype(np.int64))
 
 
 def _numbered(batch: Columns, number_of: dict[bytes, int]) -> np.ndarray:

@@ -16,8 +16,8 @@ from components.examples import context
 from components.examples.catalogue import CATALOGUE_SPLIT, LISTED
 from components.examples.reading import read_batches, scalars
 from components.indexer.attributes import Attributes, read_attributes
-from components.indexer.gather import gather
-from components.indexer.settings import SimilarSettings
+from components.indexer.gather import Stored, gather, gather_rejected
+from components.indexer.settings import Exclude, SimilarSettings
 from components.indexer.similar import read_vectors
 from components.indexer.towers import embed_catalogue, embed_ids, read_linear, read_manifest
 from components.progress import progress
@@ -51,6 +51,10 @@ class Index:
     """[V] int32, rows of items: all users' stored histories, one after the other, newest first."""
     history_splits: np.ndarray
     """[U + 1] int64: user u's history is `history_values[history_splits[u]:history_splits[u + 1]]`."""
+    excluded: Stored | None = None
+    """Items of the events whose types are left out; None where it doesn't go by types."""
+    rejected: Stored | None = None
+    """Items that the users rejected; None where the log has no negative events."""
     cooccurrence: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     """[N, F] float32, vectors of what items come with; [0, 0] where similar items go by the embeddings alone."""
     linear: tuple[Part, ...] = ()
@@ -61,6 +65,9 @@ class Index:
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays by name."""
         own = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        for name in ("excluded", "rejected"):
+            stored = own.pop(name)
+            own |= {} if stored is None else {f"{name}_values": stored.values, f"{name}_splits": stored.splits}
         for part in own.pop("linear"):
             weights = {"data": part.weights.data, "indices": part.weights.indices, "indptr": part.weights.indptr}
             arrays = {**weights, "places": part.places, "share": np.float32(part.share)}
@@ -78,6 +85,7 @@ def build_index(
     only_listed: bool = False,
     trained_catalogue: str = "",
     towers: Any = None,
+    exclude: Exclude = "all",
 ) -> Index:
     """Embeds the catalogue's items and gathers what the training events say of items and users.
 
@@ -93,6 +101,7 @@ def build_index(
         only_listed: Whether items that only the log has are left out.
         trained_catalogue: URI of the Examples of another catalogue: what it lists and `catalogue` doesn't is left out.
         towers: The SavedModel, if it is loaded.
+        exclude: What is left out of answers; of types of events their items are kept.
 
     Raises:
         InputError: The catalogue has no items, or none is left.
@@ -107,7 +116,8 @@ def build_index(
     in_history = embed_ids(towers, "history_item", item_ids)
     progress(f"{len(item_ids):,} items embedded; gathering histories")
     row_of = {item: row for row, item in enumerate(item_ids)}
-    gathered = gather(interactions, row_of, stored_history, user_features)
+    types_left_out = exclude if isinstance(exclude, tuple) else ()
+    gathered = gather(interactions, row_of, stored_history, user_features, types_left_out)
     of_users = embed_ids(towers, "user", gathered.user_ids)["embedding"]
     together = np.zeros((0, 0), np.float32)
     if similar.method == "co_occurrence":
@@ -126,8 +136,10 @@ def build_index(
         user_ids=gathered.user_ids,
         user_embedding=of_users if of_users.any() else of_users[:0],
         user_context=gathered.contexts,
-        history_values=gathered.values.astype(np.int32),
-        history_splits=gathered.splits,
+        history_values=gathered.history.values,
+        history_splits=gathered.history.splits,
+        excluded=gathered.excluded,
+        rejected=gather_rejected(interactions, row_of, gathered.user_ids, stored_history),
         cooccurrence=together,
         linear=tuple(to_rows(part, row, len(item_ids)) for part in parts),
         attributes=read_attributes(catalogue, filter_types or {}, kept),

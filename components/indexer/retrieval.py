@@ -96,6 +96,7 @@ class Retrieval(tf.Module):
         own_k: tf.Tensor | None = None,
         exactly: bool = False,
         shares: tf.Tensor | None = None,
+        leave_out: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """The k best items of each row: `item_ids` and `scores` [B, k], `source` [B].
 
@@ -109,9 +110,10 @@ class Retrieval(tf.Module):
             own_k: [B] int32, for a row that needs only its first ones.
             exactly: Whether all items are looked at though there is an approximate index.
             shares: [B, T] float32, what each task counts, of 1 in all; None for what it does by default.
+            leave_out: [B] string, none of which is refused, see `contract.LEAVE_OUT`; None for what is configured.
         """
-        source, seen, asked = self._shared.ask(user_id, history, *self._about(user_id, context, shares))
-        excluded = tf.concat([seen, self.items.rows(exclude)], axis=1)
+        source, had, asked = self._shared.ask(user_id, history, *self._about(user_id, context, shares))
+        excluded = tf.concat([self._queries.left_out(had, leave_out), self.items.rows(exclude)], axis=1)
         diversity = tf.fill(tf.shape(user_id), self._diversity) if self._diversity else None
         if request is not None:
             diversity = tf.where(request.diversity == contract.AS_CONFIGURED, self._diversity, request.diversity)
@@ -151,8 +153,8 @@ class Retrieval(tf.Module):
         self, user_id: tf.Tensor, history: tf.Tensor, exclude: tf.Tensor, context: tf.Tensor, k: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """`recommend` by the vectors of the towers alone and without a rule: all of the other parts left out."""
-        source, seen, asked = self._shared.ask(user_id, history, *self._about(user_id, context))
-        excluded = tf.concat([seen, self.items.rows(exclude)], axis=1)
+        source, had, asked = self._shared.ask(user_id, history, *self._about(user_id, context))
+        excluded = tf.concat([self._queries.left_out(had), self.items.rows(exclude)], axis=1)
         item_ids, scores = self._shared.top_k(self.items.scores(asked._replace(votes={})), excluded, k)
         return {contract.ITEM_IDS: item_ids, contract.SCORES: scores, contract.SOURCE: source}
 
@@ -168,11 +170,11 @@ class Retrieval(tf.Module):
 
     def embed_queries(self, user_id: tf.Tensor, history: tf.Tensor, context: tf.Tensor) -> dict[str, tf.Tensor]:
         """Vectors [B, D] of requests, which of them are ranked by these [B], and ids of what each has seen [B, S]."""
-        _, seen, asked = self._shared.ask(user_id, history, *self._about(user_id, context))
+        _, had, asked = self._shared.ask(user_id, history, *self._about(user_id, context))
         return {
             contract.EMBEDDING: asked.query,
             contract.KNOWN: asked.personal,
-            contract.SEEN: self.items.ids(seen),
+            contract.SEEN: self.items.ids(self._queries.left_out(had)),
         }
 
     @property
@@ -202,6 +204,14 @@ class Retrieval(tf.Module):
         """The rules, if none of them is to be refused."""
         return self._shared.checked(request)
 
+    def checked_leave_out(self, leave_out: tf.Tensor) -> tf.Tensor:
+        """What requests [B] leave out, if none of them is to be refused."""
+        wrong = refused_leave_out(leave_out)
+        message = f"leave_out is {contract.ALL} or {contract.NOTHING}, or empty for what is configured; not"
+        check = tf.debugging.Assert(~tf.reduce_any(wrong), [message, tf.boolean_mask(leave_out, wrong)], summarize=10)
+        with tf.control_dependencies([check]):
+            return tf.identity(leave_out)
+
     def checked_k(self, k: tf.Tensor) -> tf.Tensor:
         """`k`, if it is one that the contract allows."""
         return self._top_k.checked_k(k)
@@ -222,8 +232,8 @@ class Retrieval(tf.Module):
         context: tf.Tensor,
         shares: tf.Tensor | None,
     ) -> tf.Tensor:
-        _, seen, asked = self._shared.ask(user_id, history, context, shares)
-        scores = self._ranked(self._shared.scores(asked), seen, asked)
+        _, had, asked = self._shared.ask(user_id, history, context, shares)
+        scores = self._ranked(self._shared.scores(asked), self._queries.left_out(had), asked)
         row = self.items.rows(candidates)
         picked = tf.gather(scores, tf.maximum(row, 0), batch_dims=1)
         return tf.where(row >= 0, picked, -np.inf)
@@ -236,10 +246,10 @@ class Retrieval(tf.Module):
         context: tf.Tensor,
         shares: tf.Tensor | None,
     ) -> dict[str, tf.Tensor]:
-        _, seen, asked = self._shared.ask(user_id, history, context, shares)
+        _, had, asked = self._shared.ask(user_id, history, context, shares)
         basis = self._queries.basis(user_id, history, context, shares)
         retrieved = self._shared.scores(asked)
-        scores = retrieved, self._ranked(retrieved, seen, asked)
+        scores = retrieved, self._ranked(retrieved, self._queries.left_out(had), asked)
         return explanation(self._queries, self.items, asked, basis, self.items.rows(candidates), *scores)
 
     def _exact(
@@ -263,6 +273,11 @@ class Retrieval(tf.Module):
             return scores
         best, rows = self._top_k.best(self._top_k.left(scores, excluded), self._second_stage.candidates)
         return self._second_stage.apply(scores, best, rows, asked)
+
+
+def refused_leave_out(leave_out: tf.Tensor) -> tf.Tensor:
+    """Which of the requests [B] leave out what can't be."""
+    return tf.reduce_all(leave_out[:, tf.newaxis] != ["", contract.ALL, contract.NOTHING], axis=1)
 
 
 def _given(context: tf.Tensor | None, user_id: tf.Tensor) -> tf.Tensor:

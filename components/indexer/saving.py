@@ -73,6 +73,7 @@ def save_servable(
         "index": found,
         contract.BEYOND_VECTORS: servable.beyond_vectors,
         "max_k_of_users": servable.max_k_of_users,
+        contract.EXCLUDE: settings.exclude,
         **({contract.TASKS: noted["tasks"]} if "tasks" in noted else {}),
         "filters": {
             **dict.fromkeys(index.attributes.categories, "category"),

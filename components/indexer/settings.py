@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal, Optional
+from typing import Annotated, Literal, Optional, Union
 
 from pydantic import Field
 
 from components.settings import Settings
 
 Compact = Literal["float32", "float16", "int8"]
+Exclude = Union[
+    Literal["all", "nothing"], Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+]
+"""What is left out of a user's answers: all of their items, none, or those of some types of events."""
 
 
 NO_SCANN = (
@@ -91,7 +95,12 @@ class AnswerSettings(Settings):
 
     stored_history: int = Field(1_000, ge=0)
     """Newest distinct items kept of each training user: what a request without a history is served from, and what such
-    a user is not recommended again."""
+    a user is not recommended again (see `exclude`)."""
+
+    exclude: Exclude = "all"
+    """What is left out of a user's answers unless a request says so itself: all that they had to do with, nothing, or
+    the items of some types of events, such as [purchase], of which the newest `stored_history` are kept; a request's
+    own history, which tells no types, is then left out no more. What they rejected is left out in any case."""
 
     similar: SimilarSettings = SimilarSettings()
     """Item to item."""

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from components.indexer.attributes import Attributes
 from components.indexer.index import Index
-from components.indexer.retrieval import Retrieval
+from components.indexer.retrieval import Retrieval, refused_leave_out
 from components.indexer.rules import Request
 from components.indexer.settings import IndexerSettings
 from serving import contract
@@ -38,6 +38,7 @@ _RULES = (
     tf.TensorSpec([None, None], tf.float32, name=contract.BOOST_BY),
     tf.TensorSpec([None], tf.float32, name=contract.DIVERSITY),
 )
+_LEAVE_OUT = _strings(None, name=contract.LEAVE_OUT)
 _TASKS = (
     _strings(None, None, name=contract.TASKS),
     tf.TensorSpec([None, None], tf.float32, name=contract.TASK_WEIGHTS),
@@ -163,12 +164,16 @@ class Servable(tf.Module):
         """
         return self._by_examples(examples)
 
-    def _by_examples(self, examples: tf.Tensor, for_tasks: bool = False) -> dict[str, tf.Tensor]:
-        """`recommend_examples`, also for requests with weights of tasks."""
+    def _by_examples(
+        self, examples: tf.Tensor, for_tasks: bool = False, leaving_out: bool = False
+    ) -> dict[str, tf.Tensor]:
+        """`recommend_examples`, also for requests with weights of tasks, and for those that say what is left out."""
+        own = {contract.LEAVE_OUT: tf.io.FixedLenFeature([], tf.string, default_value="")} if leaving_out else {}
         weights = {contract.TASKS: tf.string, contract.TASK_WEIGHTS: tf.float32} if for_tasks else {}
         parsed = tf.io.parse_example(
             examples,
             {
+                **own,
                 **{name: tf.io.RaggedFeature(dtype) for name, dtype in weights.items()},
                 contract.USER_ID: tf.io.FixedLenFeature([], tf.string, default_value=""),
                 contract.HISTORY: tf.io.VarLenFeature(tf.string),
@@ -198,7 +203,11 @@ class Servable(tf.Module):
             weight = parsed[contract.TASK_WEIGHTS].to_tensor(0.0, shape=tf.shape(tasks))
             accepted &= tf.equal(parsed[contract.TASKS].row_lengths(), parsed[contract.TASK_WEIGHTS].row_lengths())
             accepted &= ~self._retrieval.tasks.refused(tasks, weight)
-            shares = self._retrieval.tasks.shares(tasks, weight)
+            if self._for_tasks:
+                shares = self._retrieval.tasks.shares(tasks, weight)
+        leave_out = parsed.get(contract.LEAVE_OUT)
+        if leave_out is not None:
+            accepted &= ~refused_leave_out(leave_out)
         k = tf.cast(tf.where(accepted, parsed[contract.K], 0), tf.int32)
         answer = self._retrieval.recommend(
             parsed[contract.USER_ID],
@@ -209,6 +218,7 @@ class Servable(tf.Module):
             request,
             k,
             shares=shares,
+            leave_out=leave_out,
         )
         wanted = tf.range(tf.shape(answer[contract.SCORES])[1]) < k[:, tf.newaxis]
         return {
@@ -315,7 +325,7 @@ class Servable(tf.Module):
         """The query tower's vectors: `embedding` [B, D]; a context may be empty.
 
         `known` [B] is false where no vector ranks: `recommend` has popular items for such a request. `seen` [B, S] are
-        the items that it leaves out, padded with the empty string: the request's and the stored history.
+        the items that it leaves out by itself, padded with the empty string, wherever that stands.
         """
         return self._retrieval.embed_queries(user_id, history, context)
 
@@ -391,3 +401,40 @@ class Servable(tf.Module):
         """`explain` for tasks of the weights given; a context may be empty."""
         shares = self._retrieval.tasks.checked(tasks, task_weights)
         return self._retrieval.explain(user_id, history, candidates, context, shares)
+
+    @_signature(_USERS, _HISTORY, _EXCLUDE, _CONTEXT, *_RULES, *_TASKS, _LEAVE_OUT, _K)
+    def recommend_leaving_out(
+        self,
+        user_id: tf.Tensor,
+        history: tf.Tensor,
+        exclude: tf.Tensor,
+        context: tf.Tensor,
+        allow: tf.Tensor,
+        filter: tf.Tensor,
+        boost: tf.Tensor,
+        boost_by: tf.Tensor,
+        diversity: tf.Tensor,
+        tasks: tf.Tensor,
+        task_weights: tf.Tensor,
+        leave_out: tf.Tensor,
+        k: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """`recommend_for_tasks`, of a model without tasks for none, where each request says what is left out: of the
+        user's items all or nothing, or with an empty string what is configured."""
+        request = self._retrieval.checked(Request(allow, filter, boost, boost_by, diversity))
+        shares, k = self._retrieval.tasks.checked(tasks, task_weights), self._retrieval.checked_k(k)
+        return self._retrieval.recommend(
+            user_id,
+            history,
+            exclude,
+            context,
+            k,
+            request,
+            shares=shares if self._for_tasks else None,
+            leave_out=self._retrieval.checked_leave_out(leave_out),
+        )
+
+    @_signature(_EXAMPLES)
+    def recommend_examples_leaving_out(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """`recommend_examples_for_tasks`, where the Examples may also have `leave_out`."""
+        return self._by_examples(examples, for_tasks=True, leaving_out=True)

@@ -66,7 +66,11 @@ class Tasks:
         there = names != ""
         none = _given(names) & (tf.reduce_sum(self._amounts(names, weights), axis=1, keepdims=True) <= 0)
         return [
-            (there & ~tf.reduce_any(self._own(names), axis=2), f"tasks are {', '.join(self._names)}; not", names),
+            (
+                there & ~tf.reduce_any(self._own(names), axis=2),
+                f"tasks are {', '.join(self._names) or 'none'}; not",
+                names,
+            ),
             (there & ~((weights >= 0) & (weights <= _MOST)), f"task_weights are from 0 to {_MOST:.0f}, not", weights),
             (none & there, "task_weights must not all be 0, but are for", names),
         ]
@@ -77,7 +81,7 @@ class Tasks:
 
     def _own(self, names: tf.Tensor) -> tf.Tensor:
         """Whether a name is that of a task, [B, W, T]."""
-        return names[:, :, tf.newaxis] == tf.constant(self._names)
+        return names[:, :, tf.newaxis] == tf.constant(self._names, tf.string)
 
 
 def _given(names: tf.Tensor) -> tf.Tensor:

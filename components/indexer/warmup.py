@@ -39,6 +39,7 @@ def write_warmup(index: Index, model_name: str, default_k: int, signatures: Sequ
         contract.DIVERSITY: [0.5],
         contract.TASKS: none,
         contract.TASK_WEIGHTS: none,
+        contract.LEAVE_OUT: [contract.NOTHING],
         contract.ITEM_ID: item,
         contract.CANDIDATES: [item],
         contract.EXCLUDE_OWNERS: [True],

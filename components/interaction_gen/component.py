@@ -1,5 +1,7 @@
 """InteractionGen's TFX component: the node of the pipeline that reads the log of interactions."""
 
+import json
+from collections.abc import Sequence
 from typing import Optional, Union
 
 from tfx import types
@@ -27,6 +29,7 @@ class InteractionGenSpec(types.ComponentSpec):
         "settings": ExecutionParameter(type=str),
         "users_path": ExecutionParameter(type=str),
         "cutoff": ExecutionParameter(type=str),
+        "excluded_types": ExecutionParameter(type=str, optional=True),
         "input_fingerprint": ExecutionParameter(type=str, optional=True),
     }
     INPUTS: dict[str, ChannelParameter] = {}  # noqa: RUF012
@@ -54,6 +57,7 @@ class InteractionGen(base_beam_component.BaseBeamComponent):
         settings: InteractionSettings,
         users_path: Optional[Union[str, data_types.RuntimeParameter]] = None,
         cutoff: Union[str, data_types.RuntimeParameter] = "",
+        excluded_types: Sequence[str] = (),
     ):
         """Constructs the node.
 
@@ -62,6 +66,7 @@ class InteractionGen(base_beam_component.BaseBeamComponent):
             settings: How to read, clean and split it.
             users_path: The files of `settings.users`.
             cutoff: ISO 8601 time from which on events are for evaluation; overrides the fraction of the split by time.
+            excluded_types: Types of events whose items answers leave out; empty where it doesn't go by types.
         """
         super().__init__(
             spec=InteractionGenSpec(
@@ -69,6 +74,7 @@ class InteractionGen(base_beam_component.BaseBeamComponent):
                 settings=settings.model_dump_json(),
                 users_path=users_path or "",
                 cutoff=cutoff,
+                excluded_types=json.dumps(list(excluded_types)),
                 examples=types.Channel(type=standard_artifacts.Examples),
                 rejects=types.Channel(type=RejectedRows),
             )

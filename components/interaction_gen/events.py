@@ -1,18 +1,21 @@
 """From blocks of the log to clean, typed events: unusable rows are rejected with a reason, unwanted ones dropped."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from components.errors import InputError
 from components.hashing import hash_text
-from components.interaction_gen.log import UNITS
+from components.interaction_gen.log import UNITS, Log, user_columns, users_of
 from components.interaction_gen.settings import InteractionSettings, Users
+from components.interaction_gen.spread import PLACE_BITS, ROWS_SPREAD, spread_out
 from components.tables.columns import as_text, mask
 from components.tables.reading import Block, TableFile
 from components.tables.row_report import ROWS_OF_USERS, Report
 from components.tables.rows import (
+    FILE_BITS,
     ORDER,
     Verdicts,
     check_text,
@@ -25,6 +28,10 @@ from components.tables.rows import (
 )
 from components.tables.times import as_times
 
+NEGATIVE = "#negative"
+"""Internal column, where events may be negative: whether one is, bool."""
+FINAL = "#final"
+"""Likewise: whether one is that nothing takes back, bool."""
 EVALUATION = "#evaluation"
 """Internal column: whether the event comes from the evaluation files, bool."""
 
@@ -43,17 +50,21 @@ def clean(
 
     Returns:
         A table with user_id, item_id (text), timestamp (int64 microseconds), #order (int64), weight (float32),
-        rating (float32) and event (text) where configured, the event's features, and #evaluation (bool).
+        rating (float32) and event (text) where configured, the event's features, #evaluation (bool), and, where events
+        may be negative, #negative and #final (bool).
 
     Raises:
         InputError: A column has a type that can't be meant.
     """
-    columns, size = settings.columns, len(block.rows)
-    report = Report(rows=size + len(block.malformed))
+    columns = settings.columns
+    report = Report(rows=len(block.rows) + len(block.malformed))
     report_malformed(report, block, file)
+    order, later = place(file, block), np.zeros(1, np.int64)
+    if settings.spread:
+        block, order, later = _spread(block, file, settings, report)
+    size = len(block.rows)
     verdicts = Verdicts(size)
     check_text(block, verdicts)
-    order = place(file, block)
     arrays: dict[str, pa.Array] = {}
     # Of several reasons against a row the first one counts.
     if columns.event is not None:
@@ -61,25 +72,52 @@ def clean(
     user = read_ids(block, columns.user_id, verdicts)
     item = read_ids(block, columns.item_id, verdicts)
     if columns.timestamp is not None:
-        time = _read_times(block, columns.timestamp, unit, settings, verdicts)
+        time = _read_times(block, columns.timestamp, unit, settings, verdicts) + later
     else:
         # The rows of an evaluation file are queries of one moment, after training: none is in another's history.
-        time = np.full(size, file_start(file)) if evaluation else order
+        time = np.full(size, file_start(file)) + later if evaluation else order
     if columns.rating is not None:
         arrays["rating"] = _read_ratings(block, columns.rating, settings, verdicts)
     own = np.ones(size) if columns.weight is None else _read_weights(block, columns.weight, settings, verdicts)
+    weight, negative = _weights(arrays, settings, own)
     arrays = {
         "user_id": user,
         "item_id": item,
         "timestamp": pa.array(time),
         ORDER: pa.array(order),
-        "weight": pa.array(_weights(arrays, settings, own)),
+        "weight": pa.array(weight),
         **arrays,
         **read_features(block, settings.features, settings, verdicts),
         EVALUATION: pa.array(np.full(size, evaluation)),
     }
+    if settings.has_negatives:
+        final = _of_types(arrays, settings.never_again, size)
+        arrays |= {NEGATIVE: pa.array(negative | final), FINAL: pa.array(final)}
     verdicts.report(report, block, file)
     return pa.table(arrays).filter(pa.array(verdicts.kept())), report
+
+
+def _spread(
+    block: Block, file: TableFile, settings: InteractionSettings, report: Report
+) -> tuple[Block, np.ndarray, np.ndarray]:
+    """Returns a block of a row for each item, the #order of these, and by how many microseconds each is later than its
+    row's time, int64 [m] each; and counts both kinds of rows."""
+    if block.rows.max(initial=0) >= 1 << (FILE_BITS - PLACE_BITS):
+        raise InputError(
+            f"{file.path} has more than {1 << (FILE_BITS - PLACE_BITS):,} rows, too many to be spread: cut it in parts"
+        )
+    verdicts = Verdicts(len(block.rows))
+    check_text(block, verdicts)
+    spread, at, lists = spread_out(block, settings, verdicts)
+    verdicts.report(report, block, file)
+    report.facts[ROWS_SPREAD] += len(block.rows)
+    report.rows += len(spread.rows) - int(verdicts.kept().sum())
+    own_times = settings.columns.timestamp in lists
+    return (
+        spread,
+        file_start(file) + (spread.rows << PLACE_BITS) + at,
+        np.zeros_like(at) if own_times else at,
+    )
 
 
 def clean_users(block: Block, file: TableFile, users: Users) -> tuple[pa.Table, Report]:
@@ -99,6 +137,12 @@ def clean_users(block: Block, file: TableFile, users: Users) -> tuple[pa.Table, 
     verdicts.report(report, block, file)
     report.rows, report.facts[ROWS_OF_USERS] = 0, report.rows
     return pa.table(arrays).filter(pa.array(verdicts.kept())), report
+
+
+def no_users(log: Log) -> pa.Table:
+    """Returns a users' table without rows, as `clean_users` makes it."""
+    columns = {column: pa.array([], pa.string()) for column in user_columns(log.settings)}
+    return clean_users(Block(np.empty(0, np.int64), columns), log.user_files[0], users_of(log.settings))[0]
 
 
 def by_partition(table: pa.Table, partitions: int) -> Iterator[tuple[int, pa.Table]]:
@@ -123,7 +167,7 @@ def _read_types(block: Block, column: str, settings: InteractionSettings, verdic
     types = as_text(block.columns[column], column)
     verdicts.reject(mask(pc.is_null(types)), f"{column} is missing")
     if settings.event_weights:
-        listed = pc.is_in(types, value_set=pa.array(list(settings.event_weights), pa.string()))
+        listed = pc.is_in(types, value_set=pa.array(list(settings.weight_of_type), pa.string()))
         verdicts.drop(~mask(listed), "of a type not in event_weights")
     return types
 
@@ -155,16 +199,32 @@ def _read_weights(block: Block, column: str, settings: InteractionSettings, verd
     return np.maximum(np.nan_to_num(value), 0)
 
 
-def _weights(arrays: Mapping[str, pa.Array], settings: InteractionSettings, own: np.ndarray) -> np.ndarray:
-    """Returns float32 [n]: the event's `own` weight times that of its type and of the listed rating nearest to its."""
+def _weights(
+    arrays: Mapping[str, pa.Array], settings: InteractionSettings, own: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns float32 [n], the event's `own` weight times what that of its type and of the listed rating nearest to its
+    come to, and bool [n], which of them have one of these below 0."""
     weight = (np.log1p(own) if settings.weight_transform == "log" else own).astype(np.float32)
+    negative = np.zeros(len(weight), dtype=bool)
+    factors = []
     if settings.event_weights:
-        types = pa.array(list(settings.event_weights), pa.string())
-        weights = pa.array(list(settings.event_weights.values()), pa.float32())
-        weight *= pc.fill_null(weights.take(pc.index_in(arrays["event"], value_set=types)), 1.0).to_numpy()
+        by_type = settings.weight_of_type
+        types = pa.array(list(by_type), pa.string())
+        weights = pa.array(list(by_type.values()), pa.float32())
+        factors.append(pc.fill_null(weights.take(pc.index_in(arrays["event"], value_set=types)), 1.0).to_numpy())
     if settings.rating_weights:
         ratings, weights = np.array(sorted(settings.rating_weights.items()), dtype=np.float32).T
         # `left`: a rating half-way between two belongs to the lower.
         nearest = np.searchsorted((ratings[1:] + ratings[:-1]) / 2, arrays["rating"].to_numpy(), side="left")
-        weight *= weights[nearest]
-    return weight
+        factors.append(weights[nearest])
+    for factor in factors:
+        weight *= np.abs(factor)
+        negative |= factor < 0
+    return weight, negative
+
+
+def _of_types(arrays: Mapping[str, pa.Array], types: Sequence[str], size: int) -> np.ndarray:
+    """Returns which of `size` events are of one of `types`, bool [n]."""
+    if not types:
+        return np.zeros(size, dtype=bool)
+    return mask(pc.is_in(arrays["event"], value_set=pa.array(types, pa.string())))

@@ -4,6 +4,8 @@ All functions take one array entry an event, sorted by user, then time, then pla
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Optional
 
 import numpy as np
 import pyarrow as pa
@@ -55,6 +57,75 @@ def recent(start: np.ndarray, end: np.ndarray, item: pa.DictionaryArray, max_len
     return _lists(offsets, item, positions)
 
 
+@dataclass(frozen=True)
+class Selection:
+    """Some of n events, m of them, and for each of the n which of these are its user's earlier ones."""
+
+    start: np.ndarray
+    """int64 [n], where the earlier ones begin among the m, and where they end."""
+    end: np.ndarray
+    item: pa.DictionaryArray
+    """[m]."""
+    following: np.ndarray
+    """int64 [m], from `next_same`."""
+    listed: Optional[np.ndarray] = None
+    """bool [m], which of them say that the item is listed, where an event may say that it isn't."""
+
+    def history(self, rows: np.ndarray, max_length: int) -> pa.ListArray:
+        """Returns `recent` for some of the n events."""
+        return recent(self.start[rows], self.end[rows], self.item, max_length)
+
+    def items(self, rows: np.ndarray, max_length: int) -> pa.ListArray:
+        """Returns `distinct` for some of the n events."""
+        return distinct(self.start[rows], self.end[rows], self.following, self.item, max_length, self.listed)
+
+
+def select(
+    chosen: np.ndarray,
+    start: np.ndarray,
+    end: np.ndarray,
+    user: np.ndarray,
+    item: pa.DictionaryArray,
+    listed: Optional[np.ndarray] = None,
+) -> Selection:
+    """Returns a selection of events.
+
+    Args:
+        chosen: bool [n].
+        start: int64 [n], of all events where the earlier ones of each begin, and where they end.
+        end: int64 [n].
+        user: int [n], ascending.
+        item: [n], dictionary-encoded.
+        listed: bool [n].
+    """
+    code = item.indices.to_numpy(zero_copy_only=False)
+    if chosen.all():
+        return Selection(start, end, item, next_same(user, code), listed)
+    before, rows = np.concatenate([[0], np.cumsum(chosen)]), np.flatnonzero(chosen)
+    following = next_same(user[rows], code[rows])
+    return Selection(
+        before[start], before[end], item.take(pa.array(rows)), following, None if listed is None else listed[rows]
+    )
+
+
+def until_final(user: np.ndarray, item_code: np.ndarray, negative: np.ndarray, final: np.ndarray) -> np.ndarray:
+    """Returns which events decide whether their user has rejected their item: those of pairs of the two that have a
+    negative one, up to the first that is final; bool [n].
+
+    Args:
+        user: int [n], ascending.
+        item_code: int [n], equal for equal items.
+        negative: bool [n].
+        final: bool [n], which of these nothing later takes back.
+    """
+    key = user.astype(np.int64) * (int(item_code.max(initial=0)) + 1) + item_code
+    pairs, pair = np.unique(key, return_inverse=True)
+    rejected, last = np.zeros(len(pairs), dtype=bool), np.full(len(pairs), len(user))
+    rejected[pair[negative]] = True
+    np.minimum.at(last, pair[final], np.flatnonzero(final))
+    return rejected[pair] & (np.arange(len(user)) <= last[pair])
+
+
 def next_same(user: np.ndarray, item_code: np.ndarray) -> np.ndarray:
     """Returns where the same user meets the same item next, n where never; int64 [n].
 
@@ -72,7 +143,12 @@ def next_same(user: np.ndarray, item_code: np.ndarray) -> np.ndarray:
 
 
 def distinct(
-    start: np.ndarray, end: np.ndarray, following: np.ndarray, item: pa.DictionaryArray, max_length: int
+    start: np.ndarray,
+    end: np.ndarray,
+    following: np.ndarray,
+    item: pa.DictionaryArray,
+    max_length: int,
+    listed: Optional[np.ndarray] = None,
 ) -> pa.ListArray:
     """Returns the distinct items of [start, end), each at its last place, last first, at most `max_length`.
 
@@ -86,6 +162,7 @@ def distinct(
         following: int64 [n].
         item: [n], dictionary-encoded.
         max_length: The longest list.
+        listed: bool [n]; an item whose last event in the range isn't is left out. By default all are.
     """
     size = len(start)
     found = np.zeros(size, dtype=np.int64)
@@ -98,6 +175,8 @@ def distinct(
             _, positions = _newest_first(upper[some], lengths)
             owner = np.repeat(some, lengths)
             last = following[positions] >= end[owner]
+            if listed is not None:
+                last &= listed[positions]
             owner, positions = owner[last], positions[last]
             rank = np.arange(len(owner)) - np.searchsorted(owner, owner) + found[owner]
             wanted = rank < max_length

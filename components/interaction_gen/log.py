@@ -2,6 +2,7 @@
 
 import datetime
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -12,6 +13,7 @@ import pydantic
 from components.errors import InputError
 from components.interaction_gen.settings import InteractionSettings, Users
 from components.interaction_gen.split import Cut
+from components.interaction_gen.spread import flat
 from components.tables import reading
 from components.tables.features import column_of
 from components.tables.times import guess_time_unit
@@ -49,6 +51,8 @@ class Log:
     cut: Optional[Cut]
     """The cut, where it is given and needn't be found."""
     partitions: int
+    excluded_types: tuple[str, ...] = ()
+    """Types of events whose items answers leave out, if it goes by types."""
 
 
 def parse_settings(text: str) -> InteractionSettings:
@@ -63,7 +67,13 @@ def parse_settings(text: str) -> InteractionSettings:
         raise InputError(f"settings of InteractionGen: {error}") from error
 
 
-def inspect(settings: InteractionSettings, input_path: str, users_path: str, cutoff: str) -> Log:
+def inspect(
+    settings: InteractionSettings,
+    input_path: str,
+    users_path: str,
+    cutoff: str,
+    excluded_types: Sequence[str] = (),
+) -> Log:
     """Finds the files, checks the columns of the first of each kind, and settles unit, cut and partitions.
 
     Raises:
@@ -94,6 +104,7 @@ def inspect(settings: InteractionSettings, input_path: str, users_path: str, cut
         unit=_unit(settings, files),
         cut=_given_cut(settings, cutoff),
         partitions=settings.partitions or _partitions([*files, *eval_files]),
+        excluded_types=tuple(excluded_types),
     )
 
 
@@ -106,6 +117,8 @@ def check_unit(block: reading.Block, file: reading.TableFile, log: Log) -> None:
     if column is None or log.settings.timestamp_unit != "auto" or log.unit == "form" or not len(block.rows):
         return
     times = block.columns[column][:_PEEK_ROWS]
+    if log.settings.spread:
+        times = flat(times)
     if pa.types.is_temporal(times.type):
         return
     unit = guess_time_unit(times, column, known=True)
@@ -140,7 +153,8 @@ def _unit(settings: InteractionSettings, files: list[reading.TableFile]) -> str:
         for block in reading.read_blocks(file, [column], settings):
             if len(block.rows):
                 try:
-                    return guess_time_unit(block.columns[column], column)
+                    times = block.columns[column]
+                    return guess_time_unit(flat(times) if settings.spread else times, column)
                 except InputError as error:
                     raise InputError(f"{file.path}: {error}") from None
     return "iso"

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.examples.interactions import PLACE
+from components.examples.interactions import EXCLUDED, FOR_GOOD, NEGATIVE_SPLIT, PLACE, REJECTED
 from components.hashing import mixed
 from components.interaction_gen import split as splitting
-from components.interaction_gen.events import EVALUATION
-from components.interaction_gen.history import distinct, next_same, past, recent
+from components.interaction_gen.events import EVALUATION, FINAL, NEGATIVE
+from components.interaction_gen.history import Selection, past, select, until_final
 from components.interaction_gen.settings import InteractionSettings
 from components.tables.columns import mask
 from components.tables.row_report import Report
@@ -21,10 +21,18 @@ from components.tables.rows import ORDER, row_of
 _SLICE_ITEMS = 16_000_000
 """Items in the histories of the examples that are made at a time: bounds the memory."""
 _NAMED_IDS = 5
+_MICROSECONDS_A_DAY = 86_400e6
+AGED = "training events older than half_life"
+"""The fact that counts events whose weight is less than half of what it was."""
+HAD = "evaluation events of items that their users had"
+"""The fact that counts queries whose item is in their history, or among what was seen."""
 
 
 def ordered(events: Sequence[pa.Table], settings: InteractionSettings) -> tuple[pa.Table, Report]:
-    """Returns one partition's events sorted by user, time and place in the log, duplicates dropped."""
+    """Returns one partition's events sorted by user, time and place in the log, duplicates dropped.
+
+    Of events of one moment the negative ones count as later. They and the others are no duplicates of each other.
+    """
     report = Report()
     table = pa.concat_tables(events).combine_chunks()
     encoded = table["user_id"].combine_chunks().dictionary_encode()
@@ -33,13 +41,16 @@ def ordered(events: Sequence[pa.Table], settings: InteractionSettings) -> tuple[
     rank[pc.array_sort_indices(encoded.dictionary).to_numpy(zero_copy_only=False)] = np.arange(len(rank))
     user = rank[encoded.indices.to_numpy(zero_copy_only=False)]
     time, order = _numpy(table, "timestamp"), _numpy(table, ORDER)
-    positions = np.lexsort((order, time, user))
+    negative = [_flags(table, NEGATIVE)] if settings.has_negatives else []  # a key costs time
+    positions = np.lexsort((order, *negative, time, user))
     if settings.deduplicate:
         item = table["item_id"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
-        by_item = np.lexsort((order, time, item, user))
+        by_item = np.lexsort((order, time, *negative, item, user))
         same = np.zeros(len(user), dtype=bool)
         here, before = by_item[1:], by_item[:-1]
         same[here] = (user[here] == user[before]) & (item[here] == item[before])
+        for flags in negative:
+            same[here] &= flags[here] == flags[before]
         if settings.deduplicate != "user_item":
             same[here] &= time[here] == time[before]
         positions = positions[~same[positions]]
@@ -92,6 +103,30 @@ def only_users(events: pa.Table, users: pa.Array, limit: int) -> tuple[pa.Table,
     return kept, report
 
 
+def newest_of_users(
+    events: pa.Table, settings: InteractionSettings, cut: Optional[splitting.Cut]
+) -> tuple[pa.Table, Report]:
+    """Returns an ordered partition's newest `max_user_events` events of each user, of training and evaluation apart
+    where the split goes by time or files."""
+    report, most = Report(), settings.max_user_events
+    assert most is not None
+    user = _user_numbers(events)
+    group = (
+        user if settings.split.method in splitting.WHOLE_LOG else 2 * user + _evaluation(events, user, settings, cut)
+    )
+    kept = splitting.newest(group, most)
+    if not kept.all():
+        report.dropped[f"of users beyond max_user_events {most:,}"] += int((~kept).sum())
+    return events.filter(pa.array(kept)).combine_chunks(), report
+
+
+def newest_of_items(events: pa.Table, most: int) -> pa.Table:
+    """Returns of item_id, timestamp and #order [events] the newest `most` rows of each item."""
+    events = events.sort_by([("timestamp", "ascending"), (ORDER, "ascending")])
+    item = events["item_id"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    return events.filter(pa.array(splitting.newest(item, most))).combine_chunks()
+
+
 @dataclass(frozen=True)
 class Marked:
     """A partition's events with what is known about them; arrays [n], sorted by user, time, place in the log."""
@@ -105,6 +140,8 @@ class Marked:
     """Whether the event is dropped for its user's count, bool."""
     counted: np.ndarray
     """Whether the event counts for the minimum counts, bool."""
+    negative: np.ndarray
+    """Whether the event is negative, bool."""
 
 
 def mark(table: pa.Table, settings: InteractionSettings, cut: Optional[splitting.Cut]) -> Marked:
@@ -112,9 +149,10 @@ def mark(table: pa.Table, settings: InteractionSettings, cut: Optional[splitting
     user = _user_numbers(table)
     whole = settings.split.method in splitting.WHOLE_LOG
     evaluation = np.zeros(len(table), dtype=bool) if whole else _evaluation(table, user, settings, cut)
-    counted = ~evaluation
-    rare = counted & splitting.rare_users(user, counted, settings.min_user_events)
-    return Marked(table, user, evaluation, rare, counted & ~rare)
+    negative = _flags(table, NEGATIVE)
+    counted = ~evaluation & ~negative
+    rare = ~evaluation & splitting.rare_users(user, counted, settings.min_user_events)
+    return Marked(table, user, evaluation, rare, counted & ~rare, negative)
 
 
 def event_counts(marked: Marked, column: str) -> pa.Table:
@@ -123,12 +161,22 @@ def event_counts(marked: Marked, column: str) -> pa.Table:
     return pa.table({column: counts.field(0), "events": counts.field(1)})
 
 
+def counted_events(marked: Marked, items: pa.Array) -> pa.Table:
+    """Returns item_id, timestamp and #order of those events of `items` that count."""
+    table = marked.table.select(["item_id", "timestamp", ORDER])
+    wanted = marked.counted & mask(pc.is_in(table["item_id"].combine_chunks(), value_set=items))
+    return table.filter(pa.array(wanted)).combine_chunks()
+
+
 def examples(
     marked: Marked,
     settings: InteractionSettings,
     cut: Optional[splitting.Cut],
     common_items: Optional[pa.Array],
     report: Report,
+    newest_events: Optional[pa.Table] = None,
+    last: Optional[int] = None,
+    excluded_types: Sequence[str] = (),
 ) -> dict[str, Iterator[dict[str, pa.Array]]]:
     """Returns the examples of a partition by split, in slices of rows, as columns of docs/architecture.md.
 
@@ -142,45 +190,87 @@ def examples(
         cut: The cut of the split by time.
         common_items: Items with enough events, or None where every item has.
         report: Where events are counted.
+        newest_events: item_id, timestamp and #order of the events that `max_item_events` leaves to items that have
+            more; None where no item has.
+        last: The time of the newest event of the whole log in microseconds, for `half_life` without a cut.
+        excluded_types: Types of events whose items answers leave out, if it goes by types.
     """
-    table, user, evaluation = marked.table, marked.user, marked.evaluation
-    rare = _rare(marked, settings, common_items, report)
+    table, user, evaluation, negative = marked.table, marked.user, marked.evaluation, marked.negative
+    rare = _rare(marked, settings, common_items, report) | _beyond(marked, settings, newest_events, report)
     if settings.split.method in splitting.WHOLE_LOG:
         table, rare = table.filter(pa.array(~rare)).combine_chunks(), np.zeros(int((~rare).sum()), dtype=bool)
-        user = _user_numbers(table)
+        user, negative = _user_numbers(table), _flags(table, NEGATIVE)
         evaluation = _evaluation(table, user, settings, cut)
-    training = ~evaluation & ~rare
+    training, rejecting = ~evaluation & ~rare & ~negative, ~evaluation & ~rare & negative
+    if (evaluation & negative).any():
+        report.dropped["negative events of the evaluation"] += int((evaluation & negative).sum())
+    evaluation = evaluation & ~negative
     time, order = _numpy(table, "timestamp"), _numpy(table, ORDER)
     start, moment = past(user, time)
     end = moment if settings.history.ties == "exclude" else np.arange(len(user))
     item = table["item_id"].combine_chunks().dictionary_encode()
     trained = np.concatenate([[0], np.cumsum(training)])
     known = trained[end] > trained[start]
-    following = next_same(user, item.indices.to_numpy(zero_copy_only=False))
+    had = select(~negative, start, end, user, item)
+    lists: dict[str, Selection] = {}
+    if excluded_types:
+        of_types = mask(pc.is_in(table["event"].combine_chunks(), value_set=pa.array(excluded_types, pa.string())))
+        lists[EXCLUDED] = select(of_types & ~negative, start, end, user, item)
+    if settings.has_negatives:
+        code = item.indices.to_numpy(zero_copy_only=False)
+        deciding = until_final(user, code, negative, _flags(table, FINAL))
+        lists[REJECTED] = select(deciding, start, end, user, item, negative)
     place = np.maximum(end - moment, 0)
     report.split_events["train"] += int(training.sum())
     report.split_events["eval"] += int(evaluation.sum())
+    if settings.has_negatives:
+        report.split_events[NEGATIVE_SPLIT] += int(rejecting.sum())
     report.facts["training users"] += len(np.unique(user[training]))
     report.facts["evaluation events of known users"] += int(known[evaluation].sum())
     columns = {name: table[name].combine_chunks() for name in table.column_names if not name.startswith("#")}
+    if settings.half_life is not None:
+        now = last if cut is None else cut.time
+        columns["weight"] = pa.array(
+            _aged(columns["weight"].to_numpy(), time, training | rejecting, now, settings, report)
+        )
     step = min(16_384, _SLICE_ITEMS // max(settings.history.max_length, settings.history.max_seen, 1))
 
-    def slices(rows: np.ndarray, queries: bool) -> Iterator[dict[str, pa.Array]]:
+    def slices(rows: np.ndarray, split: str) -> Iterator[dict[str, pa.Array]]:
         for first in range(0, len(rows), step):
             some = rows[first : first + step]
             arrays = {name: column.take(pa.array(some)) for name, column in columns.items()}
             arrays[PLACE] = pa.array(place[some])
-            arrays["history"] = recent(start[some], end[some], item, settings.history.max_length)
-            if queries:
-                arrays["seen"] = distinct(start[some], end[some], following, item, settings.history.max_seen)
+            arrays["history"] = had.history(some, settings.history.max_length)
+            if split == NEGATIVE_SPLIT:
+                arrays[FOR_GOOD] = table[FINAL].combine_chunks().take(pa.array(some)).cast(pa.int64())
+            if split == "eval":
+                arrays["seen"] = had.items(some, settings.history.max_seen)
+                lists_of_item = [_holds(arrays[name], item, some) for name in ("history", "seen")]
+                report.facts[HAD] += int(np.logical_or(*lists_of_item).sum())
+                for name, selection in lists.items():
+                    arrays[name] = selection.items(some, settings.history.max_seen)
                 arrays["user_type"] = pa.array(["new", "known"]).take(pa.array(known[some].astype(np.int8)))
             yield arrays
 
-    train_rows, eval_rows = np.flatnonzero(training), np.flatnonzero(evaluation)
     together = mixed(order[moment])  # the place of the first event of this user at this time
-    train_rows = train_rows[np.lexsort((order[train_rows], together[train_rows]))]
+
+    def shuffled(chosen: np.ndarray) -> np.ndarray:
+        rows = np.flatnonzero(chosen)
+        return rows[np.lexsort((order[rows], together[rows]))]
+
+    eval_rows = np.flatnonzero(evaluation)
     eval_rows = eval_rows[np.lexsort((order[eval_rows], time[eval_rows]))]
-    return {"train": slices(train_rows, False), "eval": slices(eval_rows, True)}
+    found = {"train": slices(shuffled(training), "train"), "eval": slices(eval_rows, "eval")}
+    return found | ({NEGATIVE_SPLIT: slices(shuffled(rejecting), NEGATIVE_SPLIT)} if settings.has_negatives else {})
+
+
+def _holds(lists: pa.ListArray, item: pa.DictionaryArray, rows: np.ndarray) -> np.ndarray:
+    """Returns which of lists [m] hold the item of the event that they are of, bool [m]; `rows` are those in `item`."""
+    lengths = np.diff(lists.offsets.to_numpy(zero_copy_only=False))
+    row = np.repeat(np.arange(len(rows)), lengths)
+    own = item.indices.to_numpy(zero_copy_only=False)[rows]
+    same = lists.values.indices.to_numpy(zero_copy_only=False) == own[row]
+    return np.bincount(row[same], minlength=len(rows)) > 0
 
 
 def _rare(
@@ -193,9 +283,39 @@ def _rare(
     if common_items is None:
         return rare
     common = mask(pc.is_in(marked.table["item_id"].combine_chunks(), value_set=common_items))
-    uncommon = marked.counted & ~common
+    uncommon = ~marked.evaluation & ~rare & ~common
     report.dropped[f"of items below min_item_events {settings.min_item_events}"] += int(uncommon.sum())
     return rare | uncommon
+
+
+def _beyond(
+    marked: Marked, settings: InteractionSettings, newest_events: Optional[pa.Table], report: Report
+) -> np.ndarray:
+    """Returns which events `max_item_events` leaves out, bool [n], and counts them."""
+    if newest_events is None:
+        return np.zeros(len(marked.table), dtype=bool)
+    crowded = mask(pc.is_in(marked.table["item_id"].combine_chunks(), value_set=pc.unique(newest_events["item_id"])))
+    kept = mask(pc.is_in(marked.table[ORDER].combine_chunks(), value_set=newest_events[ORDER].combine_chunks()))
+    beyond = marked.counted & crowded & ~kept
+    report.dropped[f"of items beyond max_item_events {settings.max_item_events:,}"] += int(beyond.sum())
+    return beyond
+
+
+def _aged(
+    weight: np.ndarray,
+    time: np.ndarray,
+    training: np.ndarray,
+    now: Optional[int],
+    settings: InteractionSettings,
+    report: Report,
+) -> np.ndarray:
+    """Returns the weights, float32 [n], those of training events halved for each half-life that they are older than
+    `now`; and counts those that weigh less than half."""
+    assert now is not None
+    assert settings.half_life is not None
+    lives = np.maximum(now - time, 0) / (settings.half_life * _MICROSECONDS_A_DAY)
+    report.facts[AGED] += int((training & (lives > 1)).sum())
+    return np.where(training, weight * np.exp2(-lives), weight).astype(np.float32)
 
 
 def _evaluation(
@@ -205,11 +325,29 @@ def _evaluation(
     if split.method == "files":
         return _numpy(table, EVALUATION)
     if split.method == "leave_last_n":
-        return splitting.last_n(user, split.n)
+        return _last_n(user, _flags(table, NEGATIVE), split.n)
     if split.method == "time":
         return splitting.after_cut(cut, _numpy(table, "timestamp"), _numpy(table, ORDER))
     users, items = (table[name].combine_chunks().dictionary_encode() for name in ("user_id", "item_id"))
     return splitting.by_hash(users, items, _numpy(table, ORDER), split.eval_fraction)
+
+
+def _last_n(user: np.ndarray, negative: np.ndarray, n: int) -> np.ndarray:
+    """Returns `splitting.last_n` of events of which the negative ones don't count; those later than the first of the
+    last n are for evaluation too."""
+    if not negative.any():
+        return splitting.last_n(user, n)
+    evaluation = np.zeros(len(user), dtype=bool)
+    rows = np.flatnonzero(~negative)
+    evaluation[rows] = splitting.last_n(np.unique(user[rows], return_inverse=True)[1], n)
+    first = np.full(int(user.max()) + 1, len(user))
+    np.minimum.at(first, user[evaluation], np.flatnonzero(evaluation))
+    return evaluation | (np.arange(len(user)) > first[user])
+
+
+def _flags(table: pa.Table, name: str) -> np.ndarray:
+    """Returns an internal column of bool [n], False where the table is without it."""
+    return _numpy(table, name) if name in table.column_names else np.zeros(len(table), dtype=bool)
 
 
 def _user_numbers(table: pa.Table) -> np.ndarray:

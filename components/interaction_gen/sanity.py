@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.interaction_gen.settings import InteractionSettings
+from components.interaction_gen.spread import ROWS_SPREAD
 from components.tables.contents import WORDS, Content, added, content, in_yaml
 from components.tables.contents import warnings as warnings_of_columns
 from components.tables.row_report import Report
@@ -34,6 +35,9 @@ _FEW = 20
 _WORD_SHARE = 0.001
 _LIST_SHARE = 0.01
 _REPEATED_SHARE = 0.2
+_MOST_ARE = 0.9
+_REPEATED_PARTS = 4
+"""So often the parts of lists come on average, where the lists themselves hardly come again."""
 
 
 @dataclass
@@ -109,7 +113,7 @@ def warnings(found: Sanity, report: Report, settings: InteractionSettings) -> li
         report: The counts of its rows.
         settings: How it was read.
     """
-    striking = [*_of_ids(found, settings), *_of_repeats(report, settings)]
+    striking = [*_of_ids(found, settings), *_of_lists(found, report, settings), *_of_repeats(report, settings)]
     if settings.columns.timestamp is not None and found.first is not None and found.last is not None:
         striking = [*_of_times(found.events, found.first, found.last), *striking]
     return [*striking, *warnings_of_columns(found.columns, "events")]
@@ -152,10 +156,33 @@ def _of_ids(found: Sanity, settings: InteractionSettings) -> Iterator[str]:
                 f"{column}, set missing: [{in_yaml(word)}]"
             )
         if found.lists[name] >= max(1.0, _LIST_SHARE * found.events):
-            yield f"{column} is a list in {found.lists[name]:,} of {found.events:,} events, and each list is one {kind}"
+            mend = ": set spread: true" if name == "item_id" else ""
+            yield (
+                f"{column} is a list in {found.lists[name]:,} of {found.events:,} events, and each list is one "
+                f"{kind}{mend}"
+            )
         if found.greatest[name] and all(map(_FLOAT.fullmatch, found.greatest[name])):
             what = "as whole numbers become beside a missing value: write them without .0"
             yield f"{column} has ids such as {most!r}, {what}"
+
+
+def _of_lists(found: Sanity, report: Report, settings: InteractionSettings) -> Iterator[str]:
+    column, most = settings.columns.item_id, list(found.greatest["item_id"])
+    if settings.spread:
+        if report.rows and report.facts[ROWS_SPREAD] >= report.rows:
+            yield f"no row has more than one {column}: is separator {settings.separator!r} right?"
+        return
+    if found.lists["item_id"] or len(most) < _FEW or 2 * found.distinct["item_id"] < found.events:
+        return  # lists repeat less often than items do
+    for separator in (" ", "|", ";", ",", "\t"):
+        parts = [item.split(separator) for item in most]
+        together = [part for some in parts for part in some]
+        several = sum(len(some) > 1 for some in parts) >= _MOST_ARE * len(parts)
+        if several and _REPEATED_PARTS * len(set(together)) <= len(together):
+            yield (
+                f"{column} looks like a list of items in each row, such as {most[0]!r}, and each list is one item: set "
+                f"spread: true and separator: {separator!r}"
+            )
 
 
 def _of_repeats(report: Report, settings: InteractionSettings) -> Iterator[str]:

@@ -2,14 +2,22 @@
 
 from typing import Annotated, Literal, Optional, Union
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from components.settings import Settings
 from components.tables.features import Features, column_of
 from components.tables.formats import TableSettings, TimeForm, TimeZone
 
 _Column = Annotated[str, Field(min_length=1)]
-_Weight = Annotated[float, Field(gt=0, le=1e6)]
+
+
+def _check_weight(weight: float) -> float:
+    if not weight:
+        raise ValueError("a weight is above 0, or below it for what speaks against an item")
+    return weight
+
+
+_Weight = Annotated[float, Field(ge=-1e6, le=1e6), AfterValidator(_check_weight)]
 
 
 class Columns(Settings):
@@ -75,6 +83,12 @@ class InteractionSettings(TableSettings):
 
     columns: Columns = Field(default_factory=Columns)
     """Which columns hold what."""
+    spread: bool = False
+    """Whether a row holds a list of items, such as all those of a session, and is spread out into an event for each, in
+    the order of the list, by a microsecond each where the row has one time for all. Other columns of lists of the same
+    length go along."""
+    separator: str = Field(default="|", min_length=1)
+    """What stands between the items in a text file (spread)."""
     timestamp_unit: Literal["auto", "s", "ms", "us", "ns", "days", "excel", "iso"] = "auto"
     """Unit of numeric timestamps since 1970, excel for the days of a spreadsheet, or iso for ISO 8601 text. auto looks
     at the first rows. Parquet's own timestamps know their unit."""
@@ -84,10 +98,16 @@ class InteractionSettings(TableSettings):
     """The time zone of timestamps without an offset, such as Europe/Berlin; UTC if not given. Of an hour that clocks
     showed twice the first is meant. Numbers count from 1970 in UTC."""
     event_weights: dict[str, _Weight] = Field(default_factory=dict)
-    """Weight by type of event; events of other types are dropped. Without it all types are kept with weight 1."""
+    """Weight by type of event; events of other types are dropped. Without it all types are kept with weight 1. A weight
+    below 0 is that of a negative event, such as a dislike, a return or a skip: the model learns that the item is not
+    what follows, it is in no history, is left out of the user's answers until a later event with it is none, and is
+    never what an answer is judged by."""
+    never_again: tuple[_Column, ...] = ()
+    """Types of negative events that no later one takes back, such as a "never show me this". They weigh -1 unless
+    `event_weights` says more."""
     rating_weights: dict[Annotated[float, Field(allow_inf_nan=False)], _Weight] = Field(default_factory=dict)
     """Weight by rating, multiplied with the one of the event's type. A rating that is not listed has the weight of the
-    nearest one that is, the lower of two. Without it ratings weigh nothing."""
+    nearest one that is, the lower of two. Without it ratings weigh nothing. Below 0 as of event types."""
     weight_transform: Literal["none", "log"] = "none"
     """What becomes of the column `weight` before it is multiplied with the others. log: log(1 + value), for times and
     amounts, of which a few are huge. Only ratios of weights count: training scales them to a mean of 1."""
@@ -103,6 +123,15 @@ class InteractionSettings(TableSettings):
     top_users: Optional[int] = Field(default=None, ge=1)
     """Only so many users are kept, those with the most events; with the time and files splits only training events
     count. Of users with equally many the first by id are."""
+    max_user_events: Optional[int] = Field(default=None, ge=1)
+    """Of each user only so many events are kept, the newest, against bots: with the time and files splits so many for
+    training and as many for evaluation, else so many in all. The others are gone from histories too."""
+    max_item_events: Optional[int] = Field(default=None, ge=1)
+    """Of each item only so many events are kept, the newest, after those of users. With the time and files splits only
+    training events count and are dropped; histories still hold them."""
+    half_life: Optional[float] = Field(default=None, gt=0)
+    """Days after which a training event weighs half, counted back from the cut of the split by time, or else from the
+    newest event."""
     min_user_events: int = Field(default=1, ge=1)
     """Users with fewer events are dropped. With the time and files splits only training events count and are dropped,
     so that nothing of the future decides what is trained on; histories still hold them."""
@@ -125,11 +154,19 @@ class InteractionSettings(TableSettings):
     def _consistent(self) -> "InteractionSettings":
         if self.timestamp_format is not None and self.timestamp_unit != "auto":
             raise ValueError("timestamp_format is for times in text: leave out timestamp_unit")
-        if self.event_weights and self.columns.event is None:
-            raise ValueError("event_weights needs columns.event")
+        for name in ("event_weights", "never_again"):
+            if getattr(self, name) and self.columns.event is None:
+                raise ValueError(f"{name} needs columns.event")
+        for name in self.never_again:
+            if self.event_weights.get(name, -1.0) > 0:
+                raise ValueError(f"never_again: {name!r} has a weight above 0 in event_weights")
         for name in ("rating_weights", "min_rating", "rating_range", "drop_unrated"):
             if getattr(self, name) not in (None, {}, False) and self.columns.rating is None:
                 raise ValueError(f"{name} needs columns.rating")
+        if self.half_life is not None and self.columns.timestamp is None:
+            raise ValueError("half_life needs columns.timestamp")
+        if self.separator != "|" and not self.spread:
+            raise ValueError("separator is for rows that hold lists of items: set spread: true")
         if self.weight_transform != "none" and self.columns.weight is None:
             raise ValueError("weight_transform needs columns.weight")
         if self.rating_range is not None and not self.rating_range[0] < self.rating_range[1]:
@@ -139,6 +176,19 @@ class InteractionSettings(TableSettings):
             if both:
                 raise ValueError(f"features and users.features both have {', '.join(both)}")
         return self
+
+    @property
+    def has_negatives(self) -> bool:
+        """Whether events may be negative."""
+        weights = (*self.event_weights.values(), *self.rating_weights.values())
+        return bool(self.never_again) or any(weight < 0 for weight in weights)
+
+    @property
+    def weight_of_type(self) -> dict[str, float]:
+        """The weights of the types of events that are kept, all of them where it is empty."""
+        if not self.event_weights:
+            return {}
+        return {**dict.fromkeys(self.never_again, -1.0), **self.event_weights}
 
     def log_columns(self) -> dict[str, str]:
         """Returns the columns to read from the log, by the setting that names them."""

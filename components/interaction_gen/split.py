@@ -72,6 +72,19 @@ def last_n(user: np.ndarray, n: int) -> np.ndarray:
     return (np.arange(len(user)) >= np.cumsum(counts)[user] - n) & (counts[user] > n)
 
 
+def newest(group: np.ndarray, most: int) -> np.ndarray:
+    """Returns which events are the last `most` of their group, bool [n].
+
+    >>> newest(np.array([0, 1, 0, 0, 1]), 2).tolist()
+    [False, True, True, True, True]
+    """
+    by_group = np.argsort(group, kind="stable")
+    ends = np.searchsorted(group[by_group], group[by_group], side="right")
+    kept = np.empty(len(group), dtype=bool)
+    kept[by_group] = ends - np.arange(len(group)) <= most
+    return kept
+
+
 def by_hash(user_id: pa.DictionaryArray, item_id: pa.DictionaryArray, order: np.ndarray, fraction: float) -> np.ndarray:
     """Returns a random `fraction` of the events by a hash of user, item and place in the log, bool [n]."""
     who = hash_text(user_id.dictionary)[user_id.indices.to_numpy(zero_copy_only=False)]

@@ -19,16 +19,16 @@ from components.errors import InputError
 from components.examples.writing import SHARD_NAME, serialize, write_shard
 from components.interaction_gen import partition, sanity
 from components.interaction_gen import split as splitting
-from components.interaction_gen.events import by_partition, clean, clean_users
+from components.interaction_gen.events import by_partition, clean, clean_users, no_users
 from components.interaction_gen.log import Log, check_unit, user_columns, users_of
+from components.interaction_gen.outcome import as_facts
+from components.interaction_gen.spread import PLACE_BITS
 from components.progress import progress
 from components.tables import reading
 from components.tables.arrow_bytes import add_counts, from_bytes, to_bytes
 from components.tables.formats import TableSettings
-from components.tables.row_report import Report, as_csv, as_dict, merged, problem, unreadable
+from components.tables.row_report import Report, as_csv, merged, problem, unreadable
 from components.tables.rows import ORDER
-
-SPLITS = ("train", "eval")
 
 _EVENTS, _USERS = "events", "users"
 _Payload = tuple[str, bytes]
@@ -58,13 +58,17 @@ def generate(pipeline: beam.Pipeline, log: Log, split_folders: dict[str, str], r
         | "ByUser" >> beam.GroupByKey()
         | "Arrange" >> beam.ParDo(_Arrange(log)).with_outputs("report", "sanity", main="partitions")
     )
-    whole = beam.pvalue.AsSingleton(arranged.sanity | "Sanity" >> beam.CombineGlobally(sanity.merged))
+    found = arranged.sanity | "Sanity" >> beam.CombineGlobally(sanity.merged)
+    whole = beam.pvalue.AsSingleton(found)
     counted = (read.report, arranged.report) | "EarlyReports" >> beam.Flatten()
     early = beam.pvalue.AsSingleton(counted | "EarlyReport" >> beam.CombineGlobally(merged))
     cut: Any = log.cut
     if settings.split.method == "time" and cut is None:
         cut = beam.pvalue.AsSingleton(_find_cut(arranged.partitions, log))
     partitions, reports = arranged.partitions, [counted]
+    if settings.max_user_events is not None:
+        capped = partitions | "CapUsers" >> beam.ParDo(_CapUsers(log), cut).with_outputs("report", main="partitions")
+        partitions, reports = capped.partitions, [*reports, capped.report]
     if settings.top_users is not None:
         top = beam.pvalue.AsSingleton(
             partitions
@@ -74,7 +78,7 @@ def generate(pipeline: beam.Pipeline, log: Log, split_folders: dict[str, str], r
         chosen = partitions | "OnlyTopUsers" >> beam.ParDo(_OnlyUsers(settings.top_users), top).with_outputs(
             "report", main="partitions"
         )
-        partitions, reports = chosen.partitions, [counted, chosen.report]
+        partitions, reports = chosen.partitions, [*reports, chosen.report]
     common: Any = None
     if settings.min_item_events > 1:
         common = beam.pvalue.AsSingleton(
@@ -83,7 +87,25 @@ def generate(pipeline: beam.Pipeline, log: Log, split_folders: dict[str, str], r
             | "AddItems" >> beam.CombineGlobally(add_counts)
             | "CommonItems" >> beam.Map(_common_items, settings.min_item_events)
         )
-    written = partitions | "Write" >> beam.ParDo(_Write(log, split_folders, temporary), early, cut, common)
+    newest: Any = None
+    if settings.max_item_events is not None:
+        crowded = beam.pvalue.AsSingleton(
+            partitions
+            | "CountItemsToCap" >> beam.Map(_count_items, settings, cut)
+            | "AddItemsToCap" >> beam.CombineGlobally(add_counts)
+            | "CrowdedItems" >> beam.Map(_common_items, settings.max_item_events + 1)
+        )
+        newest = beam.pvalue.AsSingleton(
+            partitions
+            | "EventsOfCrowded" >> beam.Map(_events_of, settings, cut, crowded)
+            | "NewestOfCrowded" >> beam.CombineGlobally(_newest_of_items, settings.max_item_events)
+        )
+    last: Any = None
+    if settings.half_life is not None:
+        last = beam.pvalue.AsSingleton(found | "Last" >> beam.Map(lambda whole: whole.last))
+    written = partitions | "Write" >> beam.ParDo(
+        _Write(log, split_folders, temporary), early, cut, common, newest, last
+    )
     _ = (
         (*reports, written)
         | "Reports" >> beam.Flatten()
@@ -143,13 +165,26 @@ class _Arrange(beam.DoFn):
             events, report = partition.ordered(parts[_EVENTS], self._log.settings)
             reports = [report]
             if self._log.settings.users is not None:
-                users = parts[_USERS] or [_no_users(self._log)]
+                users = parts[_USERS] or [no_users(self._log)]
                 events, report = partition.join_users(events, users, self._log.user_files[0].path)
                 reports.append(report)
             found.columns = sanity.look_at_columns(events)
             yield number, to_bytes(events)
             yield beam.pvalue.TaggedOutput("report", merged(reports))
             yield beam.pvalue.TaggedOutput("sanity", found)
+
+
+class _CapUsers(beam.DoFn):
+    """Leaves each user of a partition the newest events."""
+
+    def __init__(self, log: Log):
+        self._log = log
+
+    def process(self, element: tuple[int, bytes], cut: Optional[splitting.Cut]) -> Iterator[Any]:
+        number, data = element
+        events, report = partition.newest_of_users(from_bytes(data), self._log.settings, cut)
+        yield number, to_bytes(events)
+        yield beam.pvalue.TaggedOutput("report", report)
 
 
 class _OnlyUsers(beam.DoFn):
@@ -177,15 +212,30 @@ class _Write(beam.DoFn):
         self._temporary = temporary
 
     def process(
-        self, element: tuple[int, bytes], early: Report, cut: Optional[splitting.Cut], common: Optional[pa.Array]
+        self,
+        element: tuple[int, bytes],
+        early: Report,
+        cut: Optional[splitting.Cut],
+        common: Optional[pa.Array],
+        newest: Optional[bytes],
+        last: Optional[int],
     ) -> list[Report]:
         if problem(early, self._log.settings.max_rejected_fraction, ""):
             return []  # the run will stop: spare the work
         number, data = element
         report = Report()
         marked = partition.mark(from_bytes(data), self._log.settings, cut)
-        slices = partition.examples(marked, self._log.settings, cut, common, report)
-        for split in SPLITS:
+        slices = partition.examples(
+            marked,
+            self._log.settings,
+            cut,
+            common,
+            report,
+            None if newest is None else from_bytes(newest),
+            last,
+            self._log.excluded_types,
+        )
+        for split in self._split_folders:
             name = SHARD_NAME.format(index=number, count=self._log.partitions)
             records = (record for columns in slices[split] for record in serialize(columns))
             write_shard(os.path.join(self._split_folders[split], name), records, self._temporary)
@@ -207,7 +257,8 @@ def _find_cut(partitions: beam.pvalue.PCollection, log: Log) -> beam.pvalue.PCol
     First all events are counted by coarse buckets of time, then only those in the bucket of the cut are looked at.
     """
     fraction = log.settings.split.eval_fraction
-    bits = splitting.bucket_bits(log.settings.columns.timestamp is not None)
+    timed = log.settings.columns.timestamp is not None
+    bits = splitting.bucket_bits(timed) + (PLACE_BITS if log.settings.spread and not timed else 0)
     place = (
         partitions
         | "Histogram" >> beam.Map(_histogram, bits)
@@ -266,24 +317,24 @@ def _common_items(data: bytes, minimum: int) -> pa.Array:
     return counts["item_id"].filter(pc.greater_equal(counts["events"], minimum)).combine_chunks()
 
 
-def _no_users(log: Log) -> pa.Table:
-    """Returns a users' table without rows, for a partition that no listed user is in."""
-    columns = {column: pa.array([], pa.string()) for column in user_columns(log.settings)}
-    empty = reading.Block(np.empty(0, np.int64), columns)
-    return clean_users(empty, log.user_files[0], users_of(log.settings))[0]
+def _events_of(element: tuple[int, bytes], settings: Any, cut: Optional[splitting.Cut], items: pa.Array) -> bytes:
+    return to_bytes(partition.counted_events(partition.mark(from_bytes(element[1]), settings, cut), items))
+
+
+def _newest_of_items(parts: Iterable[bytes], most: int) -> bytes:
+    empty = {
+        "item_id": pa.array([], pa.string()),
+        "timestamp": pa.array([], pa.int64()),
+        ORDER: pa.array([], pa.int64()),
+    }
+    return to_bytes(partition.newest_of_items(pa.concat_tables([pa.table(empty), *map(from_bytes, parts)]), most))
 
 
 def _write_report(report: Report, log: Log, folder: str, cut: Optional[splitting.Cut], found: sanity.Sanity) -> None:
     from tfx.dsl.io import fileio
 
     fileio.makedirs(folder)
-    facts = as_dict(report) | {
-        "cut": None if cut is None else cut.time,
-        "timed": log.settings.columns.timestamp is not None,
-        "span": None if found.first is None else [found.first, found.last],
-        "warnings": sanity.warnings(found, report, log.settings),
-        "problem": problem(report, log.settings.max_rejected_fraction, "the log"),
-    }
+    facts = as_facts(report, log, cut, found)
     with fileio.open(os.path.join(folder, "report.json"), "w") as target:
         target.write(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
     with fileio.open(os.path.join(folder, "rejected.csv"), "w") as target:

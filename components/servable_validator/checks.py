@@ -59,6 +59,8 @@ class Limits:
     max_k: int
     alike: float = 1.0
     """Share of a batch's items that must be among those that its queries get alone; at 1 scores are compared too."""
+    leaves_out_all: bool = True
+    """Whether all that a user had is left out of an answer."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,11 @@ def check(grpc: RecommenderClient, rest: RecommenderClient, sample: Sample, limi
     asked = _users, _histories, _strangers, _sizes, _similar, _scores, _explanations, _descriptions, _defaults, _batches
     for part in asked:
         failures += part(grpc, sample, limits)
-    if contract.AUDIENCE in grpc.metadata().signatures:
+    there = grpc.metadata().signatures
+    if contract.AUDIENCE in there:
         failures += _audiences(grpc, rest, sample)
+    if contract.RECOMMEND_LEAVING_OUT in there:
+        failures += _left_out(grpc, rest, sample, limits)
     failures += _transports(grpc, rest, sample)
     return failures
 
@@ -113,7 +118,8 @@ def _signatures(client: RecommenderClient) -> Iterator[str]:
     found = client.metadata().signatures
     audiences = contract.OF_USERS if contract.AUDIENCE in found else ()
     for_tasks = contract.FOR_TASKS if contract.RECOMMEND_FOR_TASKS in found else ()
-    for name in (*_REQUIRED, *audiences, *for_tasks):
+    leaving_out = contract.LEAVING_OUT if contract.RECOMMEND_LEAVING_OUT in found else ()
+    for name in (*_REQUIRED, *audiences, *for_tasks, *leaving_out):
         if name not in found:
             yield f"there is no signature {name!r}"
             continue
@@ -131,12 +137,15 @@ def _signatures(client: RecommenderClient) -> Iterator[str]:
 def _users(client: RecommenderClient, sample: Sample, limits: Limits) -> Iterator[str]:
     for user, items in sample.users.items():
         answer = client.recommend(user, k=_K)
-        yield from _about(f"known user {user!r}", list_faults(answer, _K, items, "user"))
+        left_out = items if limits.leaves_out_all else []
+        yield from _about(f"known user {user!r}", list_faults(answer, _K, left_out, "user"))
         if answer != client.recommend(user, k=_K):
             yield f"known user {user!r}: another answer when asked again"
         excluded = answer.item_ids[:3]
         again = client.recommend(user, exclude=excluded, k=_K)
-        yield from _about(f"known user {user!r} with exclusions", list_faults(again, _K, [*items, *excluded], "user"))
+        yield from _about(
+            f"known user {user!r} with exclusions", list_faults(again, _K, [*left_out, *excluded], "user")
+        )
         if again.item_ids[: _K - 3] != answer.item_ids[3:]:
             yield f"known user {user!r}: excluding the first three items does more than take them out"
 
@@ -144,7 +153,8 @@ def _users(client: RecommenderClient, sample: Sample, limits: Limits) -> Iterato
 def _histories(client: RecommenderClient, sample: Sample, limits: Limits) -> Iterator[str]:
     for history in sample.histories:
         answer = client.recommend(_UNKNOWN_USER, history, k=_K)
-        yield from _about(f"unknown user with history {history[:3]}", list_faults(answer, _K, history, "history"))
+        faults = list_faults(answer, _K, history if limits.leaves_out_all else (), "history")
+        yield from _about(f"unknown user with history {history[:3]}", faults)
 
 
 def _strangers(client: RecommenderClient, sample: Sample, limits: Limits) -> Iterator[str]:
@@ -214,6 +224,19 @@ def _audiences(grpc: RecommenderClient, rest: RecommenderClient, sample: Sample)
             yield f"users similar to {user!r}: said to be unknown"
     if grpc.audience(_UNKNOWN_ITEM, k=_K).known or grpc.similar_users(_UNKNOWN_USER, k=_K).known:
         yield "the audience of an unknown item, or users similar to an unknown one: said to be known"
+
+
+def _left_out(grpc: RecommenderClient, rest: RecommenderClient, sample: Sample, limits: Limits) -> Iterator[str]:
+    for user, items in sample.users.items():
+        for wish, forbidden in ((contract.ALL, items), (contract.NOTHING, [])):
+            answer, over_rest = (client.recommend(user, k=_K, leave_out=wish) for client in (grpc, rest))
+            whom = f"known user {user!r}, leaving out {wish}"
+            yield from _about(whom, list_faults(answer, _K, forbidden, "user"))
+            if answer.item_ids != over_rest.item_ids:
+                yield f"{whom}: gRPC and REST disagree"
+            as_configured = wish == contract.ALL and limits.leaves_out_all and limits.alike == 1
+            if as_configured and answer.item_ids != grpc.recommend(user, k=_K).item_ids:
+                yield f"{whom}: another answer than without saying so"
 
 
 def _scores(client: RecommenderClient, sample: Sample, limits: Limits) -> Iterator[str]:

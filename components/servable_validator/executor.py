@@ -159,6 +159,7 @@ def _limits(version: str) -> Limits | str:
         # An approximate index looks at more candidates where others of the batch exclude more; both answers lack some
         # of the exact one's items, and need not lack the same.
         alike = 2 * float(index["min_recall"]) - 1 if "min_recall" in index else 1.0
-        return Limits(int(found["num_items"]), int(found["default_k"]), int(found["max_k"]), alike)
+        leaves_out_all = found.get(contract.EXCLUDE, contract.ALL) == contract.ALL
+        return Limits(int(found["num_items"]), int(found["default_k"]), int(found["max_k"]), alike, leaves_out_all)
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{contract.MANIFEST} can't be read: {type(error).__name__} {error}"

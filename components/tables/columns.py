@@ -94,7 +94,7 @@ def as_lists(array: pa.Array, separator: str, name: str) -> tuple[pa.ListArray, 
     "['Fiction', 'Art']", is that list.
     """
     bad = np.zeros(len(array), dtype=bool)
-    array = _decoded(array)
+    array = decoded(array)
     if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
         lists = array
     else:
@@ -177,14 +177,17 @@ def scalars(array: pa.Array, name: str) -> pa.Array:
     Raises:
         InputError: There is a list of more.
     """
-    array = _decoded(array)
+    array = decoded(array)
     if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
         lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
         if lengths.max(initial=0) > 1:
             example = array[int(np.argmax(lengths))].as_py()[:3]
-            raise InputError(f"column {name!r} has more than one value in a row where one is needed, such as {example}")
+            raise InputError(
+                f"column {name!r} has more than one value in a row where one is needed, such as {example}; if "
+                "each row of a log holds a list of items, set spread: true"
+            )
         position = np.where(lengths > 0, np.cumsum(lengths) - 1, 0)
-        array = _decoded(pc.list_flatten(array).take(pa.array(position, pa.int64(), mask=lengths == 0)))
+        array = decoded(pc.list_flatten(array).take(pa.array(position, pa.int64(), mask=lengths == 0)))
     if pa.types.is_null(array.type):
         return array.cast(pa.string())
     if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
@@ -194,7 +197,7 @@ def scalars(array: pa.Array, name: str) -> pa.Array:
     return array
 
 
-def _decoded(array: pa.Array) -> pa.Array:
+def decoded(array: pa.Array) -> pa.Array:
     """Returns the values of a dictionary, and the lists of any size of those of one size."""
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()

@@ -21,7 +21,7 @@ from components.tables.formats import TableSettings
 STAND_IN = "\x1f"
 """Stands for a delimiter of more than one byte while Arrow reads."""
 
-_LIMIT = 64 << 20
+_LIMIT = 256 << 20
 _PROSE = ", ;"
 """Delimiters that lines of prose may hold as often as a row does."""
 _PROSE_LINES = 8

@@ -13,7 +13,7 @@ RESERVED_NAMES = frozenset(
     {
         *("user_id", "item_id", "timestamp", "weight", "rating", "event", "history", "seen", "user_type", "display"),
         *("history_length", "item_popularity"),
-        *("exclude", "k", "allow", "filter", "boost", "boost_by", "diversity"),
+        *("exclude", "k", "allow", "filter", "boost", "boost_by", "diversity", "leave_out"),
     }
 )
 """Features that the generators make themselves, what the Evaluator makes slices of, and what a request's Example holds

@@ -91,6 +91,17 @@ class TableFile:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where in a file's text to read, instead of all of it."""
+
+    start: int = 0
+    """In bytes: reading begins with the first line that begins there or behind. Elsewhere than at the beginning of a
+    file its row counts as number 2."""
+    size: int = 0
+    """About so many bytes are a block."""
+
+
+@dataclass(frozen=True)
 class BadRow:
     """A row that can't be used."""
 
@@ -316,7 +327,7 @@ def _names_of_tfrecord(file: TableFile, how: TableSettings) -> list[str]:
 
 
 def _names_of_jsonl(file: TableFile, how: TableSettings) -> list[str]:
-    _, rows, malformed = next(_json_rows(file, how), ([], [], []))
+    _, rows, malformed = next(_json_rows(file, how, Place(size=_BLOCK_BYTES)), ([], [], []))
     if malformed and not rows:
         raise InputError(
             f"{file.path} is not JSON lines: no line at its beginning is a JSON object; jq -c writes one a line"
@@ -326,7 +337,7 @@ def _names_of_jsonl(file: TableFile, how: TableSettings) -> list[str]:
 
 
 def _names_of_csv(file: TableFile, how: TableSettings) -> list[str]:
-    head = next(_pieces(file, how, _HEADER_BYTES), b"")
+    head = next(_pieces(file, how, Place(size=_HEADER_BYTES)), b"")
     if head.startswith(b"PAR1"):
         raise InputError(f"{file.path} is a Parquet file: set format: parquet")
     if b"\0" in head:
@@ -368,7 +379,21 @@ def parts(file: TableFile) -> list[int]:
         return list(range(pq.ParquetFile(pa.PythonFile(source, mode="r")).num_row_groups))
 
 
-def read_blocks(file: TableFile, columns: Sequence[str], how: TableSettings, part: int = 0) -> Iterator[Block]:
+def count_rows(file: TableFile) -> Optional[int]:
+    """Returns how many rows a Parquet file has; None for other files, which don't say.
+
+    Raises:
+        InputError: The file can't be read as its format.
+    """
+    if file.format != "parquet":
+        return None
+    with _explained(file), FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as source:
+        return int(pq.ParquetFile(pa.PythonFile(source, mode="r")).metadata.num_rows)
+
+
+def read_blocks(
+    file: TableFile, columns: Sequence[str], how: TableSettings, part: int = 0, place: Optional[Place] = None
+) -> Iterator[Block]:
     """Yields the rows of one part of `file`; none for a file without a row.
 
     Args:
@@ -376,6 +401,7 @@ def read_blocks(file: TableFile, columns: Sequence[str], how: TableSettings, par
         columns: The columns to read. In JSON lines and TFRecords a key that no row has is a missing value.
         how: How it is read.
         part: One of `parts(file)`.
+        place: Where to read in a CSV or JSON file; other than at its beginning only if it `has_lines`.
 
     Raises:
         InputError: The file is broken, or lacks a column.
@@ -383,7 +409,7 @@ def read_blocks(file: TableFile, columns: Sequence[str], how: TableSettings, par
     told = partition_values(file.path)
     missing = pa.array(how.missing, pa.string())
     with _explained(file):
-        for block in _READERS[file.format](file, columns, how, part):
+        for block in _READERS[file.format](file, columns, how, part, place or Place(size=_BLOCK_BYTES)):
             for column in told:
                 if column in columns and column not in block.columns:
                     block.columns[column] = pa.repeat(pa.scalar(told[column], pa.string()), len(block.rows))
@@ -492,14 +518,57 @@ def _open(file: TableFile) -> Any:
     return pa.CompressedInputStream(pa.PythonFile(source, mode="r"), codec) if codec else source
 
 
-def _pieces(file: TableFile, how: TableSettings, size: int) -> Iterator[bytes]:
-    """Yields a file's text in UTF-8, about `size` bytes at a time, NOT_UTF8 for bytes that are none in its encoding."""
-    decoder = codecs.getincrementaldecoder(how.encoding)("mark_not_utf8")
-    at_start, at_end = True, False
+def compression(file: TableFile) -> Optional[str]:
+    """Returns how a file is compressed, which what it begins with tells: gzip, bz2 or zstd; None where it is not."""
+    with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as source:
+        head = source.read(_MAGIC_BYTES)
+    return next((codec for magic, codec in _MAGIC.items() if head.startswith(magic)), None)
+
+
+def head(file: TableFile, size: int) -> bytes:
+    """Returns the beginning of a file, uncompressed.
+
+    Raises:
+        InputError: It is an archive, or can't be read.
+    """
+    found = b""
+    with _explained(file), _open(file) as stream:
+        while len(found) < size and (chunk := stream.read(size - len(found))):
+            found += chunk
+    return found
+
+
+def has_lines(file: TableFile, how: TableSettings) -> bool:
+    """Whether a line of a file can be found from any place in it: it is text, not compressed, with bytes for its line
+    ends that are nothing else."""
+    wide = how.encoding.startswith(("utf-16", "utf-32", "utf_16", "utf_32", "utf-7"))
+    return file.format in ("csv", "jsonl") and not wide and compression(file) is None
+
+
+def lines_before(file: TableFile, start: int) -> int:
+    """Returns how many lines of a file that `has_lines` end before the place `start`, in bytes."""
+    lines, ended = 0, True
     with _open(file) as stream:
+        while start > 0 and (chunk := stream.read(min(_CHUNK_BYTES, start))):
+            lines, start, ended = lines + chunk.count(b"\n"), start - len(chunk), chunk.endswith(b"\n")
+    return lines + (not ended)
+
+
+def _pieces(file: TableFile, how: TableSettings, place: Place) -> Iterator[bytes]:
+    """Yields a file's text in UTF-8, as much at a time as `place` says, NOT_UTF8 for bytes that are none in its
+    encoding."""
+    decoder = codecs.getincrementaldecoder(how.encoding)("mark_not_utf8")
+    at_start, at_end = not place.start, False
+    with _open(file) as stream:
+        in_line = place.start > 0
+        if in_line:
+            stream.seek(place.start - 1)
         while not at_end:
-            chunk = bytes(stream.read(size))
+            chunk = bytes(stream.read(place.size + in_line))
             at_end = not chunk
+            if in_line:
+                _, ended, chunk = chunk.partition(b"\n")
+                in_line = not ended
             if at_start and how.encoding == "utf-8" and chunk.startswith(_UTF_16):
                 raise InputError(f"{file.path} is UTF-16, not UTF-8: set encoding: utf-16")
             if at_start and chunk[_TAR_AT : _TAR_AT + 5] == b"ustar":
@@ -521,8 +590,8 @@ def _is_utf_8(chunk: bytes) -> bool:
     return not chunk.isascii()
 
 
-def _read_csv(file: TableFile, columns: Sequence[str], how: TableSettings, part: int) -> Iterator[Block]:
-    """Yields a file's rows, a piece of about _BLOCK_BYTES that ends with a row at a time.
+def _read_csv(file: TableFile, columns: Sequence[str], how: TableSettings, part: int, place: Place) -> Iterator[Block]:
+    """Yields a file's rows, a piece of about so many bytes as `place` says that ends with a row at a time.
 
     Arrow's own streaming reader is not used: its thread that reads ahead deadlocks with Python's lock when the reader
     is dropped before its end.
@@ -536,26 +605,35 @@ def _read_csv(file: TableFile, columns: Sequence[str], how: TableSettings, part:
     tops = list(dict.fromkeys(top for top, _ in paths.values())) or names[:1]
     # A name that is there twice is not among `columns`, but Arrow minds.
     names = [name if names.count(name) == 1 else f"{_END}{place}" for place, name in enumerate(names)]
-    first, rest, at_end = 1, b"", False
-    pieces = _pieces(file, how, _BLOCK_BYTES)
+    first, rest, at_end, enough = 2 if place.start else 1, bytearray(), False, 0
+    pieces = _pieces(file, how, place)
     while not at_end:
         piece = next(pieces, None)
         at_end = piece is None
         rest += piece or b""
-        end = len(rest) if at_end else rest.rfind(b"\n") + 1
-        if not end:
+        if not at_end and len(rest) < enough:
             continue
-        parsed = _parse_csv(file, dialects.prepared(rest[:end], how), first, names, tops, how)
+        # Old Macs end lines by a CR; at the very end it may be half of CRLF.
+        end = len(rest) if at_end else rest.rfind(b"\n") + 1 or rest.rfind(b"\r", 0, -1) + 1
+        if not end:
+            if len(rest) > _LONGEST_VALUE:
+                raise InputError(f"{file.path}: row {first} has no end: is it CSV?")
+            continue
+        parsed = _parse_csv(file, dialects.prepared(bytes(rest[:end]), how), first, names, tops, how)
         if parsed is None:
             if at_end or len(rest) > _LONGEST_VALUE:
-                row = first + dialects.last_row(dialects.prepared(rest, how).decode(), how)
+                row = first + dialects.last_row(dialects.prepared(bytes(rest), how).decode(), how)
                 raise InputError(
                     f"{file.path}: a quote is opened and not closed, in row {row} or above it: set quote: null if "
                     "quotes are characters like others in this file"
                 )
-            continue  # the piece ends inside of a value: take more
+            enough = min(
+                2 * len(rest), _LONGEST_VALUE + 1
+            )  # the piece ends inside of a value: take more, and not little by little
+            continue
         block, first = parsed
-        rest = rest[end:]
+        del rest[:end]
+        enough = 0
         if block.rows.size or block.malformed:
             yield _at_paths(block, paths)
 
@@ -632,10 +710,12 @@ def _parse_csv(
     return Block(rows, dict(zip(columns, arrays)), malformed), following
 
 
-def _read_jsonl(file: TableFile, columns: Sequence[str], how: TableSettings, part: int) -> Iterator[Block]:
+def _read_jsonl(
+    file: TableFile, columns: Sequence[str], how: TableSettings, part: int, place: Place
+) -> Iterator[Block]:
     told = partition_values(file.path)
     paths = {column: column.split(".") for column in columns}
-    for numbers, rows, malformed in _json_rows(file, how):
+    for numbers, rows, malformed in _json_rows(file, how, place):
         values = {
             column: [row[column] if column in row else nested.value_at(row, keys) for row in rows]
             if len(keys) > 1
@@ -649,13 +729,15 @@ def _read_jsonl(file: TableFile, columns: Sequence[str], how: TableSettings, par
         yield _json_block(np.array(numbers, np.int64), {}, values, malformed)
 
 
-def _json_rows(file: TableFile, how: TableSettings) -> Iterator[tuple[list[int], list[dict[str, Any]], list[BadRow]]]:
-    """Yields the objects of about _BLOCK_BYTES of lines at a time, their row numbers, and the lines that are none.
+def _json_rows(
+    file: TableFile, how: TableSettings, place: Place
+) -> Iterator[tuple[list[int], list[dict[str, Any]], list[BadRow]]]:
+    """Yields the objects of some lines at a time, their row numbers, and the lines that are none.
 
     Empty lines are rows without a value, as in a CSV file.
     """
-    first, rest, at_end = 1, b"", False
-    pieces = _pieces(file, how, _BLOCK_BYTES)
+    first, rest, at_end = 2 if place.start else 1, b"", False
+    pieces = _pieces(file, how, place)
     while not at_end:
         piece = next(pieces, None)
         at_end = piece is None
@@ -726,7 +808,9 @@ def _any_text(columns: Sequence[pa.Array]) -> np.ndarray:
     return filled
 
 
-def _read_parquet(file: TableFile, columns: Sequence[str], how: TableSettings, part: int) -> Iterator[Block]:
+def _read_parquet(
+    file: TableFile, columns: Sequence[str], how: TableSettings, part: int, place: Place
+) -> Iterator[Block]:
     with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as source:
         table = pq.ParquetFile(pa.PythonFile(source, mode="r"))
         schema, told = table.schema_arrow, partition_values(file.path)
@@ -744,7 +828,9 @@ def _read_parquet(file: TableFile, columns: Sequence[str], how: TableSettings, p
             yield _at_paths(Block(rows, arrays), paths)
 
 
-def _read_tfrecord(file: TableFile, columns: Sequence[str], how: TableSettings, part: int) -> Iterator[Block]:
+def _read_tfrecord(
+    file: TableFile, columns: Sequence[str], how: TableSettings, part: int, place: Place
+) -> Iterator[Block]:
     first, told = 1, partition_values(file.path)
     for batch in _record_batches(file, columns):
         rows = np.arange(first, first + batch.num_rows, dtype=np.int64)

@@ -15,7 +15,8 @@ from components.tables.row_report import Report
 ORDER = "#order"
 """Internal column: the place of the row in the table's files, int64; `#` keeps it apart from the features."""
 
-_FILE_BITS = 40  # 2^40 rows a file, 2^23 files
+FILE_BITS = 40
+"""2^40 rows a file, 2^23 files."""
 
 
 class Verdicts:
@@ -119,9 +120,9 @@ def place(file: TableFile, block: Block) -> np.ndarray:
 
 def file_start(file: TableFile) -> np.int64:
     """Returns what no #order of the file's rows is below."""
-    return np.int64(file.number) << _FILE_BITS
+    return np.int64(file.number) << FILE_BITS
 
 
 def row_of(order: int) -> int:
     """Returns the row number in an #order."""
-    return order & ((1 << _FILE_BITS) - 1)
+    return order & ((1 << FILE_BITS) - 1)

@@ -33,6 +33,8 @@ class Wish:
     """Names of tasks, and what they count; empty as the model has them."""
     exclude_owners: bool = True
     """Of users: whether those who had the item are left out."""
+    leave_out: str = ""
+    """Which of a user's items are left out, see `contract.LEAVE_OUT`; empty as the model has it."""
 
     @property
     def ruled(self) -> bool:

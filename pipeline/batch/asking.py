@@ -146,10 +146,11 @@ class Recommender(_Asker):
         }
         if wish.tasks and contract.RECOMMEND_FOR_TASKS not in self._model.signatures:
             raise InputError("the model has no tasks (model.tasks): leave out --task")
-        if wish.ruled or wish.tasks or pc.max(pc.binary_length(context)).as_py():
+        full = wish.ruled or wish.tasks or wish.leave_out
+        if full or pc.max(pc.binary_length(context)).as_py():
             signature = contract.RECOMMEND_IN_CONTEXT
             inputs[contract.CONTEXT] = _strings(context)
-        if wish.ruled or wish.tasks:
+        if full:
             signature = contract.RECOMMEND_WITH_RULES
             diversity = contract.AS_CONFIGURED if wish.diversity is None else float(wish.diversity)
             boost_by = tf.constant([[by for _, by in wish.boosts]], tf.float32, [1, len(wish.boosts)])
@@ -160,10 +161,14 @@ class Recommender(_Asker):
                 contract.BOOST_BY: tf.repeat(boost_by, count, axis=0),
                 contract.DIVERSITY: tf.fill([count], diversity),
             }
-        if wish.tasks:
+        if wish.tasks or wish.leave_out:
             signature = contract.RECOMMEND_FOR_TASKS
+            weights = tf.constant([[weight for _, weight in wish.tasks]], tf.float32, [1, len(wish.tasks)])
             inputs[contract.TASKS] = _repeated([name for name, _ in wish.tasks], count)
-            inputs[contract.TASK_WEIGHTS] = tf.constant([[weight for _, weight in wish.tasks]] * count, tf.float32)
+            inputs[contract.TASK_WEIGHTS] = tf.repeat(weights, count, axis=0)
+        if wish.leave_out:
+            signature = contract.RECOMMEND_LEAVING_OUT
+            inputs[contract.LEAVE_OUT] = tf.fill([count], wish.leave_out)
         answer = self._call(signature, inputs)
         return self._rows(answer[contract.ITEM_IDS]), answer[contract.SCORES].numpy(), answer[contract.SOURCE].numpy()
 

@@ -22,6 +22,7 @@ from pipeline.cli.options import (
     ConfigSource,
     ContextOption,
     CountOption,
+    LeaveOutOption,
     OwnersOption,
     RuleOptions,
     ServerOptions,
@@ -89,6 +90,7 @@ def query(
     ] = None,
     context: ContextOption = None,
     task: TasksOption = None,
+    leave_out: LeaveOutOption = None,
     k: CountOption = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Say which items of the history carry each recommendation.")
@@ -101,7 +103,7 @@ def query(
     _check_context(features, endpoint)
     with _client(endpoint) as client:
         count = endpoint.default_k if k is None else k
-        answer = client.recommend(user, seen, excluded, count, features, **kept, tasks=tasks)
+        answer = client.recommend(user, seen, excluded, count, features, **kept, tasks=tasks, leave_out=leave_out)
         facts = {"source": answer.source, **_facts(client, answer.items, answer.version, endpoint)}
         if explain:
             _add_explanations(

@@ -17,6 +17,7 @@ from pipeline.cli.options import (
     ContextOption,
     CountOption,
     LabelOption,
+    LeaveOutOption,
     OwnersOption,
     RuleOptions,
     TasksOption,
@@ -84,6 +85,7 @@ def batch(
     ] = None,
     context: ContextOption = None,
     task: TasksOption = None,
+    leave_out: LeaveOutOption = None,
     version: VersionOption = None,
 ) -> Outcome:
     """Write the best items of many users, or the best users of many items, to files, without a model server. Goes on
@@ -93,7 +95,7 @@ def batch(
     from pipeline.batch.run import batch as write_batch
 
     given = {"--users": users != "all", "--context": context, "--boost": rules.boost, "--task": task}
-    given["--diversity"] = rules.diversity is not None
+    given |= {"--diversity": rules.diversity is not None, "--leave-out": leave_out is not None}
     for option in [option for option, value in given.items() if value and items is not None]:
         raise InputError(
             f"{option} is of lists of items, and with --items lists are of users: leave one of the two out"
@@ -101,23 +103,25 @@ def batch(
     if owners and items is None:
         raise InputError("--owners is of audiences: give --items too")
     config = source.load()
-    wish = _wish(config.serving.default_k if k is None else k, rules, parse_tasks(task or ()), owners)
+    count = config.serving.default_k if k is None else k
+    wish = _wish(count, rules, parse_tasks(task or ()), owners, leave_out)
     request = Request(wish, output_of(out, file_format, layout), users, parse_context(context or ()), items)
     return write_batch(config, request, version)
 
 
-def _wish(k: int, rules: RuleOptions, tasks: Mapping[str, float], owners: bool) -> Wish:
+def _wish(k: int, rules: RuleOptions, tasks: Mapping[str, float], owners: bool, leave_out: Optional[str]) -> Wish:
     """What each user, or item, is to be given.
 
     Raises:
-        InputError: A rule is none, or weights of tasks are none.
+        InputError: A rule is none, or weights of tasks are none, or there is no such thing to leave out.
     """
     from pipeline.batch.answers import Wish
     from serving.client import InvalidRequest
-    from serving.client.calls import checked_rules, checked_tasks
+    from serving.client.calls import checked_leave_out, checked_rules, checked_tasks
 
     try:
         checked, weights = checked_rules(**rules.rules()), checked_tasks(tasks)
+        left_out = checked_leave_out(leave_out)
     except InvalidRequest as error:
         raise InputError(str(error)) from None
     return Wish(
@@ -129,6 +133,7 @@ def _wish(k: int, rules: RuleOptions, tasks: Mapping[str, float], owners: bool) 
         diversity=checked.diversity,
         tasks=tuple(weights),
         exclude_owners=not owners,
+        leave_out=left_out,
     )
 
 

@@ -188,6 +188,17 @@ TasksOption = Annotated[
 ]
 
 
+LeaveOutOption = Annotated[
+    Optional[str],
+    typer.Option(
+        "--leave-out",
+        metavar="all|nothing",
+        help="Which of the user's items are not returned, beside those that were rejected; by default as the model has"
+        " it (serving.exclude).",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class _Selection:
     """Which of items or users may be answered, as they are written."""

@@ -254,17 +254,35 @@ class Config(Settings):
             )
         learned = {event: name for name, task in tasks.items() for event in task.events}
         for event, name in learned.items():
-            if log.event_weights and event not in log.event_weights:
+            if log.event_weights and event not in log.weight_of_type:
                 raise ValueError(
                     f"model.tasks.{name}: events of type {event!r} are dropped, for data.interactions.event_weights "
                     "doesn't list them; give them a weight there"
                 )
-        for event in log.event_weights:
-            if event not in learned:
+        for event, weight in log.event_weights.items():
+            if event not in learned and weight > 0:
                 raise ValueError(
                     f"data.interactions.event_weights: no task of model.tasks learns the events of type {event!r}; add "
                     "them to one's events, or remove them here, which drops them"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _excluded_types_are_there(self) -> Config:
+        types, log = self.serving.exclude, self.data.interactions
+        if not isinstance(types, tuple):
+            return self
+        if log.columns.event is None:
+            raise ValueError("serving.exclude of types of events needs data.interactions.columns.event")
+        for name in types:
+            weight = log.weight_of_type.get(name, 0.0)
+            if log.event_weights and weight <= 0:
+                why = (
+                    "events of it are negative, whose items are left out anyway"
+                    if weight
+                    else "events of it are dropped"
+                )
+                raise ValueError(f"serving.exclude: {name!r}: {why} (see data.interactions.event_weights)")
         return self
 
     @model_validator(mode="after")

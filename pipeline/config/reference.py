@@ -22,7 +22,7 @@ PAGE, SCHEMA = _ROOT / "docs" / "config.md", _ROOT / "configs" / "schema.json"
 _HEAD = f"""# The config file
 
 One YAML file a data set, under `configs/`. Every key has a default but those marked *required*; an unknown key is an
-error. `recommender validate --config FILE` checks a file and the head of its data. Relative paths are relative to the
+error. `recommender validate --config FILE` checks a file and a sample of its data. Relative paths are relative to the
 working directory, or, with `data.dataset`, to that data set.
 
 What is said of a key in several places, the last of these counts:

@@ -31,6 +31,8 @@ class Trained:
     """The items' features and their types, as the model has them."""
     encoders: str
     """What made vectors of the items' texts, with versions."""
+    excluded_types: tuple[str, ...] = ()
+    """Types of events whose items the queries know to be left out."""
 
 
 def reindex(config: Config) -> Outcome:
@@ -61,6 +63,12 @@ def _reindex(config: Config, root: Path, terminal: Terminal) -> Outcome:
             raise InputError(
                 f"the model knows texts as {trained.encoders or 'no encoder'} encodes them, and what is installed is "
                 f"{encoding or 'none'}: vectors of two encoders can't be compared; train it again by `recommender run`"
+            )
+        exclude = config.serving.exclude
+        if isinstance(exclude, tuple) and exclude != trained.excluded_types:
+            raise InputError(
+                f"serving.exclude: {', '.join(exclude)}: the events were read for "
+                f"{', '.join(trained.excluded_types) or 'no types'}; read them again by `recommender run`"
             )
         dag, metadata = prepare(with_rivals_only(config), root, terminal, trained.catalogue)
         return run_nodes(config, root, dag, metadata, terminal, only="Pusher", reused=trained.executions)
@@ -127,11 +135,15 @@ def find_trained(config: Config) -> Trained:
     transform = maker(artifact(trainer, "catalogue"))
     catalogue = artifact(transform, "examples")
     [made] = store.get_executions_by_id([maker(catalogue)])
+    reused = {node: max(e.id for e in executions(node) if e.id in in_run) for node in _REUSED}
+    [read] = store.get_executions_by_id([maker(artifact(reused["InteractionGen"], "examples"))])
+    types = read.custom_properties["excluded_types"].string_value if "excluded_types" in read.custom_properties else ""
     return Trained(
-        {node: max(e.id for e in executions(node) if e.id in in_run) for node in _REUSED},
+        reused,
         catalogue.uri,
         custom_config["features"],
         made.custom_properties["encoders"].string_value if "encoders" in made.custom_properties else "",
+        tuple(json.loads(types or "[]")),
     )
 
 

@@ -213,7 +213,7 @@ def prepare(config: Config, root: Path, terminal: Terminal, trained_catalogue: s
     # Before a node has worked for minutes: are all files and columns there?
     from pipeline.data.validate import check_data
 
-    list(check_data(config, data))
+    check_data(config, data)
     data = data.absolute()
     terminal.start("TensorFlow and TFX")
     # Seconds of imports: not before what can go wrong without them has gone right.

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from components.evaluation_report import CANDIDATE, CHAMPION, COUNT, OVERALL, Report, difference, label
+from components.evaluation_report import ANSWERABLE, CANDIDATE, CHAMPION, COUNT, OVERALL, Report, difference, label
 from pipeline.failures import DONE, NOT_BLESSED
 from pipeline.terminal import MARKS, print_table
 
@@ -26,6 +26,8 @@ def show_report(report: Report, console: Console) -> int:
             soft_wrap=True,
             highlight=False,
         )
+    if report.left_out:
+        console.print(f"{report.unanswerable}: {ANSWERABLE}", soft_wrap=True, highlight=False)
     for check in report.checks:
         mark = MARKS["done"] if check.passed else "[red]not blessed[/]:"
         console.print(f"{mark} {escape(str(check))}", soft_wrap=True, highlight=False)

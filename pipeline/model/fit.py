@@ -131,7 +131,8 @@ def _compiled(
     """A new model, always with the same weights, built and ready to train."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
-    model = TwoTowerModel(model_settings, settings, data.vocabulary, seed)
+    negatives = data.events.negatives > 0
+    model = TwoTowerModel(model_settings, settings, data.vocabulary, seed, negatives, data.may_repeat)
     model.compile(optimizer=make_optimizer(settings), jit_compile=bool(settings.jit_compile))
     model.compute_loss(data.events.first.columns())
     model.optimizer.build(model.trainable_variables)

@@ -92,14 +92,15 @@ def fit_ranker(
 def retrieve(
     model: TwoTowerModel, popularity: np.ndarray, events: Events, candidates: int, parts: Sequence[Part] = ()
 ) -> Lists:
-    """What model and linear part retrieve for events, among all items that are not in their histories."""
+    """What model and linear part retrieve for events, among all items that answers may hold."""
     embedding, bias = items = model.vocabulary_embeddings()
     table = model.query_tower.history_table()
     popularity = tf.constant(popularity, tf.float32)
     lists = []
     for batch, query, scores in every_score(model, items, events, at_a_time(model, events, len(bias), _BATCH)):
         history, votes = batch.inputs["history"], _votes(parts, rows(batch), scores.shape)
-        best, found = tf.math.top_k(without_history(scores + votes.sum(axis=2), batch), min(candidates, len(bias)))
+        scores = without_history(scores + votes.sum(axis=2), batch, model.may_repeat)
+        best, found = tf.math.top_k(scores, min(candidates, len(bias)))
         values = features(
             query,
             tf.gather(embedding, found),

@@ -24,6 +24,8 @@ class TrainingData:
     vocabulary: Vocabulary
     hold_out: HoldOut
     """Which events are held back for validation."""
+    may_repeat: bool = False
+    """Whether answers may hold what a user had."""
 
 
 def read_data(inputs: Transformed, settings: TrainerSettings) -> TrainingData:
@@ -53,6 +55,7 @@ def read_data(inputs: Transformed, settings: TrainerSettings) -> TrainingData:
             max_history=settings.max_history,
         ),
         hold_out=settings.hold_out,
+        may_repeat=settings.may_repeat,
     )
 
 

@@ -76,7 +76,8 @@ class Linear(NamedTuple):
 
 
 def read_pairs(log: Log, most: int) -> Pairs:
-    """The events of a log; of one of more than `most` those of its first parts, which are of whole users."""
+    """The events of a log that are not negative; of one of more than `most` those of its first parts, which are of
+    whole users."""
     users: list[np.ndarray] = []
     items: list[np.ndarray] = []
     size = 0
@@ -84,6 +85,7 @@ def read_pairs(log: Log, most: int) -> Pairs:
         events = part()
         if users and size + len(events) > most:
             break
+        events = events.positives()
         users.append(events.user)
         items.append(events.item - FIRST)
         size += len(events)
@@ -133,7 +135,7 @@ def learn(model: TwoTowerModel, pairs: Pairs, queries: Events, settings: LinearS
     num_items, places = int(items[1].shape[0]), model.max_history
     count = min(settings.queries, max(_FEWEST, _COMPARED // num_items))
     queries = queries.take(np.unique(np.linspace(0, len(queries) - 1, count).astype(int)))
-    of_ease = _best_ease(pairs, queries, num_items, settings)
+    of_ease = _best_ease(pairs, queries, num_items, settings, model.may_repeat)
     parts = _in_units(model, items, queries, fit_parts(pairs, num_items, places, of_ease, settings))
     asked = _ask(model, items, queries, parts)
     shares, before, after = _best_shares(asked, len(parts))
@@ -166,7 +168,7 @@ def _ask(
     asked = []
     for batch, _, scores in every_score(model, items, queries, at_a_time(model, queries, len(items[1]), _BATCH)):
         history, own = rows(batch), batch.item - FIRST
-        without = _leads(without_history(scores, batch), own)
+        without = _leads(without_history(scores, batch, model.may_repeat), own)
         votes = [_leads(part.votes(history), own) for part in parts]
         # What is nowhere ahead is so with no shares.
         row, item = np.nonzero(np.any([without > 0, *(vote > 0 for vote in votes)], axis=0) & (without > -np.inf))
@@ -241,7 +243,9 @@ def _matrix(pairs: Pairs, num_items: int) -> sparse.csr_array:
     return matrix
 
 
-def _best_ease(pairs: Pairs, queries: Events, num_items: int, settings: LinearSettings) -> Ease:
+def _best_ease(
+    pairs: Pairs, queries: Events, num_items: int, settings: LinearSettings, may_repeat: bool = False
+) -> Ease:
     """What EASE does best with on queries for the most popular items, among these."""
     tried = [Ease(l2, exponent) for l2 in _L2 for exponent in _EXPONENTS]
     size = min(_TRIED_ON, settings.max_items, num_items)
@@ -259,7 +263,7 @@ def _best_ease(pairs: Pairs, queries: Events, num_items: int, settings: LinearSe
         found = []
         for start in range(0, len(queries), _BATCH):
             some = slice(start, start + _BATCH)
-            scores = without_history(part.votes(history[some]), queries.take(some))
+            scores = without_history(part.votes(history[some]), queries.take(some), may_repeat)
             found.append((_leads(scores, own[some]) > 0).sum(axis=1))
         gains.append(_gain(np.concatenate(found)))
     return tried[surpassing(gains)]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+_LEAST = 1e-6
+"""Entropy of what is as good as certain: the logarithm of what is left must be a number."""
+
 
 def log_q(probability: tf.Tensor, batch: tf.Tensor | int, uniform: int, num_items: int) -> tf.Tensor:
     """Logarithm of how often candidates come up in a step, as a share of the step's candidates.
@@ -24,6 +27,27 @@ def log_q(probability: tf.Tensor, batch: tf.Tensor | int, uniform: int, num_item
     return tf.math.log((drawn * probability + uniform / num_items) / (drawn + uniform))
 
 
+def weighed(entropy: tf.Tensor, weight: tf.Tensor, signed: bool) -> tf.Tensor:
+    """Cross-entropies times their weights; of negative events what it costs to think their items likely instead.
+
+    With p = exp(-entropy) the probability of an event's item, that of a negative event is -log(1 - p) (Welleck et al.,
+    "Neural text generation with unlikelihood training", ICLR 2020), times the weight without its sign.
+
+    Args:
+        entropy: [B] float32, -log p.
+        weight: [B] float32, below 0 for negative events.
+        signed: Whether there may be any.
+
+    Returns:
+        [B] float32.
+    """
+    if not signed:
+        return entropy * weight
+    # The branch that isn't taken must have a finite gradient too.
+    unlikely = -tf.math.log(-tf.math.expm1(-tf.where(weight < 0, tf.maximum(entropy, _LEAST), 1.0)))
+    return tf.where(weight < 0, unlikely, entropy) * tf.abs(weight)
+
+
 def sampled_softmax(
     query: tf.Tensor,
     embedding: tf.Tensor,
@@ -35,6 +59,7 @@ def sampled_softmax(
     mixed_precision: bool = False,
     first: tf.Tensor | int = 0,
     batch: tf.Tensor | None = None,
+    signed: bool = False,
 ) -> tf.Tensor:
     """Weighted mean cross-entropy of the true item among a step's candidates, corrected for how often they come.
 
@@ -56,6 +81,7 @@ def sampled_softmax(
         mixed_precision: Multiply in bfloat16.
         first: Where the true items begin.
         batch: Where the queries are a share of a batch, how many that has, by which the sum is divided instead.
+        signed: Whether weights may be below 0, see `weighed`.
 
     Returns:
         A scalar.
@@ -72,7 +98,8 @@ def sampled_softmax(
         positive = tf.reduce_sum(tf.where(own, logits, 0.0), axis=1, keepdims=True)
         logits = tf.concat([positive, hardest], axis=1)
         true = tf.zeros_like(true)
-    return mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=true, logits=logits) * weight, batch)
+    entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=true, logits=logits)
+    return mean(weighed(entropy, weight, signed), batch)
 
 
 def softmax_against(
@@ -86,6 +113,7 @@ def softmax_against(
     log_q: tf.Tensor,
     weight: tf.Tensor,
     mixed_precision: bool = False,
+    signed: bool = False,
 ) -> tf.Tensor:
     """Weighted mean cross-entropy of each query's true item against sampled ones that are the same for all queries.
 
@@ -103,6 +131,7 @@ def softmax_against(
         log_q: [C] float32, logarithm of how often each comes up, as a share of the samples.
         weight: [B] float32, weights of the examples; the sum is divided by B.
         mixed_precision: Multiply in bfloat16.
+        signed: As in `sampled_softmax`.
 
     Returns:
         A scalar.
@@ -112,7 +141,7 @@ def softmax_against(
     logits = _scores(query, embedding, bias, mixed_precision) - log_q - tf.math.log(count)
     logits = tf.where(own_row[:, tf.newaxis] == row, logits.dtype.min, logits)
     entropy = tf.reduce_logsumexp(tf.concat([positive[:, tf.newaxis], logits], axis=1), axis=1) - positive
-    return mean(entropy * weight)
+    return mean(weighed(entropy, weight, signed))
 
 
 def full_softmax(
@@ -123,6 +152,7 @@ def full_softmax(
     weight: tf.Tensor,
     mixed_precision: bool = False,
     batch: tf.Tensor | None = None,
+    signed: bool = False,
 ) -> tf.Tensor:
     """Weighted mean cross-entropy of the true item among all items.
 
@@ -134,12 +164,14 @@ def full_softmax(
         weight: [B] float32, weights of the examples; the sum is divided by B.
         mixed_precision: Multiply in bfloat16.
         batch: As in `sampled_softmax`.
+        signed: As in `sampled_softmax`.
 
     Returns:
         A scalar.
     """
     logits = _scores(query, embedding, bias, mixed_precision)
-    return mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=row, logits=logits) * weight, batch)
+    entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=row, logits=logits)
+    return mean(weighed(entropy, weight, signed), batch)
 
 
 def mean(values: tf.Tensor, batch: tf.Tensor | None = None) -> tf.Tensor:

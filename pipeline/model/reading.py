@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import IO, Any
@@ -14,9 +14,10 @@ from typing import IO, Any
 import numpy as np
 
 from components.errors import InputError
-from components.examples.reading import Columns, matrix, ragged, read_batches, scalars
+from components.examples.interactions import NEGATIVE_SPLIT
+from components.examples.reading import Columns, has_split, matrix, ragged, read_batches, scalars
 from components.progress import progress
-from pipeline.model.preprocessing import PADDING, QUERY_PREFIX
+from pipeline.model.preprocessing import FIRST, PADDING, QUERY_PREFIX
 from pipeline.model.towers import TASK, SideFeature
 
 _EVENT = "event"
@@ -39,7 +40,7 @@ class Events:
     item: np.ndarray
     """[N] int32 item indices."""
     weight: np.ndarray
-    """[N] float32."""
+    """[N] float32, below 0 for negative events, whose items are in no history."""
     moment: np.ndarray
     """[N] int64, not descending: an event is before another one of its user if its moment is less."""
     inputs: Mapping[str, np.ndarray]
@@ -53,6 +54,11 @@ class Events:
         """The events of `rows`, an index array or a slice."""
         inputs = {name: column[rows] for name, column in self.inputs.items()}
         return Events(self.row[rows], self.user[rows], self.item[rows], self.weight[rows], self.moment[rows], inputs)
+
+    def positives(self) -> Events:
+        """Those that are not negative."""
+        positive = self.weight >= 0
+        return self if positive.all() else self.take(positive)
 
     def columns(self) -> dict[str, np.ndarray]:
         """What a training step takes: the inputs of the query tower, `item` and `weight`."""
@@ -69,11 +75,13 @@ class Log:
     """How many events were read."""
     first: Events
     """One event."""
+    negatives: int = 0
+    """How many of the events are negative."""
 
     @staticmethod
     def of(events: Events) -> Log:
         """A log that is one part."""
-        return Log([lambda: events], len(events), events.take(slice(1)))
+        return Log([lambda: events], len(events), events.take(slice(1)), int((events.weight < 0).sum()))
 
     @functools.cached_property
     def _sizes(self) -> list[int]:
@@ -137,7 +145,8 @@ def read_log(
     their user's events of the time and by content.
 
     Beam writes rows in another order each time; training must not depend on it. Weights are scaled to a mean of 1, so
-    that what they are measured in doesn't change what other settings, such as l2, come to.
+    that what they are measured in doesn't change what other settings, such as l2, come to. Those of negative events, as
+    far as there are any and their items are known, are below 0, and count for the mean without their sign.
 
     Args:
         examples: URI of the transformed events.
@@ -159,10 +168,12 @@ def read_log(
     held: list[_Table] = []
     spilled: _Spilled | None = None
     rows = size = 0
-    for batch in read_batches(examples, "train", types):
+    for split, batch in _batches(examples, types):
         held.append(_table(batch, max_history, query_features, user_id))
         if tasks:
-            held[-1][TASK] = found.numbers(scalars(batch, _EVENT))
+            held[-1][TASK] = found.numbers(scalars(batch, _EVENT), note=split == "train")
+        if split == NEGATIVE_SPLIT:
+            held[-1] = _as_negatives(held[-1])
         rows, size = rows + batch.num_rows, size + batch.num_rows
         if rows > in_memory:
             table = _joined(held)
@@ -175,10 +186,25 @@ def read_log(
     found.check()
     if spilled is None:
         events = _sorted(_joined(held))
-        return Log.of(dataclasses.replace(events, weight=events.weight / float(events.weight.mean())))
+        return Log.of(dataclasses.replace(events, weight=events.weight / float(np.abs(events.weight).mean())))
     if held:
         spilled.add(_joined(held))
     return spilled.log(in_memory)
+
+
+def _batches(examples: str, types: Mapping[str, type]) -> Iterator[tuple[str, Columns]]:
+    """Batches of the training events and of negative ones, each with its split's name."""
+    for split in ("train", *([NEGATIVE_SPLIT] if has_split(examples, NEGATIVE_SPLIT) else [])):
+        for batch in read_batches(examples, split, types):
+            yield split, batch
+
+
+def _as_negatives(table: _Table) -> _Table:
+    """Events with weights below 0, without those of items that training doesn't know, or that no task learns."""
+    known = (table[_ITEM] >= FIRST) & (table[_WEIGHT] > 0)
+    if TASK in table:
+        known &= table[TASK] >= 0
+    return {name: (-column if name == _WEIGHT else column)[known] for name, column in table.items()}
 
 
 class _Tasks:
@@ -189,10 +215,10 @@ class _Tasks:
         self._number = {event.encode(): number for number, events in enumerate(tasks.values()) for event in events}
         self._types: set[bytes] = set()
 
-    def numbers(self, types: np.ndarray) -> np.ndarray:
+    def numbers(self, types: np.ndarray, note: bool = True) -> np.ndarray:
         """Numbers [N] int32 of the tasks that learn events of types [N] bytes; -1 for a type that none does."""
         different, place = np.unique(types, return_inverse=True)
-        self._types.update(different.tolist())
+        self._types.update(different.tolist() if note else ())
         return np.array([self._number.get(kind, -1) for kind in different.tolist()], np.int32)[place]
 
     def check(self) -> None:
@@ -222,6 +248,7 @@ class _Spilled:
         self._pieces = np.zeros(_BUCKETS, np.int64)
         self._widths: dict[str, int] = {}
         self._weight = 0.0
+        self._negatives = 0
         self._parts: list[IO[bytes]] = []
         self._reading = threading.Lock()
 
@@ -252,7 +279,8 @@ class _Spilled:
             progress(f"sorting part {place + 1} of {len(groups)}")
             self._parts.append(self._part_of(group))
         first = self._read_part(0).take(slice(1))
-        return Log([functools.partial(self._read_part, place) for place in range(len(groups))], self.size, first)
+        parts = [functools.partial(self._read_part, place) for place in range(len(groups))]
+        return Log(parts, self.size, first, self._negatives)
 
     @property
     def size(self) -> int:
@@ -267,7 +295,8 @@ class _Spilled:
                 for _ in range(self._pieces[number]):
                     tables.append({name: np.load(file) for name in self._names})
         events = _sorted(_joined(tables, self._widths))
-        self._weight += float(events.weight.sum(dtype=np.float64))
+        self._weight += float(np.abs(events.weight).sum(dtype=np.float64))
+        self._negatives += int((events.weight < 0).sum())
         part = tempfile.TemporaryFile()  # noqa: SIM115  open as long as the log is
         for column in (events.row, events.user, events.item, events.weight, events.moment, *events.inputs.values()):
             np.save(part, column)
@@ -339,8 +368,9 @@ def with_other_items(events: Events, known: Events) -> Events:
 
     Args:
         events: [N], a selection of one log.
-        known: [K], a selection of the same log, in its order.
+        known: [K], a selection of the same log, in its order; what is negative in it is no history.
     """
+    known = known.positives()
     length = events.inputs["history"].shape[1]
     order = np.argsort(known.user, kind="stable")
     start = np.searchsorted(known.user, events.user, side="left", sorter=order)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,12 +42,15 @@ def cut(events: Events, places: int) -> Sequences:
     """Cuts users' events into pieces of at most `places` items.
 
     An event is in the piece in which its history ends, all of its user's events at earlier moments; one without a
-    history in its user's oldest piece. The newest piece of a user is as long as can be.
+    history in its user's oldest piece. The newest piece of a user is as long as can be. Negative events are learned
+    likewise but are in no sequence; those of users without others are left out.
 
     Args:
         events: In the order of time.
         places: The most items of a piece.
     """
+    if (events.weight < 0).any():
+        return _cut_with_negatives(events, places)
     order = np.argsort(events.user, kind="stable")
     user, moment = events.user[order], events.moment[order]
     position = np.arange(len(order))
@@ -76,6 +79,36 @@ def cut(events: Events, places: int) -> Sequences:
         events=order[key],
         last=last[key],
         first_event=np.append(np.flatnonzero(changed), len(key)),
+    )
+
+
+def _cut_with_negatives(events: Events, places: int) -> Sequences:
+    """`cut` of the positive events, and the negative ones beside those that have the same history.
+
+    One that comes after its user's newest positive event lacks that in its history, for no sequence has it.
+    """
+    positive = np.flatnonzero(events.weight >= 0)
+    cut_of = cut(events.take(positive), places)
+    users, rank = np.unique(events.user[positive], return_inverse=True)
+    negative = np.flatnonzero((events.weight < 0) & np.isin(events.user, users))
+    whose = np.searchsorted(users, events.user[negative])
+    # Positive events as `cut_of.items` has them: by user, and each user's in the order of time.
+    span = int(events.moment.max()) + 1
+    keys = np.sort(rank * span + events.moment[positive])
+    last = np.searchsorted(keys, whose * span + events.moment[negative]) - 1
+    of_piece = rank[cut_of.events[cut_of.first_event[:-1]]]
+    oldest, newest = (np.searchsorted(of_piece, whose, side) for side in ("left", "right"))
+    # A user's pieces end one after the other, the newest before the newest event.
+    last = np.minimum(last, cut_of.end[newest - 1] - 1)
+    piece = np.clip(np.searchsorted(cut_of.end, last, "right"), oldest, newest - 1)
+    last = np.where(last < cut_of.start[piece], -1, last)
+    pieces = np.concatenate([np.repeat(np.arange(len(cut_of)), np.diff(cut_of.first_event)), piece])
+    by_piece = np.argsort(pieces, kind="stable")
+    return replace(
+        cut_of,
+        events=np.concatenate([positive[cut_of.events], negative])[by_piece],
+        last=np.concatenate([cut_of.last, last])[by_piece],
+        first_event=np.concatenate([[0], np.cumsum(np.bincount(pieces, minlength=len(cut_of)))]),
     )
 
 

@@ -367,6 +367,9 @@ class TrainerSettings(Settings):
     hold_out: HoldOut
     """Which training events are held back for validation: the latest, each user's last, or any."""
 
+    may_repeat: bool = False
+    """Whether answers may hold what a user had, so that validation leaves nothing of it out."""
+
     checkpoints: str = ""
     """Folder of the checkpoints; empty for none."""
 

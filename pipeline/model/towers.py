@@ -526,9 +526,19 @@ class TwoTowerModel(tfrs.models.Model):
         training: The loss's settings.
         vocabulary: What the data holds.
         seed: Of what training leaves out and of the negatives it draws.
+        negatives: Whether events may be negative: have a weight below 0.
+        may_repeat: Whether answers may hold what a user had.
     """
 
-    def __init__(self, settings: ModelSettings, training: TrainingSettings, vocabulary: Vocabulary, seed: int) -> None:
+    def __init__(
+        self,
+        settings: ModelSettings,
+        training: TrainingSettings,
+        vocabulary: Vocabulary,
+        seed: int,
+        negatives: bool = False,
+        may_repeat: bool = False,
+    ) -> None:
         super().__init__()
         num_items = vocabulary.num_items
         settings = settings.resolved()
@@ -539,6 +549,8 @@ class TwoTowerModel(tfrs.models.Model):
         self.query_tower = QueryTower(history, vocabulary, settings)
         self.candidate_tower = CandidateTower(candidates, vocabulary, settings)
         self._training = training
+        self._negatives = negatives
+        self.may_repeat = may_repeat
         self._num_items = num_items
         self._num_tasks = len(settings.tasks)
         self.learns_from_sequences = settings.history == "transformer"
@@ -603,13 +615,13 @@ class TwoTowerModel(tfrs.models.Model):
         batch = None if share is None else share.batch
         if settings.loss == "full":
             embedding, bias = self.vocabulary_embeddings()
-            loss = losses.full_softmax(query, embedding, bias, row, inputs["weight"], mixed, batch)
+            loss = losses.full_softmax(query, embedding, bias, row, inputs["weight"], mixed, batch, self._negatives)
         elif SEQUENCES in inputs:
             candidates, log_q = self._sample(self._some(row, seed), seed)
             embedding, bias = self.candidates(candidates)
             own, own_bias = self.candidates(row)
             sampled = (embedding, bias, candidates, log_q)
-            loss = losses.softmax_against(query, own, own_bias, row, *sampled, inputs["weight"], mixed)
+            loss = losses.softmax_against(query, own, own_bias, row, *sampled, inputs["weight"], mixed, self._negatives)
         else:
             sampled = row if share is None else tf.cast(share.items, tf.int32) - FIRST
             candidates, log_q = self._sample(sampled, seed)
@@ -632,6 +644,7 @@ class TwoTowerModel(tfrs.models.Model):
                 mixed,
                 first,
                 batch,
+                self._negatives,
             )
         if settings.l2:
             norms = tf.reduce_mean(tf.reduce_sum(embedding**2, 1))  # the same on every replica

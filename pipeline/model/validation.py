@@ -46,13 +46,28 @@ def held_back(data: TrainingData, settings: TrainingSettings, count: int) -> Eve
 
 def split(part: Events, hold_out: HoldOut, settings: TrainingSettings) -> tuple[Events, Events]:
     """A part's events to train on and those held back, with the histories that they are learned from."""
-    rows = held_out(part, hold_out, settings)
+    positive = np.flatnonzero(part.weight >= 0)
+    rows = positive[held_out(part.positives(), hold_out, settings)]
     kept = np.ones(len(part), bool)
     kept[rows] = len(part) == 1  # one event: nothing to validate on but itself
+    if hold_out != "any":
+        kept &= ~_rejected_later(part, rows, hold_out)
     events, queries = part.take(kept), part.take(rows)
     if settings.histories == "others":
         return with_other_items(events, events), with_other_items(queries, events)
     return events, queries
+
+
+def _rejected_later(part: Events, rows: np.ndarray, hold_out: HoldOut) -> np.ndarray:
+    """Which events of a part are negative and not earlier than those held back (`rows`, ascending), of all users or of
+    their own; bool [N]."""
+    negative = part.weight < 0
+    if not negative.any() or hold_out == "latest":
+        return negative & (np.arange(len(part)) >= rows[0])
+    users, first = np.unique(part.user[rows], return_index=True)
+    place = np.minimum(np.searchsorted(users, part.user), len(users) - 1)
+    own = users[place] == part.user
+    return negative & own & (np.arange(len(part)) >= rows[first][place])
 
 
 def every_score(
@@ -78,8 +93,11 @@ def rows(events: Events) -> np.ndarray:
     return np.maximum(events.inputs["history"] - FIRST, -1)
 
 
-def without_history(scores: np.ndarray, events: Events) -> np.ndarray:
-    """Scores [B, N] with -inf for items of each event's history, but for its own: who comes back had it before."""
+def without_history(scores: np.ndarray, events: Events, may_repeat: bool = False) -> np.ndarray:
+    """Scores [B, N] with -inf for items of each event's history, but for its own: who comes back had it before. Where
+    answers `may_repeat` what a user had, they are as they were."""
+    if may_repeat:
+        return scores
     own = np.arange(len(events)), events.item - FIRST
     true = scores[own]
     history = rows(events)
@@ -102,7 +120,7 @@ def exact_ranks(model: TwoTowerModel, events: Events) -> np.ndarray:
     ranks = []
     for batch, _, scores in every_score(model, items, events, at_a_time(model, events, len(items[1]), 1024)):
         true = scores[np.arange(len(batch)), batch.item - FIRST]
-        scores = without_history(scores, batch)
+        scores = without_history(scores, batch, model.may_repeat)
         # Not >, for which a diverged model's NaN would be the best of ranks.
         ranks.append((~(scores <= true[:, np.newaxis])).sum(axis=1))
     return np.concatenate(ranks)

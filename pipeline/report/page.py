@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from components.evaluation_report import CANDIDATE, CHAMPION, COUNT, OVERALL, Check, Report, label
+from components.evaluation_report import ANSWERABLE, CANDIDATE, CHAMPION, COUNT, OVERALL, Check, Report, label
 from components.metrics import METRICS
 from components.tables.row_report import ROWS_OF_USERS
 from pipeline import __version__
@@ -83,6 +83,7 @@ def report_page(findings: Findings, samples: Samples | None, exposed: Sequence[s
         findings=findings,
         run=findings.run,
         report=report,
+        answerable=ANSWERABLE,
         verdict=verdict(findings),
         tiles=tiles(findings),
         samples=samples,

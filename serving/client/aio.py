@@ -52,9 +52,10 @@ class AsyncRecommenderClient(Calls):
         boosts: Optional[Mapping[str, float]] = None,
         diversity: Optional[float] = None,
         tasks: Optional[Mapping[str, float]] = None,
+        leave_out: Optional[str] = None,
     ) -> RecommendationList:
         """See `RecommenderClient.recommend`."""
-        query = Query(user_id, history, exclude, context, allow, filters, boosts, diversity, tasks)
+        query = Query(user_id, history, exclude, context, allow, filters, boosts, diversity, tasks, leave_out)
         return (await self._drive(self._recommend([query], k)))[0]
 
     async def recommend_batch(self, queries: Iterable[Query], k: int = 10) -> list[RecommendationList]:

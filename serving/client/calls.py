@@ -50,6 +50,9 @@ _TEXTS = {
 }
 """The outputs that are strings."""
 _NO_VECTORS = "gives no vectors: it was indexed before there were any; run `recommender reindex`"
+_LEAVES_OUT = (
+    "leaves out what it is configured to: it was indexed before a request could say; run `recommender reindex`"
+)
 _NO_TASKS = "has no tasks: ask without weights of them"
 _PORTS = {"grpc": 8500, "rest": 8501}
 
@@ -76,6 +79,8 @@ class Query:
     """How much the items are to differ, from 0 to 1; None as the model has it."""
     tasks: Optional[Mapping[str, float]] = None
     """What each of the model's tasks counts, by its name; None as the model has it."""
+    leave_out: Optional[str] = None
+    """Which of the user's items are not returned: "all", "nothing", or None as the model has it."""
 
 
 class _Row(NamedTuple):
@@ -88,6 +93,8 @@ class _Row(NamedTuple):
     rules: rules.Rules
     tasks: Sequence[tuple[str, float]]
     """Names of tasks and their weights; empty as the model has them."""
+    leave_out: str
+    """Empty as the model has it."""
 
 
 class Calls:
@@ -176,6 +183,7 @@ class Calls:
                 {} if query.context is None else query.context,
                 checked_rules(query.allow, query.filters, query.boosts, query.diversity),
                 checked_tasks(query.tasks),
+                checked_leave_out(query.leave_out),
             )
             for query in queries
         ]
@@ -243,15 +251,20 @@ class Calls:
 
     def _signature(self, rows: list[_Row], k: int) -> tuple[str, dict[str, Tensor], str]:
         """The signature to ask, its inputs, and what to say of a model that lacks it."""
-        for_tasks = any(row.tasks for row in rows)
+        for_tasks, leaving_out = any(row.tasks for row in rows), any(row.leave_out for row in rows)
         if self._batching:
-            examples = [request_context.serialize_query(*row[:-1], k, row.tasks if for_tasks else None) for row in rows]
+            examples = [
+                request_context.serialize_query(
+                    *row[:-2], k, row.tasks if for_tasks else None, row.leave_out if leaving_out else None
+                )
+                for row in rows
+            ]
+            signature = contract.RECOMMEND_EXAMPLES
             lacks = "isn't made for a server that batches: make the client without batching"
-            signature, lacks = (
-                (contract.RECOMMEND_EXAMPLES_FOR_TASKS, _NO_TASKS)
-                if for_tasks
-                else (contract.RECOMMEND_EXAMPLES, lacks)
-            )
+            if for_tasks:
+                signature, lacks = contract.RECOMMEND_EXAMPLES_FOR_TASKS, _NO_TASKS
+            if leaving_out:
+                signature, lacks = contract.RECOMMEND_EXAMPLES_LEAVING_OUT, _LEAVES_OUT
             return signature, {contract.EXAMPLES: _strings(examples)}, lacks
         inputs = {
             contract.USER_ID: _strings([row.user_id for row in rows]),
@@ -260,8 +273,12 @@ class Calls:
             contract.K: Tensor("int32", (), [k]),
         }
         contexts = [request_context.serialize(row.context) for row in rows]
-        if for_tasks or any(row.rules != rules.Rules() for row in rows):
+        if for_tasks or leaving_out or any(row.rules != rules.Rules() for row in rows):
             inputs |= {contract.CONTEXT: _strings(contexts), **_rule_inputs([row.rules for row in rows])}
+            if leaving_out:
+                inputs |= _task_inputs([row.tasks for row in rows])
+                inputs[contract.LEAVE_OUT] = _strings([row.leave_out for row in rows])
+                return contract.RECOMMEND_LEAVING_OUT, inputs, _LEAVES_OUT
             if for_tasks:
                 inputs |= _task_inputs([row.tasks for row in rows])
                 return contract.RECOMMEND_FOR_TASKS, inputs, _NO_TASKS
@@ -561,7 +578,7 @@ def _scored_value(score: Any) -> float:
 
 
 def _fall_back(items: Sequence[str], row: _Row, k: int, error: RecommenderError) -> RecommendationList:
-    left_out = {*row.history, *row.exclude}
+    left_out = {*row.exclude, *(row.history if row.leave_out != contract.NOTHING else ())}
     allowed = set(row.rules.allow or items)
     kept = [item for item in dict.fromkeys(items) if item in allowed and item not in left_out][:k]
     return RecommendationList(
@@ -661,6 +678,21 @@ def checked_tasks(tasks: Optional[Mapping[str, float]]) -> list[tuple[str, float
         InvalidRequest: there can be no such weights.
     """
     return [(_text(name, "tasks"), weight) for name, weight in rules.weighed({} if tasks is None else tasks)]
+
+
+def checked_leave_out(leave_out: Optional[str]) -> str:
+    """Checks which of the user's items are left out; empty for what the model has.
+
+    Raises:
+        InvalidRequest: there is no such wish.
+    """
+    if leave_out is None:
+        return ""
+    if leave_out not in (contract.ALL, contract.NOTHING):
+        raise InvalidRequest(
+            f"leave_out={leave_out!r}: it is {contract.ALL!r}, {contract.NOTHING!r}, or None as the model has it"
+        )
+    return leave_out
 
 
 def _task_inputs(rows: Sequence[Sequence[tuple[str, float]]]) -> dict[str, Tensor]:

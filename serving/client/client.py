@@ -90,11 +90,12 @@ class RecommenderClient(Calls):
         boosts: Optional[Mapping[str, float]] = None,
         diversity: Optional[float] = None,
         tasks: Optional[Mapping[str, float]] = None,
+        leave_out: Optional[str] = None,
     ) -> RecommendationList:
         """Returns up to `k` items, best first.
 
         Items of the history (the request's, and the stored one of a known user) and of `exclude` are left out, so that
-        fewer than `k`, or none, may remain.
+        fewer than `k`, or none, may remain; of the history only as far as the model or `leave_out` says.
 
         Args:
             user_id: None for somebody without an id. An unknown user is served from the history, or gets the popular
@@ -115,8 +116,10 @@ class RecommenderClient(Calls):
             tasks: what each task of the model counts in a score: `{"purchase": 1, "view": 0.2}`. Only ratios matter,
                 and a task that is not named counts for nothing; None as the model is configured. Only for a model that
                 has tasks.
+            leave_out: which of the user's items are not returned, beside those of `exclude` and those that the user
+                rejected: "all" that they had to do with, "nothing", or None as the model is configured.
         """
-        query = Query(user_id, history, exclude, context, allow, filters, boosts, diversity, tasks)
+        query = Query(user_id, history, exclude, context, allow, filters, boosts, diversity, tasks, leave_out)
         return self._drive(self._recommend([query], k))[0]
 
     def recommend_batch(self, queries: Iterable[Query], k: int = 10) -> list[RecommendationList]:

@@ -41,9 +41,10 @@ def serialize_query(
     rules: Rules,
     k: int,
     tasks: Optional[Sequence[tuple[str, float]]] = None,
+    leave_out: Optional[str] = None,
 ) -> bytes:
     """Writes a whole query as a tf.Example: the context's features, `user_id`, `history`, `exclude`, `k` and the rules;
-    and weights of tasks, unless they are None.
+    and weights of tasks, and which of the user's items are left out, unless they are None.
 
     Raises:
         InvalidRequest: a value that no feature can have.
@@ -62,6 +63,8 @@ def serialize_query(
     if tasks is not None:
         texts[contract.TASKS] = [name for name, _ in tasks]
         numbers.append(contract.TASK_WEIGHTS)
+    if leave_out is not None:
+        texts[contract.LEAVE_OUT] = [leave_out] if leave_out else []
     for name in (*texts, *numbers):
         feature[name].Clear()  # a context can't be in their way
     for name, values in texts.items():

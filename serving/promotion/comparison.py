@@ -16,7 +16,7 @@ from serving.client import InvalidRequest, Query, RecommendationList, Recommende
 from serving.contract import CANARY, STABLE
 from serving.promotion import files
 from serving.promotion.errors import PromotionFailed, WrongPromotion
-from serving.promotion.probe import list_faults
+from serving.promotion.probe import leaves_out_all, list_faults
 from serving.promotion.replica import Replica
 
 _NOISE_MS = 5.0
@@ -46,6 +46,8 @@ class Side:
     errors: int = 0
     """Requests that failed, or whose answer breaks the contract."""
     first_error: str = ""
+    without_history: bool = True
+    """Whether what a user had is left out of an answer."""
     times: list[float] = field(default_factory=list, repr=False)
     """Milliseconds of each answer."""
 
@@ -116,7 +118,10 @@ def compare(
         for label, expected in ((STABLE, stable_version), (CANARY, version)):
             if replica.labelled(model, label) != expected:
                 raise PromotionFailed(f"{replica.target}: label {label!r} isn't at version {expected}: promote again")
-    stable, canary = Side(STABLE, stable_version), Side(CANARY, version)
+    stable, canary = (
+        Side(label, number, without_history=leaves_out_all(base_path / model / str(number)))
+        for label, number in ((STABLE, stable_version), (CANARY, version))
+    )
     clients = [[replica.client(model, label=side.label) for side in (stable, canary)] for replica in replicas]
     overlaps, firsts = [], []
     try:
@@ -124,7 +129,7 @@ def compare(
         _check_accepted(clients[0][0], asked[0], k)
         for pair in clients:
             for client in pair * _WARM_UP:
-                _try(client, asked[0], k)
+                _try(client, asked[0], k, without_history=False)
         for index in range(num_queries):
             query, pair = asked[index % len(asked)], clients[index % len(clients)]
             sides = [(stable, pair[0]), (canary, pair[1])]
@@ -197,7 +202,7 @@ def _check_accepted(client: RecommenderClient, query: Query, k: int) -> None:
 
 def _ask(side: Side, client: RecommenderClient, query: Query, k: int) -> Optional[RecommendationList]:
     started = time.perf_counter()
-    answer, error = _try(client, query, k)
+    answer, error = _try(client, query, k, side.without_history)
     side.requests += 1
     if answer is None or error:
         side.errors += 1
@@ -207,13 +212,21 @@ def _ask(side: Side, client: RecommenderClient, query: Query, k: int) -> Optiona
     return answer
 
 
-def _try(client: RecommenderClient, query: Query, k: int) -> tuple[Optional[RecommendationList], str]:
-    """The answer, and what is wrong with it."""
+def _try(
+    client: RecommenderClient, query: Query, k: int, without_history: bool
+) -> tuple[Optional[RecommendationList], str]:
+    """The answer, and what is wrong with it; the query's history may be in it unless it is `without_history`."""
     try:
         [answer] = client.recommend_batch([query], k)
     except RecommenderError as error:
         return None, str(error)
-    return answer, "; ".join(list_faults(answer, k, [*query.history, *query.exclude]))
+    return answer, "; ".join(
+        list_faults(
+            answer,
+            k,
+            [*(query.history if without_history and query.leave_out != contract.NOTHING else ()), *query.exclude],
+        )
+    )
 
 
 def _failures(stable: Side, canary: Side, overlap: Optional[float], limits: Limits) -> list[str]:

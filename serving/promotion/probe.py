@@ -17,13 +17,14 @@ _USERS = 8
 _STRANGER = "\u2063no such user\u2063"
 
 
-def probe(client: RecommenderClient, version: int, users: Sequence[str]) -> list[str]:
+def probe(client: RecommenderClient, version: int, users: Sequence[str], without_history: bool = True) -> list[str]:
     """Asks a version for known and unknown users, histories, exclusions and similar items.
 
     Args:
         client: of that version.
         version: which must answer.
         users: some that the version knows; may be empty.
+        without_history: whether it leaves all that a user had out of an answer.
 
     Returns:
         One line for each broken promise; none if all are kept.
@@ -43,7 +44,7 @@ def probe(client: RecommenderClient, version: int, users: Sequence[str]) -> list
             return [*faults, "nobody in particular: no items"]
         first = popular.item_ids[:3]
         check("an unknown user", client.recommend(_STRANGER, k=_K), (), "popular")
-        check("a history", client.recommend(_STRANGER, first, k=_K), first, "history")
+        check("a history", client.recommend(_STRANGER, first, k=_K), first if without_history else (), "history")
         check("exclusions", client.recommend(exclude=first, k=_K), first, "popular")
         if len(client.recommend(k=1)) != 1:
             faults.append("k=1: not one item")
@@ -80,6 +81,14 @@ def list_faults(
     if source is not None and isinstance(answer, RecommendationList) and answer.source != source:
         faults.append(f"source {answer.source!r}, not {source!r}")
     return faults
+
+
+def leaves_out_all(version: Path) -> bool:
+    """Whether a version on disk leaves all that a user had out of an answer, as those do that say nothing of it."""
+    try:
+        return contract.read_manifest(version).get(contract.EXCLUDE, contract.ALL) == contract.ALL
+    except (OSError, ValueError):
+        return True
 
 
 def known_users(version: Path, count: int = _USERS) -> list[str]:

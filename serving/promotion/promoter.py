@@ -20,7 +20,7 @@ from serving.contract import CANARY, STABLE
 from serving.promotion import files
 from serving.promotion.errors import PromotionError, PromotionFailed, ReplicaDown, WrongPromotion
 from serving.promotion.files import DONE, AuditEntry, Journal
-from serving.promotion.probe import known_users, probe
+from serving.promotion.probe import known_users, leaves_out_all, probe
 from serving.promotion.replica import Replica
 
 _LABELS = (STABLE, CANARY)
@@ -349,9 +349,10 @@ class Promoter:
         return found.labels
 
     def _probe(self, replica: Replica, version: int) -> None:
-        users = known_users(self._base_path / self._model / str(version))
+        path = self._base_path / self._model / str(version)
+        users, without_history = known_users(path), leaves_out_all(path)
         with replica.client(self._model, version=version) as client:
-            faults = probe(client, version, users)
+            faults = probe(client, version, users, without_history)
         if faults:
             raise PromotionFailed(f"{replica.target}: version {version} answers wrongly: {'; '.join(faults[:3])}")
 

@@ -37,24 +37,29 @@ def write_examples(uri: Path, split: str, rows: Sequence[Row], shards: int = 1) 
                 writer.write(tf.train.Example(features=features).SerializeToString())
 
 
-def write_servable(path: Path, step: int = 1, max_k: int = 100, fingerprint: str = "f1", context: bool = False) -> Path:
+def write_servable(
+    path: Path,
+    step: int = 1,
+    max_k: int = 100,
+    fingerprint: str = "f1",
+    context: bool = False,
+    exclude: str | tuple[str, ...] = "all",
+) -> Path:
     """Saves a servable whose best item is the one `step` places after the newest of the history, then the next…
 
-    Without a known history the first items come first. `history` and `exclude` are left out, the rest is padding; the
-    signature `score` leaves out nothing. With `context` there are signatures that take a query's features too: the
-    number `skip` goes to `step`, and a query without it or without the time 7 gets the first items.
+    Without a known history the first items come first. The input `exclude` is left out and, unless the servable leaves
+    out something else than all, `history`; the rest is padding. With `context` there is a signature that takes a
+    query's features too: the number `skip` goes to `step`, and a query without it or without the time 7 gets the first
+    items.
     """
     import tensorflow as tf
 
     def strings(name: str, *shape: None) -> tf.TensorSpec:
         return tf.TensorSpec(shape, tf.string, name)
 
-    users, history, exclude = strings("user_id", None), strings("history", None, None), strings("exclude", None, None)
-    candidates, contexts, k = (
-        strings("candidates", None, None),
-        strings("context", None),
-        tf.TensorSpec([], tf.int32, "k"),
-    )
+    exclude_history = exclude == "all"
+    users, history, excluded = strings("user_id", None), strings("history", None, None), strings("exclude", None, None)
+    contexts, k = strings("context", None), tf.TensorSpec([], tf.int32, "k")
 
     class Model(tf.Module):
         def __init__(self) -> None:
@@ -74,7 +79,8 @@ def write_servable(path: Path, step: int = 1, max_k: int = 100, fingerprint: str
         def best(self, history, exclude, k, skip):
             with tf.control_dependencies([tf.debugging.assert_less_equal(k, max_k, "k is over max_k")]):
                 scores, known = self.scores(history, skip)
-            gone = tf.reduce_any(tf.equal(tf.concat([history, exclude], 1)[:, :, None], self.items), axis=1)
+            left_out = tf.concat([history, exclude], 1) if exclude_history else exclude
+            gone = tf.reduce_any(tf.equal(left_out[:, :, None], self.items), axis=1)
             taken = tf.minimum(k, len(ITEMS))
             scores, indices = tf.math.top_k(tf.where(gone, -float("inf"), scores), taken)
             ids = tf.where(tf.math.is_inf(scores), "", tf.gather(self.items, indices))
@@ -84,27 +90,13 @@ def write_servable(path: Path, step: int = 1, max_k: int = 100, fingerprint: str
                 "source": tf.where(known, "history", "popular"),
             }
 
-        def picked(self, history, candidates, skip):
-            scores, _ = self.scores(history, skip)
-            same = tf.equal(candidates[:, :, None], self.items)
-            found = tf.reduce_max(tf.where(same, scores[:, None], -float("inf")), axis=2)
-            return {"scores": found}
-
-        @tf.function(input_signature=[users, history, exclude, k])
+        @tf.function(input_signature=[users, history, excluded, k])
         def recommend(self, user_id, history, exclude, k):
             return self.best(history, exclude, k, tf.zeros_like(user_id, tf.int32))
 
-        @tf.function(input_signature=[users, history, candidates])
-        def score(self, user_id, history, candidates):
-            return self.picked(history, candidates, tf.zeros_like(user_id, tf.int32))
-
-        @tf.function(input_signature=[users, history, exclude, k, contexts])
+        @tf.function(input_signature=[users, history, excluded, k, contexts])
         def recommend_in_context(self, user_id, history, exclude, k, context):
             return self.best(history, exclude, k, self.skip(context))
-
-        @tf.function(input_signature=[users, history, candidates, contexts])
-        def score_in_context(self, user_id, history, candidates, context):
-            return self.picked(history, candidates, self.skip(context))
 
         def skip(self, context):
             features = {"skip": tf.io.FixedLenFeature([], tf.float32, -1.0)}
@@ -113,9 +105,9 @@ def write_servable(path: Path, step: int = 1, max_k: int = 100, fingerprint: str
             return tf.where(parsed["timestamp"] == 7, tf.cast(parsed["skip"], tf.int32), -1)
 
     model = Model()
-    names = ["recommend", "score", *(["recommend_in_context", "score_in_context"] if context else [])]
+    names = ["recommend", *(["recommend_in_context"] if context else [])]
     tf.saved_model.save(model, str(path), signatures={name: getattr(model, name) for name in names})
-    description: dict[str, Any] = {"fingerprint": fingerprint, "max_k": max_k}
+    description: dict[str, Any] = {"fingerprint": fingerprint, "max_k": max_k, "exclude": exclude}
     if context:
         description["context"] = [{"name": "skip", "type": "number"}, {"name": "timestamp", "type": "timestamp"}]
     (path / "assets.extra").mkdir()
@@ -137,8 +129,14 @@ def servable(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Gives the directory of a servable with the wanted properties; each is made once."""
     made: dict[tuple, Path] = {}
 
-    def make(step: int = 1, max_k: int = 100, fingerprint: str = "f1", context: bool = False) -> Path:
-        key = (step, max_k, fingerprint, context)
+    def make(
+        step: int = 1,
+        max_k: int = 100,
+        fingerprint: str = "f1",
+        context: bool = False,
+        exclude: str | tuple[str, ...] = "all",
+    ) -> Path:
+        key = (step, max_k, fingerprint, context, exclude)
         if key not in made:
             made[key] = write_servable(tmp_path_factory.mktemp("servable") / "model", *key)
         return made[key]

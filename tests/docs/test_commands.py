@@ -118,6 +118,7 @@ NOT_RUN_LINES = {
     "python -m serving.server --port=8500 --rest_api_port=8501 --model_name=movielens_100k"
     " --model_base_path=output/models/movielens_100k": "does not end; the server's own parser reads the flags",
     "recommender run --config configs/books.yaml --set export.compact=int8": _RECIPES,
+    "recommender run --config mine.yaml": "tests/e2e/test_init.py runs a config that was made so, up to a model",
     "pytest tests/serving/wire": "is a part of the suite",
     "MODEL_SERVER=/usr/bin/tensorflow_model_server pytest tests/serving/wire": "needs that program",
     "SUITE=1 serving/deploy/smoke.sh": "needs Docker",
@@ -435,6 +436,7 @@ def _check_readme(printed: Mapping[str, str], folder: Path) -> None:
     """What the commands of README.md have printed and written, each in a few words."""
     words = {
         "recommender -h": "Exit codes:",
+        "recommender init 'data/events-*.parquet' --catalogue data/items.csv -o mine.yaml": "mine.yaml is written",
         "recommender validate --config shop.yaml": "✓ config shop: ",
         "recommender run --config shop.yaml": "version 20261101000000 is published",
         "recommender run --config shop.yaml --set model.dim=128": "version 20261108000000 is published",

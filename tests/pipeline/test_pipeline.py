@@ -46,6 +46,31 @@ def test_types_of_events_go_to_the_trainer_where_there_are_tasks() -> None:
     assert "event" not in settings(plain["Transform"])
 
 
+def test_what_is_left_out_goes_to_the_nodes_that_make_judge_and_learn_it() -> None:
+    plain = nodes({"columns": {"event": "type"}})
+    by_types = nodes({"columns": {"event": "type"}}, serving={"exclude": ["purchase"]})
+    anything = nodes({"columns": {"event": "type"}}, serving={"exclude": "nothing"})
+    found = [
+        json.loads(made["InteractionGen"].exec_properties["excluded_types"]) for made in (plain, by_types, anything)
+    ]
+    assert found == [[], ["purchase"], []], "the data are the same whether all is left out or nothing"
+    assert [settings(made["Indexer"])["exclude"] for made in (plain, by_types, anything)] == [
+        "all",
+        ["purchase"],
+        "nothing",
+    ]
+    assert [settings(made["Trainer"])["may_repeat"] for made in (plain, by_types, anything)] == [False, True, True]
+
+
+def test_negative_events_are_transformed_where_there_may_be_any() -> None:
+    def transformed(**log: Any) -> str:
+        return nodes({"columns": {"event": "type"}, **log})["Transform"].exec_properties["splits_config"]
+
+    assert "negative" not in transformed(event_weights={"view": 1})
+    for log in ({"event_weights": {"view": 1, "return": -1}}, {"never_again": ["hide"]}):
+        assert json.loads(transformed(**log)) == {"analyze": ["train"], "transform": ["train", "negative"]}
+
+
 @pytest.mark.parametrize(
     ("split", "hold_out"),
     [

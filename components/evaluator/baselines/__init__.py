@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["NAMES", "BaselineSettings", "fit", "load", "save"]
 
 
-def fit(settings: BaselineSettings, events: TrainingEvents) -> dict[str, Baseline]:
+def fit(settings: BaselineSettings, events: TrainingEvents, without_history: bool = True) -> dict[str, Baseline]:
     """Fits the baselines, in the order of `settings.names`.
+
+    Args:
+        settings: Which, and how.
+        events: The training events.
+        without_history: Whether what a user had is left out where values of parameters are compared.
 
     Raises:
         InputError: one needs a package that is not installed.
@@ -27,7 +32,7 @@ def fit(settings: BaselineSettings, events: TrainingEvents) -> dict[str, Baselin
     from components.evaluator.baselines.choice import chosen
 
     kinds = _kinds()
-    settings = chosen(settings, events, lambda name, *of: kinds[name].fit(*of))
+    settings = chosen(settings, events, lambda name, *of: kinds[name].fit(*of), without_history)
     parts: dict[str, Any] = {}
 
     def part(name: str) -> Any:

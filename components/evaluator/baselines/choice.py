@@ -58,6 +58,7 @@ def chosen(
     settings: BaselineSettings,
     events: TrainingEvents,
     fit: Callable[[str, BaselineSettings, TrainingEvents], Any],
+    without_history: bool = True,
 ) -> BaselineSettings:
     """Returns the settings with a value for all that is null.
 
@@ -65,6 +66,7 @@ def chosen(
         settings: the settings.
         events: the training events. On the last one of some users, which nothing is fitted to, values are compared.
         fit: fits a baseline.
+        without_history: whether the items of a history are left out of the answers to it.
     """
     missing = [choice for of in CHOICES.values() for choice in of if getattr(settings, choice.parameter) is None]
     settings = settings.model_copy(update={choice.parameter: choice.values[0] for choice in missing})
@@ -87,7 +89,7 @@ def chosen(
                     of: fit(name, settings.model_copy(update={choice.parameter: of}), learned) for of in choice.values
                 }
             values = [*models]
-            best = values[surpassing([_gains(models[value], histories, targets) for value in values])]
+            best = values[surpassing([_gains(models[value], histories, targets, without_history) for value in values])]
             model, settings = models[best], settings.model_copy(update={choice.parameter: best})
     return settings.model_copy(update=most)
 
@@ -122,12 +124,14 @@ def held_out(events: TrainingEvents, queries: int) -> tuple[TrainingEvents, Ragg
     return learned, histories, events.item[last_rows[np.argsort(events.user[last_rows])]]
 
 
-def _gains(baseline: Baseline, histories: Ragged, targets: np.ndarray) -> np.ndarray:
-    """The NDCG@10 [Q] of the targets among all items that are not in the history; who had the target counts 0."""
+def _gains(baseline: Baseline, histories: Ragged, targets: np.ndarray, without_history: bool = True) -> np.ndarray:
+    """The NDCG@10 [Q] of the targets among all items, or those that are not in the history, where who had the target
+    counts 0."""
     values, offsets = histories
     ranks = []
     for start in range(0, len(targets), _BATCH):
         stop = min(start + _BATCH, len(targets))
         some = values[offsets[start] : offsets[stop]], offsets[start : stop + 1] - offsets[start]
-        ranks.append(label_ranks(answer(baseline, some, _DEPTH, exclude_seen=True), targets[start:stop]))
+        excluded = some if without_history else (some[0][:0], np.zeros_like(some[1]))
+        ranks.append(label_ranks(answer(baseline, some, excluded, _DEPTH), targets[start:stop]))
     return ndcg(np.concatenate(ranks), _DEPTH)

@@ -38,13 +38,14 @@ def test_each_metric_is_computed_by_what_it_is_of() -> None:
     judged, _ = eval_config(SETTINGS, METRICS, has_champion=False).metrics_specs
     assert [(metric.class_name, json.loads(metric.config).get("name")) for metric in judged.metrics] == [
         ("QueryCount", None),
+        ("ListMean", "left_out"),
         ("UserCount", None),
         ("RankingMetric", "hit_rate@10"),
         ("ExposureMetric", "coverage@10"),
         ("ListMean", "novelty@10"),
     ]
     drawn = SETTINGS.model_copy(update={"bootstrap_replicates": 5})
-    assert eval_config(drawn, METRICS, has_champion=False).metrics_specs[0].metrics[2].class_name == "Replicates"
+    assert eval_config(drawn, METRICS, has_champion=False).metrics_specs[0].metrics[3].class_name == "Replicates"
 
 
 def test_without_baselines_and_champion_there_is_one_spec() -> None:

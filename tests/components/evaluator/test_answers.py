@@ -26,18 +26,19 @@ class FakeBaseline:
     scores=st.lists(st.integers(0, 3), min_size=1, max_size=6),
     known=st.lists(st.sets(st.integers(0, 5)), min_size=1, max_size=4),
     depth=st.integers(1, 8),
-    exclude_seen=st.booleans(),
+    left_out=st.lists(st.sets(st.integers(0, 5)), min_size=4, max_size=4),
 )
 def test_popular_items_are_answered_as_if_each_query_had_scores_of_its_own(
-    scores: list[int], known: list[set[int]], depth: int, exclude_seen: bool
+    scores: list[int], known: list[set[int]], depth: int, left_out: list[set[int]]
 ) -> None:
     from components.evaluator.answers import answer
     from components.evaluator.baselines.popularity import Popularity
 
     past = ragged(*([row for row in rows if row < len(scores)] for rows in known))
+    excluded = ragged(*([row for row in rows if row < len(scores)] for rows in left_out[: len(known)]))
     popularity = Popularity(np.array(scores, np.float32))
-    expected = answer(FakeBaseline(list(map(float, scores))), past, depth, exclude_seen)
-    assert answer(popularity, past, depth, exclude_seen).tolist() == expected.tolist()
+    expected = answer(FakeBaseline(list(map(float, scores))), past, excluded, depth)
+    assert answer(popularity, past, excluded, depth).tolist() == expected.tolist()
 
 
 def test_a_baselines_answer() -> None:
@@ -45,9 +46,10 @@ def test_a_baselines_answer() -> None:
 
     baseline = FakeBaseline([1, 3, 3, 2])
     past = ragged([], [2], [3, 1, 0, 2])
-    assert answer(baseline, past, 2, True).tolist() == [[1, 2], [1, 3], [-1, -1]]
-    assert answer(baseline, past, 5, True).tolist() == [[1, 2, 3, 0, -1], [1, 3, 0, -1, -1], [-1] * 5]
-    assert answer(baseline, past, 2, False).tolist() == [[1, 2]] * 3
+    assert answer(baseline, past, past, 2).tolist() == [[1, 2], [1, 3], [-1, -1]]
+    assert answer(baseline, past, past, 5).tolist() == [[1, 2, 3, 0, -1], [1, 3, 0, -1, -1], [-1] * 5]
+    assert answer(baseline, past, ragged([], [], []), 2).tolist() == [[1, 2]] * 3
+    assert answer(baseline, past, ragged([1], [2, 0], []), 2).tolist() == [[2, 3], [1, 3], [1, 2]]
 
 
 @given(
@@ -65,7 +67,7 @@ def test_a_baselines_answer_is_the_sorted_catalogue(scores: list[int], histories
     for history in known:
         left = [item for item in ranked if item not in history][:depth]
         expected.append(left + [-1] * (depth - len(left)))
-    assert answer(FakeBaseline(list(map(float, scores))), ragged(*known), depth, True).tolist() == expected
+    assert answer(FakeBaseline(list(map(float, scores))), ragged(*known), ragged(*known), depth).tolist() == expected
 
 
 def test_distinct_keeps_the_first_of_each_known_item_in_its_order() -> None:

@@ -82,20 +82,26 @@ def write_catalogue(uri: Path) -> Path:
     return uri
 
 
-def expected_answers(queries: list[dict], step: int, exclude_seen: bool = True) -> list[list[str]]:
+def left_out(query: dict, exclude: str) -> set[str]:
+    """What answers of a servable that leaves out `exclude` are without."""
+    configured = {"all": {*query["history"], *query["seen"]}, "nothing": set()}
+    return configured.get(exclude, {*query.get("#excluded", [])}) | {*query.get("#rejected", [])}
+
+
+def expected_answers(queries: list[dict], step: int, exclude: str = "all") -> list[list[str]]:
     """What the tiny servable must answer, from its definition; 5 items at most."""
     answers = []
     for query in queries:
         history = query["history"]
         start = (ITEMS.index(history[0]) + step) % 20 if history else 0
-        gone = {*history, *query["seen"]} if exclude_seen else set()
+        gone = left_out(query, exclude)
         answers.append([item for item in ITEMS[start:] + ITEMS[:start] if item not in gone][:5])
     return answers
 
 
-def expected_ranks(queries: list[dict], step: int, exclude_seen: bool = True) -> list[int]:
+def expected_ranks(queries: list[dict], step: int, exclude: str = "all") -> list[int]:
     """Where it has the relevant items; 5 stands for missed."""
-    answers = expected_answers(queries, step, exclude_seen)
+    answers = expected_answers(queries, step, exclude)
     return [
         answer.index(query["item_id"]) if query["item_id"] in answer else 5 for query, answer in zip(queries, answers)
     ]
@@ -299,10 +305,9 @@ def first(tmp_path_factory: pytest.TempPathFactory, servable: Callable[..., Path
     return Run(
         root,
         write_interactions(root / "interactions", repeated_queries(), shards=4),
-        {"model": servable(step=0, max_k=3, fingerprint="f0"), "champion": root / "none"},
+        {"model": servable(step=0, max_k=3, fingerprint="f0", exclude="nothing"), "champion": root / "none"},
         SETTINGS.model_copy(
             update={
-                "exclude_seen": False,
                 "slices": (("user_type",), ("user_type", "history_length")),
                 "bootstrap_replicates": 0,
                 "baselines": BaselineSettings(names=("popularity",)),
@@ -323,16 +328,55 @@ def test_without_a_champion_nothing_is_compared_with_it(first: Run) -> None:
     assert not first.blessing.has_custom_property("baseline_model")
 
 
-def test_seen_items_may_be_recommended_if_asked_so(first: Run) -> None:
-    """The newest of the history is the model's first choice, and relevant; `recommend` would leave it out."""
+def test_what_leaves_out_nothing_is_judged_so_and_baselines_with_it(first: Run) -> None:
+    """The newest of the history is the model's first choice, and relevant; other models would leave it out."""
     queries = repeated_queries()
     overall = first.report.metrics["candidate"]["overall"]
-    ranks = expected_ranks(queries, step=0, exclude_seen=False)
+    ranks = expected_ranks(queries, step=0, exclude="nothing")
     assert overall["hit_rate@1"] == _mean([rank < 1 for rank in ranks])
     assert overall["hit_rate@1"] > 0
     popular = [ITEMS.index(query["item_id"]) for query in queries]
     hits = _mean([rank < 5 for rank in popular])
     assert first.report.metrics["popularity"]["overall"]["hit_rate@5"] == hits
+
+
+def test_types_of_events_and_what_was_rejected_are_left_out_of_what_is_judged(
+    tmp_path: Path, servable: Callable[..., Path]
+) -> None:
+    """Of each history the oldest item was bought; each third query's item was rejected before."""
+    queries = repeated_queries()
+    for number, query in enumerate(queries):
+        query["#excluded"] = query["history"][-1:]
+        query["#rejected"] = [query["item_id"]] if number % 3 == 0 else []
+    exclude = ("purchase",)
+    run = Run(
+        tmp_path,
+        write_interactions(tmp_path / "x", queries),
+        {"model": servable(step=0, exclude=exclude), "champion": servable(step=0)},
+        PLAIN,
+    )
+    for name, what in (("candidate", "purchase"), ("champion", "all")):
+        ranks = expected_ranks(queries, step=0, exclude=what)
+        assert run.report.metrics[name]["overall"]["hit_rate@5"] == _mean([rank < 5 for rank in ranks]), name
+    popular = []
+    for query in queries:
+        answer = [item for item in ITEMS if item not in left_out(query, "purchase")][:5]
+        popular.append(query["item_id"] in answer)
+    assert run.report.metrics["popularity"]["overall"]["hit_rate@5"] == _mean(popular)
+    unanswerable = sum(query["item_id"] in left_out(query, "purchase") for query in queries)
+    assert 0 < unanswerable < len(queries)
+    assert (run.report.exclude, run.report.left_out) == (["purchase"], unanswerable)
+    assert f"{unanswerable} of {len(queries)} queries ({unanswerable / len(queries):.1%}) are of items" in run.summary
+
+
+def test_types_of_which_the_queries_say_nothing_cannot_be_judged(tmp_path: Path, servable: Callable[..., Path]) -> None:
+    with pytest.raises(InputError, match=r"leaves out the items of events of type purchase, of which the queries say"):
+        Run(
+            tmp_path,
+            write_interactions(tmp_path / "x", make_queries(2)),
+            {"model": servable(exclude=("purchase",))},
+            PLAIN,
+        )
 
 
 def test_a_slice_with_too_few_queries_has_a_count_only_and_is_not_checked(first: Run) -> None:
@@ -395,9 +439,9 @@ def test_a_slice_by_what_is_no_category(tmp_path: Path, servable: Callable[..., 
         Run(tmp_path, write_interactions(tmp_path / "x", make_queries(2)), {"model": servable()}, settings)
 
 
-@pytest.mark.parametrize("exclude_seen", [True, False])
+@pytest.mark.parametrize("exclude", ["all", "nothing"])
 def test_a_model_that_takes_the_querys_features_gets_them(
-    tmp_path: Path, servable: Callable[..., Path], exclude_seen: bool
+    tmp_path: Path, servable: Callable[..., Path], exclude: str
 ) -> None:
     queries = make_queries(20)
     for number, query in enumerate(queries):
@@ -405,14 +449,14 @@ def test_a_model_that_takes_the_querys_features_gets_them(
     run = Run(
         tmp_path,
         write_interactions(tmp_path / "x", [*queries, {**queries[1], "timestamp": 8}]),
-        {"model": servable(step=0, fingerprint="c", context=True), "champion": servable()},
-        PLAIN.model_copy(update={"exclude_seen": exclude_seen, "slices": (("item_popularity",),)}),
+        {"model": servable(step=0, fingerprint="c", context=True, exclude=exclude), "champion": servable()},
+        PLAIN.model_copy(update={"slices": (("item_popularity",),)}),
     )
-    ranks = [expected_ranks([query], int(query["skip"]), exclude_seen)[0] for query in queries]
-    at_another_time = expected_ranks([{**queries[1], "history": [], "seen": queries[1]["seen"]}], 0, exclude_seen)
+    ranks = [expected_ranks([query], int(query["skip"]), exclude)[0] for query in queries]
+    at_another_time = expected_ranks([{**queries[1], "history": [], "seen": queries[1]["seen"]}], 0, exclude)
     overall = run.report.metrics["candidate"]["overall"]
     assert overall["mrr"] == _mean([1 / (rank + 1) if rank < 5 else 0 for rank in [*ranks, *at_another_time]])
-    without = expected_ranks([*queries, queries[1]], 1, exclude_seen)
+    without = expected_ranks([*queries, queries[1]], 1)  # the champion leaves out what it is made to
     assert run.report.metrics["champion"]["overall"]["hit_rate@5"] == _mean([rank < 5 for rank in without])
     bands = {"head": range(2), "mid": range(2, 10), "tail": range(10, 20)}
     labels = [ITEMS.index(query["item_id"]) for query in [*queries, queries[1]]]

@@ -18,12 +18,15 @@ def test_statistics_of_answers() -> None:
     features = sparse.csr_array(np.array([[1.0, 0], [0, 1.0], [1.0, 0]], np.float32))
     items = Items(ids("a", "b", "c"), np.array([4, 2, 0]), features)
     past = sparse.csr_array(np.array([[1.0, 1.0], [0, 1.0], [1.0, 0]], np.float32))
-    answers = Answers(np.array([0, 2, 9]), np.array([[0, 1, 2], [2, 0, -1], [-1, -1, -1]]), past)
+    answers = Answers(
+        np.array([0, 2, 9]), np.array([[0, 1, 2], [2, 0, -1], [-1, -1, -1]]), np.array([True, False, False]), past
+    )
     settings = EvaluatorSettings(
         ks=(3,), ndcg_ks=(), map_ks=(), recall_ks=(), precision_ks=(), list_ks=(1, 2), thresholds={}
     )
     found = statistics(answers, np.array([[1, 2], [1, 0], [1, 5]], np.uint8), items, settings)
     assert found.pop("rank_counts").tolist() == [[1, 0, 1, 1], [2, 0, 0, 5]]
+    assert found.pop("left_out").tolist() == [1, 3]
     assert found.pop("exposure@1").toarray().tolist() == [[1, 0, 1]]
     assert found.pop("exposure@2").toarray().tolist() == [[2, 1, 1]]
     bits = -np.log2(np.array([5, 3, 1]) / 9)

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from components.evaluator.servable import Servable
 from components.indexer.index import build_index
 from components.indexer.saving import make_servable
+from components.indexer.settings import Exclude
+from components.interaction_gen.split import Cut
 from tests.components.indexer.tiny import EMBEDDING, ITEMS, SETTINGS, write_examples, write_towers
 from tests.components.interaction_gen.core import TIES, core
 
@@ -106,3 +108,86 @@ def test_what_was_stored_later_is_neither_used_nor_left_out(towers: str) -> None
     assert first == second
     assert {ITEMS[1].encode(), ITEMS[2].encode()} & set(first[0])
     assert np.isfinite(first[1]).all()
+
+
+KINDS = {"columns": {"event": "kind"}, "event_weights": {"view": 1, "buy": 2, "skip": -1}, "never_again": ["hide"]}
+
+
+@pytest.mark.parametrize("exclude", ["all", "nothing", ("buy",)], ids=str)
+def test_what_is_judged_at_the_cut_is_what_the_users_are_served(towers: str, exclude: Exclude, tmp_path: Path) -> None:
+    """Ten random logs with what was bought, skipped and never wanted again, some of it taken back; each user's first
+    query, of which nothing lies between the training and it, is asked as the Evaluator asks it and by the id alone."""
+    rng = np.random.default_rng(7)
+    splits: dict[str, list[dict[str, Any]]] = {"train": [], "negative": [], "eval": []}
+    for number in range(10):
+        # A known user has an event that is not negative before the cut at 14.
+        rows = [(f"{number}{user}", ITEMS[0], time, "view") for time, user in enumerate("uv")]
+        rows += [
+            (f"{number}{rng.choice(['u', 'v'])}", str(rng.choice(ITEMS)), time, str(kind))
+            for time, kind in enumerate(rng.choice(["view", "buy", "skip", "hide"], 24, p=[0.5, 0.2, 0.2, 0.1]), 2)
+        ]
+        found, _, _ = core(rows, Cut(14), excluded_types=exclude if isinstance(exclude, tuple) else (), **KINDS)
+        for split, examples in found.items():
+            splits[split] += examples
+    names = ("user_id", "item_id", "timestamp", "event", "#for_good")
+    for split in ("train", "negative"):
+        rows = [{name: example[name] for name in names if name in example} for example in splits[split]]
+        log = write_examples(tmp_path / "log", split, rows)
+    catalogue = write_examples(tmp_path / "catalogue", "catalogue", [{"item_id": i, "display": i} for i in ITEMS])
+    index = build_index(towers, catalogue, log, 100, EMBEDDING, exclude=exclude)
+    (tmp_path / "lists").mkdir()
+    settings = SETTINGS.model_copy(update={"exclude": exclude})
+    model = make_servable(towers, index, settings, str(tmp_path / "lists"))
+    tf.saved_model.save(model, str(tmp_path / "model"), {"recommend": model.recommend})
+    (tmp_path / "model" / "assets.extra").mkdir()
+    (tmp_path / "model" / "assets.extra" / "recommender.json").write_text(json.dumps({"exclude": exclude}))
+    first: dict[str, dict[str, Any]] = {}
+    for query in sorted(splits["eval"], key=lambda query: query["timestamp"]):
+        first.setdefault(query["user_id"], query)
+    # What is rejected after the cut and before the query is known to the query alone.
+    trained = {user: {item for u, item in _rejected(splits) if u == user} for user in first}
+    queries = [query for user, query in first.items() if {*query["#rejected"]} == trained[user]]
+    assert len(queries) >= 10
+    assert any(trained.values())
+    features = ("user_id", "user_type", "history", "seen", *(f for f in ("#excluded", "#rejected") if f in queries[0]))
+    kind = pa.large_list(pa.large_binary())
+    batch = pa.table(
+        {
+            name: pa.array(
+                [[v.encode() for v in ([q[name]] if isinstance(q[name], str) else q[name])] for q in queries], kind
+            )
+            for name in features
+        }
+    )
+    judged = Servable(str(tmp_path / "model"), len(ITEMS)).answer(batch)
+    served = (
+        tf.saved_model.load(str(tmp_path / "model"))
+        .signatures["recommend"](
+            user_id=tf.constant([query["user_id"] for query in queries]),
+            history=tf.zeros([len(queries), 0], tf.string),
+            exclude=tf.zeros([len(queries), 0], tf.string),
+            k=tf.constant(len(ITEMS)),
+        )["item_ids"]
+        .numpy()
+    )
+    # Not their order: a stored history has each item once.
+    assert [{*row} for row in judged.tolist()] == [{*row} for row in served.tolist()]
+    left = {"all": "seen", "nothing": None}.get(exclude if isinstance(exclude, str) else "", "#excluded")
+    for query, row in zip(queries, judged):
+        answer = {item.decode() for item in row} - {""}
+        assert answer == {*ITEMS} - {*query["#rejected"], *(query[left] if left else ())}
+
+
+def _rejected(splits: dict[str, list[dict[str, Any]]]) -> set[tuple[str, str]]:
+    """Users and items that they have rejected by the end of training, by the plain loop."""
+    found: set[tuple[str, str]] = set()
+    final: set[tuple[str, str]] = set()
+    events = [(e["timestamp"], e["user_id"], e["item_id"], e["weight"], None) for e in splits["train"]]
+    events += [(e["timestamp"], e["user_id"], e["item_id"], 0, e["#for_good"]) for e in splits["negative"]]
+    for _, user, item, _, for_good in sorted(events, key=lambda event: event[0]):
+        if for_good is None:
+            found -= {(user, item)} - final
+        else:
+            found.add((user, item))
+            final |= {(user, item)} if for_good else set()
+    return found

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
 from components.errors import InputError
-from components.evaluator.servable import Servable, check_servable, context_features, served_depth
+from components.evaluator.servable import Servable, check_servable, context_features, left_out, served_depth
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]
 
@@ -37,13 +36,19 @@ def test_answers_are_what_recommend_says(servable: Callable[..., Path]) -> None:
     assert answered.tolist() == [[b"i05", b"i07", b"i08"], [b"i00", b"i01", b"i02"]]
 
 
-def test_answers_with_what_was_seen_are_the_best_of_score(servable: Callable[..., Path]) -> None:
-    candidates = np.array([item.encode() for item in [*ITEMS[::-1], "unknown"]], object)
-    model = Servable(str(servable(step=0)), 2, candidates)
-    assert model.answer(queries((["i04"], ["i04"]))).tolist() == [[b"i04", b"i05"]]
-    everything = Servable(str(servable(step=0)), 99, candidates).answer(queries((["i04"], [])))
-    assert everything.shape == (1, 21), "no more than there are"
-    assert everything[0, -1] == b"", "the unknown one"
+def test_what_is_left_out_is_what_the_servable_leaves_out(servable: Callable[..., Path]) -> None:
+    batch = queries((["i04"], ["i04", "i06"]))
+    lists = {"#excluded": [[b"i05"]], "#rejected": [[b"i07"]]}
+    for name, values in lists.items():
+        batch = batch.append_column(name, pa.array(values, pa.large_list(pa.large_binary())))
+    for exclude, expected in (
+        ("all", [b"i05", b"i08", b"i09"]),
+        ("nothing", [b"i04", b"i05", b"i06"]),
+        (("purchase",), [b"i04", b"i06", b"i08"]),
+    ):
+        path = str(servable(step=0, exclude=exclude))
+        assert Servable(path, 3).answer(batch).tolist() == [expected]
+        assert left_out(path) == (list(exclude) if isinstance(exclude, tuple) else exclude)
 
 
 def test_what_a_servable_says_of_itself(servable: Callable[..., Path], tmp_path: Path) -> None:
@@ -54,15 +59,14 @@ def test_what_a_servable_says_of_itself(servable: Callable[..., Path], tmp_path:
     assert context_features(str(servable(context=True))) == {"skip": float, "timestamp": int}
 
 
-@pytest.mark.parametrize("exclude_seen", [True, False])
-def test_one_with_the_signature_can_be_judged(servable: Callable[..., Path], exclude_seen: bool) -> None:
-    check_servable(str(servable()), "candidate", exclude_seen)
-    check_servable(str(servable(context=True)), "candidate", exclude_seen)
+def test_one_with_the_signature_can_be_judged(servable: Callable[..., Path]) -> None:
+    check_servable(str(servable()), "candidate")
+    check_servable(str(servable(context=True)), "candidate")
 
 
 def test_others_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"the champion {tmp_path} is no SavedModel"):
-        check_servable(str(tmp_path), "champion", True)
+        check_servable(str(tmp_path), "champion")
     (tmp_path / "saved_model.pb").write_bytes(b"")
-    with pytest.raises(InputError, match="has no signature 'score', so it isn't a servable of this pipeline"):
-        check_servable(str(tmp_path), "champion", False)
+    with pytest.raises(InputError, match="has no signature 'recommend', so it isn't a servable of this pipeline"):
+        check_servable(str(tmp_path), "champion")

@@ -37,6 +37,7 @@ def test_the_headline_is_a_ranking_metric_with_a_threshold_if_there_is_one() -> 
     ("settings", "message"),
     [
         ({"ks": []}, "ks"),
+        ({"exclude_seen": False}, "false would judge lists that nobody is served: set serving.exclude: nothing"),
         ({"ks": [0]}, "greater than 0"),
         ({"k": [1]}, "Extra inputs are not permitted"),
         (
@@ -63,3 +64,7 @@ def test_the_headline_is_a_ranking_metric_with_a_threshold_if_there_is_one() -> 
 def test_wrong_settings_are_named(settings: dict, message: str) -> None:
     with pytest.raises(pydantic.ValidationError, match=message):
         EvaluatorSettings.model_validate(settings)
+
+
+def test_what_an_older_config_says_of_what_was_seen_still_holds() -> None:
+    assert EvaluatorSettings.model_validate({"exclude_seen": True}) == EvaluatorSettings()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from components.indexer import audience, blocks
 from components.indexer.attributes import user_attributes
 from components.indexer.audience import owners_of
+from components.indexer.gather import Stored
 from components.indexer.index import Index
 from components.indexer.settings import Compact
 from serving.contract import NO_SCORE
@@ -203,16 +203,16 @@ def test_a_servable_has_no_vectors_of_users_unless_told(seven: Any, of_users: An
         "similar_users",
     }
     named_variables = {variable.name for variable in seven.variables}
-    assert {variable.name for variable in of_users.variables} - named_variables >= {"audience:0", "owners:0"}
+    assert {variable.name for variable in of_users.variables} - named_variables >= {"audience:0", "owners_values:0"}
 
 
 def test_owners_by_item(index: Index) -> None:
-    splits, users = owners_of(index)
+    found_of = owners_of(Stored(index.history_values, index.history_splits), len(ITEMS))
+    splits, users = found_of.splits, found_of.values
     found = {item: {USERS[row] for row in users[splits[place] : splits[place + 1]]} for place, item in enumerate(ITEMS)}
     assert found == {item: owners(item) for item in ITEMS}
-    nobody = dataclasses.replace(index, history_values=np.zeros(0, np.int32), history_splits=np.zeros(4, np.int64))
-    splits, users = owners_of(nobody)
-    assert (splits.tolist(), users.tolist()) == ([0] * (len(ITEMS) + 1), [])
+    nobody = owners_of(Stored(np.zeros(0, np.int32), np.zeros(4, np.int64)), len(ITEMS))
+    assert (nobody.splits.tolist(), nobody.values.tolist()) == ([0] * (len(ITEMS) + 1), [])
 
 
 def test_attributes_of_users() -> None:

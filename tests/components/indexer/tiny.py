@@ -271,8 +271,10 @@ STORED = {"ann": ["a", "b"], "bob, jr": ["a", "d e"], "cleo": ['c, "quoted"', "f
 POPULARITY = {"a": 3, "b": 1, 'c, "quoted"': 1, "d e": 1, "e🙂": 1, "f": 1, "g": 0}
 
 
-def reference(user: str, history: list[str], exclude: list[str], k: int) -> tuple[list[str], list[float], str]:
-    """What `recommend` must answer, in plain Python."""
+def reference(
+    user: str, history: list[str], exclude: list[str], k: int, had: set[str] | None = None
+) -> tuple[list[str], list[float], str]:
+    """What `recommend` must answer, in plain Python; `had` is left out instead of all that the user had."""
     embedding, bias = vectors()
     known_history = [item for item in history if item in ITEMS]
     stored = STORED.get(user, [])
@@ -284,7 +286,7 @@ def reference(user: str, history: list[str], exclude: list[str], k: int) -> tupl
     else:
         scores = np.array([POPULARITY[item] for item in ITEMS], np.float32)
         source = "popular"
-    left_out = {*history, *stored, *exclude}
+    left_out = {*exclude, *({*history, *stored} if had is None else had)}
     best = sorted((row for row in range(len(ITEMS)) if ITEMS[row] not in left_out), key=lambda row: (-scores[row], row))
     ids = [ITEMS[row] for row in best[:k]]
     padding = k - len(ids)

@@ -101,7 +101,8 @@ def test_a_pipeline_of_the_data_nodes(data):
     first = run(data)
     assert {node: state for node, (state, _, _) in first.items()} == dict.fromkeys(first, "COMPLETE")
     assert first["InteractionGen"][1] == (
-        "300 rows read: 240 train, 60 eval (cut 1970-01-09 00:00:00 UTC); dropped 0; rejected 0; "
+        "300 rows read: 240 train, 60 eval (cut 1970-01-09 00:00:00 UTC), 8 of them of items that their "
+        "users had; dropped 0; rejected 0; "
         "warning: times begin before 1990 (1970-01-01 00:00:00 to 1970-01-10 00:00:29): are timestamp_unit, "
         "timestamp_format and timezone right?"
     )

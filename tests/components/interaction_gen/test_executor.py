@@ -44,7 +44,7 @@ def test_examples_hold_what_the_architecture_says(tmp_path):
     first = next(example for example in found["train"] if example["item_id"] == ["a"])
     assert (first["tags"], first["cost"], first["history"]) == (["x", "y"], [2.5], [])
     assert summary == (
-        "4 rows read: 2 train, 1 eval (cut 1970-01-01 00:00:30 UTC); "
+        "4 rows read: 2 train, 1 eval (cut 1970-01-01 00:00:30 UTC), 1 of them of items that their users had; "
         "dropped 1 (1 of a type not in event_weights); rejected 0; "
         "warning: times begin before 1990 (1970-01-01 00:00:10 to 1970-01-01 00:00:30): are timestamp_unit, "
         "timestamp_format and timezone right?"
@@ -121,3 +121,30 @@ def test_rejected_rows_are_counted_written_and_over_the_limit_end_the_run(tmp_pa
 def test_bad_input_ends_with_one_clear_message(tmp_path, content, options, message):
     with pytest.raises(InputError, match=f"(?s){message}"):
         generate(tmp_path, content, options)
+
+
+def test_sessions_spread_out_capped_and_aged_are_counted(tmp_path):
+    """The last of five sessions is for evaluation; the one before it is too long."""
+    start = 1_600_000_000
+    rows = [
+        (f"s{k}", " ".join(f"i{(k * m) % 7}" for m in range(4 + 4 * (k == 3))), start + k * 86_400) for k in range(5)
+    ]
+    options = {
+        "columns": {"user_id": "session", "item_id": "items"},
+        "spread": True,
+        "separator": " ",
+        "max_user_events": 4,
+        "max_item_events": 5,
+        "half_life": 3.5,
+    }
+    content = log_of(rows, ("session", "items", "timestamp"))
+    found, summary, rejects = generate(tmp_path, content, options, cutoff="2020-09-17T12:26:40Z")
+    assert summary == (
+        "5 rows with lists spread out into 24 rows read: 14 train (2 of them older than half_life), 4 eval "
+        "(cut 2020-09-17 12:26:40 UTC); dropped 6 (4 of users beyond max_user_events 4, 2 of items beyond "
+        "max_item_events 5); rejected 0"
+    )
+    # i0 is all of s0 and in each of the others: of seven events two are too many, the oldest.
+    assert [e["item_id"] for e in found["train"] if e["user_id"] == ["s0"]] == [["i0"]] * 2
+    assert found["eval"][-1]["history"] == ["i1", "i4", "i0"]
+    assert json.loads((rejects / "report.json").read_text())["facts"]["rows spread out"] == 5

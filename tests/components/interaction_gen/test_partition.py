@@ -139,3 +139,56 @@ def test_without_times_the_rows_are_the_time():
     found, _, _ = core(rows, columns={"timestamp": None}, split={"eval_fraction": 0.25})
     assert sorted(brief(found["train"])) == [("u", "a", 2, ()), ("u", "b", 3, ("a",)), ("u", "c", 4, ("b", "a"))]
     assert brief(found["eval"]) == [("v", "a", 5, ())]
+
+
+def test_the_newest_events_of_a_user_are_kept_for_training_and_for_evaluation():
+    # The cut is at 6. Of u's training events the two newest stay, of its evaluation events too.
+    rows = [("u", item, time) for time, item in enumerate("abcdefghi", 1)] + [("v", "a", 2), ("v", "b", 7)]
+    found, report, _ = core(rows, split.Cut(6), max_user_events=2)
+    assert sorted(brief(found["train"])) == [("u", "d", 4, ()), ("u", "e", 5, ("d",)), ("v", "a", 2, ())]
+    assert brief(found["eval"]) == [("v", "b", 7, ("a",)), ("u", "h", 8, ("e", "d")), ("u", "i", 9, ("h", "e", "d"))]
+    assert report.dropped == {"of users beyond max_user_events 2": 5}
+    # What a split without a time leaves is the newest of all.
+    found, _, _ = core(rows, max_user_events=2, split={"method": "leave_last_n"})
+    assert brief(found["train"]) == [("v", "a", 2, ()), ("u", "h", 8, ())]
+    assert brief(found["eval"]) == [("v", "b", 7, ("a",)), ("u", "i", 9, ("h",))]
+
+
+def test_the_newest_training_events_of_an_item_are_kept_and_histories_hold_all():
+    rows = [("u", "a", 1), ("v", "a", 2), ("u", "b", 3), ("w", "a", 4), ("u", "c", 5), ("v", "a", 6)]
+    found, report, _ = core(rows, split.Cut(5), max_item_events=2)
+    # u's event with a is the oldest of three before the cut.
+    assert sorted(brief(found["train"])) == [("u", "b", 3, ("a",)), ("v", "a", 2, ()), ("w", "a", 4, ())]
+    assert brief(found["eval"]) == [("u", "c", 5, ("b", "a")), ("v", "a", 6, ("a",))]
+    assert report.dropped == {"of items beyond max_item_events 2": 1}
+
+
+@settings(deadline=None, max_examples=60)
+@given(LOG, st.integers(1, 4), st.integers(1, 4))
+def test_caps_of_the_training_part_do_not_depend_on_what_comes_after_the_cut(rows, users, items):
+    options = {"max_user_events": users, "max_item_events": items, "half_life": 1e-10}
+    full, _, cut = core(rows, **options)
+    if cut is None:
+        return
+    before = [row for k, row in enumerate(rows) if (row[2], k + 2) < (cut.time, cut.order)]
+    truncated, _, _ = core(before, cut, **options)
+    weighed = [
+        sorted((*event, e["weight"]) for event, e in zip(brief(some["train"]), some["train"]))
+        for some in (full, truncated)
+    ]
+    assert weighed[0] == weighed[1]
+    for event in full["train"]:
+        assert sum(e["user_id"] == event["user_id"] for e in full["train"]) <= users
+        assert sum(e["item_id"] == event["item_id"] for e in full["train"]) <= items
+
+
+def test_a_training_event_weighs_half_for_each_half_life_before_the_cut():
+    day = 86_400_000_000
+    rows = [("u", "a", 0), ("u", "b", 15 * day), ("u", "c", 30 * day), ("u", "d", 40 * day)]
+    found, report, _ = core(rows, split.Cut(30 * day), half_life=15)
+    assert {e["item_id"]: e["weight"] for e in found["train"]} == {"a": 0.25, "b": 0.5}
+    assert [e["weight"] for e in found["eval"]] == [1.0, 1.0]  # nobody learns from them
+    assert report.facts["training events older than half_life"] == 1  # one of exactly that age weighs half
+    # Without a cut from the newest event back.
+    found, _, _ = core(rows, half_life=5, split={"method": "leave_last_n"})
+    assert {e["item_id"]: e["weight"] for e in found["train"]} == {"a": 2**-8, "b": 2**-5, "c": 2**-2}

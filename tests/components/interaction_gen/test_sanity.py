@@ -78,11 +78,27 @@ def test_the_span_of_time(first, last, message):
 def test_lists_and_floats_for_ids():
     users = [f"u{k % 9}" for k in range(90)]
     assert warnings(events(users, [f"['a{k}', 'b']" for k in range(90)])) == [
-        "item_id is a list in 90 of 90 events, and each list is one item"
+        "item_id is a list in 90 of 90 events, and each list is one item: set spread: true"
     ]
     assert warnings(events([f"{k % 9}.0" for k in range(90)])) == [
         "user_id has ids such as '8.0', as whole numbers become beside a missing value: write them without .0"
     ]
+
+
+def test_lists_with_something_between_their_values():
+    users = [f"u{k}" for k in range(90)]
+    lists = [f"{k % 7};{k % 5};{k}" for k in range(90)]
+    assert warnings(events(users, [f"{k % 7};{k % 5};{k % 11}" for k in range(90)])) == [
+        "item_id looks like a list of items in each row, such as '0;0;0', and each list is one item: set spread: true "
+        "and separator: ';'"
+    ]
+    assert warnings(events(users, lists)) == [], "each has a part of its own, as codes of articles may"
+    assert warnings(events(users, [lists[k % 30] for k in range(90)])) == [], "they come again, as items do"
+    report = Report(rows=90)
+    report.facts["rows spread out"] = 90
+    assert warnings(events(users), report, spread=True) == ["no row has more than one item_id: is separator '|' right?"]
+    report.rows = 91
+    assert warnings(events(users), report, spread=True) == []
 
 
 def test_rows_that_repeat():

@@ -650,3 +650,69 @@ def test_random_bytes_are_read_or_refused(tmp_path_factory, content, suffix, how
     except InputError as error:
         refused = str(error)
     assert str(path) in refused
+
+
+@pytest.mark.parametrize("block", [3, 7, 1 << 20])
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
+def test_lines_that_end_by_any_mark_are_read_in_pieces(tmp_path, monkeypatch, block, end):
+    path = tmp_path / "log.csv"
+    path.write_bytes(end.join(["a,b", *(f"{number},é" for number in range(9)), '9,"x', 'y"', "10,z", ""]).encode())
+    monkeypatch.setattr(reading, "_BLOCK_BYTES", block)
+    rows, malformed = read(path, ["a", "b"])
+    assert rows == {
+        **{number + 2: (str(number), "é") for number in range(9)},
+        11: ("9", f"x{end}y"),
+        12: ("10", "z"),
+    }
+    assert not malformed
+
+
+def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "_BLOCK_BYTES", 100)
+    monkeypatch.setattr(reading, "_LONGEST_VALUE", 1000)
+    path = tmp_path / "log.csv"
+    path.write_text("a,b\n1,2\n" + "x" * 5000)
+    with pytest.raises(InputError, match=r"log\.csv: row 3 has no end: is it CSV\?"):
+        read(path, ["a"])
+    path.write_text('a,b\n1,"' + "x\n" * 5000)
+    with pytest.raises(InputError, match=r"log\.csv: a quote is opened and not closed, in row 2 or above it"):
+        read(path, ["a"])
+
+
+def test_lines_are_found_from_any_place_of_plain_text(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"a\nbb\nccc")
+    [file] = reading.find_files(str(path), "csv", "log")
+    assert [reading.lines_before(file, start) for start in range(7)] == [0, 1, 1, 2, 2, 2, 3]
+    assert reading.has_lines(file, TableSettings())
+    assert not reading.has_lines(file, TableSettings(encoding="utf-16-le"))
+    assert reading.compression(file) is None
+    packed = tmp_path / "log.jsonl"
+    packed.write_bytes(gzip.compress(b"{}"))
+    [file] = reading.find_files(str(packed), "auto", "log")
+    assert reading.compression(file) == "gzip"
+    assert not reading.has_lines(file, TableSettings())
+
+
+def test_reading_begins_at_a_place_with_the_next_line(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("a,b\n1,é\n22,x\n333,y\n")
+    [file] = reading.find_files(str(path), "csv", "log")
+    found = {}
+    for start in range(1, 17):
+        blocks = reading.read_blocks(file, ["a"], TableSettings(), place=reading.Place(start, 40))
+        found[start] = [(block.rows.tolist(), block.columns["a"].to_pylist()) for block in blocks]
+    first = ([2, 3, 4], ["1", "22", "333"])
+    assert [found[start] for start in (1, 4)] == [[first], [first]]
+    assert found[5] == found[9] == [([2, 3], ["22", "333"])]
+    assert found[10] == found[14] == [([2], ["333"])]
+    assert found[15] == found[16] == []
+
+
+def test_parquet_says_how_many_rows_it_has(tmp_path):
+    path = tmp_path / "log.parquet"
+    pq.write_table(pa.table({"a": [1, 2, 3]}), path)
+    [file] = reading.find_files(str(path), "auto", "log")
+    assert reading.count_rows(file) == 3
+    [text] = reading.find_files(str(path), "csv", "log")
+    assert reading.count_rows(text) is None

@@ -158,14 +158,25 @@ def queries(*users: str, context: bytes = b"") -> pa.Table:
 
 
 def test_the_plainest_signature_that_does_is_asked() -> None:
-    model = Model("recommend", "recommend_in_context", "recommend_with_rules", "recommend_for_tasks")
+    names = (
+        "recommend",
+        "recommend_in_context",
+        "recommend_with_rules",
+        "recommend_for_tasks",
+        "recommend_leaving_out",
+    )
+    model = Model(*names)
     asked = recommender_of(model)
     asked.answer(queries("ann"), Wish(2, exclude=("b",)))
     asked.answer(queries("ann", context=b"\n\x00"), Wish(2))
     asked.answer(queries("ann"), Wish(2, filters=("brand=x",)))
     asked.answer(queries("ann", "bob"), Wish(2, tasks=(("view", 0.25), ("buy", 2))))
+    asked.answer(queries("ann", "bob"), Wish(2, leave_out="nothing"))
     assert [name for name, _ in model.given] == list(model.signatures)
-    plain, _, ruled, weighed = (inputs for _, inputs in model.given)
+    plain, _, ruled, weighed, leaving_out = (inputs for _, inputs in model.given)
+    assert leaving_out["leave_out"] == [b"nothing"] * 2
+    assert (leaving_out["tasks"], leaving_out["task_weights"]) == ([[], []], [[], []])
+    assert set(leaving_out) == {*weighed, "leave_out"}
     assert weighed["tasks"] == [[b"view", b"buy"]] * 2
     assert weighed["task_weights"] == [[0.25, 2]] * 2
     assert set(weighed) == {*ruled, "tasks", "task_weights"}

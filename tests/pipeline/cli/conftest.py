@@ -17,5 +17,7 @@ MINIMAL = "name: shop\ndata:\n  interactions: {path: log.csv}\n"
 def shop(tmp_path: Path) -> Path:
     """A folder with a config and its log."""
     (tmp_path / "shop.yaml").write_text(MINIMAL, encoding="utf-8")
-    (tmp_path / "log.csv").write_text("user_id,item_id,timestamp\na,b,1\n", encoding="utf-8")
+    (tmp_path / "log.csv").write_text(
+        "user_id,item_id,timestamp\na,b,1600000000\na,c,1600000001\nb,b,1600000002\n", encoding="utf-8"
+    )
     return tmp_path

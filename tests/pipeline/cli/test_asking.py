@@ -249,9 +249,18 @@ def test_query_with_weights_of_tasks(of_users, transport):
 
 
 @pytest.mark.slow
+def test_query_for_what_the_user_had(of_users, transport):
+    best, _, _ = wire.world().recommend("ann", [], [], leave_out="nothing")
+    ended = ask(of_users, "query", "--user", "ann", "-k", "3", "--leave-out", "nothing", "--json", transport=transport)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert [item["id"] for item in json.loads(ended.stdout)["items"]] == best[:3]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
+        (("query", "--leave-out", "bought"), "leave_out='bought': it is 'all', 'nothing'"),
         (("query", "--task", "buy=1"), "tasks are purchase, view; not"),
         (("query", "--task", "view=-1"), "weights are 0 or more"),
         (("audience", "--item", "nothing"), "item 'nothing': the model 'tiny' doesn't know it"),

@@ -46,6 +46,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Request, str | None]
 def test_the_options(folder: Path, requests: list[tuple[Request, str | None]]) -> None:
     arguments = ["batch", "--config", str(folder / "config.yaml"), "--out", str(folder / "top.csv")]
     rules = ["--filter", "brand=x", "--filter", "price<=20", "--boost", "brand=x:0.5", "--diversity", "0.3"]
+    rules += ["--leave-out", "nothing"]
     rest = ["--allow", '"a,b",c', "--exclude", "d,e", "--context", "age=30", "--users", "who.txt", "--version", "7"]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert CliRunner().invoke(app, [*arguments, *rules, *rest, "-k", "5", "--layout", "long"]).exit_code == 0
@@ -53,7 +54,9 @@ def test_the_options(folder: Path, requests: list[tuple[Request, str | None]]) -
         (Request(Wish(2), output_of(folder / "top.csv")), None),
         (
             Request(
-                Wish(5, ("d", "e"), ("a,b", "c"), ("brand=x", "price<=20"), (("brand=x", 0.5),), 0.3),
+                Wish(
+                    5, ("d", "e"), ("a,b", "c"), ("brand=x", "price<=20"), (("brand=x", 0.5),), 0.3, leave_out="nothing"
+                ),
                 output_of(folder / "top.csv", None, "long"),
                 "who.txt",
                 {"age": 30},
@@ -84,6 +87,8 @@ def test_the_options_of_audiences(folder: Path, requests: list[tuple[Request, st
         (["--items", "all", "--users", "who.txt"], "--users is of lists of items, and with --items"),
         (["--items", "all", "--context", "age=3"], "--context is of lists of items"),
         (["--items", "all", "--boost", "a=b:1"], "--boost is of lists of items"),
+        (["--items", "all", "--leave-out", "all"], "--leave-out is of lists of items"),
+        (["--leave-out", "bought"], "leave_out='bought': it is 'all', 'nothing'"),
         (["--items", "all", "--diversity", "0"], "--diversity is of lists of items"),
         (["--owners"], "--owners is of audiences: give --items too"),
         (["--filter", "brand"], "--filter 'brand': expected name=value"),

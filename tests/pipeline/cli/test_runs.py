@@ -50,8 +50,43 @@ def test_validate_as_text_and_as_json(shop: Path) -> None:
     asked = recommender("validate", "--config", "shop.yaml", "--set", "seed=7", "--json", cwd=shop)
     assert (asked.returncode, asked.stderr) == (0, told.stdout), "messages go to the standard error"
     facts = json.loads(asked.stdout)
-    assert [f"✓ {finding}" for finding in facts["findings"]] == told.stdout.splitlines()
+    said = [line for line in told.stdout.splitlines() if not line.startswith("    ")]
+    assert [f"✓ {finding}" for finding in facts["findings"]] == said
+    assert "    a        b        2020-09-13 12:26:40  1" in told.stdout.splitlines()
+    assert (facts["warnings"], facts["log"]["users"], facts["interactions"]["rows_read"]) == ([], 2, 3)
     assert (facts["config"]["name"], facts["config"]["seed"]) == ("shop", 7)
+
+
+@pytest.mark.smoke
+def test_init_as_text_and_as_json(shop: Path) -> None:
+    told = recommender("init", "log.csv", "-o", "new.yaml", cwd=shop)
+    assert (told.returncode, told.stderr) == (0, "")
+    first, *guesses, last = told.stdout.splitlines()
+    assert first == "✓ 3 rows: 3 events of 2 users with 2 items, 2020-09-13 12:26:40 to 2020-09-13 12:26:42 UTC"
+    assert "✓ columns.user_id: user_id: named like a user; such as a, b" in guesses
+    assert last == "new.yaml is written: recommender run --config new.yaml"
+    assert recommender("validate", "--config", "new.yaml", cwd=shop).returncode == 0
+    again = recommender("init", "log.csv", "-o", "new.yaml", cwd=shop)
+    assert (again.returncode, again.stdout) == (2, "")
+    assert again.stderr == "error: new.yaml is there already: --force replaces it, and -o names another file\n"
+    options = ("--user", "item_id", "--item", "user_id", "--time", "None", "--force", "--json")
+    asked = recommender("init", "log.csv", "-o", "new.yaml", *options, cwd=shop)
+    facts = json.loads(asked.stdout)
+    columns = {"user_id": "item_id", "item_id": "user_id", "timestamp": None}
+    assert facts["config"]["data"]["interactions"]["columns"] == columns
+    assert {"key": "data.interactions.columns.timestamp", "value": None, "why": "--time says so"} in facts["guesses"]
+
+
+def test_init_of_what_can_not_be_guessed_or_run(shop: Path) -> None:
+    (shop / "odd.csv").write_text("a,b\nx,y\nz,w\n", encoding="utf-8")
+    unknown = recommender("init", "odd.csv", "-o", "new.yaml", cwd=shop)
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "which column is the user can't be told from 'a' (text, such as x)" in unknown.stderr
+    assert not (shop / "new.yaml").exists()
+    (shop / "items.csv").write_text("item_id,name\nc,See\n", encoding="utf-8")
+    halfway = recommender("init", "log.csv", "--catalogue", "items.csv", "-o", "new.yaml", cwd=shop)
+    assert halfway.returncode == 2
+    assert "error: new.yaml is written, but can't be run as it is: items.csv is a catalogue without" in halfway.stderr
 
 
 def test_an_error_leaves_no_document(shop: Path) -> None:

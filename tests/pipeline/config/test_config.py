@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from components.errors import InputError
-from pipeline.config import load_config
+from pipeline.config import Config, load_config
 from pipeline.config.config import ServingConfig
 from serving.client.calls import parse_target
 
@@ -18,6 +18,12 @@ MINIMAL = "name: shop\ndata:\n  interactions: {path: log.csv}\n"
 TASKS = (
     "name: shop\ndata:\n  interactions: {{{}}}\n"
     "model: {{tasks: {{purchase: {{events: [buy], weight: 2}}, view: {{events: [see]}}}}}}\n"
+)
+
+
+EXCLUDED = (
+    "name: a\ndata:\n  interactions: {{path: log.csv, columns: {{event: type}}, event_weights: {}}}\n"
+    "serving: {{exclude: [buy]}}\n"
 )
 
 
@@ -72,6 +78,19 @@ def test_overrides_are_yaml_and_make_missing_sections(tmp_path: Path) -> None:
             TASKS.format("path: log.csv, columns: {event: type}, event_weights: {see: 1}"),
             ["model.tasks.purchase: events of type 'buy' are dropped", "event_weights", "give them a weight"],
         ),
+        (
+            "name: a\ndata: {interactions: {path: log.csv}}\nserving: {exclude: [buy]}\n",
+            ["serving.exclude of types of events needs data.interactions.columns.event"],
+        ),
+        (
+            EXCLUDED.format("{see: 1}"),
+            ["serving.exclude: 'buy': events of it are dropped (see data.interactions.event_weights)"],
+        ),
+        (
+            EXCLUDED.format("{see: 1, buy: -1}"),
+            ["serving.exclude: 'buy': events of it are negative, whose items are left out anyway"],
+        ),
+        ("name: a\ndata: {interactions: {path: log.csv}}\nserving: {exclude: seen}\n", ["serving.exclude"]),
         (
             TASKS.format("path: log.csv, columns: {event: type}, event_weights: {buy: 2, see: 1, wish: 1}"),
             ["data.interactions.event_weights: no task of model.tasks learns the events of type 'wish'", "remove them"],
@@ -164,3 +183,12 @@ def test_config_needs_no_tensorflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_negative_events_need_no_task() -> None:
+    log = {"path": "log.csv", "columns": {"event": "type"}, "event_weights": {"buy": 2, "return": -1}}
+    log["never_again"] = ["hide"]
+    config = {"name": "shop", "data": {"interactions": log}, "model": {"tasks": {"purchase": {"events": ["buy"]}}}}
+    assert Config.model_validate(config).data.interactions.has_negatives
+    config["model"] = {"tasks": {"purchase": {"events": ["buy", "return", "hide"]}}}
+    assert Config.model_validate(config).data.interactions.weight_of_type == {"hide": -1, "buy": 2, "return": -1}

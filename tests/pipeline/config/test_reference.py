@@ -53,7 +53,7 @@ def test_every_key_is_explained_with_what_it_may_be() -> None:
         ("data.interactions.path", "text (not empty)", "*required*"),
         ("data.interactions.columns.timestamp", "text (not empty) or `null`", "`timestamp`"),
         ("data.interactions.rating_range", "list of 2: number, number or `null`", ""),
-        ("data.interactions.event_weights", "names, each with a number > 0 and ≤ 1,000,000", "`{}`"),
+        ("data.interactions.event_weights", "names, each with a number from -1,000,000 to 1,000,000", "`{}`"),
         ("data.interactions.deduplicate", "`true` or `false` or `user_item`", "`true`"),
         ("data.interactions.features.NAME.separator", "text (not empty)", "`|`"),
         ("evaluation.thresholds", "names, each with keys",

@@ -1,4 +1,4 @@
-"""What is checked before a run."""
+"""What is said of a config and its data before a run, and what each run checks first."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def test_scann_where_it_does_not_fit_is_told_before_a_run(
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     log = tmp_path / "log.csv"
-    log.write_text("user_id,item_id,timestamp\nu,i,1\n", encoding="utf-8")
+    log.write_text("user_id,item_id,timestamp\nu,i,1\nu,j,2\nv,i,3\n", encoding="utf-8")
     config = load_config(
         config_file(tmp_path, MINIMAL.replace("log.csv", str(log))),
         ("serving.index.type=scann", f"output={tmp_path}", f"serving.base_path={tmp_path}"),
     )
     if fits:
-        assert any("interactions: 1 file(s)" in finding for finding in validate(config))
+        assert any("interactions: 1 file," in finding.text for finding in validate(config))
     else:
         with pytest.raises(InputError, match=r"scann 1\.3\.2.*TensorFlow 2\.16.*serving\.index\.type: exact"):
             list(validate(config))
@@ -52,10 +52,10 @@ def test_scann_where_it_does_not_fit_is_told_before_a_run(
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     """A log in two files, users and items."""
-    (tmp_path / "log-1.csv").write_text("u,i,t,device\na,x,1,ios\nbroken\nb,y,2,\n")
-    (tmp_path / "log-2.csv").write_text("device,t,i,u\nios,1,x,a\n")
+    (tmp_path / "log-1.csv").write_text("u,i,t,device,x\na,x,1600000000,ios,\nb,y,1600000009,,\n")
+    (tmp_path / "log-2.csv").write_text("device,t,i,u\nios,1600000100,y,a\nweb,1600000000,x,a\n")
     (tmp_path / "users.csv").write_text("user_id,born\na,1980\n")
-    (tmp_path / "items.csv").write_text("item_id,title\n")
+    (tmp_path / "items.csv").write_text("item_id,title\nx,Ex\ny,Why\nz,Zed\n")
     return tmp_path
 
 
@@ -71,23 +71,103 @@ def config_of(folder: Path, **more: Any) -> Config:
     return Config.model_validate({"name": "shop", "data": {"interactions": log, "catalogue": items}, **places, **more})
 
 
-@pytest.mark.slow
-@pytest.mark.smoke
-def test_each_table_is_found_and_its_head_is_read(shop: Path) -> None:
-    assert list(validate(config_of(shop))) == [
-        "config shop: all keys are known and valid, output and base path can be written",
-        "interactions: 2 file(s), 0.0 MiB, columns device, i, t, u; first 2 rows read, 1 malformed",
-        "users: 1 file(s), 0.0 MiB, columns born, user_id; first 1 rows read, 0 malformed",
-        "catalogue: 1 file(s), 0.0 MiB, columns item_id, title; first 0 rows read, 0 malformed",
+def test_what_is_understood_of_each_table_is_said(shop: Path) -> None:
+    found = list(validate(config_of(shop)))
+    assert [(finding.text, finding.details) for finding in found if not finding.is_warning] == [
+        ("config shop: all keys are known and valid, output and base path can be written", ()),
+        (
+            "interactions: 2 files, 0.0 MiB, CSV with ',' between columns, a header, utf-8; all 4 rows read",
+            (
+                "column  as         type     such as",
+                "u       user_id    text     a, b",
+                "i       item_id    text     x, y",
+                "t       timestamp  seconds  1600000000, 1600000009",
+                "device  device     text     ios",
+                "not read: x",
+            ),
+        ),
+        (
+            "users: 1 file, 0.0 MiB, CSV with ',' between columns, a header, utf-8; all 1 rows read",
+            (
+                "column   as   type           such as",
+                "user_id  id   text           a",
+                "born     age  whole numbers  1980",
+            ),
+        ),
+        (
+            "events: 3 of 2 users with 2 items, 2020-09-13 12:26:40 to 2020-09-13 12:28:20 UTC",
+            (
+                "user_id  item_id  timestamp            weight  device  age",
+                "a        x        2020-09-13 12:26:40  1       ios     1980",
+                "b        y        2020-09-13 12:26:49  1",
+                "a        y        2020-09-13 12:28:20  1       ios     1980",
+                "split by time: 4 rows read: 2 train, 1 eval (cut 2020-09-13 12:28:20 UTC); dropped 1 (1 duplicates); "
+                "rejected 0",
+            ),
+        ),
+        (
+            "catalogue: 1 file, 0.0 MiB, CSV with ',' between columns, a header, utf-8; all 3 rows read",
+            (
+                "column   as            type  such as",
+                "item_id  item_id       text  x, y, z",
+                "title    title (text)  text  Ex, Why, Zed",
+            ),
+        ),
+        ("items: 3 listed, 0 only in the log; rejected 0", ("shown as 'x', 'y', 'z'",)),
+    ]
+    assert [finding.text.partition(":")[0] for finding in found if finding.is_warning] == [
+        "1 of 4 rows repeat the user, item and time of an earlier one and are dropped (see deduplicate)"
     ]
     assert sorted(path.name for path in shop.iterdir()) == ["items.csv", "log-1.csv", "log-2.csv", "users.csv"]
 
 
-@pytest.mark.slow
+def test_the_same_as_facts(shop: Path) -> None:
+    facts = {key: value for finding in validate(config_of(shop)) for key, value in finding.facts.items()}
+    assert facts["interactions"] == {
+        "files": 2,
+        "bytes": sum((shop / f"log-{number}.csv").stat().st_size for number in (1, 2)),
+        "format": "CSV with ',' between columns, a header, utf-8",
+        "rows_read": 4,
+        "all_read": True,
+        "rows": 4,
+        "columns": [
+            {"column": "u", "as": "user_id", "type": "text", "examples": ["a", "b"]},
+            {"column": "i", "as": "item_id", "type": "text", "examples": ["x", "y"]},
+            {"column": "t", "as": "timestamp", "type": "seconds", "examples": ["1600000000", "1600000009"]},
+            {"column": "device", "as": "device", "type": "text", "examples": ["ios"]},
+        ],
+        "other_columns": ["x"],
+    }
+    log = facts["log"]
+    assert (log["users"], log["items"], log["events"], log["split"]) == (2, 2, {"eval": 1, "train": 2}, "time")
+    assert log["first_events"][0] == {
+        "user_id": "a",
+        "item_id": "x",
+        "timestamp": "2020-09-13 12:26:40",
+        "weight": 1.0,
+        "device": "ios",
+        "age": 1980.0,
+    }
+    assert facts["items"] == {"listed": 3, "shown_as": ["x", "y", "z"]}
+
+
 @pytest.mark.smoke
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
+        (
+            "log-2.csv",
+            "u,i,t,device\na,b,c,d,e\n",
+            r"1 of 4 rows can't be used.*log-2\.csv: 1 × 5 columns instead of 4",
+        ),
+        ("log-1.csv", "u,i,t,device\na,b,today,ios\n", "holds 'today', neither a number nor a time"),
+        ("users.csv", "user_id,born\na,young\n", r"users\.csv: 1 × born is not a number"),
+        ("users.csv", "user_id,born\na,1\na,2\n", r"users are listed more than once: 'a' \(rows 2, 3\)"),
+        ("users.csv", "user_id,born\nz,1\n", r"users\.csv lists none of the log's users"),
+        ("items.csv", "item_id,title\nx,Ex\nx,Ex\n", r"item ids must be unique.*'x' \(rows 2, 3\)"),
+        ("items.csv", "item_id,title\nq,Ex\n", r"items\.csv is a catalogue without the items of the log"),
+        ("items.csv", "item_id,title\n", r"items\.csv: there are no rows"),
+        ("items.csv", "item_id,title\nx\n", "the catalogue: 1 of 1 rows can't be used"),
         ("log-2.csv", "u,i,t\n", r"log-2\.csv has no column 'device'"),  # of each file, not of the first alone
         ("users.csv", "user_id,age\n", r"users\.csv has no column 'born'"),
         ("items.csv", "id,title\n", r"items\.csv has no column 'item_id'"),
@@ -99,30 +179,55 @@ def test_what_is_wrong_with_a_table_is_named(shop: Path, file: str, content: str
     (shop / file).unlink()
     if content is not None:
         (shop / file).write_text(content)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=f"(?s){message}"):
         list(validate(config_of(shop)))
+
+
+def test_values_that_the_settings_rule_out_end_a_run_and_so_this(shop: Path) -> None:
+    (shop / "log-1.csv").write_text("u,i,t,device\na,x,1600000000,ios\nb,y,1600000009,fax\nc,y,1600000010,\n")
+    log = config_of(shop).data.interactions.model_dump()
+    log["features"]["device"]["values"] = ("ios", "web")
+    log["users"]["features"]["age"] |= {"min": 1990}
+    log["columns"]["rating"], log["rating_range"] = "t", (0, 1)
+    with pytest.raises(InputError) as caught:
+        list(validate(config_of(shop, data={"interactions": log})))
+    assert str(caught.value).splitlines()[1:] == [
+        "  age: 2 of 4 events are outside of 1990 to inf, such as 1980",
+        "  rating: 4 of 4 events are outside of 0 to 1, such as 1.6e+09",
+        "  device: 1 of 4 events have values that are not listed, such as 'fax'",
+    ]
+
+
+def test_a_run_itself_only_looks_at_the_heads_of_the_tables(shop: Path) -> None:
+    (shop / "log-1.csv").write_text("u,i,t,device\na\n")
+    config = config_of(shop)
+    check_data(config, data_paths(config))
+    (shop / "log-2.csv").write_text("u,i,t\n")
+    with pytest.raises(InputError, match=r"log-2\.csv has no column 'device'"):
+        check_data(config, data_paths(config))
 
 
 def test_what_was_found_before_a_mistake_is_said(shop: Path) -> None:
     (shop / "items.csv").unlink()
-    config = config_of(shop)
-    checks = check_data(config, data_paths(config))
-    assert [next(checks).partition(":")[0] for _ in range(2)] == ["interactions", "users"]
+    checks = validate(config_of(shop))
+    found = ("config", "interactions", "users", "events")
+    assert tuple(next(checks).text.split()[0].rstrip(":") for _ in range(4)) == found
+    assert next(checks).is_warning
     with pytest.raises(InputError, match="catalogue"):
         next(checks)
 
 
 def test_a_log_alone_is_enough(shop: Path) -> None:
-    log = {"path": f"{shop}/log-2.csv", "columns": {"user_id": "u", "item_id": "i", "timestamp": "t"}}
+    log = {"path": f"{shop}/log-*.csv", "columns": {"user_id": "u", "item_id": "i", "timestamp": "t"}}
     found = list(validate(config_of(shop, data={"interactions": log})))
-    assert [finding.partition(":")[0] for finding in found] == ["config shop", "interactions"]
+    assert [finding.text.partition(":")[0] for finding in found[:3]] == ["config shop", "interactions", "events"]
 
 
 def test_files_of_evaluation_events_are_checked_as_the_log_is(shop: Path) -> None:
     columns = {"user_id": "u", "item_id": "i", "timestamp": "t"}
     split = {"method": "files", "eval_path": f"{shop}/users.csv"}
     config = config_of(shop, data={"interactions": {"path": f"{shop}/log-2.csv", "columns": columns, "split": split}})
-    with pytest.raises(InputError, match=r"users\.csv has no column 'i'"):
+    with pytest.raises(InputError, match=r"users\.csv has no column 'u', 'i', 't'"):
         list(validate(config))
 
 

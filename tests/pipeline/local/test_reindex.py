@@ -113,10 +113,14 @@ def config(tmp_path: Path) -> Config:
     )
 
 
-def trained(history: History, run: str, colour: str = "category", **properties: str) -> dict[str, int]:
+def trained(
+    history: History, run: str, colour: str = "category", excluded_types: str = "[]", **properties: str
+) -> dict[str, int]:
     """A run that trains; returns what its nodes made and their executions. The properties are CatalogueGen's."""
     ids = {name: history.artifact(f"/{run}/{name}") for name in ("events", "items", "transformed", "model")}
-    ids["InteractionGen"] = history.execution(run, "InteractionGen", outputs={"examples": ids["events"]})
+    ids["InteractionGen"] = history.execution(
+        run, "InteractionGen", outputs={"examples": ids["events"]}, excluded_types=excluded_types
+    )
     outputs = {"examples": ids["items"], "schema": history.artifact("/schema")}
     history.execution(run, "CatalogueGen", outputs=outputs, **properties)
     history.execution(
@@ -173,6 +177,17 @@ def test_other_features_than_the_model_has_are_refused(
     assert reindex(config).exit_code == 2
     said = "the model was trained with colour (text), the config has colour (category); train it again by"
     assert said in capfd.readouterr().out
+
+
+def test_types_of_events_that_the_queries_know_nothing_of_are_refused(
+    history: History, config: Config, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trained(history, "1", excluded_types='["buy"]')
+    assert find_trained(config).excluded_types == ("buy",)
+    changed = config.model_copy(update={"serving": config.serving.model_copy(update={"exclude": ("cart",)})})
+    assert reindex(changed).exit_code == 2
+    said = " ".join(capfd.readouterr().out.split())
+    assert "serving.exclude: cart: the events were read for buy; read them again by `recommender run`" in said
 
 
 def test_texts_that_another_encoder_would_make_vectors_of_are_refused(

@@ -30,7 +30,8 @@ def report() -> Report:
         blessed=False,
         headline="hit_rate@10",
         depths={"candidate": 10, "champion": 10},
-        exclude_seen=True,
+        exclude="all",
+        left_out=500,
         batch_size=256,
         min_slice_size=50,
         intervals={"candidate": {"overall": {"hit_rate@10": (0.24, 0.27), "mrr": (0.12, 0.14)}}},
@@ -46,6 +47,9 @@ def test_the_report_shows_every_model_and_says_where_a_slice_is_too_small(termin
     text = out.getvalue()
     assert "2,000 point-in-time queries, ± at 90% confidence" in text
     assert "hit@10 by slice" in text
+    assert (
+        "500 of 2,000 queries (25.0%) are of items that the user already had, which no answer can hold: dedup" in text
+    )
     if terminal:
         lines = [line.strip("│").split("│") for line in text.splitlines() if line.startswith("│")]
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from pipeline.model import fit
 from pipeline.model.checkpoint import Checkpoint
 from pipeline.model.inputs import TrainingData
 from pipeline.model.preprocessing import FIRST
-from pipeline.model.reading import Log, read_log
+from pipeline.model.reading import Events, Log, read_log
 from pipeline.model.settings import ModelSettings, RankingSettings, TrainingSettings
 from pipeline.model.towers import ItemFeatures, SideFeature, Vocabulary
 from pipeline.model.transformer import AT, OF, SEQUENCES
@@ -364,3 +365,34 @@ def test_each_task_learns_what_its_own_events_show(settings: dict[str, Any], tmp
     before = asked.inputs["history"][:, 0] - FIRST
     expected = [best_of_all[row].index(item) for row, item in zip(before, asked.item - FIRST)]
     assert exact_ranks(model, asked).tolist() == expected
+
+
+@trains
+def test_what_is_rejected_after_an_item_is_ranked_lower_there(tmp_path: Path) -> None:
+    """After item n comes n + 1; in half of the log n + 2 is rejected there as well."""
+    data = followers()
+    [events] = [part() for part in data.events.parts]
+    rejected = events.take(events.inputs["history"][:, 0] > 0)
+    item = FIRST + (rejected.inputs["history"][:, 0] - FIRST + 2) % ITEMS
+    both = {name: np.concatenate([events.inputs[name], rejected.inputs[name]]) for name in events.inputs}
+    order = np.argsort(np.concatenate([events.moment, rejected.moment]), kind="stable")
+    together = Events(
+        np.arange(len(order)),
+        np.concatenate([events.user, rejected.user])[order],
+        np.concatenate([events.item, item.astype(np.int32)])[order],
+        np.concatenate([events.weight, -rejected.weight])[order],
+        np.concatenate([events.moment, rejected.moment])[order],
+        {name: column[order] for name, column in both.items()},
+    )
+
+    def mean_score(log: Log) -> float:
+        settings = settings_of(epochs=6, refit=False)
+        model = ModelSettings(dim=8, linear={"enabled": False})
+        trained = fit.train(dataclasses.replace(data, events=log), model, settings, 1, str(tmp_path)).model
+        embedding, bias = (part.numpy() for part in trained.vocabulary_embeddings())
+        query = trained.query_tower({"history": tf.constant(rejected.inputs["history"])}).numpy()
+        scores = query @ embedding.T + bias
+        logits = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        return float(logits[np.arange(len(item)), item - FIRST].mean())
+
+    assert mean_score(Log.of(together)) < mean_score(data.events) - 0.5

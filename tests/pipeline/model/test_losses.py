@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_recommenders as tfrs
 
-from pipeline.model.losses import full_softmax, log_q, sampled_softmax, softmax_against
+from pipeline.model.losses import full_softmax, log_q, sampled_softmax, softmax_against, weighed
 
 
 def test_full_softmax_is_the_weighted_mean_cross_entropy() -> None:
@@ -177,3 +177,40 @@ def test_hard_negatives_are_what_tfrs_computes() -> None:
     theirs = tfrs.tasks.Retrieval(num_hard_negatives=2)(query, embedding, compute_metrics=False)
     ours = sampled_softmax(query, embedding, tf.zeros([6]), tf.range(6), tf.zeros([6]), tf.ones([6]), hard_negatives=2)
     assert float(ours) == pytest.approx(float(theirs) / 6, rel=1e-5)
+
+
+def test_a_negative_event_costs_what_makes_its_item_likely() -> None:
+    # Of three items at logits 1, log 2 and -1 the first has p = e / (e + 2 + 1/e).
+    query, embedding = tf.constant([[1.0], [1.0]]), tf.constant([[1.0], [0.0], [-1.0]])
+    bias = tf.constant([0.0, math.log(2.0), 0.0])
+    p = math.e / (math.e + 2 + 1 / math.e)
+    weight = tf.constant([-2.0, 1.0])
+    loss = full_softmax(query, embedding, bias, tf.constant([0, 0]), weight, signed=True)
+    assert float(loss) == pytest.approx((2 * -math.log(1 - p) - math.log(p)) / 2, rel=1e-6)
+    # Against sampled items, of whose logarithms log Q is taken, likewise.
+    log_of_q = tf.zeros([3])
+    against = softmax_against(
+        query, embedding[:1], bias[:1], tf.constant([0, 0]), embedding[1:], bias[1:], tf.constant([1, 2]),
+        log_of_q[1:] - math.log(2.0), weight, signed=True,
+    )  # fmt: skip
+    assert float(against) == pytest.approx(float(loss), rel=1e-6)
+    sampled = sampled_softmax(
+        query, tf.gather(embedding, [0, 0, 1, 2]), tf.gather(bias, [0, 0, 1, 2]), tf.constant([0, 0, 1, 2]),
+        tf.zeros([4]), weight, signed=True,
+    )  # fmt: skip
+    assert float(sampled) == pytest.approx(float(loss), rel=1e-6)
+
+
+def test_what_a_negative_event_costs_has_a_gradient_wherever_it_is() -> None:
+    entropy, weight = tf.Variable([0.0, 1e-9, 30.0, 2.0]), tf.constant([-1.0, -1.0, -1.0, 0.5])
+    with tf.GradientTape() as tape:
+        loss = weighed(entropy, weight, True)
+    gradient = tape.gradient(loss, entropy).numpy()
+    assert np.isfinite(loss.numpy()).all()
+    assert np.isfinite(gradient).all()
+    assert gradient[2] == pytest.approx(-math.exp(-30.0), rel=1e-4)  # d -log(1 - e^-x) / dx = -1 / (e^x - 1)
+    assert gradient[3] == 0.5
+    assert (
+        weighed(tf.constant([2.0]), tf.constant([0.5]), True).numpy()
+        == weighed(tf.constant([2.0]), tf.constant([0.5]), False).numpy()
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from pathlib import Path
 
@@ -162,3 +163,31 @@ def test_types_without_a_task_and_tasks_without_a_type_are_named(tmp_path: Path)
     tasks = {"purchase": ("buy", "cart", "view"), "gift": ("wrap",)}
     with pytest.raises(InputError, match=r"model\.tasks\.gift: .*there are: 'buy', 'cart', 'view'"):
         read_log(uri, HISTORY, tasks=tasks)
+
+
+@pytest.mark.parametrize("in_memory", [1 << 62, 100])
+def test_negative_events_weigh_below_0_and_are_as_many_as_tasks_and_items_know(tmp_path: Path, in_memory: int) -> None:
+    uri = write_log(tmp_path)
+    plain = read_log(uri, HISTORY, in_memory=in_memory)
+    assert plain.negatives == 0
+    write_log(tmp_path, count=30, split="negative")
+    log = read_log(uri, HISTORY, in_memory=in_memory)
+    assert (log.size, log.negatives) == (430, 30)
+    weights = np.concatenate([part().weight for part in log.parts])
+    assert (weights < 0).sum() == 30
+    np.testing.assert_allclose(np.abs(weights).mean(), 1, rtol=1e-6)
+    moments = [part().moment for part in log.parts]
+    assert all((np.diff(some) >= 0).all() for some in moments), "in the order of time, among the others"
+    # No task learns returns: of the first 30 rows ten are of each type.
+    tasks = {"all": ["view", "cart", "buy"]}
+    assert read_log(uri, HISTORY, in_memory=in_memory, tasks=tasks).negatives == 30
+    positives = write_log(tmp_path / "views", count=30, split="train")
+    write_log(tmp_path / "views", count=30, split="negative")
+    with pytest.raises(InputError, match="no task learns the events of type 'buy', 'cart'"):
+        read_log(positives, HISTORY, tasks={"all": ["view"]})
+
+
+def test_other_items_are_none_that_were_rejected() -> None:
+    log = some_events([1, 1, 1, 1], [2, 3, 4, 5])
+    log = dataclasses.replace(log, weight=np.array([1, -1, 1, 1], np.float32))
+    assert with_other_items(log, log).inputs["history"].tolist() == [[5, 4], [5, 4], [5, 2], [4, 2]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -47,6 +49,29 @@ def test_each_event_is_there_once_with_what_was_before_it(log: list[tuple[int, i
         last_of_user = events.user[row + 1 :].tolist().count(events.user[row]) == 0
         if last_of_user and (np.diff(events.moment[events.user == events.user[row]]) > 0).all():
             assert len(found[item]) == min(places, len(newest_first)), "the newest piece is as long as can be"
+
+
+@given(LOG, st.integers(1, 5), st.integers(1, 4), st.data())
+def test_negative_events_are_learned_with_what_was_before_them_and_are_in_no_sequence(
+    log: list[tuple[int, int]], places: int, size: int, data: st.DataObject
+) -> None:
+    events = events_of(log)
+    negative = np.array(data.draw(st.lists(st.booleans(), min_size=len(log), max_size=len(log))))
+    negative[0] = False
+    events = dataclasses.replace(events, weight=np.where(negative, -1, 1).astype(np.float32))
+    found = seen_by(events, places, size, 1)
+    with_others = np.isin(events.user, events.user[~negative])
+    assert sorted(found) == events.item[with_others].tolist()
+    alone = seen_by(dataclasses.replace(events.take(~negative), row=events.row[~negative]), places, size, 1)
+    for row, item in enumerate(events.item.tolist()):
+        own = (events.user == events.user[row]) & ~negative
+        newest_first = events.item[own & (events.moment < events.moment[row])][::-1].tolist()
+        if not negative[row]:
+            assert found[item] == alone[item], "as if there were no negative ones"
+        elif with_others[row]:
+            newest = int(events.item[own][-1])
+            known = [each for each in newest_first if each != newest]  # no sequence has a user's newest
+            assert found[item] == known[: len(found[item])]
 
 
 def test_batches_are_a_function_of_chance_and_hold_so_many_pieces() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -57,6 +59,30 @@ def test_of_few_events_one_is_held_back_and_one_is_left(hold_out: HoldOut, count
     assert (len(events), len(queries)) == (kept, 1)
 
 
+@pytest.mark.parametrize(
+    ("hold_out", "held", "left"),
+    [
+        ("latest", [6, 7], [0, 1, 2, 3, 4, 5]),  # not the negative ones that are as late
+        ("last_of_user", [5, 7], [0, 1, 2, 3, 4, 6]),  # nor those after their user's last
+        ("any", None, None),
+    ],
+)
+def test_no_negative_event_is_held_back_nor_learned_from_later_ones(
+    hold_out: HoldOut, held: list[int] | None, left: list[int] | None
+) -> None:
+    """Ten events of two users, the odd ones' last two and the others' last negative."""
+    some = some_events([0, 1, 0, 1, 0, 1, 0, 0, 1, 0], [2] * 10)
+    weight = np.array([1, 1, -1, 1, 1, 1, 1, 1, -1, -1], np.float32)
+    some = dataclasses.replace(some, weight=weight)
+    events, queries = validation.split(some, hold_out, TrainingSettings(validation_fraction=0.25))
+    assert (queries.weight > 0).all()
+    assert set(events.row) | set(queries.row) | {8, 9} == set(range(10))
+    if held is not None:
+        assert (queries.row.tolist(), events.row.tolist()) == (held, left)
+    else:
+        assert {2, 8, 9} <= set(events.row.tolist())
+
+
 def test_others_see_only_what_is_trained_on() -> None:
     # The user's last two events are held back, each with the other three as its history, newest first.
     some = some_events([1] * 5, [2, 3, 4, 5, 6])
@@ -77,7 +103,10 @@ def test_ranks_are_among_the_items_that_are_not_in_the_history() -> None:
     batch, _, scores = batches[2]
     assert scores.tolist() == [[3.0, 2.0, 2.0, 0.0]]
     assert validation.rows(batch).tolist() == [[3, 0]]
-    assert validation.without_history(scores, batch).tolist() == [[-np.inf, 2.0, 2.0, 0.0]]
+    assert validation.without_history(scores.copy(), batch).tolist() == [[-np.inf, 2.0, 2.0, 0.0]]
+    assert validation.without_history(scores.copy(), batch, may_repeat=True).tolist() == [[3.0, 2.0, 2.0, 0.0]]
+    model.may_repeat = True  # then what was in a history is in the way of others
+    assert validation.exact_ranks(model, some).tolist() == [0, 3, 3, 1, 3]
 
 
 def test_the_metrics_of_ranks() -> None:

@@ -94,7 +94,7 @@ def tiny_rows(count: int = 400) -> list[dict[str, list[Any]]]:
     return rows
 
 
-def write_log(folder: Path, count: int = 400, shuffle: int = 0) -> str:
+def write_log(folder: Path, count: int = 400, shuffle: int = 0, split: str = "train") -> str:
     """Writes `tiny_rows`, the same ones in an order of the files that `shuffle` says; returns their URI."""
     rows = []
     for values in tiny_rows(count):
@@ -104,9 +104,9 @@ def write_log(folder: Path, count: int = 400, shuffle: int = 0) -> str:
         features["event"] = tf.train.Feature(bytes_list={"value": [values["event"][0].encode()]})
         rows.append(tf.train.Example(features={"feature": features}).SerializeToString())
     order = np.random.default_rng(shuffle).permutation(count)
-    (folder / "Split-train").mkdir(parents=True)
+    (folder / f"Split-{split}").mkdir(parents=True)
     for number, some in enumerate(np.split(order, [count // 3])):
-        with tf.io.TFRecordWriter(str(folder / "Split-train" / f"part-{number}.gz"), "GZIP") as writer:
+        with tf.io.TFRecordWriter(str(folder / f"Split-{split}" / f"part-{number}.gz"), "GZIP") as writer:
             for row in some:
                 writer.write(rows[row])
     return str(folder)

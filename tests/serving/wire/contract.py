@@ -56,10 +56,16 @@ class World:
     """Of each item; `brand` and `tags` are lists, and an item without a price has none."""
 
     def recommend(
-        self, user: str, history: list[str], exclude: list[str], rules: Rules = Rules(), view: float = 0.0
+        self,
+        user: str,
+        history: list[str],
+        exclude: list[str],
+        rules: Rules = Rules(),
+        view: float = 0.0,
+        leave_out: str = "",
     ) -> tuple[list[str], np.ndarray, str]:
         """All that may be recommended, best first, with scores and source; diversity is left to `diverse`. `view` is
-        the share of that task."""
+        the share of that task, and all that the user had is left out unless `leave_out` says nothing is."""
         known_history = [item for item in history if item in ITEMS]
         stored = self.stored.get(user, [])
         if user in self.stored or known_history:
@@ -69,7 +75,8 @@ class World:
             source = "user" if user in self.stored else "history"
         else:
             scores, source = self.popularity, "popular"
-        return *self.ranked(scores, {*history, *stored, *exclude}, rules), source
+        had = () if leave_out == "nothing" else (*history, *stored)
+        return *self.ranked(scores, {*had, *exclude}, rules), source
 
     def similar(self, item: str, exclude: list[str], rules: Rules = Rules()) -> tuple[list[str], np.ndarray]:
         """All items by cosine with `item`, best first; none for an unknown item."""

@@ -76,6 +76,9 @@ def test_gain_is_the_ndcg_of_what_follows_among_what_was_not_had() -> None:
     # By popularity a, b, c: u, who had a and b, finds c first; v, who had b, finds it second.
     found = choice._gains(fit("popularity", LAST), histories, targets)
     np.testing.assert_allclose(found, [1, 1 / np.log2(3)])
+    # Where what they had may come again, c is third for both.
+    found = choice._gains(fit("popularity", LAST), histories, targets, without_history=False)
+    np.testing.assert_allclose(found, [1 / np.log2(4)] * 2)
 
 
 def test_a_log_without_a_user_who_came_twice_has_the_first_values() -> None:

@@ -1,0 +1,1 @@
+"""`recommender init`: a config from a look at files."""

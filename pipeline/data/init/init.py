@@ -1,0 +1,429 @@
+"""What `recommender init` does: looks at files, guesses what is in them, and makes a config of it that says why."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+
+from components.errors import InputError
+from components.interaction_gen.log import inspect
+from components.interaction_gen.preview import Preview, preview
+from components.interaction_gen.sanity import as_time
+from components.tables import reading, sampling
+from components.tables.columns import as_text
+from components.tables.row_report import Report
+from pipeline.config import Config
+from pipeline.config.config import InteractionsConfig
+from pipeline.data.init.dialect import Look, look_at
+from pipeline.data.init.draft import Draft, in_yaml
+from pipeline.data.init.features import guess_features, title_of
+from pipeline.data.init.numbers import NUMBERS, guess_numbers
+from pipeline.data.init.roles import (
+    Roles,
+    described,
+    event_weights,
+    guess_roles,
+    spread_settings,
+    words_for_missing,
+)
+from pipeline.data.profile import Profile, profile
+from pipeline.data.validate import validate
+from serving.files import write_atomically
+
+Ask = Callable[[str, Sequence[str]], str]
+
+_HEAD = """Made by `recommender init` from {of_what}.
+A comment says why; every key that is not here has a default, see docs/config.md. See what it comes to, and go on:
+  recommender validate --config {out}
+  recommender run --config {out}"""
+_LOOKED_AT = 1 << 20
+_TABLE_LOOKED_AT = 8 << 20
+_COLUMNS = {"user": "user_id", "item": "item_id", "time": "timestamp", "rating": "rating", "event": "event"}
+"""The settings by role."""
+_MANY_TIES = 0.2
+_MANY_REPEATS = 0.3
+_MOST_QUERIES = 100_000
+_FEW_QUERIES = 1_000
+_FEW_ITEMS = 100
+_REJECTED = 0.01
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for on the command line."""
+
+    log: Sequence[str]
+    catalogue: Sequence[str] = ()
+    users: Sequence[str] = ()
+    roles: Mapping[str, Optional[str]] = field(default_factory=dict)
+    """Columns by role, None for none."""
+    out: Path = Path("shop.yaml")
+
+    @property
+    def name(self) -> str:
+        """The model's name, from that of the file."""
+        plain = re.sub(r"[^A-Za-z0-9_-]+", "_", self.out.stem).strip("_-")[:63]
+        return plain if plain[:1].isalpha() else f"shop_{plain}".rstrip("_")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A config that was written."""
+
+    draft: Draft
+    of_what: str
+    """What the files hold, in a line."""
+    warnings: list[str]
+    """What is striking about them."""
+    problem: str
+    """Why the config can't be run as it is, or ""."""
+
+    def said(self) -> Iterator[tuple[str, str, str]]:
+        """Yields key, value as the file has it, and reason of what was guessed."""
+        for key, value, reason in self.draft.guesses():
+            yield key.removeprefix("data.").removeprefix("interactions."), in_yaml(value), reason
+
+
+def init(wanted: Wanted, force: bool = False, ask: Optional[Ask] = None) -> Made:
+    """Writes a config of some files, and looks whether it can be run.
+
+    Args:
+        wanted: What is asked for.
+        force: Whether to replace a file that is there.
+        ask: Asks a person where a column can't be told; by default nobody is asked.
+
+    Raises:
+        InputError: There is a file already, the files can't be read, or a column that is needed can't be told.
+    """
+    out = wanted.out
+    if out.exists() and not force:
+        raise InputError(f"{out} is there already: --force replaces it, and -o names another file")
+    if not out.parent.is_dir():
+        raise InputError(f"{out}: there is no folder {out.parent}")
+    draft, of_what = make(wanted, ask)
+    head = _HEAD.format(of_what=of_what, out=out)
+    text = draft.text(head)
+    warnings, problem = [], ""
+    try:
+        for finding in validate(Config.model_validate(yaml.safe_load(text))):
+            warnings += [finding.text] if finding.is_warning else []
+    except InputError as error:
+        problem = str(error)
+    try:
+        write_atomically(out, text)
+    except OSError as error:
+        raise InputError(f"{out} can't be written: {error.strerror or error}") from None
+    return Made(draft, of_what, warnings, problem)
+
+
+def make(wanted: Wanted, ask: Optional[Ask] = None) -> tuple[Draft, str]:
+    """Looks at the files and returns a config and a line on what it is of.
+
+    Args:
+        wanted: What is asked for.
+        ask: Asks a person where a column can't be told; by default nobody is asked.
+
+    Raises:
+        InputError: The files can't be read, or a column that is needed can't be told.
+    """
+    draft = Draft()
+    draft.put("name", wanted.name)
+    found = _log(draft, wanted, ask)
+    if wanted.users:
+        _users(draft, wanted, found)
+    if wanted.catalogue:
+        _catalogue(draft, wanted, found)
+    _fit(draft, found)
+    return draft, _of_what(found)
+
+
+def pattern_of(paths: Sequence[str]) -> str:
+    """Returns a path, folder or glob that stands for just these files.
+
+    Raises:
+        InputError: There is none.
+    """
+    if len(paths) == 1:
+        return paths[0]
+    before = _common_beginning(paths)
+    behind = _common_beginning([path[len(before) :][::-1] for path in paths])[::-1]
+    between = {path[len(before) : len(path) - len(behind)] for path in paths}
+    pattern = f"{before}*{behind}"
+    wanted = {os.path.normpath(path) for path in paths}
+    if not any("/" in part for part in between) and {os.path.normpath(path) for path in glob.glob(pattern)} == wanted:
+        return pattern
+    raise InputError(
+        f"{', '.join(paths)}: no glob names these files and no others: put them into a folder of their own and name "
+        "that, or give a glob in quotes"
+    )
+
+
+def _common_beginning(texts: Sequence[str]) -> str:
+    return "".join(signs[0] for signs in itertools.takewhile(lambda signs: len({*signs}) == 1, zip(*texts)))
+
+
+def _log(draft: Draft, wanted: Wanted, ask: Optional[Ask]) -> Preview:
+    pattern = pattern_of(wanted.log)
+    look = look_at(pattern, "interactions")
+    plain = _profiles(look)
+    profiles = _numbered(look, plain)
+    roles = guess_roles(profiles, "names" not in look.settings, wanted.roles, look.files[0].path, ask)
+    rating = roles.columns["rating"]
+    if rating is None or plain[rating].kind != "text":
+        look.settings = {key: value for key, value in look.settings.items() if key not in NUMBERS}
+    lists = spread_settings(profiles[str(roles.columns["item"])])
+    _call(look, {column: _COLUMNS[role] for role, column in roles.columns.items() if column is not None})
+    if "names" in look.settings:
+        profiles = dict(zip(look.columns, profiles.values()))
+        roles.columns = {role: column and _COLUMNS[role] for role, column in roles.columns.items()}
+    place = "data.interactions"
+    _put_table(draft, place, pattern, look)
+    others = [column for column in profiles if column not in roles.columns.values()]
+    if others:
+        draft.reasons[f"{place}.path"] = f"not read of it: {', '.join(others)}"
+    for role, setting in _COLUMNS.items():
+        column = roles.columns[role]
+        if column is not None:
+            such = f"; such as {', '.join(profiles[column].examples)}"
+            draft.put(f"{place}.columns.{setting}", column, roles.reasons[role] + such)
+        elif role == "time":
+            draft.put(f"{place}.columns.{setting}", None, roles.reasons[role])
+    for setting, value in {**roles.settings, **lists}.items():
+        draft.put(f"{place}.{setting}", value)
+    if lists:
+        draft.reasons[f"{place}.spread"] = "each row holds a list of items"
+    _put_words(draft, place, {name: profiles[name] for name in roles.columns.values() if name is not None})
+    if roles.columns.get("event") is not None:
+        weights = event_weights(profiles[str(roles.columns["event"])])
+        if len(weights) > 1:
+            reason = "what each type counts beside the others, by its name: yours to say; types not listed are dropped"
+            draft.put(f"{place}.event_weights", weights, reason)
+    return _tried(draft, look, roles, profiles)
+
+
+def _tried(draft: Draft, look: Look, roles: Roles, profiles: Mapping[str, Profile]) -> Preview:
+    """Reads the log as the draft says and adds what only then is known."""
+    place = "data.interactions"
+    rating = roles.columns.get("rating")
+    if rating is not None and profiles[rating].missing:
+        reason = f"{rating} is missing in {profiles[rating].missing:,} of the first {profiles[rating].rows:,} rows"
+        draft.put(f"{place}.drop_unrated", True, reason)
+    found = _preview(draft)
+    rows, rejected = found.facts["rows"], found.facts["rejected"]
+    missing = [each for each in rejected if each["reason"].endswith(" is missing")]
+    lost = sum(each["rows"] for each in missing)
+    if lost > _REJECTED * rows and sum(each["rows"] for each in rejected) - lost <= _REJECTED * rows:
+        what = "; ".join(sorted({each["reason"] for each in missing}))
+        reason = f"{lost / rows:.1%} of the rows can't be used: {what}"
+        draft.put(f"{place}.max_rejected_fraction", min(1.0, round(1.5 * lost / rows + 0.02, 2)), reason)
+        found = _preview(draft)
+    if not len(found.events):
+        found.check()
+    _split(draft, found)
+    return _preview(draft)
+
+
+def _preview(draft: Draft) -> Preview:
+    log = InteractionsConfig.model_validate(draft.content["data"]["interactions"])
+    return preview(inspect(log.settings(), log.path, log.users.path if log.users else "", ""))
+
+
+def _split(draft: Draft, found: Preview) -> None:
+    place, events = "data.interactions", found.events
+    users = events["user_id"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    items = events["item_id"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    pairs = users.astype(np.int64) * (int(items.max()) + 1) + items
+    repeated = 1 - len(np.unique(pairs)) / len(pairs)
+    timed = found.facts["timed"]
+    if timed:
+        times = events["timestamp"].to_numpy()
+        ties = float(np.mean((users[1:] == users[:-1]) & (times[1:] == times[:-1]))) if len(times) > 1 else 0.0
+        if ties > _MANY_TIES:
+            reason = (
+                f"{ties:.0%} of the events share their time with another of their user: the files' order tells more"
+            )
+            draft.put(f"{place}.history.ties", "log_order", reason)
+    if repeated > _MANY_REPEATS and "event_weights" not in draft.content["data"]["interactions"]:
+        reason = (
+            f"{repeated:.0%} of the events are of an item that the user had before, which nobody is recommended; if it "
+            "is to be, leave this out and set serving.exclude: nothing"
+        )
+        draft.put(f"{place}.deduplicate", "user_item", reason)
+    rows = found.rows.share.of_all or found.rows.share.rows
+    spread = timed and len(np.unique(times)) > 1
+    if spread:
+        fraction = 0.2 if rows * 0.2 <= _MOST_QUERIES else max(0.01, float(f"{_MOST_QUERIES / rows:.1g}"))
+        reason = f"the newest {fraction:.0%} of about {rows:,.0f} events are for evaluation"
+        draft.put(f"{place}.split", {"method": "time", "eval_fraction": fraction}, reason)
+        return
+    counts = np.bincount(users)
+    several = int((counts > 1).sum())
+    if several >= 0.2 * len(counts) or several >= _FEW_QUERIES:
+        reason = "there are no times by which to tell the newest events of all: the last of each user is for evaluation"
+        draft.put(f"{place}.split", {"method": "leave_last_n", "n": 1}, reason)
+    else:
+        reason = "no times, and few users with more than one event: a fifth, at random, is for evaluation"
+        draft.put(f"{place}.split", {"method": "hash", "eval_fraction": 0.2}, reason)
+
+
+def _users(draft: Draft, wanted: Wanted, found: Preview) -> None:
+    place = "data.interactions.users"
+    pattern = pattern_of(wanted.users)
+    ids = set(pc.unique(found.events["user_id"].combine_chunks()).to_pylist())
+    log = draft.content["data"]["interactions"]["columns"]
+    look, profiles, column, share = _table(pattern, "users", ids, str(log["user_id"]), "id")
+    _put_table(draft, place, pattern, look)
+    draft.put(f"{place}.id", column, f"{share:.0%} of the log's users stand there")
+    _put_words(draft, place, profiles)
+    features = guess_features(profiles, {column}, users=True)
+    if features.features:
+        for name, feature in features.features.items():
+            draft.put(f"{place}.features.{name}", feature, features.reasons[name])
+        reason = "what is known of users, new ones too, goes into the query"
+        draft.put("model.query_features", list(features.features), reason)
+
+
+def _catalogue(draft: Draft, wanted: Wanted, found: Preview) -> None:
+    place = "data.catalogue"
+    pattern = pattern_of(wanted.catalogue)
+    ids = set(pc.unique(found.events["item_id"].combine_chunks()).to_pylist())
+    log = draft.content["data"]["interactions"]["columns"]
+    look, profiles, column, share = _table(pattern, "catalogue", ids, str(log["item_id"]), "item_id")
+    _put_table(draft, place, pattern, look)
+    draft.put(f"{place}.item_id", column, f"{share:.0%} of the log's items stand there")
+    _put_words(draft, place, profiles)
+    seen = profiles[column]
+    if seen.distinct < seen.rows - seen.missing:
+        draft.put(f"{place}.repeated_ids", "first", "items have several rows: of each feature the first value counts")
+    title = title_of(profiles)
+    if title is not None and not set(title) & set(":!{}"):
+        draft.put(f"{place}.display", f"{{{title}}}", "what people are shown")
+    features = guess_features(profiles, {column, *(each for each in log.values() if each in profiles)})
+    for name, feature in features.features.items():
+        draft.put(f"{place}.features.{name}", feature, features.reasons[name])
+
+
+def _table(
+    pattern: str, what: str, ids: set[str], column_of_log: str, called: str
+) -> tuple[Look, dict[str, Profile], str, float]:
+    """Looks at a table of items or users; returns its columns, which of them has the log's ids, and of how many."""
+    look = look_at(pattern, what)
+    columns = [column for column in look.columns if column]
+    head = sampling.read_table(
+        look.files, columns, look.how, _TABLE_LOOKED_AT, lambda piece, _: (pa.table(piece.block.columns), Report())
+    )
+    if not head.tables:
+        raise InputError(next((each.problems[0] for each in head.reports if each.problems), f"{pattern} has no rows"))
+    table = pa.concat_tables(head.tables)
+    shares = {column: _share(table[column].combine_chunks(), ids) for column in columns}
+    best = max(columns, key=lambda column: (round(shares[column], 3), column == column_of_log))
+    profiles = {column: profile(table[column].combine_chunks(), look.how) for column in columns}
+    if not shares[best]:
+        such = ", ".join(map(repr, sorted(ids)[:3]))
+        raise InputError(f"{pattern}: no column of the {what} has the log's ids, such as {such}: {described(profiles)}")
+    profiles = _numbered(look, profiles, table)
+    title = next((name for name, one in profiles.items() if _is_title(one)), None)
+    calls = {best: called, **({title: "title"} if title is not None and title != best else {})}
+    if "names" in look.settings:
+        _call(look, calls)
+        profiles = {calls.get(name, name): one for name, one in profiles.items()}
+        best = called
+    return look, profiles, best, shares[best if best in shares else next(iter(calls))]
+
+
+def _share(array: pa.Array, ids: set[str]) -> float:
+    """Which share of the ids a column holds."""
+    try:
+        values = pc.unique(as_text(array, ""))
+    except InputError:  # lists, fractions
+        return 0.0
+    return len(ids.intersection(values.to_pylist())) / len(ids)
+
+
+def _is_title(seen: Profile) -> bool:
+    """Whether texts without a name are titles: nearly all differ, and most have several words."""
+    if seen.kind != "text" or seen.distinct < 0.8 * (seen.rows - seen.missing):
+        return False
+    return sum(" " in text for text in seen.texts) > 0.5 * len(seen.texts) and not seen.texts[0].startswith("http")
+
+
+def _fit(draft: Draft, found: Preview) -> None:
+    """Sets what the size decides."""
+    share = found.rows.share.rows and (found.rows.share.of_all or found.rows.share.rows) / found.rows.share.rows
+    queries = found.facts["events"].get("eval", 0) * share
+    items = pc.count_distinct(found.events["item_id"]).as_py()
+    if items < _FEW_ITEMS:
+        ks = [k for k in (1, 3, 5, 10, 20, 50) if k < items] or [1]
+        draft.put("evaluation.ks", sorted({*ks, 10}), f"there are {items:,} items")
+    if queries < _FEW_QUERIES:
+        thresholds = {"hit_rate@10": {"max_drop": 0.05}, "ndcg@10": {"beat_popularity": True}}
+        reason = f"some {queries:,.0f} queries tell little: what has to be beaten is popularity, not the best baseline"
+        draft.put("evaluation.thresholds", thresholds, reason)
+    elif queries > 1.5 * _MOST_QUERIES:
+        draft.put("evaluation.max_queries", _MOST_QUERIES, f"of some {queries:,.0f}: more tell no more")
+
+
+def _of_what(found: Preview) -> str:
+    facts, share = found.facts, found.rows.share
+    users, items = (pc.count_distinct(found.events[name]).as_py() for name in ("user_id", "item_id"))
+    said = f"{share.rows:,} rows" if share.whole else f"a sample of {share.rows:,} rows"
+    said += f": {len(found.events):,} events of {users:,} users with {items:,} items"
+    return said + (f", {as_time(facts['span'][0])} to {as_time(facts['span'][1])} UTC" if facts["timed"] else "")
+
+
+def _profiles(look: Look) -> dict[str, Profile]:
+    """Looks at the first rows of a table's columns."""
+    columns = [column for column in look.columns if column and look.columns.count(column) == 1]
+    found, against = {}, []
+    # In JSON a value that is an object in another row must not take the row from all columns.
+    for some in [columns] if look.files[0].format != "jsonl" else [[column] for column in columns]:
+        blocks = reading.read_blocks(look.files[0], some, look.how, place=reading.Place(size=_LOOKED_AT))
+        block = next(iter(blocks), None)
+        if block is not None and len(block.rows):
+            found.update({column: profile(block.columns[column], look.how) for column in some})
+        elif block is not None:
+            against += [f"{bad.reason} (row {bad.row}: {bad.text[:80]!r})" for bad in block.malformed[:1]]
+    if not found:
+        raise InputError(f"{look.files[0].path}: no row can be read{': ' if against else ''}{'; '.join(against[:1])}")
+    return {column: found[column] for column in columns if column in found}
+
+
+def _numbered(look: Look, profiles: dict[str, Profile], table: Optional[pa.Table] = None) -> dict[str, Profile]:
+    """Finds out how numbers are written; returns what the columns hold then."""
+    settings, reason = guess_numbers(profiles, look.how)
+    if not settings:
+        return profiles
+    for setting, value in settings.items():
+        look.say(setting, value, reason)
+    if table is None:
+        return _profiles(look)
+    return {name: profile(table[name].combine_chunks(), look.how) for name in profiles}
+
+
+def _call(look: Look, names: Mapping[Any, str]) -> None:
+    """Gives columns of a table without a header names."""
+    if "names" in look.settings:
+        look.columns = [names.get(column, column) for column in look.columns]
+        look.settings["names"] = look.columns
+
+
+def _put_table(draft: Draft, place: str, pattern: str, look: Look) -> None:
+    draft.put(f"{place}.path", pattern)
+    for setting, value in look.settings.items():
+        draft.put(f"{place}.{setting}", value, look.reasons[setting])
+
+
+def _put_words(draft: Draft, place: str, profiles: Mapping[str, Profile]) -> None:
+    if words := words_for_missing(profiles):
+        draft.put(f"{place}.missing", list(words), "these words stand where a value is missing")

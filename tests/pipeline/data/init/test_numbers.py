@@ -1,0 +1,41 @@
+"""How numbers are written in texts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from components.tables.formats import TableSettings
+from pipeline.data.init.numbers import guess_numbers
+from pipeline.data.profile import profile
+
+
+@pytest.mark.parametrize(
+    ("values", "settings"),
+    [
+        (["$1.50", "$20.00"], {"units": ["$"]}),
+        (["4,5", "3,0"], {"decimal": ","}),
+        (["1,299.00", "20.00"], {"thousands": ","}),
+        (["1.299,00 €", "3,50 €"], {"decimal": ",", "thousands": ".", "units": ["€"]}),
+        (["1 299,50 kr", "3 kr"], {"decimal": ",", "thousands": " ", "units": ["kr"]}),
+        (["u12", "u13"], {}),
+        (["12A", "13B"], {}),
+        (["one", "2,5"], {}),
+        (["1.5", "2"], {}),
+    ],
+)
+def test_numbers(values: list[str], settings: dict[str, Any]) -> None:
+    profiles = {"price": profile(pa.array(values), TableSettings())}
+    found, reason = guess_numbers(profiles, TableSettings())
+    assert found == settings
+    assert reason.startswith("price has numbers such as ") == bool(settings)
+
+
+def test_columns_that_are_numbers_already_stay_so() -> None:
+    profiles = {
+        name: profile(pa.array(values), TableSettings())
+        for name, values in {"weight": ["1.25", "2.5"], "price": ["4,5", "3,0"]}.items()
+    }
+    assert guess_numbers(profiles, TableSettings())[0] == {}
