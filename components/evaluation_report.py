@@ -92,8 +92,6 @@ class Report:
     """Model to how many items it was asked for."""
     exclude: str | list[str]
     """What the candidate, and so each baseline, leaves out of an answer: see `serving.exclude`."""
-    left_out: int | None
-    """Queries of items that no answer can hold, because their users had them; None where nobody counted."""
     batch_size: int
     min_slice_size: int
     intervals: Intervals = dataclasses.field(default_factory=dict)
@@ -101,6 +99,8 @@ class Report:
     confidence_level: float = 0.95
     leads: tuple[Lead, ...] = ()
     """Against the champion and the best baseline, as far as there are any; none without replicates."""
+    left_out: int | None = None
+    """Queries of items that no answer can hold, because their users had them; None where nobody counted."""
 
     @property
     def failures(self) -> tuple[Check, ...]:
@@ -173,7 +173,7 @@ def load_report(uri: str) -> Report:
     with open(os.path.join(uri, FILE_NAME), encoding="utf-8") as file:
         content = json.load(file)
     if "exclude_seen" in content:  # of a version before there was more to say
-        content |= {"exclude": "all" if content.pop("exclude_seen") else "nothing", "left_out": None}
+        content |= {"exclude": "all" if content.pop("exclude_seen") else "nothing"}
     content["checks"] = tuple(
         Check(**{**check, "interval": tuple(check["interval"]) if check.get("interval") else None})
         for check in content["checks"]

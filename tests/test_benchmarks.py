@@ -333,7 +333,7 @@ def test_served_metrics(tmp_path: Path) -> None:
     ]
     write_examples(tmp_path, "eval", [{"user_type": "known", **query} for query in queries])
     figures = {"count": 4, "hit_rate@1": 0.5, "ndcg@2": 0.6, "mrr": 0.625, "gini@1": 0.9}
-    report = Report({"candidate": {"overall": figures}}, (), True, "mrr", {"candidate": 2}, True, 3, 50)
+    report = Report({"candidate": {"overall": figures}}, (), True, "mrr", {"candidate": 2}, "all", 3, 50)
     ranks = served_ranks(FakeClient(), str(tmp_path), report, {"skip": float})
     assert ranks.tolist() == [0, 1, 0, 2, 1]
     assert served_metrics(ranks, report) == {

@@ -25,7 +25,7 @@ def make_report(blessed: bool, champion: bool, left_out: int = 0) -> Report:
     intervals = {"candidate": {"overall": {"hit_rate@10": (0.19, 0.21)}}}
     leads = (Lead("item_knn", 0.054, (0.05, 0.06)),)
     return Report(
-        metrics, checks, blessed, "hit_rate@10", {"candidate": 100}, "all", left_out, 256, 50, intervals, 0.9, leads
+        metrics, checks, blessed, "hit_rate@10", {"candidate": 100}, "all", 256, 50, intervals, 0.9, leads, left_out
     )
 
 

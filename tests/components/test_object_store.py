@@ -295,7 +295,7 @@ def artifact(kind, uri="", **properties):
 
 def test_pusher_and_champion(base: str, tmp_path: Path) -> None:
     metrics = {"candidate": {"overall": {"hit_rate@10": 0.25}}}
-    save_report(Report(metrics, (), True, "hit_rate@10", {}, True, 1, 1), str(tmp_path))
+    save_report(Report(metrics, (), True, "hit_rate@10", {}, "all", 1, 1), str(tmp_path))
     place = {"base_path": f"{base.rpartition('/')[0]}/", "model_name": "films"}
 
     def push(model):

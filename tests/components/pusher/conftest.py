@@ -24,5 +24,5 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "popularity": {"overall": {"hit_rate@10": 0.125, "count": 4.0}},
     }
     checks = (Check("hit_rate@10", "overall", 0.25, 0.125, "popularity", True),)
-    save_report(Report(metrics, checks, True, "hit_rate@10", {}, True, 1, 1), str(path))
+    save_report(Report(metrics, checks, True, "hit_rate@10", {}, "all", 1, 1), str(path))
     return path

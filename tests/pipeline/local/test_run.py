@@ -158,7 +158,7 @@ class Nodes:
 
     def add_evaluator(self, blessed: bool) -> Report:
         metrics = {"candidate": {"overall": {"count": 9, "hit_rate@10": 0.25}}}
-        report = Report(metrics, (), blessed, "hit_rate@10", {}, True, 1, 1)
+        report = Report(metrics, (), blessed, "hit_rate@10", {}, "all", 1, 1)
         self.add("Evaluator", evaluation=SimpleNamespace(uri=report))
         return report
 
