@@ -45,8 +45,6 @@ def options(settings: str, kind: str) -> dict[str, Any]:
     return {"timeout": timeout, "retry": Retry(attempts=3, attempt_timeout=0.4 * timeout), **DOCUMENTED}
 
 
-
-
 @contextlib.contextmanager
 def replica(transport: str, kind: str) -> Iterator[str]:
     """The target of a replica that misbehaves."""
