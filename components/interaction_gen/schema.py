@@ -26,7 +26,8 @@ def interaction_schema(settings: InteractionSettings) -> schema_pb2.Schema:
         limit(add_required(schema, "rating", schema_pb2.FLOAT), lowest, highest)
     if settings.columns.event is not None:
         event = add_required(schema, "event", schema_pb2.BYTES)
-        event.string_domain.value.extend(settings.weight_of_type)
+        if settings.weight_of_type:  # an empty domain would allow nothing
+            event.string_domain.value.extend(settings.weight_of_type)
     users = settings.users.features if settings.users is not None else {}
     add_side_features(schema, {**settings.features, **users})
     schema.feature.add(name="history", type=schema_pb2.BYTES)

@@ -116,6 +116,8 @@ def test_version_is_a_saved_model_with_the_contract(first_run: Small) -> None:
     assert set(loaded.signatures) == {
         "recommend",
         "recommend_examples",
+        "recommend_leaving_out",
+        "recommend_examples_leaving_out",
         "recommend_with_rules",
         "similar_items",
         "similar_items_with_rules",

@@ -201,7 +201,8 @@ def test_the_lock_has_what_the_image_needs_and_no_more(name, monkeypatch):
     wanted = set().union(*(names(extra) for extra in locked_extras))
     assert wanted
     assert wanted <= locked
-    others = {"cryptography", "psutil"}  # these come with Google's clients and with TFX
+    # These come with Google's clients and with TFX.
+    others = {"cryptography", "opentelemetry-api", "opentelemetry-sdk", "psutil"}
     assert not (names("dev") - wanted - others) & locked
     if name == "client":
         assert not {"tensorflow", "tfx", "pyarrow", "apache-beam"} & locked

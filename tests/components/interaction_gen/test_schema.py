@@ -40,6 +40,12 @@ def test_the_domains():
     assert list(features["user_type"].string_domain.value) == ["known", "new"]
 
 
+def test_types_of_events_without_weights_are_as_they_are():
+    settings = InteractionSettings.model_validate({"columns": {"event": "event"}})
+    [event] = [feature for feature in interaction_schema(settings).feature if feature.name == "event"]
+    assert not event.HasField("string_domain")
+
+
 def test_statistics_leave_out_what_is_derived():
     assert stats_features(interaction_schema(InteractionSettings())) == [
         "user_id",
