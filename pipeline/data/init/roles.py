@@ -309,8 +309,9 @@ def _number_of(seen: Profile) -> str:
     if seen.kind not in ("whole", "number") or seen.numbers is None or not len(seen.numbers):
         return ""
     numbers = seen.numbers
+    whole = seen.kind == "whole" and np.abs(numbers).max() < 2.0**63  # ids may be longer than any time
     try:
-        unit = guess_time_unit(pa.array(numbers.astype(np.int64) if seen.kind == "whole" else numbers), "")
+        unit = guess_time_unit(pa.array(numbers.astype(np.int64) if whole else numbers), "")
     except InputError as error:
         found = re.search(r"timestamp_format: '([^']+)'", str(error))
         return found[1] if found else "excel" if "excel" in str(error) else ""
