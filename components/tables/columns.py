@@ -247,7 +247,7 @@ def _whole(array: pa.Array, name: str) -> pa.Array:
     ):
         if bad.any():
             raise InputError(
-                f"column {name!r} holds {values[np.argmax(bad)]!r}, {what}, where text or integers are needed; "
+                f"column {name!r} holds {values[np.argmax(bad)]}, {what}, where text or integers are needed; "
                 "write it as text or integers (a missing value in pandas turns integers into floats: use Int64)"
             )
     return pa.array(np.where(there, values, 0).astype(np.int64), mask=~there).cast(pa.string())

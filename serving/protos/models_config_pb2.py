@@ -14,7 +14,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"serving/protos/models_config.proto\x12\x13recommender.serving\x1a\x19google/protobuf/any.proto\"\xc6\x03\n!FileSystemStoragePathSourceConfig\x1a\xa0\x03\n\x15ServableVersionPolicy\x12\x65\n\x06latest\x18\x64 \x01(\x0b\x32S.recommender.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy.LatestH\x00\x12_\n\x03\x61ll\x18\x65 \x01(\x0b\x32P.recommender.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy.AllH\x00\x12i\n\x08specific\x18\x66 \x01(\x0b\x32U.recommender.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy.SpecificH\x00\x1a\x1e\n\x06Latest\x12\x14\n\x0cnum_versions\x18\x01 \x01(\r\x1a\x05\n\x03\x41ll\x1a\x1c\n\x08Specific\x12\x10\n\x08versions\x18\x01 \x03(\x03\x42\x0f\n\rpolicy_choice\";\n\x12LogCollectorConfig\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x17\n\x0f\x66ilename_prefix\x18\x02 \x01(\t\";\n\x0eSamplingConfig\x12\x15\n\rsampling_rate\x18\x01 \x01(\x01\x12\x12\n\nattributes\x18\x02 \x01(\x05\"\x94\x01\n\rLoggingConfig\x12\x45\n\x14log_collector_config\x18\x01 \x01(\x0b\x32\'.recommender.serving.LogCollectorConfig\x12<\n\x0fsampling_config\x18\x02 \x01(\x0b\x32#.recommender.serving.SamplingConfig\"\xa5\x03\n\x0bModelConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tbase_path\x18\x02 \x01(\t\x12\x32\n\nmodel_type\x18\x03 \x01(\x0e\x32\x1e.recommender.serving.ModelType\x12\x16\n\x0emodel_platform\x18\x04 \x01(\t\x12j\n\x14model_version_policy\x18\x07 \x01(\x0b\x32L.recommender.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy\x12K\n\x0eversion_labels\x18\x08 \x03(\x0b\x32\x33.recommender.serving.ModelConfig.VersionLabelsEntry\x12:\n\x0elogging_config\x18\x06 \x01(\x0b\x32\".recommender.serving.LoggingConfig\x1a\x34\n\x12VersionLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"C\n\x0fModelConfigList\x12\x30\n\x06\x63onfig\x18\x01 \x03(\x0b\x32 .recommender.serving.ModelConfig\"\x95\x01\n\x11ModelServerConfig\x12\x41\n\x11model_config_list\x18\x01 \x01(\x0b\x32$.recommender.serving.ModelConfigListH\x00\x12\x33\n\x13\x63ustom_model_config\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyH\x00\x42\x08\n\x06\x63onfig*B\n\tModelType\x12\x1a\n\x16MODEL_TYPE_UNSPECIFIED\x10\x00\x12\x0e\n\nTENSORFLOW\x10\x01\x12\t\n\x05OTHER\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"serving/protos/models_config.proto\x12\x13recommender.serving\x1a\x19google/protobuf/any.proto\"\xc6\x03\n!FileSystemStoragePathSourceConfig\x1a\xa0\x03\n\x15ServableVersionPolicy\x12\x65\n\x06latest\x18\x64 \x01(\x0b\x32S.recommender.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy.LatestH\x00\x12_\n\x03\x61ll\x18\x65 \x01(\x0b\x32P.recommender.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy.AllH\x00\x12i\n\x08specific\x18\x66 \x01(\x0b\x32U.recommender.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy.SpecificH\x00\x1a\x1e\n\x06Latest\x12\x14\n\x0cnum_versions\x18\x01 \x01(\r\x1a\x05\n\x03\x41ll\x1a\x1c\n\x08Specific\x12\x10\n\x08versions\x18\x01 \x03(\x03\x42\x0f\n\rpolicy_choice\";\n\x12LogCollectorConfig\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x17\n\x0f\x66ilename_prefix\x18\x02 \x01(\t\";\n\x0eSamplingConfig\x12\x15\n\rsampling_rate\x18\x01 \x01(\x01\x12\x12\n\nattributes\x18\x02 \x01(\x05\"\xc9\x01\n\rLoggingConfig\x12\x45\n\x14log_collector_config\x18\x01 \x01(\x0b\x32\'.recommender.serving.LogCollectorConfig\x12<\n\x0fsampling_config\x18\x02 \x01(\x0b\x32#.recommender.serving.SamplingConfig\x12\x33\n\x15\x63ustom_logging_config\x18\x03 \x01(\x0b\x32\x14.google.protobuf.Any\"\xa5\x03\n\x0bModelConfig\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tbase_path\x18\x02 \x01(\t\x12\x32\n\nmodel_type\x18\x03 \x01(\x0e\x32\x1e.recommender.serving.ModelType\x12\x16\n\x0emodel_platform\x18\x04 \x01(\t\x12j\n\x14model_version_policy\x18\x07 \x01(\x0b\x32L.recommender.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy\x12K\n\x0eversion_labels\x18\x08 \x03(\x0b\x32\x33.recommender.serving.ModelConfig.VersionLabelsEntry\x12:\n\x0elogging_config\x18\x06 \x01(\x0b\x32\".recommender.serving.LoggingConfig\x1a\x34\n\x12VersionLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"C\n\x0fModelConfigList\x12\x30\n\x06\x63onfig\x18\x01 \x03(\x0b\x32 .recommender.serving.ModelConfig\"\x95\x01\n\x11ModelServerConfig\x12\x41\n\x11model_config_list\x18\x01 \x01(\x0b\x32$.recommender.serving.ModelConfigListH\x00\x12\x33\n\x13\x63ustom_model_config\x18\x02 \x01(\x0b\x32\x14.google.protobuf.AnyH\x00\x42\x08\n\x06\x63onfig*B\n\tModelType\x12\x1a\n\x16MODEL_TYPE_UNSPECIFIED\x10\x00\x12\x0e\n\nTENSORFLOW\x10\x01\x12\t\n\x05OTHER\x10\x02\x62\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'serving.protos.models_config_pb2', globals())
@@ -23,8 +23,8 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _MODELCONFIG_VERSIONLABELSENTRY._options = None
   _MODELCONFIG_VERSIONLABELSENTRY._serialized_options = b'8\001'
-  _MODELTYPE._serialized_start=1461
-  _MODELTYPE._serialized_end=1527
+  _MODELTYPE._serialized_start=1514
+  _MODELTYPE._serialized_end=1580
   _FILESYSTEMSTORAGEPATHSOURCECONFIG._serialized_start=87
   _FILESYSTEMSTORAGEPATHSOURCECONFIG._serialized_end=541
   _FILESYSTEMSTORAGEPATHSOURCECONFIG_SERVABLEVERSIONPOLICY._serialized_start=125
@@ -40,13 +40,13 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _SAMPLINGCONFIG._serialized_start=604
   _SAMPLINGCONFIG._serialized_end=663
   _LOGGINGCONFIG._serialized_start=666
-  _LOGGINGCONFIG._serialized_end=814
-  _MODELCONFIG._serialized_start=817
-  _MODELCONFIG._serialized_end=1238
-  _MODELCONFIG_VERSIONLABELSENTRY._serialized_start=1186
-  _MODELCONFIG_VERSIONLABELSENTRY._serialized_end=1238
-  _MODELCONFIGLIST._serialized_start=1240
-  _MODELCONFIGLIST._serialized_end=1307
-  _MODELSERVERCONFIG._serialized_start=1310
-  _MODELSERVERCONFIG._serialized_end=1459
+  _LOGGINGCONFIG._serialized_end=867
+  _MODELCONFIG._serialized_start=870
+  _MODELCONFIG._serialized_end=1291
+  _MODELCONFIG_VERSIONLABELSENTRY._serialized_start=1239
+  _MODELCONFIG_VERSIONLABELSENTRY._serialized_end=1291
+  _MODELCONFIGLIST._serialized_start=1293
+  _MODELCONFIGLIST._serialized_end=1360
+  _MODELSERVERCONFIG._serialized_start=1363
+  _MODELSERVERCONFIG._serialized_end=1512
 # @@protoc_insertion_point(module_scope)

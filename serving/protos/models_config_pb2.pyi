@@ -67,15 +67,18 @@ class LogCollectorConfig(_message.Message):
     def __init__(self, type: _Optional[str] = ..., filename_prefix: _Optional[str] = ...) -> None: ...
 
 class LoggingConfig(_message.Message):
-    __slots__ = ["log_collector_config", "sampling_config"]
+    __slots__ = ["custom_logging_config", "log_collector_config", "sampling_config"]
+    CUSTOM_LOGGING_CONFIG_FIELD_NUMBER: _ClassVar[int]
     LOG_COLLECTOR_CONFIG_FIELD_NUMBER: _ClassVar[int]
     SAMPLING_CONFIG_FIELD_NUMBER: _ClassVar[int]
+    custom_logging_config: _any_pb2.Any
     log_collector_config: LogCollectorConfig
     sampling_config: SamplingConfig
     def __init__(
         self,
         log_collector_config: _Optional[_Union[LogCollectorConfig, _Mapping]] = ...,
         sampling_config: _Optional[_Union[SamplingConfig, _Mapping]] = ...,
+        custom_logging_config: _Optional[_Union[_any_pb2.Any, _Mapping]] = ...,
     ) -> None: ...
 
 class ModelConfig(_message.Message):
