@@ -277,15 +277,24 @@ def _split(draft: Draft, found: Preview) -> None:
         draft.put(f"{place}.split", {"method": "hash", "eval_fraction": 0.2}, reason)
 
 
+def _put_joined(
+    draft: Draft, place: str, files: Sequence[str], found: Preview, joined_by: str, key: str
+) -> tuple[dict[str, Profile], str]:
+    """Puts a table of items or users that is joined to the log; returns its columns, and which of them has the ids."""
+    what, things = place.rpartition(".")[2], joined_by.removesuffix("_id") + "s"
+    pattern = pattern_of(files)
+    ids = set(pc.unique(found.events[joined_by].combine_chunks()).to_pylist())
+    column_of_log = draft.content["data"]["interactions"]["columns"][joined_by]
+    look, profiles, column, share = _table(pattern, what, ids, str(column_of_log), key)
+    _put_table(draft, place, pattern, look)
+    draft.put(f"{place}.{key}", column, f"{share:.0%} of the log's {things} stand there")
+    _put_words(draft, place, profiles)
+    return profiles, column
+
+
 def _users(draft: Draft, wanted: Wanted, found: Preview) -> None:
     place = "data.interactions.users"
-    pattern = pattern_of(wanted.users)
-    ids = set(pc.unique(found.events["user_id"].combine_chunks()).to_pylist())
-    log = draft.content["data"]["interactions"]["columns"]
-    look, profiles, column, share = _table(pattern, "users", ids, str(log["user_id"]), "id")
-    _put_table(draft, place, pattern, look)
-    draft.put(f"{place}.id", column, f"{share:.0%} of the log's users stand there")
-    _put_words(draft, place, profiles)
+    profiles, column = _put_joined(draft, place, wanted.users, found, "user_id", "id")
     features = guess_features(profiles, {column}, users=True)
     if features.features:
         for name, feature in features.features.items():
@@ -296,13 +305,8 @@ def _users(draft: Draft, wanted: Wanted, found: Preview) -> None:
 
 def _catalogue(draft: Draft, wanted: Wanted, found: Preview) -> None:
     place = "data.catalogue"
-    pattern = pattern_of(wanted.catalogue)
-    ids = set(pc.unique(found.events["item_id"].combine_chunks()).to_pylist())
+    profiles, column = _put_joined(draft, place, wanted.catalogue, found, "item_id", "item_id")
     log = draft.content["data"]["interactions"]["columns"]
-    look, profiles, column, share = _table(pattern, "catalogue", ids, str(log["item_id"]), "item_id")
-    _put_table(draft, place, pattern, look)
-    draft.put(f"{place}.item_id", column, f"{share:.0%} of the log's items stand there")
-    _put_words(draft, place, profiles)
     seen = profiles[column]
     if seen.distinct < seen.rows - seen.missing:
         draft.put(f"{place}.repeated_ids", "first", "items have several rows: of each feature the first value counts")
