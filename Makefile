@@ -22,10 +22,10 @@ COMPILE := $(PYTHON) requirements/setup_env.py --venv $(VENV) pip compile --quie
 AS_IMAGE := --constraint=requirements/tfx-1.21.txt --python-version=3.12 --python-platform=x86_64-manylinux_2_40
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast test-smoke lint format lock bench doctor clean
+.PHONY: help setup run test test-fast test-smoke test-engines lint format lock bench doctor clean
 
 help: ## List the commands.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## Make or refresh the environment in .venv (a moment when nothing changed).
 	@$(PYTHON) requirements/setup_env.py --venv $(VENV)
@@ -42,6 +42,9 @@ test-fast: setup ## Run the tests that take a moment each (about a minute).
 test-smoke: setup ## Run the part of the tests that is also run on the other TFX track.
 	$(PYTEST) $(WORKERS) -m smoke $(PYTEST_ARGS)
 
+test-engines: setup ## Run the Beam stages on Flink and Spark, whose jars Maven fetches (minutes; needs Java 17).
+	ENGINES=1 $(PYTEST) tests/engines $(PYTEST_ARGS)
+
 lint: setup ## Check style, types and what imports what (ruff, mypy, import-linter).
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,7 +60,7 @@ lock: ## Compile the lock files from setup.py; `make lock UPGRADE=1` takes the n
 		--extra=pipeline --extra=ials --extra=text --extra=dev --output-file=requirements/tfx-1.21.txt
 	$(COMPILE) --constraint=requirements/tfx-1.16.in --python-version=3.10 --python-platform=x86_64-manylinux_2_28 \
 		--extra=pipeline --extra=ials --extra=text --extra=dev --extra=scann --output-file=requirements/tfx-1.16.txt
-	$(COMPILE) $(AS_IMAGE) --extra=pipeline --extra=ials --output-file=requirements/image.txt
+	$(COMPILE) $(AS_IMAGE) --extra=pipeline --extra=ials --extra=notify --output-file=requirements/image.txt
 	$(COMPILE) $(AS_IMAGE) --extra=client --output-file=requirements/client.txt
 
 bench: setup ## Time InteractionGen against TFX's CsvExampleGen.

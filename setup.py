@@ -90,6 +90,11 @@ SCANN = [
     "scann==1.3.2",
 ]
 
+# What nights say to people, by e-mail, webhooks and a hundred services more.
+NOTIFY = [
+    "apprise",
+]
+
 # What the benchmarks need: others to compare the model server with, and the memory of processes.
 BENCH = [
     "fastapi",
@@ -105,7 +110,9 @@ OTEL = [
 
 DEV = [
     *BENCH,
+    *NOTIFY,
     *OTEL,
+    "aiosmtpd",  # a server of e-mail
     "cryptography",  # makes the certificates of the tests
     "duckdb",  # another writer of tables
     "flask",  # moto's server is made of these two
@@ -147,6 +154,7 @@ setuptools.setup(
         "ials": IALS,
         "text": TEXT,
         "scann": SCANN,
+        "notify": NOTIFY,
         "bench": BENCH,
         "otel": OTEL,
         "dev": DEV,

@@ -35,7 +35,7 @@ def main() -> None:
     from serving import contract
 
     lineage = Lineage(config)
-    indexer = lineage.newest("components.indexer.component.Indexer")
+    indexer = lineage.newest("Indexer")
     folder = path_utils.serving_model_path(lineage.outputs(indexer)["model"].uri)
     interactions = lineage.inputs(indexer)["interactions"].uri
     users, items = (

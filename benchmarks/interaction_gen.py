@@ -4,7 +4,8 @@
 
 Without a file a log of --rows events is made, and read by InteractionGen as JSON lines and as Parquet too. The file
 needs the columns user_id, item_id, rating and timestamp. Each run is a process of its own; its imports are not in the
-time. InteractionGen does more than CsvExampleGen: it cleans, orders and splits the events and adds histories.
+time. InteractionGen does more than CsvExampleGen: it cleans, orders and splits the events and adds histories. --before
+compares InteractionGen with that of another version, which lies in a folder of its own: git worktree add FOLDER COMMIT.
 """
 
 import argparse
@@ -18,7 +19,9 @@ import sys
 import tempfile
 import time
 from importlib import metadata
+from typing import Optional
 
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=unused"]
 
 
@@ -29,6 +32,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000, help="events of the log that is made")
     parser.add_argument("--runs", type=int, default=3, help="runs of each generator")
     parser.add_argument("--only", choices=["InteractionGen", "CsvExampleGen"], help="run only this one, once")
+    parser.add_argument("--before", metavar="FOLDER", help="a checkout of another version to compare with")
     arguments = parser.parse_args()
     if arguments.only and arguments.log:
         print(json.dumps(measure(arguments.only, arguments.log)))
@@ -37,34 +41,49 @@ def main() -> None:
         log = os.path.abspath(arguments.log) if arguments.log else os.path.join(folder, "log.csv")
         generators = [arguments.only] if arguments.only else ["InteractionGen", "CsvExampleGen"]
         logs = {generator: (generator, log) for generator in generators}
+        if arguments.before:
+            logs["before"] = ("InteractionGen", log)
         if not arguments.log:
             write_log(log, arguments.rows)
             if "InteractionGen" in generators:
                 others = write_other_formats(log)
                 logs |= {f"from {name}": ("InteractionGen", path) for name, path in others.items()}
-        compare(logs, arguments.runs)
+        compare(logs, arguments.runs, arguments.before)
 
 
-def compare(logs: dict[str, tuple[str, str]], runs: int) -> None:
-    """Runs generators on logs in alternation and prints the medians; both stand under the name of a row."""
+def compare(logs: dict[str, tuple[str, str]], runs: int, before: Optional[str]) -> None:
+    """Runs generators on logs in alternation and prints the medians; both stand under the name of a row.
+
+    Args:
+        logs: Generators and logs.
+        runs: How often.
+        before: The folder with the code of the row of that name.
+    """
     results: dict[str, list[dict[str, float]]] = {row: [] for row in logs}
     for run in range(runs):
         for row, (generator, log) in logs.items():
-            command = [sys.executable, "-W", "ignore", "-m", "benchmarks.interaction_gen", log, "--only", generator]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            command = [sys.executable, "-W", "ignore", __file__, log, "--only", generator]
+            code = before if row == "before" and before else ROOT
+            environment = {**os.environ, "PYTHONPATH": os.path.abspath(code)}
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
             if done.returncode:
                 sys.exit(f"{generator} failed:\n{done.stderr[-3000:]}")
             result = json.loads(done.stdout.splitlines()[-1])
             results[row].append(result)
-            print(f"run {run + 1}  {row:15} {result['seconds']:8.2f} s  {result['megabytes']:8,.0f} MB", flush=True)
+            print(
+                f"run {run + 1}  {row:15} {result['seconds']:8.2f} s  {result['cpu_seconds']:8.2f} CPU s  "
+                f"{result['megabytes']:8,.0f} MB",
+                flush=True,
+            )
     median = {row: statistics.median(result["seconds"] for result in results[row]) for row in logs}
     print(f"\nmedians of {runs}:")
     for row, (_, log) in logs.items():
         peak = statistics.median(result["megabytes"] for result in results[row])
+        cpu = statistics.median(result["cpu_seconds"] for result in results[row])
         idle = statistics.median(result["idle_megabytes"] for result in results[row])
         print(
-            f"{row:15} {median[row]:8.2f} s, peak {peak:,.0f} MB ({idle:,.0f} MB of it before the run), "
-            f"file of {os.path.getsize(log) / 1e6:.1f} MB"
+            f"{row:15} {median[row]:8.2f} s ({cpu:.2f} CPU s), peak {peak:,.0f} MB ({idle:,.0f} MB of it before the "
+            f"run), file of {os.path.getsize(log) / 1e6:.1f} MB"
         )
     if "CsvExampleGen" in median and "InteractionGen" in median:
         print(f"InteractionGen is {median['CsvExampleGen'] / median['InteractionGen']:.1f} times as fast")
@@ -81,15 +100,15 @@ def measure(generator: str, log: str) -> dict[str, float]:
         examples.uri = os.path.join(folder, "examples")
         run = {"InteractionGen": interaction_gen, "CsvExampleGen": csv_example_gen}[generator](log, folder, examples)
         idle = peak_megabytes()
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time()
         run()
-        seconds = time.perf_counter() - started
-    return {"seconds": seconds, "megabytes": peak_megabytes(), "idle_megabytes": idle}
+        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+    return {"seconds": seconds, "cpu_seconds": cpu, "megabytes": peak_megabytes(), "idle_megabytes": idle}
 
 
 def interaction_gen(log, folder, examples):  # type: ignore[no-untyped-def]
     """Returns a function that runs InteractionGen on `log`."""
-    from components.interaction_gen.component import RejectedRows
+    from components.data_profile import RejectedRows
     from components.interaction_gen.executor import Executor
     from components.interaction_gen.settings import InteractionSettings
 

@@ -31,13 +31,13 @@ class Lineage:
         except InputError as error:
             sys.exit(str(error))
 
-    def newest(self, component: str) -> Any:
-        """The newest Execution of a component that has ended well or came from the cache, by its import path."""
-        own = self._store.get_context_by_type_and_name("pipeline", self._pipeline)
+    def newest(self, node: str) -> Any:
+        """The newest Execution of a node that has ended well or came from the cache."""
+        own = self._store.get_context_by_type_and_name("node", f"{self._pipeline}.{node}")
         found = self._store.get_executions_by_context(own.id) if own else []
-        executions = [e for e in found if e.type == component and e.last_known_state in _DONE]
+        executions = [execution for execution in found if execution.last_known_state in _DONE]
         if not executions:
-            sys.exit(f"{self._pipeline}: no {component.rpartition('.')[2]} has ended: run the pipeline first")
+            sys.exit(f"{self._pipeline}: no {node} has ended: run the pipeline first")
         return max(executions, key=lambda execution: execution.id)
 
     def inputs(self, execution: Any) -> dict[str, Any]:

@@ -161,13 +161,13 @@ def _read_result(config: Config, test: bool) -> dict[str, Any]:
     from components.trainer.report import TRAINING_REPORT
 
     lineage = Lineage(config)
-    report = lineage.outputs(lineage.newest("components.trainer.component.Trainer"))["model_run"]
+    report = lineage.outputs(lineage.newest("Trainer"))["model_run"]
     history = json.loads(Path(report.uri, TRAINING_REPORT).read_text(encoding="utf-8"))["epochs"]
     best = max(history, key=lambda epoch: epoch[config.training.stop_on])
     trainer = lineage.maker(report)
     metrics = None
     if test:
-        evaluation = lineage.outputs(lineage.newest("components.evaluator.component.Evaluator"))["evaluation"]
+        evaluation = lineage.outputs(lineage.newest("Evaluator"))["evaluation"]
         metrics = {name: slices[OVERALL] for name, slices in load_report(evaluation.uri).metrics.items()}
     return {
         "validation": {name: best[name] for name in _VALIDATION},

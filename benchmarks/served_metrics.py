@@ -4,15 +4,21 @@ The Evaluator asks the SavedModel in its own process; this asks it as users do, 
 
     python -m benchmarks.served_metrics --config configs/movielens_100k.yaml
 
-Serves what the last run of the config pushed, on free ports. Exits with 1 if a metric differs by more than 1e-6.
+Serves what the last run of the config judged, on free ports. Exits with 1 if a metric differs by more than 1e-6.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import tempfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
+from tfx.utils import path_utils
 
 from benchmarks.lineage import Lineage
 from components.evaluation_report import CANDIDATE, COUNT, OVERALL, Report, load_report
@@ -22,7 +28,6 @@ from components.examples import reading
 from components.examples.context import read_contexts
 from components.metrics import METRICS
 from components.metrics.ranks import label_ranks
-from components.versions import model_dir, newest
 from pipeline.config import load_config
 from serving.client.client import Query, RecommenderClient
 from serving.server.process import ServerProcess
@@ -58,6 +63,16 @@ def served_ranks(client: RecommenderClient, interactions: str, report: Report, c
     return np.concatenate(ranks)
 
 
+@contextlib.contextmanager
+def served_alone(servable: str, name: str) -> Iterator[str]:
+    """Lends a base path with one version, which is a servable that was judged: what is pushed has seen the queries."""
+    with tempfile.TemporaryDirectory() as base:
+        version = Path(base, name, "1")
+        version.parent.mkdir()
+        version.symlink_to(os.path.abspath(servable))
+        yield base
+
+
 def served_metrics(ranks: np.ndarray, report: Report) -> dict[str, float]:
     """Returns the ranking metrics of the report, computed from the ranks [N] of the served answers."""
     depth = report.depths[CANDIDATE]
@@ -81,25 +96,24 @@ def main() -> int:
     config = load_config(parser.parse_args().config)
 
     lineage = Lineage(config)
-    execution = lineage.newest("components.evaluator.component.Evaluator")
+    execution = lineage.newest("Evaluator")
     judged = lineage.inputs(execution)
-    version = newest(model_dir(config.serving.base_path, config.name))
-    if version is None or version.fingerprint != judged["model"].custom_properties["fingerprint"].string_value:
-        raise SystemExit("the newest version is not the model of the newest evaluation: run the pipeline first")
+    servable = path_utils.serving_model_path(judged["model"].uri)
     report = load_report(lineage.outputs(execution)["evaluation"].uri)
     if report.exclude != "all":
         raise SystemExit("the model of the newest evaluation doesn't leave out all that users had (serving.exclude)")
     with (
-        ServerProcess(config.serving.base_path, config.name) as server,
+        served_alone(servable, config.name) as base,
+        ServerProcess(base, config.name) as server,
         RecommenderClient(server.grpc_target, model=config.name, timeout=60) as client,
     ):
         started = time.monotonic()
-        ranks = served_ranks(client, judged["examples"].uri, report, context_features(str(version.path)))
+        ranks = served_ranks(client, judged["examples"].uri, report, context_features(servable))
         seconds = time.monotonic() - started
 
     expected = report.metrics[CANDIDATE][OVERALL]
     served = served_metrics(ranks, report)
-    print(f"version {version.number}: {len(ranks)} queries over gRPC in {seconds:.1f} s, {report.batch_size} a request")
+    print(f"{servable}: {len(ranks)} queries over gRPC in {seconds:.1f} s, {report.batch_size} a request")
     print(f"{'metric':<14}{'evaluated':>12}{'served':>12}{'difference':>12}")
     for name, value in served.items():
         difference = abs(value - expected[name])

@@ -66,7 +66,7 @@ def main() -> None:
     from components.indexer.towers import embed_catalogue
 
     lineage = Lineage(config)
-    indexer = lineage.newest("components.indexer.component.Indexer")
+    indexer = lineage.newest("Indexer")
     servable_uri = path_utils.serving_model_path(lineage.outputs(indexer)["model"].uri)
     inputs = lineage.inputs(indexer)
     interactions = inputs["interactions"].uri

@@ -110,7 +110,7 @@ def newest_training(config: Config) -> dict[str, Any]:
     from benchmarks.lineage import Lineage
 
     lineage = Lineage(config)
-    trainer = lineage.newest("components.trainer.component.Trainer")
+    trainer = lineage.newest("Trainer")
     inputs = lineage.inputs(trainer)
 
     def source(name: str) -> str:

@@ -9,6 +9,9 @@ from tfx.proto import example_gen_pb2
 Artifacts = dict[str, list[types.Artifact]]
 """The inputs or outputs of an executor's `Do`, by name."""
 
+NOT_SHIPPED = "nothing: the model that was judged is not blessed"
+"""What nodes say that make the shipped model and have no reason to."""
+
 
 def describe_examples(examples: types.Artifact, summary: str) -> None:
     """Notes on an artifact how its files are read (gzip TFRecords of tf.Examples), and a line for the terminal."""

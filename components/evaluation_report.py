@@ -11,6 +11,8 @@ from components.metrics import METRICS
 
 CANDIDATE = "candidate"
 CHAMPION = "champion"
+LEAD = "lead"
+"""Kind of a check: what the champion led the baselines by on its own night."""
 OVERALL = "overall"
 COUNT = "count"
 FILE_NAME = "metrics.json"
@@ -41,13 +43,16 @@ class Check:
     bound: float
     """What it is held against: the threshold, the champion's value less the drop allowed, a baseline's value."""
     kind: str
-    """"min", "champion" or the name of a baseline."""
+    """"min", "champion", "lead" or the name of a baseline."""
     passed: bool
     interval: Interval | None = None
     """Of the figure less the bound, where the bootstrap decided."""
+    own_night: bool = False
+    """Whether the queries are those that the champion was judged by on the night when it was pushed."""
 
     def __str__(self) -> str:
         where = "" if self.slice == OVERALL else f" where {self.slice}"
+        where += " on the champion's own queries" if self.own_night else ""
         return f"{label(self.metric)} {self.figure:.4f} {self._relation()}{where}"
 
     def _relation(self) -> str:
@@ -56,6 +61,9 @@ class Check:
         if self.kind == CHAMPION:
             right, wrong, reached = "holds", "is below", self.figure >= self.bound
             other = f"the champion's {self.bound:.4f} (less the drop allowed)"
+        elif self.kind == LEAD:
+            right, wrong, reached = "keeps", "is below", self.figure >= self.bound
+            other = f"the lead that the champion had, {self.bound:.4f}"
         else:
             right, wrong, reached = "is above", "is not above", self.figure > self.bound
             other = f"{self.kind}'s {self.bound:.4f}"
@@ -101,6 +109,8 @@ class Report:
     """Against the champion and the best baseline, as far as there are any; none without replicates."""
     left_out: int | None = None
     """Queries of items that no answer can hold, because their users had them; None where nobody counted."""
+    own_night: str = ""
+    """Whether the champion's own queries were asked, and why not; empty without a champion."""
 
     @property
     def failures(self) -> tuple[Check, ...]:

@@ -7,14 +7,14 @@ import datetime
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
-from serving.files import Held, holding
+from serving.files import holding
+from serving.stores import AnyPath, Held, Lease
 
 
 @contextlib.contextmanager
-def locked(path: Path, busy: Callable[[str], None]) -> Iterator[None]:
+def locked(path: AnyPath, busy: Callable[[str], None]) -> Iterator[Optional[Lease]]:
     """Holds a lock while the block runs, see `serving.files.holding`.
 
     Args:
@@ -30,11 +30,11 @@ def locked(path: Path, busy: Callable[[str], None]) -> Iterator[None]:
     about = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(holding(path, about))
+            lease = held.enter_context(holding(path, about))
         except Held as other:
             busy(_named(other.holder))
-            held.enter_context(holding(path, about, wait=-1))
-        yield
+            lease = held.enter_context(holding(path, about, wait=-1))
+        yield lease
 
 
 def _named(holder: Mapping[str, Any]) -> str:

@@ -1,163 +1,118 @@
-"""The versions of a model in an object store, through fsspec: s3://, gs://, and whatever else it has a package for.
+"""Versions appear in an object store.
 
-Endpoint, region and credentials are found as the store's own tools find them: for s3:// in the environment
-(`AWS_ENDPOINT_URL`, `AWS_PROFILE`, …), profiles and roles; for gs:// in `GOOGLE_APPLICATION_CREDENTIALS`, gcloud's
-defaults and service accounts.
-
-An object store has no rename, so a version can't appear at once. Its `saved_model.pb` is written last: without it a
-server that looks too early can't load the version and tries again, and this module, like `components.versions`, sees
-none. There are no locks either: what is pushed by one run at a time is safe, promotion and `serving.retain` are not.
+A store has no rename, so a version can't appear at once. All files are uploaded before any of them is to be seen there,
+which both stores have a way for; then they appear one after the other, and `saved_model.pb` is the last: without it a
+server that looks too early can't load the version and tries again, and all else here sees none.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
-import os
-from collections.abc import Iterator, Mapping
+import io
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
-import fsspec
-
-from components import versions
-from components.errors import InputError
+from components.locks import locked
 from components.progress import progress
-from components.versions import RELEASE, next_number
-from serving.contract import MANIFEST, SAVED_MODEL
+from serving.contract import SAVED_MODEL
+from serving.stores import Lease, ObjectPath, StoreError, opened, remove
 
-_LIBRARIES = ("aiobotocore", "aiohttp", "botocore", "fsspec", "gcsfs", "google", "s3fs")
-"""Their exceptions have no base class in common: what a store says may be any of them."""
+_PART_BYTES = 8 << 20
+"""What is uploaded at once; S3 takes no less than 5 MiB."""
 
-
-@dataclasses.dataclass(frozen=True)
-class Version:
-    """One version of a model in an object store, as `components.versions.Version` is one on disk."""
-
-    number: int
-    path: str
-    """The URI of its folder."""
-    fingerprint: str
+Contents = Mapping[str, Union[Path, str]]
+"""Files here, or texts, by where they are to lie in a version; by the first one a folder is known as ours, the last one
+is `saved_model.pb`."""
 
 
-def is_uri(base_path: str) -> bool:
-    """Whether a base path is in an object store; `file://…` is not, and refused by `components.versions`."""
-    return "://" in base_path and not base_path.startswith("file:")
+def publish(
+    contents: Contents, directory: ObjectPath, lock: ObjectPath, next_number: Callable[[Iterable[int]], int]
+) -> int:
+    """Makes a new version of a model.
 
-
-def model_dir(base_path: str, model_name: str) -> str:
-    """Returns the URI of the folder that holds the model's versions."""
-    return f"{base_path.rstrip('/')}/{model_name}"
-
-
-@contextlib.contextmanager
-def opened(uri: str) -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
-    """Lends the file system of a URI, and the path there.
-
-    Listings are not cached, for others write too. What the store says while it is used becomes an error that names the
-    URI.
-
-    Raises:
-        InputError: there is no such kind of store, its package is missing, or it can't be reached, read or written.
-    """
-    try:
-        yield fsspec.url_to_fs(uri, use_listings_cache=False)
-    except Exception as error:
-        library = type(error).__module__.partition(".")[0]
-        if isinstance(error, InputError) or not (
-            isinstance(error, (ImportError, OSError, ValueError)) or library in _LIBRARIES
-        ):
-            raise
-        reason = f"no such bucket or object ({error})" if isinstance(error, FileNotFoundError) else error
-        raise InputError(f"{uri}: {reason}; are the store's address and credentials right?") from error
-
-
-def newest(directory: str, other_than: str = "") -> Version | None:
-    """Returns the newest version, or None without any.
+    Publishers take turns by a lease. What is under it there without a `saved_model.pb` was left by a killed one, and
+    goes.
 
     Args:
-        directory: URI of `<base path>/<model>`.
-        other_than: leaves out versions of this fingerprint; empty leaves out nothing.
+        contents: what it is to be.
+        directory: `<base path>/<model>`.
+        lock: the lease's object.
+        next_number: makes the version's number of those that are there.
+
+    Returns:
+        The version's number.
 
     Raises:
-        InputError: the store can't be read.
+        StoreError: the store can't be written. Then there is no new version, or perhaps all of it, if the store went
+            away in the very end.
     """
-    with opened(directory) as (store, path):
-        for number in sorted(_numbers(store, path), reverse=True):
-            if store.exists(f"{path}/{number}/{SAVED_MODEL}"):
-                version = Version(number, f"{directory}/{number}", _fingerprint(store, f"{path}/{number}"))
-                if not other_than or version.fingerprint != other_than:
-                    return version
-    return None
+    with locked(lock, lambda holder: progress(f"waiting for another publisher: {holder}")) as lease:
+        assert lease is not None
+        number = next_number(_tidy(directory, next(iter(contents))))
+        _upload(contents, directory / str(number), lease)
+    return number
 
 
-def publish(source: str | os.PathLike[str], directory: str, about: Mapping[str, Any]) -> Version:
-    """Makes a servable the newest version of a model; `saved_model.pb` comes last.
-
-    Args:
-        source: directory of a SavedModel.
-        directory: URI of `<base path>/<model>`.
-        about: what `components.versions.release` is to return.
-
-    Raises:
-        InputError: `source` is no SavedModel or describes itself wrongly, or the store can't be written; what was
-            written is deleted again.
-    """
-    source = Path(source)
-    if not (source / SAVED_MODEL).is_file():
-        raise InputError(f"{source}: no SavedModel to publish ({SAVED_MODEL} is missing)")
-    fingerprint = versions.fingerprint(source)
-    files = {path.relative_to(source) for path in source.rglob("*") if path.is_file()} - {RELEASE, Path(SAVED_MODEL)}
-    with opened(directory) as (store, path):
-        number = next_number(_numbers(store, path))
-        written = [f"{path}/{number}/{RELEASE.as_posix()}"]
-        try:
-            store.pipe_file(written[0], json.dumps(about, indent=2, ensure_ascii=False).encode())
-            for count, file in enumerate([*sorted(files), Path(SAVED_MODEL)], start=1):
-                progress(f"publishing {file}, {count} of {len(files) + 1} files")
-                written.append(f"{path}/{number}/{file.as_posix()}")
-                store.put_file(str(source / file), written[-1])
-        # Not for an interrupt: the upload goes on behind it, and might complete a version whose other files are gone.
-        except Exception:
-            for name in reversed(written):
-                with contextlib.suppress(Exception):
-                    store.rm_file(name)
-            raise
-    return Version(number, f"{directory}/{number}", fingerprint)
+def _tidy(directory: ObjectPath, mark: str) -> list[int]:
+    """Deletes what killed publishers left; returns the numbers that were there."""
+    with opened(directory.uri) as (store, path):
+        if directory.uri.startswith("s3://"):  # Google forgets uploads that nobody ends
+            bucket, _, key = path.partition("/")
+            found = store.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{key}/")
+            for upload in found.get("Uploads", ()):
+                store.call_s3("abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+    files = directory.files()
+    folders = {name.partition("/")[0] for name in files if "/" in name}
+    numbers = sorted(int(name) for name in folders if name.isascii() and name.isdecimal())
+    for number in numbers:
+        if f"{number}/{SAVED_MODEL}" not in files and f"{number}/{mark}" in files:
+            remove(directory / str(number), SAVED_MODEL)
+    return numbers
 
 
-def download(version: Version, target: str | os.PathLike[str]) -> None:
-    """Copies a version to a directory here.
-
-    Raises:
-        InputError: it can't be read, for instance because it was removed.
-    """
-    with opened(version.path) as (store, path):
-        found = [name for name in store.find(path) if not name.endswith("/")]  # what some tools write for a folder
-        if not any(name == f"{path}/{SAVED_MODEL}" for name in found):
-            raise InputError(f"{version.path}: this version was removed while it was read; run again")
-        for name in found:
-            copy = Path(target, name[len(path) + 1 :])
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            store.get_file(name, str(copy))
-
-
-def _numbers(store: fsspec.AbstractFileSystem, path: str) -> list[int]:
-    """Numbers of the folders there, whatever they hold."""
+def _upload(contents: Contents, folder: ObjectPath, lease: Lease) -> None:
+    """Writes files, of which the last one comes when all others are there; if that fails, none."""
+    uploads: dict[str, Any] = {}
+    """Those of which nothing is seen yet."""
     try:
-        found = store.ls(path, detail=False)
-    except FileNotFoundError as error:
-        if error.__cause__ is not None:  # S3 has said that there is no such bucket
-            raise
-        return []
-    names = (name.rstrip("/").rpartition("/")[2] for name in found)
-    return [int(name) for name in names if name.isascii() and name.isdecimal()]
+        with opened(folder.uri) as (store, path):
+            for count, (name, content) in enumerate(contents.items(), start=1):
+                progress(f"publishing {name}, {count} of {len(contents)} files")
+                uploads[name] = upload = store.open(f"{path}/{name}", "wb", block_size=_PART_BYTES, autocommit=False)
+                with io.BytesIO(content.encode()) if isinstance(content, str) else content.open("rb") as origin:
+                    shutil.copyfileobj(origin, upload, _PART_BYTES)
+                upload.close()
+            sizes = {name: upload.tell() for name, upload in uploads.items()}
+            for name in contents:
+                if name == SAVED_MODEL:
+                    there = {written: info.size for written, info in folder.files().items()}
+                    if {**there, name: sizes[name]} != sizes:
+                        raise StoreError(folder.uri, "what was written isn't there: another process is at work")
+                lease.check()
+                _commit(uploads[name], folder / name, sizes[name])
+                del uploads[name]
+    except Exception:  # not for an interrupt, behind which a request may go on
+        _undo(uploads.values(), folder)
+        raise
 
 
-def _fingerprint(store: fsspec.AbstractFileSystem, path: str) -> str:
+def _commit(upload: Any, path: ObjectPath, size: int) -> None:
+    """Lets an upload be seen; once more, as when an answer was lost on its way, is refused."""
     try:
-        description = store.cat_file(f"{path}/{MANIFEST}")
-    except FileNotFoundError:
-        return ""
-    return str(versions.parsed(description, f"{path}/{MANIFEST}").get("fingerprint", ""))
+        upload.commit()
+    except Exception:
+        info = path.info()
+        if info is None or info.size != size:
+            raise
+
+
+def _undo(uploads: Iterable[Any], folder: ObjectPath) -> None:
+    """Ends the uploads and deletes what is seen of them, but not if `saved_model.pb` might still appear."""
+    with contextlib.suppress(OSError), opened(folder.uri):
+        for upload in uploads:
+            upload.closed = True  # or it would be flushed when nobody needs it any more
+            upload.discard()
+        if not (folder / SAVED_MODEL).is_file():
+            remove(folder, SAVED_MODEL)

@@ -20,7 +20,7 @@ from components.drivers.exec_properties import ExecPropertiesDriver
 from components.errors import InputError
 from pipeline.beam_args import WORKERS_CODE
 from pipeline.config import BeamConfig, Config
-from pipeline.config.kubeflow import KubeflowSettings, NodeSettings, Secret, Volume, quantity, seconds
+from pipeline.config.kubeflow import LIKE, KubeflowSettings, NodeSettings, Secret, Volume, quantity, seconds
 from pipeline.pipeline import Paths, create_pipeline
 
 Json = dict[str, Any]
@@ -116,6 +116,7 @@ def _parameters(config: Config) -> dict[str, RuntimeParameter]:
         "base_path": settings.base_path,
         "cutoff": log.cutoff,
         "epochs": config.training.epochs,
+        "accept": "",
     }
     if log.users is not None:
         values["users_path"] = _data_path("users", settings.users_path, log.users.path, config)
@@ -150,6 +151,8 @@ def _check_everywhere(what: str, path: str) -> None:
 def _paths(config: Config) -> Paths:
     evaluation = config.data.interactions.split.eval_path or ""
     _check_everywhere(f"data.interactions.split.eval_path: {evaluation}", evaluation)
+    for key, path in _vector_files(config).items():
+        _check_everywhere(f"{key}: {path}", path)
     return Paths(
         artifacts=config.kubeflow.pipeline_root,
         base_path="",
@@ -158,7 +161,18 @@ def _paths(config: Config) -> Paths:
         catalogue="",
         evaluation=evaluation,
         checkpoints=config.kubeflow.checkpoints or "",
+        suppression=config.kubeflow.suppression or "",
     )
+
+
+def _vector_files(config: Config) -> dict[str, str]:
+    """The files of the vectors that are given for items, by key."""
+    matrices = config.data.catalogue.matrices()
+    return {
+        f"data.catalogue.features.{name}.{key}": getattr(feature, key)
+        for name, feature in matrices.items()
+        for key in ("path", "ids")
+    }
 
 
 def _with_image(config: Config, image: str) -> Config:
@@ -193,23 +207,18 @@ def _check_places(config: Config, parameters: dict[str, RuntimeParameter]) -> No
         raise InputError(
             "kubeflow.base_path: missing; name a path on one of kubeflow.volumes, gs:// or s3:// to push versions to"
         )
-    if "://" in settings.base_path:
-        for key, value in (("kubeflow.promote", settings.promote), ("serving.retain", config.serving.retain)):
-            if value is not None:
-                raise InputError(
-                    f"{key}: that needs the locks and renames of a file system; with the base path "
-                    f"{settings.base_path} say {key}: null"
-                )
     defaults = {name: str(parameter.default) for name, parameter in parameters.items()}
     users = {
         "kubeflow.interactions_path": (defaults["interactions_path"], ["InteractionGen"]),
         "kubeflow.users_path": (defaults.get("users_path", ""), ["InteractionGen"]),
         "data.interactions.split.eval_path": (config.data.interactions.split.eval_path or "", ["InteractionGen"]),
         "kubeflow.catalogue_path": (defaults.get("catalogue_path", ""), ["CatalogueGen"]),
-        "kubeflow.checkpoints": (settings.checkpoints or "", ["Trainer"]),
+        **{key: (path, ["CatalogueGen"]) for key, path in _vector_files(config).items()},
+        "kubeflow.suppression": (settings.suppression or "", ["InteractionGen"]),
+        "kubeflow.checkpoints": (settings.checkpoints or "", ["Trainer", *_shipped("Trainer", config)]),
         "kubeflow.base_path": (
             settings.base_path,
-            ["Champion", "Pusher", *(["Promoter"] if settings.promote is not None else [])],
+            ["Champion", "Guards", "Pusher", *(["Promoter"] if settings.promote is not None else [])],
         ),
     }
     for key, (path, nodes) in users.items():
@@ -227,8 +236,14 @@ def _inside(path: str, folder: str) -> bool:
 
 
 def _of(node: str, things: tuple[Any, ...]) -> Iterator[Any]:
-    """The volumes or secrets of a node."""
-    return (thing for thing in things if not thing.nodes or node in thing.nodes)
+    """The volumes or secrets of a node, with those of the node that it is like."""
+    names = {node, LIKE.get(node, node)}
+    return (thing for thing in things if not thing.nodes or names.intersection(thing.nodes))
+
+
+def _shipped(node: str, config: Config) -> list[str]:
+    """The node that does the same for the model that is shipped, if there is one."""
+    return [f"Shipped{node}"] if config.serving.ship == "all" else []
 
 
 def _complete(component: BaseComponent, spec: Json, container: Json, config: Config, dag: Pipeline) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 
 from components.errors import InputError
 from kubeflow.artifacts import output_paths
-from pipeline.failures import DONE, FAILED, WRONG_INPUT
+from pipeline.failures import DONE, FAILED, NOT_BLESSED, WRONG_INPUT
 
 NODE_COMMAND = (sys.executable, "-m", "kubeflow.node")
 
@@ -44,7 +44,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs a node in a process of its own; returns the exit code: 0, 2 for wrong input, 1 for anything else."""
+    """Runs a node in a process of its own; returns the exit code: 0, 2 for wrong input, 3 for data out of the
+    limits, 1 for anything else."""
     options = parse(arguments)
     try:
         paths = output_paths(json.loads(options.executor_input))
@@ -79,7 +80,7 @@ def main(arguments: list[str]) -> int:
     _remove(paths)
     reason = _reason(code, options.node) if code else "it wrote no output"
     log("ERROR", options.node, f"failed: {reason}", **figures)
-    return code if code == WRONG_INPUT else FAILED
+    return code if code in (WRONG_INPUT, NOT_BLESSED) else FAILED
 
 
 def log(severity: str, node: str, message: str, **more: Any) -> None:
@@ -111,7 +112,8 @@ def _reason(code: int, node: str) -> str:
         return f"killed; most likely out of memory: raise kubeflow.nodes.{node}.memory.limit"
     if code < 0:
         return f"ended by {signal.Signals(-code).name}"
-    return "the input is wrong" if code == WRONG_INPUT else f"exit code {code}"
+    known = {WRONG_INPUT: "the input is wrong", NOT_BLESSED: "the data are out of the limits"}
+    return known.get(code, f"exit code {code}")
 
 
 def _remove(paths: list[str]) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from components.errors import InputError
 from kubeflow.artifacts import Json, local_path, path_of, single, to_kfp, to_tfx
 from kubeflow.entrypoint import log, parse
-from pipeline.failures import DONE, FAILED, WRONG_INPUT, explain
+from pipeline.failures import DONE, FAILED, NOT_BLESSED, WRONG_INPUT, explain
 from serving.files import write_atomically
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def main(arguments: list[str]) -> int:
     except BaseException as error:
         failure = explain(error)
         logging.log(logging.ERROR, "%s", failure.message, exc_info=None if failure.expected else error)
-        return WRONG_INPUT if failure.exit_code == WRONG_INPUT else FAILED
+        return failure.exit_code if failure.exit_code in (WRONG_INPUT, NOT_BLESSED) else FAILED
     return DONE
 
 

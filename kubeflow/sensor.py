@@ -35,7 +35,7 @@ def newest_partition(pattern: str) -> Partition:
     file, when it is empty, is told from an earlier one by its time.
 
     Args:
-        pattern: A path or glob on any file system that Beam knows.
+        pattern: A path or glob on disk or in an object store.
 
     Raises:
         InputError: Nothing matches, or a file can't be read.
@@ -56,8 +56,8 @@ def newest_partition(pattern: str) -> Partition:
         key=lambda found: _order(found[0]),
     )
     members.sort(key=lambda file: file.path)
-    state = [path, digest([file for file in members if file.size_in_bytes])]
-    state += [f"{file.path} {file.last_updated_in_seconds}" for file in members if not file.size_in_bytes]
+    state = [path, digest([file for file in members if file.size])]
+    state += [f"{file.path} {file.changed}" for file in members if not file.size]
     return Partition(path, hashlib.blake2b("\n".join(state).encode(), digest_size=8).hexdigest())
 
 

@@ -6,17 +6,20 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from components.breaches import BreachError
 from components.errors import InputError, LockedError
 from pipeline.model.workers.cluster import WorkerError
+from serving.stores import StoreError
 
-DONE, FAILED, WRONG_INPUT, NOT_BLESSED, LOCKED = range(5)
+DONE, FAILED, WRONG_INPUT, NOT_BLESSED, LOCKED, UNDECIDED = range(6)
 
 EXIT_CODES = {
     DONE: "done",
     FAILED: "it failed: a server, a full disk, an interrupt, a bug",
     WRONG_INPUT: "what was given is wrong: an option, the config, the data; the message names what",
-    NOT_BLESSED: "the model is not blessed, or a limit is not kept",
+    NOT_BLESSED: "the model is not blessed, a limit is not kept, or a version is not made again",
     LOCKED: "another process is at work there: try again later",
+    UNDECIDED: "nothing is decided yet: let the trial go on, and ask again",
 }
 """What the exit codes of all commands mean; a server that `serve` starts has its own."""
 
@@ -24,6 +27,8 @@ _WHILE_RUNNING = re.compile(r" \[while running '[^']*'\]$")
 """What Beam appends to a message."""
 _INPUT_ERROR = re.compile(r"^(?:\w+\.)*InputError: (.+)$", re.MULTILINE)
 """An InputError in a traceback, which is what comes back from a worker in another process."""
+_JOB_FAILED = re.compile(r"^Pipeline (\S+)_[\w-]+ failed in state (\w+): (.+)$", re.DOTALL)
+"""What Beam says of a job on an engine: its name, its state, and of the causes the last alone."""
 _DISK_FULL = ("No space left on device", "database or disk is full", "Disk quota exceeded")
 
 
@@ -47,9 +52,11 @@ def explain(error: BaseException, root: Path | None = None) -> Failure:
     while behind is not None:
         if isinstance(behind, InputError):
             return Failure(_WHILE_RUNNING.sub("", str(behind)), WRONG_INPUT, True)
+        if isinstance(behind, BreachError):
+            return Failure(str(behind), NOT_BLESSED, True)
         if isinstance(behind, LockedError):
             return Failure(str(behind), LOCKED, True)
-        if isinstance(behind, WorkerError):
+        if isinstance(behind, (WorkerError, StoreError)):
             return Failure(str(behind), FAILED, True)
         if isinstance(behind, KeyboardInterrupt) or str(behind).startswith("KeyboardInterrupt [while running"):
             return Failure("interrupted; run it again to go on after the last step that was done", FAILED, True)
@@ -71,5 +78,12 @@ def explain(error: BaseException, root: Path | None = None) -> Failure:
             "what is done is kept",
             WRONG_INPUT,
             True,
+        )
+    if job := _JOB_FAILED.match(text):
+        return Failure(
+            f"the engine's job {job[1]} is {job[2]}: {job[3][:2000]}; the engine's own log has the causes of that. If "
+            "a machine was lost, run it again: what is done is kept",
+            FAILED,
+            False,
         )
     return Failure(f"{type(error).__name__}: {text[:2000]}", FAILED, False)

@@ -12,6 +12,7 @@ NODES = (
     "StatisticsGen",
     "ImportSchemaGen",
     "ExampleValidator",
+    "Guards",
     "Transform",
     "CatalogueSchemaGen",
     "CatalogueTransform",
@@ -19,10 +20,17 @@ NODES = (
     "Indexer",
     "Champion",
     "Evaluator",
+    "AllEvents",
+    "ShippedTransform",
+    "ShippedTrainer",
+    "ShippedIndexer",
     "ServableValidator",
     "Pusher",
 )
 """Those of a run on one machine, in the order in which `create_pipeline` names them."""
+
+SHIPPING = ("AllEvents", "ShippedTransform", "ShippedTrainer", "ShippedIndexer")
+"""Those of them that make the model that is shipped of all events, with `serving.ship: all`."""
 
 
 def check_node(name: str | None, option: str) -> None:

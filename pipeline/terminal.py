@@ -45,6 +45,8 @@ class Outcome:
     """What it found out or did, as JSON has it; None where it failed."""
     show: Optional[Callable[[Console], None]] = None
     """Prints the same for a person, unless that was done on the way."""
+    error: str = ""
+    """What went wrong, where a command failed that has said so already."""
 
 
 def is_plain(console: Console) -> bool:

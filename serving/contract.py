@@ -117,6 +117,8 @@ DISPLAY = "display"
 EMBEDDING = "embedding"
 BIAS = "bias"
 SEEN = "seen"
+SHARD = "shard"
+"""Of shards, with all other outputs: which one it is, see `Shard`, a row. In recommender.json the same."""
 
 # In recommender.json: what `recommend` has that `retrieve` hasn't, a list of these and of `DIVERSITY`.
 
@@ -147,6 +149,31 @@ REST = "rest"
 OF_TASKS = "tasks"
 OF_FEATURE = "feature:"
 """Stands before a feature's name."""
+
+
+class Shard(NamedTuple):
+    """Some of the items of a servable, as a servable of its own."""
+
+    number: int
+    """From 1, in the order of the items."""
+    of: int
+    """How many shards there are."""
+    whole: str
+    """The fingerprint of the servable whose items these are."""
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of} {self.whole}"
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Reads what `str` wrote.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        place, _, whole = text.partition(" ")
+        number, of = map(int, place.split("/"))
+        return cls(number, of, whole)
 
 
 class Signature(NamedTuple):

@@ -7,7 +7,10 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Union
+from typing import IO, Any, Optional, Union
+
+from serving.contract import SAVED_MODEL
+from serving.stores import AnyPath, Held, Lease, ObjectPath, as_path, leased
 
 _POLL_SECONDS = 0.1
 
@@ -43,6 +46,16 @@ def write_atomically(path: Union[str, os.PathLike[str]], content: Union[str, byt
         file.write(content)
 
 
+def read_lines(path: Union[str, AnyPath]) -> list[str]:
+    """Returns a text file's lines, in UTF-8, without their ends, which are those that files have.
+
+    `str.splitlines` knows more, such as U+2028 and U+0085, that ids and messages may hold. A byte order mark is left
+    out.
+    """
+    with as_path(path).open(encoding="utf-8-sig") as file:
+        return [line.removesuffix("\n") for line in file]
+
+
 def flush_folder(path: Union[str, os.PathLike[str]]) -> None:
     """Flushes to disk which files a folder has."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -52,18 +65,13 @@ def flush_folder(path: Union[str, os.PathLike[str]]) -> None:
         os.close(descriptor)
 
 
-class Held(Exception):
-    """Somebody else holds a lock."""
-
-    def __init__(self, holder: Mapping[str, Any]):
-        super().__init__(f"held by {dict(holder)}")
-        self.holder = holder
-        """What the holder says of itself; empty if it has said nothing yet."""
-
-
 @contextlib.contextmanager
-def holding(path: Union[str, os.PathLike[str]], about: Mapping[str, Any], wait: float = 0.0) -> Iterator[None]:
+def holding(
+    path: Union[str, os.PathLike[str], ObjectPath], about: Mapping[str, Any], wait: float = 0.0
+) -> Iterator[Optional[Lease]]:
     """Holds a lock; the system frees it when the process ends, however it ends.
+
+    In a store it is a lease, which is lent, and ends some time after its holder.
 
     The file stays, because to remove it would let two in. On a network file system the lock holds between machines as
     far as its `flock` does, as it does on NFS.
@@ -75,8 +83,12 @@ def holding(path: Union[str, os.PathLike[str]], about: Mapping[str, Any], wait: 
 
     Raises:
         Held: somebody else has it, another process or another thread of this one.
-        OSError: the file can't be written, the file system has no locks, or this Python has no `filelock`.
+        OSError: it can't be written, the file system has no locks, or this Python has no `filelock`.
     """
+    if isinstance(path, ObjectPath):
+        with leased(path, about, wait) as lease:
+            yield lease
+        return
     try:
         from filelock import FileLock, Timeout  # the client does without it on Python 3.9
     except ImportError:
@@ -92,7 +104,7 @@ def holding(path: Union[str, os.PathLike[str]], about: Mapping[str, Any], wait: 
     except Timeout:
         raise Held(_holder(path)) from None
     try:
-        yield
+        yield None
     finally:
         lock.release()
 
@@ -103,3 +115,20 @@ def _holder(path: Union[str, os.PathLike[str]]) -> dict[str, Any]:
         if isinstance(found, dict):
             return found
     return {}
+
+
+def find_versions(directory: AnyPath) -> dict[int, AnyPath]:
+    """The versions of a model, oldest first: the folders whose name is a number and that hold a SavedModel.
+
+    Args:
+        directory: `<base path>/<model>`; may be missing.
+
+    Raises:
+        StoreError: it is in a store, which can't be asked.
+    """
+    if isinstance(directory, ObjectPath):
+        found = [name.partition("/")[0] for name in directory.files() if name.partition("/")[2] == SAVED_MODEL]
+    else:
+        found = [path.parent.name for path in directory.glob(f"*/{SAVED_MODEL}")]
+    numbers = sorted(int(name) for name in found if name.isascii() and name.isdecimal())
+    return {number: directory / str(number) for number in numbers}

@@ -37,6 +37,7 @@ SHARING = (
     "e2e/test_serving",
     "e2e/test_bad_input",
     "e2e/test_workers",
+    "e2e/test_nightly",
 )
 """Files whose tests go on from the first run: with xdist one worker has them, and makes it."""
 

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from components.indexer import signatures
-from components.tables.features import Feature
+from components.tables.features import Feature, ItemFeature
 from pipeline.data.datasets import DATASETS
 from pipeline.model import preprocessing
 from pipeline.model.settings import ModelSettings
@@ -52,8 +52,9 @@ def test_moments_features_are_those_of_the_settings() -> None:
 
 
 def test_preprocessing_knows_each_type_of_feature() -> None:
-    types = get_args(Feature.model_fields["type"].annotation)
-    assert set(types) == {"category", "categories", "number", "text"}, "add it to preprocessing and to this test"
+    types = {"category", "categories", "number", "text"}
+    assert set(get_args(Feature.model_fields["type"].annotation)) == types, "add it to preprocessing and to this test"
+    assert set(get_args(ItemFeature.model_fields["type"].annotation)) == {*types, "vector"}, "likewise"
 
 
 def test_a_data_set_has_a_recipe_and_a_test() -> None:

@@ -16,13 +16,18 @@ _SPECIFICATION = (
 )
 _CONSTANTS = "names of files and features alone"
 EXCEPTIONS = {
+    "components/all_events/component.py": _SPECIFICATION,
     "components/catalogue_gen/component.py": _SPECIFICATION,
     "components/champion/component.py": _SPECIFICATION,
     "components/example_validator/component.py": _SPECIFICATION,
+    "components/guards/component.py": _SPECIFICATION,
     "components/indexer/component.py": _SPECIFICATION,
     "components/interaction_gen/component.py": _SPECIFICATION,
     "components/servable_validator/component.py": _SPECIFICATION,
     "components/trainer/component.py": _SPECIFICATION,
+    "components/transform/component.py": _SPECIFICATION,
+    "components/breaches.py": "an error, which tests/components/guards/test_executor.py sees raised",
+    "components/data_profile.py": "names of files and kinds of artifacts alone",
     "components/examples/catalogue.py": _CONSTANTS,
     "components/examples/interactions.py": _CONSTANTS,
     "components/trainer/report.py": _CONSTANTS,

@@ -478,7 +478,7 @@ def extras():
     """The names in setup.py's extras `pipeline`, `ials` and `dev`, which need no marker."""
     text = (ROOT / "setup.py").read_text()
     scope = {}
-    lists = re.findall(r"^(CLIENT|PIPELINE|IALS|BENCH|OTEL|DEV) = (\[.*?^\])", text, re.MULTILINE | re.DOTALL)
+    lists = re.findall(r"^(CLIENT|PIPELINE|IALS|BENCH|NOTIFY|OTEL|DEV) = (\[.*?^\])", text, re.MULTILINE | re.DOTALL)
     for name, source in lists:
         scope[name] = eval(source, {}, scope)  # a list of strings
     wanted = [line for line in (*scope["PIPELINE"], *scope["IALS"], *scope["DEV"]) if ";" not in line]

@@ -15,7 +15,18 @@ from components.tables.columns import as_text
 from components.tables.encoders import Encode
 from components.tables.reading import Block, TableFile
 from components.tables.row_report import Report, problem
-from components.tables.rows import ORDER, Verdicts, check_text, place, read_features, read_ids, report_malformed, row_of
+from components.tables.rows import (
+    ORDER,
+    Verdicts,
+    check_text,
+    drop_first_header,
+    drop_headers,
+    place,
+    read_features,
+    read_ids,
+    report_malformed,
+    row_of,
+)
 
 _NAMED_IDS = 5
 _EMPTY_BRACKETS = re.compile(r"\(\s*\)|\[\s*\]|\{\s*\}")
@@ -33,11 +44,13 @@ def clean(block: Block, file: TableFile, settings: CatalogueSettings) -> tuple[p
     report_malformed(report, block, file)
     verdicts = Verdicts(len(block.rows))
     check_text(block, verdicts)
+    drop_headers(block, verdicts)
     ids = read_ids(block, settings.item_id, verdicts)
+    drop_first_header(block, (ids,), settings, verdicts)
     arrays = {
         "item_id": ids,
         "display": displays(block.columns, ids, settings.display),
-        **read_features(block, settings.features, settings, verdicts),
+        **read_features(block, settings.in_table(), settings, verdicts),
         ORDER: pa.array(place(file, block)),
     }
     verdicts.report(report, block, file)
@@ -158,13 +171,31 @@ def extended(table: pa.Table, items: list[str]) -> dict[str, pa.Array]:
 
 def encoded(columns: Mapping[str, pa.Array], encoders: Mapping[str, Encode]) -> dict[str, pa.Array]:
     """Returns the columns with vectors, lists of float32, instead of the texts of these features; a missing text is
-    encoded as an empty one."""
-    vectors = {}
-    for name, encode in encoders.items():
-        values = encode(pc.fill_null(columns[name], "").to_pylist())
-        offsets = pa.array(np.arange(len(values) + 1, dtype=np.int32) * values.shape[1])
-        vectors[name] = pa.ListArray.from_arrays(offsets, pa.array(values.reshape(-1)))
-    return {**columns, **vectors}
+    encoded as an empty one, a missing vector is zeros."""
+    vectors = {
+        name: vector_lists(encode(pc.fill_null(columns[name], "").to_pylist())) for name, encode in encoders.items()
+    }
+    given = {
+        name: vector_lists(_filled(column))
+        for name, column in columns.items()
+        if pa.types.is_fixed_size_list(column.type)
+    }
+    return {**columns, **vectors, **given}
+
+
+def vector_lists(values: np.ndarray) -> pa.ListArray:
+    """Returns vectors [n, E] float32 as the lists that are written."""
+    offsets = pa.array(np.arange(len(values) + 1, dtype=np.int32) * values.shape[1])
+    return pa.ListArray.from_arrays(offsets, pa.array(values.reshape(-1)))
+
+
+def _filled(vectors: pa.FixedSizeListArray) -> np.ndarray:
+    """Returns vectors [n, E] float32 with zeros for missing ones."""
+    values = np.zeros((len(vectors), vectors.type.list_size), np.float32)
+    values[np.asarray(pc.is_valid(vectors))] = (
+        vectors.drop_null().flatten().to_numpy(zero_copy_only=False).reshape(-1, values.shape[1])
+    )
+    return values
 
 
 def joined(tables: Iterable[pa.Table]) -> pa.Table:

@@ -1,8 +1,10 @@
 """CatalogueGen's executor: counts the log's items on Beam, makes the catalogue, describes it."""
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -17,12 +19,14 @@ from tfx.types import artifact_utils
 from components.artifacts import Artifacts, describe_examples
 from components.catalogue_gen import catalogue
 from components.catalogue_gen.settings import CatalogueSettings
+from components.drivers.fingerprint import note
 from components.errors import InputError
 from components.examples.catalogue import CATALOGUE_SPLIT
-from components.examples.reading import read_file
+from components.examples.interactions import PAST_OF
+from components.examples.reading import has_split, read_file, split_files
 from components.examples.writing import SHARD_NAME, serialize, write_shard
 from components.progress import progress
-from components.tables import encoders, reading
+from components.tables import encoders, reading, vectors
 from components.tables.arrow_bytes import add_counts, from_bytes, to_bytes
 from components.tables.contents import Content, content, warnings
 from components.tables.row_report import Report, by_reason, counted, merged, unreadable
@@ -48,6 +52,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             for split in artifact_utils.decode_split_names(interactions.split_names)
             for path in fileio.glob(examples_utils.get_split_file_patterns([interactions], split)[0])
         )
+        for past in filter(partial(has_split, interactions), PAST_OF.values()):
+            shards += split_files(interactions, past)
         examples.split_names = artifact_utils.encode_split_names([CATALOGUE_SPLIT])
         folder = artifact_utils.get_split_uri([examples], CATALOGUE_SPLIT)
         outcome = os.path.join(self._get_tmp_dir(), "catalogue.json")
@@ -64,6 +70,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             result = json.loads(source.read())
         if result["problem"]:
             raise InputError(result["problem"])
+        note(exec_properties, examples.uri, of="catalogue")
         describe_examples(examples, result["summary"])
 
 
@@ -78,7 +85,7 @@ def inspect(settings_json: str, input_path: str) -> tuple[CatalogueSettings, lis
     except pydantic.ValidationError as error:
         raise InputError(f"settings of CatalogueGen: {error}") from error
     if not input_path:
-        if settings.features or settings.display:
+        if settings.in_table() or settings.display:
             raise InputError("the catalogue's features and display need a catalogue, but its path is not given")
         return settings, []
     files = reading.find_files(input_path, settings.format, "catalogue")
@@ -129,22 +136,27 @@ def _make(
     path = files[0].path if len(files) == 1 else "the catalogue"
     why = catalogue.fault(table, report, settings, path) if files else None
     added: list[str] = []
+    lacking: list[str] = []
     if not why:
         added, why = catalogue.unlisted(table, items, settings, path) if files else (sorted_items(items), "")
-    result = {"problem": why or None, "summary": ""}
+    summary = ""
     if not why:
-        records = _records(catalogue.extended(table, added), settings.encoders())
-        write_shard(os.path.join(folder, SHARD_NAME.format(index=0, count=1)), records, temporary)
+        try:
+            lacking = _write(catalogue.extended(table, added), settings, folder, temporary)
+        except InputError as error:
+            why = str(error)
+    if not why:
         never = len(table) - (len(items) - len(added))
-        result["summary"] = (
+        summary = (
             f"{len(table) + len(added):,} items: {len(table):,} listed ({never:,} of them never seen in the log), "
             f"{len(added):,} only in the log; rejected {counted(by_reason(report.rejected))}"
+            + "".join(f"; {words}" for words in lacking)
             + "".join(f"; warning: {words}" for words in warnings(_contents(table, settings), "listed items"))
         )
     progress(f"{len(table):,} items listed, {len(added):,} only in the log")
     fileio.makedirs(os.path.dirname(outcome))
     with fileio.open(outcome, "w") as target:
-        target.write(json.dumps(result))
+        target.write(json.dumps({"problem": why or None, "summary": summary}))
 
 
 def _contents(table: pa.Table, settings: CatalogueSettings) -> dict[str, Content]:
@@ -156,11 +168,39 @@ def sorted_items(items: pa.Table) -> list[str]:
     return sorted(items["item_id"].to_pylist())
 
 
-def _records(columns: dict[str, pa.Array], encoding: dict[str, encoders.Name]) -> Iterator[bytes]:
+def _write(columns: dict[str, pa.Array], settings: CatalogueSettings, folder: str, temporary: str) -> list[str]:
+    """Writes the only shard of items, with the vectors that are beside the catalogue; returns what these lack.
+
+    Raises:
+        InputError: The vectors can't be used.
+    """
+    items = columns["item_id"]
+    said = [
+        vectors.lacking(name, len(items), column.null_count)
+        for name, column in columns.items()
+        if pa.types.is_fixed_size_list(column.type)
+    ]
+    with contextlib.ExitStack() as stack:
+        placed = {}
+        for name, matrix in settings.matrices().items():
+            found = stack.enter_context(vectors.opened(matrix, settings.item_id))
+            found.check()
+            placed[name] = found.of(items)
+        records = _records(columns, settings.encoders(), placed)
+        write_shard(os.path.join(folder, SHARD_NAME.format(index=0, count=1)), records, temporary)
+        said += [each.lacking(name) for name, each in placed.items()]
+    return [words for words in said if words]
+
+
+def _records(
+    columns: dict[str, pa.Array], encoding: dict[str, encoders.Name], placed: dict[str, vectors.Placed]
+) -> Iterator[bytes]:
     encode = {name: encoders.load(encoder) for name, encoder in encoding.items()}
     size = len(columns["item_id"])
     for first in range(0, size, _READ_RECORDS):
         if encode:
             progress(f"{first:,} of {size:,} items encoded")
-        part = {name: column[first : first + _READ_RECORDS] for name, column in columns.items()}
-        yield from serialize(catalogue.encoded(part, encode))
+        end = first + _READ_RECORDS
+        part = {name: column[first:end] for name, column in columns.items()}
+        beside = {name: catalogue.vector_lists(each.take(first, end)) for name, each in placed.items()}
+        yield from serialize(catalogue.encoded(part, encode) | beside)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Optional
 from pydantic import AfterValidator, Field
 
 from components.tables import encoders
-from components.tables.features import ItemFeatures, column_of
+from components.tables.features import ItemFeature, ItemFeatures, column_of
 from components.tables.formats import TableSettings
 
 
@@ -54,8 +54,20 @@ class CatalogueSettings(TableSettings):
         """Returns the encoders by the features that they make vectors of."""
         return {name: feature.encoder for name, feature in self.features.items() if feature.encoder is not None}
 
+    def vectors(self) -> dict[str, ItemFeature]:
+        """Returns the features whose vectors are given."""
+        return {name: feature for name, feature in self.features.items() if feature.type == "vector"}
+
+    def matrices(self) -> dict[str, ItemFeature]:
+        """Returns those of them whose vectors are beside the catalogue."""
+        return {name: feature for name, feature in self.features.items() if feature.path is not None}
+
+    def in_table(self) -> dict[str, ItemFeature]:
+        """Returns the features that the catalogue's own files have."""
+        return {name: feature for name, feature in self.features.items() if feature.path is None}
+
     def columns(self) -> list[str]:
         """Returns the columns to read, each once."""
         shown = display_columns(self.display) if self.display else []
-        features = [column_of(name, feature) for name, feature in self.features.items()]
+        features = [column_of(name, feature) for name, feature in self.in_table().items()]
         return list(dict.fromkeys([self.item_id, *shown, *features]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import Any
+from typing import Any, Optional
 
 from tfx.dsl.components.base import base_driver
 from tfx.orchestration import data_types_utils, metadata
@@ -19,10 +19,12 @@ class ExecPropertiesDriver(base_driver.BaseDriver, portable_base_driver.BaseDriv
     run again when that state has changed. Runners without drivers (Kubeflow) leave these properties unset.
     """
 
-    def __init__(self, metadata_handle: metadata.Metadata):
+    def __init__(self, metadata_handle: Optional[metadata.Metadata]):
         # TFX asks for the one base where a component is defined, and runs the other.
         base_driver.BaseDriver.__init__(self, metadata_handle)
         portable_base_driver.BaseDriver.__init__(self, metadata_handle)
+        self.metadata_handle = metadata_handle
+        """MLMD, not open; None where there is none, on Kubeflow Pipelines."""
 
     @abc.abstractmethod
     def look(self, execution_info: data_types.ExecutionInfo) -> dict[str, str]:

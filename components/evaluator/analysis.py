@@ -17,11 +17,23 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
 from components.errors import InputError
-from components.evaluation_report import CANDIDATE, CHAMPION, COUNT, OVERALL, Interval, Intervals, Lead, Report, Table
+from components.evaluation_report import (
+    CANDIDATE,
+    CHAMPION,
+    COUNT,
+    OVERALL,
+    Check,
+    Interval,
+    Intervals,
+    Lead,
+    Report,
+    Table,
+)
 from components.evaluator import baselines, validation
 from components.evaluator.answers import QUERY_FEATURES, JudgedModel
 from components.evaluator.baselines.reading import read_training_events
 from components.evaluator.bootstrap import interval
+from components.evaluator.earlier import KEY, QUERY_SPLIT, Fair, Night, are_the_same, count_users, find_fair, read_fair
 from components.evaluator.extractor import (
     HISTORY_LENGTH,
     ITEM_POPULARITY,
@@ -33,15 +45,13 @@ from components.evaluator.extractor import (
 )
 from components.evaluator.items import Items, read_items
 from components.evaluator.servable import check_servable, context_features, left_out, served_depth
-from components.evaluator.settings import EvaluatorSettings
+from components.evaluator.settings import EvaluatorSettings, Threshold
 from components.examples import reading
 from components.examples.interactions import EXCLUDED
 from components.examples.sampling import read_sampled, share_of_users
 from components.metrics import METRICS, tfma_metrics
 from components.progress import progress
 from serving import contract
-
-QUERY_SPLIT = "eval"
 
 _TFMA_COUNT, _USER_COUNT = "example_count", "user_count"
 
@@ -54,6 +64,7 @@ def evaluate(
     servables: Mapping[str, str],
     settings: EvaluatorSettings,
     output: str,
+    night: Night | None = None,
 ) -> Report:
     """Judges servables on point-in-time queries, beside the baselines.
 
@@ -64,7 +75,9 @@ def evaluate(
         item_features: the features of the catalogue, of one or several categories, by which items are alike or not.
         servables: "candidate", and "champion" if there is one, to a SavedModel's directory.
         settings: what is measured and what must be reached.
-        output: directory for TFMA's files, which `tfma.load_eval_result(output, model_name=...)` reads.
+        output: directory for TFMA's files, which `tfma.load_eval_result(output, model_name=...)` reads; those of the
+            champion's own queries are in its folder `own_night`.
+        night: what is known of the night when the champion was pushed.
 
     Returns:
         The report, not yet saved.
@@ -86,29 +99,112 @@ def evaluate(
     with tempfile.TemporaryDirectory(dir=output if os.path.isdir(output) else None) as fitted:
         items = _fit(interactions, catalogue, item_features, settings, exclude == contract.ALL, fitted)
         metrics = _measured(settings, has_features=items.features is not None)
-        config = eval_config(settings, metrics, has_champion=CHAMPION in models)
-        extractors = [
-            answer_extractor(models, fitted, settings, exclude),
-            tfma.extractors.SliceKeyExtractor(eval_config=config, materialize=False),
-        ]
-        share = share_of_users(interactions, QUERY_SPLIT, settings.max_queries) if settings.max_queries else 1.0
-        progress(f"asking {', '.join([*models, *settings.baselines.names])}")
-        with make_pipeline() as pipeline:
-            _ = (
-                pipeline
-                | "QueryFiles" >> beam.Create(reading.split_files(interactions, QUERY_SPLIT))
-                | "ReadQueries" >> beam.FlatMap(read_sampled, features, REQUESTS * settings.batch_size, share)
-                | "ToExtracts" >> tfma.BatchedInputsToExtracts()
-                # What tfma.ExtractEvaluateAndWriteResults is made of; that one would want the models to load itself.
-                | "Evaluate"
-                >> tfma.ExtractAndEvaluate(
-                    extractors=extractors,
-                    evaluators=[tfma.evaluators.MetricsPlotsAndValidationsEvaluator(eval_config=config)],
-                )
-                | "Write" >> tfma.WriteResults(writers=_writers(config, output, interactions, servables))
+        _ask(make_pipeline, interactions, features, models, fitted, settings, metrics, exclude, output)
+        report = _report(output, list(metrics), models, settings, exclude, night or Night())
+        if CHAMPION in models:
+            own = _on_own_queries(make_pipeline, interactions, night, models, items, settings, exclude, output)
+            every, said = (*report.checks, *own[0]), own[1]
+            report = dataclasses.replace(
+                report, checks=every, blessed=all(check.passed for check in every), own_night=said
             )
-        release_models()
-    return _report(output, list(metrics), models, settings, exclude)
+        elif night and night.metrics:
+            said = (
+                "the champion has seen the queries, and the model that was judged for it is gone: only its lead counts"
+            )
+            report = dataclasses.replace(report, own_night=said)
+    return report
+
+
+def _on_own_queries(
+    make_pipeline: Callable[[], beam.Pipeline],
+    interactions: str,
+    night: Night | None,
+    models: Mapping[str, JudgedModel],
+    items: Items,
+    settings: EvaluatorSettings,
+    exclude: str | list[str],
+    output: str,
+) -> tuple[list[Check], str]:
+    """Asks candidate and champion what the champion was judged by; returns the checks, and what was done in words."""
+    queries, fair_by = (night.queries, night.fair_by) if night else ("", "")
+    if queries and are_the_same(queries, interactions):
+        return [], "the champion was judged by the same queries"
+    if not queries or not fair_by:
+        return [], "the champion's own queries are not there to be asked"
+    fair = find_fair(interactions, items.ids, fair_by)
+    settings = settings.model_copy(
+        update={
+            "slices": (),
+            "list_ks": (),
+            "baselines": settings.baselines.model_copy(update={"names": ()}),
+            "thresholds": {
+                name: Threshold(max_drop=threshold.max_drop, certain=threshold.certain)
+                for name, threshold in settings.thresholds.items()
+                if threshold.max_drop is not None and name in settings.ranking_metrics()
+            },
+        }
+    )
+    if not settings.thresholds:
+        return [], "the champion's own queries were not asked: no threshold has max_drop"
+    users = count_users(queries, fair)
+    if users < users_that_count(settings):
+        return [], (
+            f"the champion's own queries were not asked: those that tonight's training had no part in are of {users} "
+            f"users, fewer than evaluation.min_slice_size"
+        )
+    features = {**_query_features({name: model.path for name, model in models.items()}, settings), **KEY}
+    own, metrics = os.path.join(output, "own_night"), settings.ranking_metrics()
+    with tempfile.TemporaryDirectory(dir=output if os.path.isdir(output) else None) as fitted:
+        items.save(fitted)
+        baselines.save({}, fitted)
+        _ask(make_pipeline, queries, features, models, fitted, settings, metrics, exclude, own, fair)
+    found = _read_results(own, list(metrics), settings)
+    checks = validation.check_thresholds(
+        found.table, found.columns, set(), settings, lambda *of: _difference(found, settings, *of)
+    )
+    asked = int(found.table[CANDIDATE][OVERALL][COUNT])
+    return [dataclasses.replace(check, own_night=True) for check in checks], (
+        f"{asked:,} of the champion's own queries were asked too: those that tonight's training had no part in"
+    )
+
+
+def _ask(
+    make_pipeline: Callable[[], beam.Pipeline],
+    interactions: str,
+    features: reading.Features,
+    models: Mapping[str, JudgedModel],
+    fitted: str,
+    settings: EvaluatorSettings,
+    metrics: Mapping[str, tuple[str, int]],
+    exclude: str | list[str],
+    output: str,
+    fair: Fair | None = None,
+) -> None:
+    """Asks models and baselines the queries, of which `fair` may leave some out, and writes TFMA's files."""
+    config = eval_config(settings, metrics, has_champion=CHAMPION in models)
+    extractors = [
+        answer_extractor(models, fitted, settings, exclude),
+        tfma.extractors.SliceKeyExtractor(eval_config=config, materialize=False),
+    ]
+    share = share_of_users(interactions, QUERY_SPLIT, settings.max_queries) if settings.max_queries else 1.0
+    how = (features, REQUESTS * settings.batch_size, share)
+    progress(f"asking {', '.join([*models, *settings.baselines.names])}")
+    servables = {name: model.path for name, model in models.items()}
+    with make_pipeline() as pipeline:
+        _ = (
+            pipeline
+            | "QueryFiles" >> beam.Create(reading.split_files(interactions, QUERY_SPLIT))
+            | "ReadQueries" >> (beam.FlatMap(read_fair, *how, fair) if fair else beam.FlatMap(read_sampled, *how))
+            | "ToExtracts" >> tfma.BatchedInputsToExtracts()
+            # What tfma.ExtractEvaluateAndWriteResults is made of; that one would want the models to load itself.
+            | "Evaluate"
+            >> tfma.ExtractAndEvaluate(
+                extractors=extractors,
+                evaluators=[tfma.evaluators.MetricsPlotsAndValidationsEvaluator(eval_config=config)],
+            )
+            | "Write" >> tfma.WriteResults(writers=_writers(config, output, interactions, servables))
+        )
+    release_models()
 
 
 def _report(
@@ -117,12 +213,13 @@ def _report(
     models: Mapping[str, JudgedModel],
     settings: EvaluatorSettings,
     exclude: str | list[str],
+    night: Night,
 ) -> Report:
     """Makes the report from what TFMA wrote."""
     found = _read_results(output, metrics, settings)
     failures = validation.tfma_failures(tfma.load_validation_result(output))
     checks = validation.check_thresholds(
-        found.table, found.columns, failures, settings, lambda *of: _difference(found, settings, *of)
+        found.table, found.columns, failures, settings, lambda *of: _difference(found, settings, *of), night
     )
     return Report(
         metrics=found.table,

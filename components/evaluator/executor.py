@@ -13,9 +13,12 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from components import versions
 from components.artifacts import Artifacts
 from components.evaluation_report import CANDIDATE, CHAMPION, Report, save_report
+from components.evaluator.earlier import QUERY_SPLIT, FairBy, Night
 from components.evaluator.settings import EvaluatorSettings
+from components.examples import reading
 from serving import contract
 
 
@@ -42,10 +45,23 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             {name: path_utils.serving_model_path(model.uri) for name, model in models.items()},
             settings,
             evaluation.uri,
+            _night(
+                input_dict.get("champion", []),
+                input_dict.get("champion_queries", []),
+                exec_properties.get("fair_by") or "",
+            ),
         )
         save_report(report, evaluation.uri)
         evaluation.set_string_custom_property("summary", report.summary())
         _bless(blessing, report, models)
+
+
+def _night(champions: list[types.Artifact], queries: list[types.Artifact], fair_by: FairBy) -> Night | None:
+    """What is known of the night when the champion was pushed: its queries, and what it says of itself; that may be all
+    that there is of it."""
+    release = versions.release(path_utils.serving_model_path(champions[0].uri)) if champions else {}
+    there = [found.uri for found in queries if reading.has_split(found, QUERY_SPLIT)]
+    return Night(there[0] if there else "", fair_by, release.get("metrics", {}), release.get("baselines", {}))
 
 
 def _bless(blessing: types.Artifact, report: Report, models: dict[str, types.Artifact]) -> None:

@@ -27,7 +27,12 @@ class Threshold(Settings):
     """Lowest value that passes."""
     max_drop: Annotated[float, Field(ge=0, lt=1)] | None = None
     """How far the value may be below the champion's, as a share of it: 0.01 is one per cent. Not checked without a
-    champion."""
+    champion. Over all queries it must hold on the champion's own too, those that it was judged by on the night when it
+    was pushed, as far as they are there and tonight's training had no part in them."""
+    keep_lead: Annotated[float, Field(ge=0, le=1)] | None = None
+    """How much of the champion's lead must be kept: with 0.5, after a champion that had 1.4 times the metric of the
+    best baseline on the night when it was pushed, at least 1.2 times that of tonight's best. Over all queries, among
+    the baselines of both nights; not checked without a champion that led."""
     beat_popularity: bool = False
     """The value must be above that of the popularity baseline, or be that in part of the interval."""
     beat_baselines: Union[bool, tuple[str, ...]] = False
@@ -81,7 +86,7 @@ class EvaluatorSettings(Settings):
     """The simple recommenders beside which models are shown."""
     thresholds: Mapping[str, Threshold] = {
         "hit_rate@10": Threshold(max_drop=0.01),
-        "ndcg@10": Threshold(beat_baselines=True),
+        "ndcg@10": Threshold(beat_baselines=True, keep_lead=0.5),
     }
     """Metric name to what the candidate must reach there. Without any, every model is blessed. The best baseline has to
     be beaten in NDCG@10, for where there are no more than 10 items to recommend every model has the same hit rate."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from tensorflow_model_analysis.proto import config_pb2, validation_result_pb2
 
-from components.evaluation_report import CANDIDATE, CHAMPION, OVERALL, Check, Interval, Table
+from components.evaluation_report import CANDIDATE, CHAMPION, LEAD, OVERALL, Check, Interval, Table
+from components.evaluator.earlier import Night
 from components.evaluator.settings import EvaluatorSettings, Threshold
 from components.metrics import METRICS
 
@@ -57,6 +58,7 @@ def check_thresholds(
     failures: set[Failure],
     settings: EvaluatorSettings,
     difference: Difference,
+    night: Night = Night(),  # noqa: B008 - it is frozen
 ) -> list[Check]:
     """Lists every condition with both its figures, overall and on each slice with enough users.
 
@@ -68,6 +70,7 @@ def check_thresholds(
         failures: what TFMA found violated.
         settings: the thresholds.
         difference: gives intervals, None where there are no replicates.
+        night: what is known of the champion's.
     """
     return [
         check
@@ -75,7 +78,29 @@ def check_thresholds(
         for name, values in table[CANDIDATE].items()
         if metric in values and (name == OVERALL or set(columns[name]) in map(set, threshold.slices))
         for check in _conditions(table, failures, metric, threshold, name, settings.baselines.names, difference)
+    ] + [
+        check
+        for metric, threshold in settings.thresholds.items()
+        for check in _kept_lead(table, metric, threshold, settings.baselines.names, difference, night)
     ]
+
+
+def _kept_lead(
+    table: Table, metric: str, threshold: Threshold, baselines: tuple[str, ...], difference: Difference, night: Night
+) -> Iterator[Check]:
+    """Whether enough of the lead is kept that the champion had over the baselines of its own night."""
+    rivals = tuple(name for name in baselines if name in night.baselines)
+    lead = night.lead(metric, rivals)
+    if threshold.keep_lead is None or lead is None:
+        return
+    best = max(rivals, key=lambda rival: table[rival][OVERALL][metric])
+    times = 1 + threshold.keep_lead * (lead - 1)
+    figure, bound = table[CANDIDATE][OVERALL][metric], times * table[best][OVERALL][metric]
+    interval = difference(metric, OVERALL, best, times)
+    low, high = interval or (figure - bound,) * 2
+    # Nothing is above 1, whatever a baseline has.
+    passed = bound > 1 or (low if threshold.certain else high) >= 0
+    yield Check(metric, OVERALL, figure, bound, LEAD, passed, interval)
 
 
 def _conditions(

@@ -7,7 +7,7 @@ element at a time would be the cost.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Union
 
 import numpy as np
@@ -26,6 +26,8 @@ Columns = Union[pa.Table, pa.RecordBatch]
 """What the readers here give."""
 
 _BATCH_SIZE = 16_384
+COLUMNS = ".parquet"
+"""What the names of files end in that hold columns."""
 
 
 def split_files(examples: Source, split: str) -> list[str]:
@@ -76,17 +78,59 @@ def read_batches(
 
 
 def read_file(file: str, features: Features, batch_size: int = _BATCH_SIZE) -> Iterator[pa.RecordBatch]:
-    """Yields the rows of one TFRecord file (gzip if its name ends in .gz) as `read_batches` does."""
+    """Yields the rows of one TFRecord file (gzip if its name ends in .gz), or of a Parquet file that
+    `components.examples.writing.write_columns` wrote, as `read_batches` does."""
+    if file.endswith(COLUMNS):
+        yield from _read_columns_file(file, features, batch_size)
+        return
+    for _, columns in read_records([file], features, batch_size):
+        yield columns
+
+
+def _read_columns_file(file: str, features: Features, batch_size: int) -> Iterator[pa.RecordBatch]:
+    """Takes a hundredth of the time that Examples take, which are parsed as a whole whatever is wanted of them."""
+    import pyarrow.parquet as pq
+    import tensorflow as tf
+
+    with tf.io.gfile.GFile(file, "rb") as source:
+        table = pq.ParquetFile(pa.BufferReader(source.read()))
+    names = [name for name in features if name in table.schema_arrow.names]
+    schema = _Decoder(features).schema
+    for batch in table.iter_batches(batch_size, columns=names):
+        columns = [
+            _as_lists(batch.column(names.index(name)), schema.field(name).type)
+            if name in names
+            else pa.nulls(batch.num_rows, schema.field(name).type)
+            for name in features
+        ]
+        yield pa.RecordBatch.from_arrays(columns, names=list(features))
+
+
+def _as_lists(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """A column of values, or of lists of them, as lists of a type."""
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        return column.cast(kind)
+    offsets = np.zeros(len(column) + 1, np.int64)
+    np.cumsum(column.is_valid().to_numpy(zero_copy_only=False), out=offsets[1:])
+    return pa.LargeListArray.from_arrays(pa.array(offsets), column.drop_null().cast(kind.value_type))
+
+
+def read_records(
+    files: Iterable[str], features: Features, batch_size: int = _BATCH_SIZE
+) -> Iterator[tuple[list[bytes], pa.RecordBatch]]:
+    """Yields the rows of TFRecord files as they are, serialized, and as `read_batches` does."""
     import tensorflow as tf
 
     decoder = _Decoder(features)
-    compression = "GZIP" if file.endswith(".gz") else ""
-    records = tf.data.TFRecordDataset(file, compression_type=compression, buffer_size=1 << 20).batch(batch_size)
-    try:
-        for batch in records.prefetch(1).as_numpy_iterator():
-            yield decoder(batch.tolist())
-    except tf.errors.DataLossError as error:
-        raise InputError(f"{file}: a damaged TFRecord file: {error.message}") from error
+    for file in files:
+        compression = "GZIP" if file.endswith(".gz") else ""
+        records = tf.data.TFRecordDataset(file, compression_type=compression, buffer_size=1 << 20).batch(batch_size)
+        try:
+            for batch in records.prefetch(1).as_numpy_iterator():
+                serialized = batch.tolist()
+                yield serialized, decoder(serialized)
+        except tf.errors.DataLossError as error:
+            raise InputError(f"{file}: a damaged TFRecord file: {error.message}") from error
 
 
 def read_columns(examples: Source, split: str, features: Features, batch_size: int = _BATCH_SIZE) -> pa.Table:

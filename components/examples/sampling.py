@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from components.examples import reading
+from components.examples.past import read_all
 from components.hashing import hashes
 
 _BITS = 16
@@ -20,11 +21,11 @@ def share_of_users(interactions: str, split: str, most: int) -> float:
 
     Args:
         interactions: URI of an Examples artifact.
-        split: the split of the events.
+        split: the split of the events; of training events those of before count too.
         most: how many may be looked at.
     """
     events = np.zeros(2**_BITS, np.int64)
-    for batch in reading.read_batches(interactions, split, {"user_id": bytes}):
+    for batch in read_all(interactions, split, {"user_id": bytes, "timestamp": int}):
         events += np.bincount(_bucket(batch), minlength=2**_BITS)
     total = np.cumsum(events)
     if total[-1] <= most:
@@ -39,10 +40,14 @@ def read_sampled(file: str, features: reading.Features, batch_size: int, share: 
     `features` must have `user_id`.
     """
     for batch in reading.read_file(file, features, batch_size):
-        if share < 1:
-            batch = batch.filter(pa.array(_bucket(batch) < share * 2**_BITS))
-        if batch.num_rows:
-            yield batch
+        some = of_users(batch, share)
+        if some.num_rows:
+            yield some
+
+
+def of_users(batch: pa.RecordBatch, share: float) -> pa.RecordBatch:
+    """Returns the events of the users alone whose hash is below `share`; `user_id` must be a column."""
+    return batch.filter(pa.array(_bucket(batch) < share * 2**_BITS)) if share < 1 else batch
 
 
 def _bucket(batch: pa.RecordBatch) -> np.ndarray:

@@ -60,6 +60,28 @@ def write_shard(path: str, records: Iterable[bytes], temporary_folder: str) -> N
     fileio.rename(temporary, path, overwrite=True)
 
 
+def write_columns(path: str, tables: Iterable[pa.Table], temporary_folder: str) -> None:
+    """Writes tables of the same columns as a Parquet file that appears under `path` only when it is complete; without
+    any there is no file."""
+    import pyarrow.parquet as pq
+    from tfx.dsl.io import fileio
+
+    temporary = os.path.join(temporary_folder, f"{os.path.basename(path)}.{uuid.uuid4().hex}")
+    fileio.makedirs(temporary_folder)
+    writer = None
+    with open(temporary, "wb") as target:
+        for table in tables:
+            writer = writer or pq.ParquetWriter(target, table.schema, compression="zstd")
+            writer.write_table(table)
+        if writer is not None:
+            writer.close()
+    if writer is None:
+        fileio.remove(temporary)
+        return
+    fileio.makedirs(os.path.dirname(path))
+    fileio.rename(temporary, path, overwrite=True)
+
+
 def varint(value: int) -> bytes:
     """Returns `value` (not negative) as a protobuf varint."""
     groups = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -33,6 +34,14 @@ class Attributes:
     """[P] int32, rows of items."""
     amounts: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     """[M, N] float32; NaN where an item has no number."""
+
+    def among(self, first: int, end: int) -> Attributes:
+        """Those of the items of a range of rows, at rows from 0."""
+        own = (self.rows >= first) & (self.rows < end)
+        before = np.append(0, np.cumsum(own))
+        return dataclasses.replace(
+            self, splits=before[self.splits], rows=self.rows[own] - first, amounts=self.amounts[:, first:end]
+        )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays by name."""

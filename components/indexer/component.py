@@ -37,7 +37,8 @@ class Indexer(base_component.BaseComponent):
     """Makes the servable.
 
     Args:
-        towers: The Trainer's model.
+        towers: The Trainer's model. Where there is none, or no events, for nothing is to be shipped, there is no
+            servable either.
         catalogue: The items to answer with.
         interactions: The events; `train` gives popularity and stored histories.
         model_name: The name under which it will be served, for the warm-up requests.

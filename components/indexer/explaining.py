@@ -49,7 +49,7 @@ def explanation(
     names = tf.concat([found[contract.PART_NAMES], [contract.BIAS, contract.POPULARITY, contract.RANKING]], axis=0)
     return {
         contract.SCORES: tf.where(rows >= 0, after, -np.inf),
-        contract.HISTORY_IDS: items.ids(basis.rows),
+        contract.HISTORY_IDS: items.ids_of_all(basis.rows),
         contract.CONTRIBUTIONS: tf.where(counts, found[contract.CONTRIBUTIONS] + queries.shares(basis, row), 0.0),
         contract.PARTS: tf.concat(parts, axis=2),
         contract.PART_NAMES: tf.repeat(names[tf.newaxis], tf.shape(rows)[0], axis=0),

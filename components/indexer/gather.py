@@ -10,7 +10,8 @@ import numpy as np
 
 from components.examples import context
 from components.examples.interactions import FOR_GOOD, NEGATIVE_SPLIT
-from components.examples.reading import Columns, Features, distinct, has_split, read_batches, scalars
+from components.examples.past import read_all
+from components.examples.reading import Columns, Features, distinct, has_split, scalars
 from components.progress import progress
 
 _EVENT = "event"
@@ -55,7 +56,7 @@ def gather(
     """Reads the training events once, holding no more than the outcome and some millions of them.
 
     Args:
-        interactions: URI of the events' Examples; only the split `train` is read.
+        interactions: URI of the events' Examples; only the training events are read, those of before among them.
         row_of: Row of each of the N items; events of others count for nothing, though their users do.
         stored_history: Newest distinct items kept of each user.
         user_features: Types of the users' features.
@@ -70,7 +71,7 @@ def gather(
     counts = np.zeros(len(row_of), np.int64)
     newest: dict[int, tuple[int, bytes]] = {}
     rows = kept = 0
-    for batch in read_batches(interactions, "train", types, _BATCH):
+    for batch in read_all(interactions, "train", types, _BATCH):
         user, item, time = _numbered(batch, number_of), _rows(batch, row_of), scalars(batch, "timestamp")
         if features:
             _update(newest, batch, user, time, features)
@@ -80,15 +81,8 @@ def gather(
         held.append([user[there], item[there], time[there], excluded[there]])
         rows += len(user)
         if sum(len(columns[0]) for columns in held) > kept + _HELD:
-            columns = [np.concatenate(column) for column in zip(*held)]
-            user, item, time, excluded = columns
-            # In the order in which they came, so that of equal times what comes is later.
-            needed = np.sort(newest_distinct(user, item, time, stored_history))
-            if wanted:
-                of_types = np.flatnonzero(excluded)
-                newest_of_types = newest_distinct(user[of_types], item[of_types], time[of_types], stored_history)
-                needed = np.union1d(needed, of_types[newest_of_types])
-            held, kept = [[column[needed] for column in columns]], len(needed)
+            held = [_needed([np.concatenate(column) for column in zip(*held)], stored_history)]
+            kept = len(held[0][0])
             progress(f"{rows:,} events read, {len(number_of):,} users")
     user, item, time, excluded = (np.concatenate(column) for column in zip(*held))
     ids = np.array(list(number_of), dtype=object)
@@ -106,6 +100,18 @@ def gather(
     for number, (_, serialized) in newest.items():
         contexts[place[number]] = serialized
     return Gathered(ids[order], stored(slice(None)), stored(excluded) if wanted else None, contexts, counts)
+
+
+def _needed(columns: list[np.ndarray], stored_history: int) -> list[np.ndarray]:
+    """Of events [n], as user, item, time and whether their type is left out, those that may be stored."""
+    user, item, time, excluded = columns
+    # In the order in which they came, so that of equal times what comes is later.
+    needed = np.sort(newest_distinct(user, item, time, stored_history))
+    if excluded.any():
+        of_types = np.flatnonzero(excluded)
+        newest_of_types = newest_distinct(user[of_types], item[of_types], time[of_types], stored_history)
+        needed = np.union1d(needed, of_types[newest_of_types])
+    return [column[needed] for column in columns]
 
 
 def gather_rejected(
@@ -126,7 +132,7 @@ def gather_rejected(
     number_of = {name: number for number, name in enumerate(user_ids.tolist())}
 
     def pairs(split: str, types: Features) -> Iterator[tuple[np.ndarray, np.ndarray, Columns]]:
-        for batch in read_batches(interactions, split, {"user_id": bytes, **types}, _BATCH):
+        for batch in read_all(interactions, split, {"user_id": bytes, **types}, _BATCH):
             users, place = distinct(scalars(batch, "user_id"))
             user = np.array([number_of.get(name, -1) for name in users], np.int64)[place]
             item = _rows(batch, row_of)

@@ -61,10 +61,35 @@ class Index:
     """The linear part, for the N items."""
     attributes: Attributes = field(default_factory=Attributes)
     """What the items can be filtered by."""
+    first: int = 0
+    """Of a shard the row of the first of its M items. What items are in a history is there of all N, what they are as
+    candidates (`display`, `embedding`, `bias`, `popularity`, `cooccurrence`, `linear`'s columns, `attributes`) of M."""
+
+    @property
+    def candidate_ids(self) -> np.ndarray:
+        """[M] bytes: the items that can be answered, which are all N unless it is a shard."""
+        return self.item_ids[self.first : self.first + len(self.embedding)]
+
+    def shard(self, number: int, of: int) -> Index:
+        """The index of one of `of` shards, `number` from 1: its items are a range of the rows."""
+        count = len(self.item_ids)
+        first, end = count * (number - 1) // of, count * number // of
+        own = slice(first, end)
+        return dataclasses.replace(
+            self,
+            display=self.display[own],
+            embedding=self.embedding[own],
+            bias=self.bias[own],
+            popularity=self.popularity[own],
+            cooccurrence=self.cooccurrence[own],
+            linear=tuple(dataclasses.replace(part, weights=part.weights[:, own].tocsr()) for part in self.linear),
+            attributes=self.attributes.among(first, end),
+            first=first,
+        )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays by name."""
-        own = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        own = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "first"}
         for name in ("excluded", "rejected"):
             stored = own.pop(name)
             own |= {} if stored is None else {f"{name}_values": stored.values, f"{name}_splits": stored.splits}
@@ -123,8 +148,6 @@ def build_index(
     if similar.method == "co_occurrence":
         progress("counting which items come together")
         together = read_vectors(interactions, row_of, similar, int(gathered.events.sum()))
-    parts, ids = read_linear(towers_dir)
-    row = np.array([row_of.get(item, -1) for item in ids], np.int64)
     return Index(
         item_ids=item_ids,
         display=display,
@@ -141,9 +164,16 @@ def build_index(
         excluded=gathered.excluded,
         rejected=gather_rejected(interactions, row_of, gathered.user_ids, stored_history),
         cooccurrence=together,
-        linear=tuple(to_rows(part, row, len(item_ids)) for part in parts),
+        linear=_linear_part(towers_dir, row_of),
         attributes=read_attributes(catalogue, filter_types or {}, kept),
     )
+
+
+def _linear_part(towers_dir: str, row_of: Mapping[bytes, int]) -> tuple[Part, ...]:
+    """The linear part by the rows of the index."""
+    parts, ids = read_linear(towers_dir)
+    row = np.array([row_of.get(item, -1) for item in ids], np.int64)
+    return tuple(to_rows(part, row, len(row_of)) for part in parts)
 
 
 def items_kept(catalogue: str, item_ids: np.ndarray, only_listed: bool, trained_catalogue: str) -> np.ndarray:

@@ -15,6 +15,9 @@ from components.indexer.vectors import Vectors
 class Items(Vectors):
     """The items, and beside their vectors the biases and the popularity.
 
+    Rows are those of the M items that can be answered. Histories and what users had are of all N items that there are:
+    in a shard these have rows of their own.
+
     Args:
         index: The items.
         file: Text file with their ids, one a line, in the order of `index`.
@@ -26,6 +29,31 @@ class Items(Vectors):
         columns = np.stack([index.bias, index.popularity], axis=1)
         # Both tables are of the same file, so that the ids are stored once.
         super().__init__(line_numbers(file), lines(file), index.embedding, columns, compact, "items")
+        self._first = index.first
+        self.total = len(index.item_ids)
+
+    def rows(self, ids: tf.Tensor) -> tf.Tensor:
+        """Rows of ids of any shape, int64; -1 for an item that can't be answered."""
+        return self.candidates(self.rows_of_all(ids))
+
+    def ids(self, rows: tf.Tensor) -> tf.Tensor:
+        """Ids of rows of any shape."""
+        return self.ids_of_all(tf.cast(rows, tf.int64) + self._first if self._first else rows)
+
+    def rows_of_all(self, ids: tf.Tensor) -> tf.Tensor:
+        """Rows among all N items of ids of any shape, int64; -1 for an unknown one."""
+        return super().rows(ids)
+
+    def ids_of_all(self, rows: tf.Tensor) -> tf.Tensor:
+        """Ids of rows among all N items, of any shape; the empty string for a row of none."""
+        return super().ids(rows)
+
+    def candidates(self, rows: tf.Tensor) -> tf.Tensor:
+        """Rows of what has rows of any shape among all N items, int64; -1 for an item that can't be answered."""
+        if self.count == self.total:
+            return rows
+        own = rows - self._first
+        return tf.where((own >= 0) & (own < self.count), own, -1)
 
     def biases(self, rows: tf.Tensor) -> tf.Tensor:
         """The items' biases at rows of any shape, float32."""

@@ -15,7 +15,7 @@ class Linear(tf.Module):
     """Votes of the parts.
 
     Args:
-        parts: For the N items, which are the first of all rows.
+        parts: From all items of histories to those that can be answered, which are the first of all rows.
         num_rows: R.
         compact: How the weights are stored: int8 as float16.
     """
@@ -24,7 +24,7 @@ class Linear(tf.Module):
         super().__init__()
         self._parts: dict[str, _Dense | _Sparse] = {
             part.name: _Dense(part, num_rows)
-            if compact == "float32" and num_rows <= DENSE_UP_TO
+            if compact == "float32" and part.weights.shape[0] <= DENSE_UP_TO
             else _Sparse(part, num_rows, compact)
             for part in parts
         }
@@ -49,7 +49,7 @@ class _Dense(tf.Module):
     def __init__(self, part: Part, num_rows: int) -> None:
         super().__init__()
         self._places = tf.constant(part.share * part.places, tf.float32)
-        spare = [[0, num_rows - part.weights.shape[0]]] * 2
+        spare = [[0, num_rows - part.weights.shape[1]]] * 2
         table = np.pad(part.weights.toarray(), spare).astype(np.float32)
         self._table = tf.Variable(table, trainable=False, name=f"{part.name}_weights")
 

@@ -20,7 +20,7 @@ from serving import contract
 
 
 class Had(NamedTuple):
-    """Rows of items that B users had, int64, -1 for padding: each [B, any number]."""
+    """Rows among all items that B users had, int64, -1 for padding: each [B, any number]."""
 
     requested: tf.Tensor
     """The request's history."""
@@ -39,7 +39,7 @@ class Basis(NamedTuple):
     """[B] string."""
     had: Had
     rows: tf.Tensor
-    """[B, H] int64, rows of the history's items, newest first; -1 for padding and for what is no item of the index."""
+    """[B, H] int64, rows of the history's items among all, newest first; -1 for padding and for what is no item."""
     items: tf.Tensor
     """[B, H, D] float32, what these are embedded as."""
     trained: tf.Tensor
@@ -119,7 +119,7 @@ class Queries(tf.Module):
         return basis.source, basis.had, Asked(query, basis.items, basis.trained, basis.personal, votes)
 
     def left_out(self, had: Had, wish: tf.Tensor | None = None) -> tf.Tensor:
-        """Rows [B, S] int64 of the items that an answer is without, -1 for padding.
+        """Rows among all items [B, S] int64 of those that an answer is without, -1 for padding.
 
         Args:
             had: What the users had.
@@ -157,7 +157,7 @@ class Queries(tf.Module):
         self, user_id: tf.Tensor, history: tf.Tensor, context: tf.Tensor, shares: tf.Tensor | None = None
     ) -> Basis:
         """What the queries are made of; the arguments are those of `ask`."""
-        requested = self._items.rows(history)
+        requested = self._items.rows_of_all(history)
         user = self.users.lookup(user_id)
         known = user >= 0
         user_row = tf.where(known, user, self._num_users)

@@ -16,7 +16,7 @@ from components.indexer.explaining import explanation
 from components.indexer.index import Index
 from components.indexer.items import Items
 from components.indexer.lookup import line_numbers
-from components.indexer.queries import Queries
+from components.indexer.queries import Had, Queries
 from components.indexer.ranking import Asked, SecondStage
 from components.indexer.rules import Request, Rules
 from components.indexer.settings import IndexerSettings
@@ -113,7 +113,7 @@ class Retrieval(tf.Module):
             leave_out: [B] string, none of which is refused, see `contract.LEAVE_OUT`; None for what is configured.
         """
         source, had, asked = self._shared.ask(user_id, history, *self._about(user_id, context, shares))
-        excluded = tf.concat([self._queries.left_out(had, leave_out), self.items.rows(exclude)], axis=1)
+        excluded = tf.concat([self._left_out(had, leave_out), self.items.rows(exclude)], axis=1)
         diversity = tf.fill(tf.shape(user_id), self._diversity) if self._diversity else None
         if request is not None:
             diversity = tf.where(request.diversity == contract.AS_CONFIGURED, self._diversity, request.diversity)
@@ -154,7 +154,7 @@ class Retrieval(tf.Module):
     ) -> dict[str, tf.Tensor]:
         """`recommend` by the vectors of the towers alone and without a rule: all of the other parts left out."""
         source, had, asked = self._shared.ask(user_id, history, *self._about(user_id, context))
-        excluded = tf.concat([self._queries.left_out(had), self.items.rows(exclude)], axis=1)
+        excluded = tf.concat([self._left_out(had), self.items.rows(exclude)], axis=1)
         item_ids, scores = self._shared.top_k(self.items.scores(asked._replace(votes={})), excluded, k)
         return {contract.ITEM_IDS: item_ids, contract.SCORES: scores, contract.SOURCE: source}
 
@@ -174,7 +174,7 @@ class Retrieval(tf.Module):
         return {
             contract.EMBEDDING: asked.query,
             contract.KNOWN: asked.personal,
-            contract.SEEN: self.items.ids(self._queries.left_out(had)),
+            contract.SEEN: self.items.ids_of_all(self._queries.left_out(had)),
         }
 
     @property
@@ -224,6 +224,10 @@ class Retrieval(tf.Module):
             shares = self.tasks.default(user_id)  # here, so that one graph serves those who give them as well
         return _given(context, user_id), shares
 
+    def _left_out(self, had: Had, wish: tf.Tensor | None = None) -> tf.Tensor:
+        """`Queries.left_out` at rows of the items that can be answered."""
+        return self.items.candidates(self._queries.left_out(had, wish))
+
     def _score(
         self,
         user_id: tf.Tensor,
@@ -233,7 +237,7 @@ class Retrieval(tf.Module):
         shares: tf.Tensor | None,
     ) -> tf.Tensor:
         _, had, asked = self._shared.ask(user_id, history, context, shares)
-        scores = self._ranked(self._shared.scores(asked), self._queries.left_out(had), asked)
+        scores = self._ranked(self._shared.scores(asked), self._left_out(had), asked)
         row = self.items.rows(candidates)
         picked = tf.gather(scores, tf.maximum(row, 0), batch_dims=1)
         return tf.where(row >= 0, picked, -np.inf)
@@ -249,7 +253,7 @@ class Retrieval(tf.Module):
         _, had, asked = self._shared.ask(user_id, history, context, shares)
         basis = self._queries.basis(user_id, history, context, shares)
         retrieved = self._shared.scores(asked)
-        scores = retrieved, self._ranked(retrieved, self._queries.left_out(had), asked)
+        scores = retrieved, self._ranked(retrieved, self._left_out(had), asked)
         return explanation(self._queries, self.items, asked, basis, self.items.rows(candidates), *scores)
 
     def _exact(

@@ -36,6 +36,7 @@ def save_servable(
     queries: Sequence[Query] = (),
     code: str = "",
     towers: Any = None,
+    shard: contract.Shard | None = None,
 ) -> dict[str, Any]:
     """Writes the SavedModel, its manifest and its warm-up requests to `directory`; returns the manifest.
 
@@ -48,6 +49,7 @@ def save_servable(
         queries: What an approximate index is measured on.
         code: A digest of the code that does this, for the fingerprint.
         towers: The Trainer's SavedModel, if it is loaded.
+        shard: Which shard it is, if the index is that of one.
 
     Raises:
         InputError: An approximate index can't be had, or is outside of the settings' bounds, or the towers are of an
@@ -57,14 +59,15 @@ def save_servable(
     in_context = bool(noted["context"])
     towers = towers or tf.saved_model.load(towers_dir)
     with tempfile.TemporaryDirectory() as scratch:
-        servable = make_servable(towers_dir, index, settings, scratch, towers)
+        servable = make_servable(towers_dir, index, settings, scratch, towers, str(shard or ""))
         found = _measured(servable, queries, settings.index)
         saved_model.save(servable, directory, servable.signatures())
     manifest = {
         contract.FORMAT_KEY: contract.FORMAT,
         "model_name": model_name,
         "fingerprint": fingerprint(towers_dir, index, settings, code, towers),
-        "num_items": len(index.item_ids),
+        **({contract.SHARD: str(shard)} if shard else {}),
+        "num_items": len(index.embedding),
         "num_users": len(index.user_ids),
         "dim": int(index.embedding.shape[1]),
         "default_k": settings.default_k,
@@ -80,17 +83,21 @@ def save_servable(
             **dict.fromkeys(index.attributes.numbers, "number"),
         },
     }
-    path = os.path.join(directory, contract.MANIFEST)
-    tf.io.gfile.makedirs(os.path.dirname(path))
-    with tf.io.gfile.GFile(path, "w") as file:
-        json.dump(manifest, file, indent=2)
+    _write_manifest(manifest, directory)
     signatures = contract.signatures(in_context, settings.audience, "tasks" in noted)
     write_warmup(index, model_name, settings.default_k, signatures, os.path.join(directory, contract.WARMUP))
     return manifest
 
 
+def _write_manifest(manifest: dict[str, Any], directory: str) -> None:
+    path = os.path.join(directory, contract.MANIFEST)
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    with tf.io.gfile.GFile(path, "w") as file:
+        json.dump(manifest, file, indent=2)
+
+
 def make_servable(
-    towers_dir: str, index: Index, settings: IndexerSettings, folder: str, towers: Any = None
+    towers_dir: str, index: Index, settings: IndexerSettings, folder: str, towers: Any = None, shard: str = ""
 ) -> Servable:
     """Puts the servable together; what it looks up is in files in `folder`, which must stay until it is saved.
 
@@ -117,6 +124,7 @@ def make_servable(
         ranking=(towers.ranking_part, noted["candidates"]) if "candidates" in noted else None,
         user_attributes=of_users,
         tasks={each["name"]: each["weight"] for each in noted.get("tasks", ())},
+        shard=shard,
     )
 
 

@@ -46,15 +46,20 @@ _TASKS = (
 
 
 def _signature(*inputs: tf.TensorSpec) -> Callable[[Callable[..., Any]], Any]:
-    """Makes a signature of a method. Its scores are finite: what has none gets `contract.NO_SCORE`, for JSON's sake."""
+    """Makes a signature of a method. Its scores are finite: what has none gets `contract.NO_SCORE`, for JSON's sake.
+
+    Where the servable is a shard the answer says so: so a client notices shards that don't belong together.
+    """
 
     def made(method: Callable[..., dict[str, tf.Tensor]]) -> Any:
         @functools.wraps(method)
         def finite(*arguments: Any) -> dict[str, tf.Tensor]:
             answer = method(*arguments)
-            if contract.SCORES not in answer:
-                return answer
-            return {**answer, contract.SCORES: tf.maximum(answer[contract.SCORES], contract.NO_SCORE)}
+            if contract.SCORES in answer:
+                answer = {**answer, contract.SCORES: tf.maximum(answer[contract.SCORES], contract.NO_SCORE)}
+            if arguments[0].shard:
+                answer = {**answer, contract.SHARD: tf.fill(tf.shape(arguments[1])[:1], arguments[0].shard)}
+            return answer
 
         return tf.function(finite, input_signature=inputs, autograph=False)
 
@@ -74,6 +79,7 @@ class Servable(tf.Module):
         ranking: The towers' ranking part and how many candidates it ranks, where there is a second stage.
         user_attributes: What users can be filtered by.
         tasks: What each of the towers' tasks counts by default, by its name.
+        shard: Which shard it is, as `contract.Shard` writes it, if the index is that of one.
     """
 
     def __init__(
@@ -87,11 +93,13 @@ class Servable(tf.Module):
         ranking: tuple[Any, int] | None = None,
         user_attributes: Attributes = Attributes(),  # noqa: B008  # frozen
         tasks: Mapping[str, float] = MappingProxyType({}),
+        shard: str = "",
     ) -> None:
         super().__init__()
+        self.shard = shard
         self._retrieval = Retrieval(query_part, max_history, index, files, settings, ranking, user_attributes, tasks)
         self._display = None
-        if not np.array_equal(index.display, index.item_ids):
+        if not np.array_equal(index.display, index.candidate_ids):
             self._display = tf.Variable(index.display.tolist(), trainable=False, name=contract.DISPLAY, dtype=tf.string)
         self._in_context = in_context
         self._default_k = settings.default_k

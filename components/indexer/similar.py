@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 
 import numpy as np
 from scipy import linalg, sparse
 
-from components.examples.reading import ragged, scalars, split_files
-from components.examples.sampling import read_sampled, share_of_users
+from components.examples.past import read_all
+from components.examples.reading import ragged, scalars
+from components.examples.sampling import of_users, share_of_users
 from components.indexer.settings import SimilarSettings
 
 _BATCH = 131_072
@@ -24,16 +24,16 @@ def read_vectors(interactions: str, row_of: Mapping[bytes, int], settings: Simil
     """Reads the training events and makes the items' vectors, see `vectors`.
 
     Args:
-        interactions: URI of the events' Examples; only the split `train` is read.
+        interactions: URI of the events' Examples; only the training events are read, those of before among them.
         row_of: Row of each of the N items; events of others count for nothing.
         settings: Window, length, popularity, and how many events are counted.
         events: How many there are.
     """
     share = 1.0 if events <= settings.max_events else share_of_users(interactions, "train", settings.max_events)
-    files = split_files(interactions, "train")
-    features = {"user_id": bytes, "item_id": bytes, "history": bytes}
+    features = {"user_id": bytes, "item_id": bytes, "history": bytes, "timestamp": int}
     sums = [sparse.csr_array((len(row_of), len(row_of)), dtype=np.float32)]
-    for batch in itertools.chain.from_iterable(read_sampled(file, features, _BATCH, share) for file in files):
+    for whole in read_all(interactions, "train", features, _BATCH):
+        batch = of_users(whole, share)
         item = np.array([row_of.get(name, -1) for name in scalars(batch, "item_id")], np.int32)
         values, offsets = ragged(batch, "history")
         place = np.arange(len(values)) - np.repeat(offsets[:-1], np.diff(offsets))

@@ -24,7 +24,7 @@ class TopK(tf.Module):
     def __init__(self, items: Vectors, diversity_candidates: int) -> None:
         super().__init__()
         self._items = items
-        self.max_k = max(items.count, MINIMUM_MAX_K)
+        self.max_k = max(items.total, MINIMUM_MAX_K)
         self._diversity_candidates = diversity_candidates
 
     def top_k(

@@ -34,6 +34,7 @@ class Vectors(tf.Module):
         super().__init__()
         self._row_of, self._id_of = row_of, id_of
         self.count, self.dim = vectors.shape
+        self.total = self.count  # how many ids there are, of which a shard has some
         self.num_rows = rows_for(self.count)
         spare = [[0, self.num_rows - self.count], [0, 0]]
         vectors = np.pad(vectors, spare)

@@ -24,7 +24,7 @@ _DTYPES = {
 
 def write_warmup(index: Index, model_name: str, default_k: int, signatures: Sequence[str], path: str) -> None:
     """Writes a PredictionLog for each of the signatures and kinds of users."""
-    item, user = index.item_ids[:1].tolist(), index.user_ids[:1].tolist() or [b""]
+    item, user = index.candidate_ids[:1].tolist(), index.user_ids[:1].tolist() or [b""]
     none = np.full((1, 0), b"", object)
     values: dict[str, Any] = {
         contract.USER_ID: user,

@@ -2,23 +2,18 @@
 
 import json
 from collections.abc import Sequence
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.orchestration import data_types
-from tfx.types import artifact, standard_artifacts
+from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
+from components.data_profile import RejectedRows
 from components.drivers.fingerprint import FingerprintDriver
 from components.interaction_gen.executor import Executor
 from components.interaction_gen.settings import InteractionSettings
-
-
-class RejectedRows(artifact.Artifact):
-    """rejected.csv with the first rows that couldn't be used (source, row, reason, line), report.json with counts."""
-
-    TYPE_NAME = "recommender.RejectedRows"  # of the form that Kubeflow Pipelines wants
 
 
 class InteractionGenSpec(types.ComponentSpec):
@@ -30,9 +25,11 @@ class InteractionGenSpec(types.ComponentSpec):
         "users_path": ExecutionParameter(type=str),
         "cutoff": ExecutionParameter(type=str),
         "excluded_types": ExecutionParameter(type=str, optional=True),
+        "keep": ExecutionParameter(type=int, optional=True),
+        "suppression": ExecutionParameter(type=str, optional=True),
         "input_fingerprint": ExecutionParameter(type=str, optional=True),
     }
-    INPUTS: dict[str, ChannelParameter] = {}  # noqa: RUF012
+    INPUTS = {"before": ChannelParameter(type=standard_artifacts.Examples, optional=True)}  # noqa: RUF012
     OUTPUTS = {  # noqa: RUF012
         "examples": ChannelParameter(type=standard_artifacts.Examples),
         "rejects": ChannelParameter(type=RejectedRows),
@@ -43,8 +40,8 @@ class InteractionGen(base_beam_component.BaseBeamComponent):
     """Turns a log of interactions into point-in-time examples with the splits train and eval.
 
     Outputs:
-        examples: `Examples`, see docs/architecture.md.
-        rejects: `RejectedRows`, what couldn't be used and why.
+        examples: `Examples`, see docs/architecture.md; where a log is read on, with the events of before beside.
+        rejects: `RejectedRows`, what couldn't be used and why, and the figures of the log as a whole.
     """
 
     SPEC_CLASS = InteractionGenSpec
@@ -58,6 +55,9 @@ class InteractionGen(base_beam_component.BaseBeamComponent):
         users_path: Optional[Union[str, data_types.RuntimeParameter]] = None,
         cutoff: Union[str, data_types.RuntimeParameter] = "",
         excluded_types: Sequence[str] = (),
+        before: Optional[types.BaseChannel] = None,
+        keep: Optional[int] = None,
+        suppression: str = "",
     ):
         """Constructs the node.
 
@@ -67,7 +67,13 @@ class InteractionGen(base_beam_component.BaseBeamComponent):
             users_path: The files of `settings.users`.
             cutoff: ISO 8601 time from which on events are for evaluation; overrides the fraction of the split by time.
             excluded_types: Types of events whose items answers leave out; empty where it doesn't go by types.
+            before: Examples that were made of some of the files, whose events are known: only the other files are read,
+                and only of their events there are examples, with histories from all.
+            keep: Keeps the events once more, with histories of at most so many items, and notes which files were read,
+                so that the log can be read on; by default it can't.
+            suppression: The list of users whose events are not read, see `components.suppression`; it may be missing.
         """
+        optional: dict[str, Any] = {"keep": keep, "before": before}
         super().__init__(
             spec=InteractionGenSpec(
                 input_path=input_path,
@@ -75,7 +81,9 @@ class InteractionGen(base_beam_component.BaseBeamComponent):
                 users_path=users_path or "",
                 cutoff=cutoff,
                 excluded_types=json.dumps(list(excluded_types)),
+                suppression=suppression or None,
                 examples=types.Channel(type=standard_artifacts.Examples),
                 rejects=types.Channel(type=RejectedRows),
+                **{name: value for name, value in optional.items() if value is not None},
             )
         )

@@ -1,16 +1,21 @@
 """From blocks of the log to clean, typed events: unusable rows are rejected with a reason, unwanted ones dropped."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.errors import InputError
+from components.examples.interactions import FOR_GOOD, PLACE
+from components.examples.reading import Columns, scalars
 from components.hashing import hash_text
 from components.interaction_gen.log import UNITS, Log, user_columns, users_of
 from components.interaction_gen.settings import InteractionSettings, Users
-from components.interaction_gen.spread import PLACE_BITS, ROWS_SPREAD, spread_out
+from components.interaction_gen.spread import PLACE_BITS, ROWS_SPREAD, only_clicked, spread_out
+from components.suppression import Suppression
 from components.tables.columns import as_text, mask
 from components.tables.reading import Block, TableFile
 from components.tables.row_report import ROWS_OF_USERS, Report
@@ -19,6 +24,8 @@ from components.tables.rows import (
     ORDER,
     Verdicts,
     check_text,
+    drop_first_header,
+    drop_headers,
     file_start,
     place,
     read_features,
@@ -26,14 +33,21 @@ from components.tables.rows import (
     read_numbers,
     report_malformed,
 )
-from components.tables.times import as_times
+from components.tables.times import ROUGH_TIMES, as_times, rough
 
+_MOST_TYPES = 100
+FORGOTTEN = "of users who are forgotten"
+"""The rule by which their rows are left out."""
 NEGATIVE = "#negative"
 """Internal column, where events may be negative: whether one is, bool."""
 FINAL = "#final"
 """Likewise: whether one is that nothing takes back, bool."""
 EVALUATION = "#evaluation"
 """Internal column: whether the event comes from the evaluation files, bool."""
+KNOWN = "#known"
+"""Internal column, where a log is read on: whether the event is of before, bool."""
+_BEFORE = -(1 << FILE_BITS)
+"""Stands before what is in files that are read."""
 
 
 def clean(
@@ -62,19 +76,21 @@ def clean(
     order, later = place(file, block), np.zeros(1, np.int64)
     if settings.spread:
         block, order, later = _spread(block, file, settings, report)
-    size = len(block.rows)
-    verdicts = Verdicts(size)
+    verdicts = Verdicts(size := len(block.rows))
     check_text(block, verdicts)
+    drop_headers(block, verdicts)
+    if settings.clicked is not None:
+        block = only_clicked(block, columns.item_id, settings.clicked, verdicts)
     arrays: dict[str, pa.Array] = {}
     # Of several reasons against a row the first one counts.
     if columns.event is not None:
         arrays["event"] = _read_types(block, columns.event, settings, verdicts)
     user = read_ids(block, columns.user_id, verdicts)
     item = read_ids(block, columns.item_id, verdicts)
+    drop_first_header(block, (user, item), settings, verdicts)
     if columns.timestamp is not None:
-        time = _read_times(block, columns.timestamp, unit, settings, verdicts) + later
-    else:
-        # The rows of an evaluation file are queries of one moment, after training: none is in another's history.
+        time = _read_times(block, columns.timestamp, unit, settings, verdicts, report) + later
+    else:  # the rows of an evaluation file are queries of one moment, after training: none is in another's history
         time = np.full(size, file_start(file)) + later if evaluation else order
     if columns.rating is not None:
         arrays["rating"] = _read_ratings(block, columns.rating, settings, verdicts)
@@ -129,8 +145,11 @@ def clean_users(block: Block, file: TableFile, users: Users) -> tuple[pa.Table, 
     verdicts = Verdicts(len(block.rows))
     report_malformed(report, block, file)
     check_text(block, verdicts)
+    drop_headers(block, verdicts)
+    ids = read_ids(block, users.id, verdicts)
+    drop_first_header(block, (ids,), users, verdicts)
     arrays = {
-        "user_id": read_ids(block, users.id, verdicts),
+        "user_id": ids,
         **read_features(block, users.features, users, verdicts),
         ORDER: pa.array(place(file, block)),
     }
@@ -139,10 +158,64 @@ def clean_users(block: Block, file: TableFile, users: Users) -> tuple[pa.Table, 
     return pa.table(arrays).filter(pa.array(verdicts.kept())), report
 
 
+def of_before(columns: Columns, settings: InteractionSettings, negative: bool) -> pa.Table:
+    """Returns events that were examples before, as `clean` gave them then, but for the features; all are `KNOWN`.
+
+    Args:
+        columns: What the examples have of `features_of_before`.
+        settings: The rules.
+        negative: Whether they are negative events.
+    """
+    size = len(columns)
+    arrays = {
+        **{name: pa.array(scalars(columns, name)).cast(pa.string()) for name in ("user_id", "item_id")},
+        "timestamp": pa.array(scalars(columns, "timestamp")),
+        ORDER: pa.array(_BEFORE + scalars(columns, PLACE)),
+        "weight": pa.array(scalars(columns, "weight")),
+        EVALUATION: pa.array(np.zeros(size, dtype=bool)),
+        KNOWN: pa.array(np.ones(size, dtype=bool)),
+    }
+    if settings.columns.event is not None:
+        arrays["event"] = pa.array(scalars(columns, "event")).cast(pa.string())
+    if settings.has_negatives:
+        arrays[NEGATIVE] = pa.array(np.full(size, negative))
+        arrays[FINAL] = pa.array(scalars(columns, FOR_GOOD) > 0 if negative else np.zeros(size, dtype=bool))
+    return pa.table(arrays)
+
+
+def features_of_before(settings: InteractionSettings, negative: bool) -> dict[str, type]:
+    """Returns what `of_before` reads of examples."""
+    types = {"user_id": bytes, "item_id": bytes, "timestamp": int, PLACE: int, "weight": float}
+    types |= {"event": bytes} if settings.columns.event is not None else {}
+    return types | ({FOR_GOOD: int} if negative else {})
+
+
 def no_users(log: Log) -> pa.Table:
     """Returns a users' table without rows, as `clean_users` makes it."""
     columns = {column: pa.array([], pa.string()) for column in user_columns(log.settings)}
     return clean_users(Block(np.empty(0, np.int64), columns), log.user_files[0], users_of(log.settings))[0]
+
+
+def without_suppressed(table: pa.Table, report: Report, suppression: Suppression) -> tuple[pa.Table, Report]:
+    """Returns the rows of other users, and the report, which counts those whose users are forgotten, and whose lines
+    name none of them."""
+    forgotten = suppression.among(table["user_id"].combine_chunks())
+    if forgotten.any():
+        report.dropped[FORGOTTEN] += int(forgotten.sum())
+        table = table.filter(pa.array(~forgotten))
+    report.samples = [
+        replace(sample, line="") if any(map(suppression.has, _values(sample.line))) else sample
+        for sample in report.samples
+    ]
+    return table, report
+
+
+def _values(line: str) -> Iterator[str]:
+    """What may be values in a line of any format: between quotes, between what separates values, and all of it."""
+    yield line
+    for part in (*re.findall(r'"([^"]*)"', line), *re.split(r"[,;|\t:{}\[\]]", line)):
+        yield part
+        yield part.strip().strip("\"'")
 
 
 def by_partition(table: pa.Table, partitions: int) -> Iterator[tuple[int, pa.Table]]:
@@ -167,17 +240,31 @@ def _read_types(block: Block, column: str, settings: InteractionSettings, verdic
     types = as_text(block.columns[column], column)
     verdicts.reject(mask(pc.is_null(types)), f"{column} is missing")
     if settings.event_weights:
+        by_look = {name.strip().casefold(): name for name in settings.weight_of_type}
         listed = pc.is_in(types, value_set=pa.array(list(settings.weight_of_type), pa.string()))
-        verdicts.drop(~mask(listed), "of a type not in event_weights")
+        others = ~mask(listed)
+        for name in pc.unique(types.filter(pa.array(others)))[:_MOST_TYPES].drop_null().to_pylist():
+            if like := by_look.get(name.strip().casefold()):
+                alike = mask(pc.equal(types, name))
+                verdicts.drop(alike, f"of type {name!r}, which event_weights has as {like!r}")
+                others &= ~alike
+        verdicts.drop(others, "of a type not in event_weights")
     return types
 
 
-def _read_times(block: Block, column: str, unit: str, settings: InteractionSettings, verdicts: Verdicts) -> np.ndarray:
-    """Returns int64 [n] microseconds; rows without a time are rejected."""
-    time, missing, bad = as_times(block.columns[column], unit, column, settings.timestamp_format, settings.timezone)
+def _read_times(
+    block: Block, column: str, unit: str, settings: InteractionSettings, verdicts: Verdicts, report: Report
+) -> np.ndarray:
+    """Returns int64 [n] microseconds; rows without a time are rejected, and times without their seconds counted."""
+    if lost := rough(block.columns[column]):
+        report.facts[ROUGH_TIMES] += lost
+    form, zone = settings.timestamp_format, settings.timezone
+    time, missing, bad = as_times(block.columns[column], unit, column, form, zone, settings)
     verdicts.reject(missing, f"{column} is missing")
     read_as = f"read as {UNITS.get(unit, settings.timestamp_format)}"
     hint = "; see timestamp_format" if unit == "iso" else ""
+    if form is not None and "%Z" in form and zone is None:
+        hint = "; see timezone"
     verdicts.reject(bad, f"{column} is not a time between 1900 and 2200 ({read_as}{hint})")
     return time
 

@@ -2,7 +2,7 @@
 
 import datetime
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -14,6 +14,7 @@ from components.errors import InputError
 from components.interaction_gen.settings import InteractionSettings, Users
 from components.interaction_gen.split import Cut
 from components.interaction_gen.spread import flat
+from components.suppression import Suppression
 from components.tables import reading
 from components.tables.features import column_of
 from components.tables.times import guess_time_unit
@@ -53,6 +54,10 @@ class Log:
     partitions: int
     excluded_types: tuple[str, ...] = ()
     """Types of events whose items answers leave out, if it goes by types."""
+    known: tuple[tuple[str, bool], ...] = ()
+    """Files of the examples of before, where the log is read on, and whether these are negative events."""
+    suppression: Optional[Suppression] = None
+    """Users whose events are not read; None where there are none."""
 
 
 def parse_settings(text: str) -> InteractionSettings:
@@ -73,13 +78,29 @@ def inspect(
     users_path: str,
     cutoff: str,
     excluded_types: Sequence[str] = (),
+    read: Collection[str] = (),
+    known: Sequence[tuple[str, bool]] = (),
+    suppression: Optional[Suppression] = None,
 ) -> Log:
     """Finds the files, checks the columns of the first of each kind, and settles unit, cut and partitions.
+
+    Args:
+        settings: How the log looks.
+        input_path: Its files, a path or a glob.
+        users_path: The users' files.
+        cutoff: Where the evaluation part begins; empty as the settings say.
+        excluded_types: Types of events whose items answers leave out.
+        read: Paths of files that are left out, for they were read before.
+        known: See `Log.known`.
+        suppression: See `Log.suppression`.
 
     Raises:
         InputError: A file or a column is missing, or settings don't fit each other.
     """
     files = reading.find_files(input_path, settings.format, "interactions")
+    files = [file for file in files if file.path not in read]
+    if not files:
+        raise InputError(f"interactions: {input_path} has no file that was not read before")
     eval_files: list[reading.TableFile] = []
     if settings.split.eval_path is not None:
         eval_files = reading.find_files(settings.split.eval_path, settings.format, "evaluation data", len(files))
@@ -103,8 +124,10 @@ def inspect(
         user_files=tuple(user_files),
         unit=_unit(settings, files),
         cut=_given_cut(settings, cutoff),
-        partitions=settings.partitions or _partitions([*files, *eval_files]),
+        partitions=settings.partitions or _partitions([*files, *eval_files], [path for path, _ in known]),
         excluded_types=tuple(excluded_types),
+        known=tuple(known),
+        suppression=suppression,
     )
 
 
@@ -118,10 +141,10 @@ def check_unit(block: reading.Block, file: reading.TableFile, log: Log) -> None:
         return
     times = block.columns[column][:_PEEK_ROWS]
     if log.settings.spread:
-        times = flat(times)
+        times = flat(times, log.settings.separator)
     if pa.types.is_temporal(times.type):
         return
-    unit = guess_time_unit(times, column, known=True)
+    unit = guess_time_unit(times, column, True, log.settings)
     if unit != log.unit and pc.any(pc.is_valid(times)).as_py():
         raise InputError(
             f"column {column!r} looks like {UNITS[unit]}, but that of {log.files[0].path} like {UNITS[log.unit]}: give "
@@ -154,7 +177,8 @@ def _unit(settings: InteractionSettings, files: list[reading.TableFile]) -> str:
             if len(block.rows):
                 try:
                     times = block.columns[column]
-                    return guess_time_unit(flat(times) if settings.spread else times, column)
+                    times = flat(times, settings.separator) if settings.spread else times
+                    return guess_time_unit(times, column, how=settings)
                 except InputError as error:
                     raise InputError(f"{file.path}: {error}") from None
     return "iso"
@@ -175,8 +199,9 @@ def _given_cut(settings: InteractionSettings, cutoff: str) -> Optional[Cut]:
     return Cut((moment - epoch) // datetime.timedelta(microseconds=1))
 
 
-def _partitions(files: list[reading.TableFile]) -> int:
-    size = 0
+def _partitions(files: list[reading.TableFile], known: Sequence[str]) -> int:
+    # Of examples, which are compressed, little more than the ids is read.
+    size = sum(match.size for path in known for match in reading.match_files(path))
     for file in files:
         compressed = file.path.endswith((".gz", ".bz2", ".zst"))
         size += file.size * (_COMPRESSED_EXPANSION if compressed else _EXPANSION.get(file.format, 1))

@@ -28,7 +28,7 @@ def as_facts(report: Report, log: Log, cut: Optional[Cut], found: sanity.Sanity)
         "cut": None if cut is None else cut.time,
         "timed": log.settings.columns.timestamp is not None,
         "span": None if found.first is None else [found.first, found.last],
-        "warnings": sanity.warnings(found, report, log.settings),
+        "warnings": sanity.warnings(found, report, log.settings, log.excluded_types),
         "problem": problem(report, log.settings.max_rejected_fraction, "the log"),
     }
 

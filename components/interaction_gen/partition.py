@@ -1,19 +1,27 @@
 """The work on one partition, all events of some users: ordering, joining the users' features, making the examples."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Optional
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.examples.interactions import EXCLUDED, FOR_GOOD, NEGATIVE_SPLIT, PLACE, REJECTED
+from components.examples.interactions import (
+    EXCLUDED,
+    FOR_GOOD,
+    KEPT_OF,
+    LATER_NEGATIVE_SPLIT,
+    NEGATIVE_SPLIT,
+    PLACE,
+    REJECTED,
+)
 from components.hashing import mixed
 from components.interaction_gen import split as splitting
-from components.interaction_gen.events import EVALUATION, FINAL, NEGATIVE
+from components.interaction_gen.events import EVALUATION, FINAL, KNOWN, NEGATIVE
 from components.interaction_gen.history import Selection, past, select, until_final
-from components.interaction_gen.settings import InteractionSettings
+from components.interaction_gen.settings import History, InteractionSettings
 from components.tables.columns import mask
 from components.tables.row_report import Report
 from components.tables.rows import ORDER, row_of
@@ -21,6 +29,8 @@ from components.tables.rows import ORDER, row_of
 _SLICE_ITEMS = 16_000_000
 """Items in the histories of the examples that are made at a time: bounds the memory."""
 _NAMED_IDS = 5
+_MOST_LIVES = 8
+"""Half-lives after the cut from which on events weigh no more: one with a wrong date must not outweigh all others."""
 _MICROSECONDS_A_DAY = 86_400e6
 AGED = "training events older than half_life"
 """The fact that counts events whose weight is less than half of what it was."""
@@ -89,6 +99,43 @@ def join_users(events: pa.Table, users: Sequence[pa.Table], path: str) -> tuple[
     return events, report
 
 
+def with_known(events: Sequence[pa.Table], known: Sequence[pa.Table]) -> list[pa.Table]:
+    """Returns new events with those of before, which have no features: for them there were examples."""
+    if not events:
+        return list(known)
+    schema = events[0].schema.append(pa.field(KNOWN, pa.bool_()))
+    new = [table.append_column(KNOWN, pa.array(np.zeros(len(table), dtype=bool))) for table in events]
+    return [
+        *new,
+        *(
+            pa.table(
+                [
+                    table[field.name] if field.name in table.column_names else pa.nulls(len(table), field.type)
+                    for field in schema
+                ],
+                schema=schema,
+            )
+            for table in known
+        ),
+    ]
+
+
+def new_events(events: pa.Table) -> pa.Table:
+    """Returns those that are not of before."""
+    return events.filter(pa.array(~_flags(events, KNOWN))) if KNOWN in events.column_names else events
+
+
+def newer(events: pa.Table, last: int, days: float) -> tuple[pa.Table, Report]:
+    """Returns a partition's events that are no older than so many days before `last`, in microseconds."""
+    report = Report()
+    kept = pa.array(_numpy(events, "timestamp") >= last - days * _MICROSECONDS_A_DAY)
+    left = events.filter(kept).combine_chunks()
+    gone = len(new_events(events)) - len(new_events(left))
+    if gone:
+        report.dropped[f"older than window_days {days:g}"] += gone
+    return left, report
+
+
 def busiest_users(counts: pa.Table, limit: int) -> pa.Table:
     """Returns the `limit` rows of user_id and events [users] with the most events; of equal counts the first by id."""
     return counts.sort_by([("events", "descending"), ("user_id", "ascending")]).slice(0, limit)
@@ -155,6 +202,14 @@ def mark(table: pa.Table, settings: InteractionSettings, cut: Optional[splitting
     return Marked(table, user, evaluation, rare, counted & ~rare, negative)
 
 
+def _without(marked: Marked, rare: np.ndarray, settings: InteractionSettings, cut: Optional[splitting.Cut]) -> Marked:
+    """Returns the partition without rare events, by which the whole log is split anew."""
+    table = marked.table.filter(pa.array(~rare)).combine_chunks()
+    user = _user_numbers(table)
+    evaluation = _evaluation(table, user, settings, cut)
+    return replace(marked, table=table, user=user, evaluation=evaluation, negative=_flags(table, NEGATIVE))
+
+
 def event_counts(marked: Marked, column: str) -> pa.Table:
     """Returns user_id or item_id and events [distinct ids]: the events that count, after rare users are gone."""
     counts = pc.value_counts(marked.table[column].combine_chunks().filter(pa.array(marked.counted)))
@@ -168,6 +223,10 @@ def counted_events(marked: Marked, items: pa.Array) -> pa.Table:
     return table.filter(pa.array(wanted)).combine_chunks()
 
 
+_Side = tuple[str, Optional[dict[str, pa.Array]], np.ndarray, np.ndarray]
+"""A split to be trained on, further columns, its events, and those of the evaluation that are kept with it."""
+
+
 def examples(
     marked: Marked,
     settings: InteractionSettings,
@@ -177,6 +236,7 @@ def examples(
     newest_events: Optional[pa.Table] = None,
     last: Optional[int] = None,
     excluded_types: Sequence[str] = (),
+    keep: Optional[int] = None,
 ) -> dict[str, Iterator[dict[str, pa.Array]]]:
     """Returns the examples of a partition by split, in slices of rows, as columns of docs/architecture.md.
 
@@ -194,24 +254,89 @@ def examples(
             more; None where no item has.
         last: The time of the newest event of the whole log in microseconds, for `half_life` without a cut.
         excluded_types: Types of events whose items answers leave out, if it goes by types.
+        keep: Most items of the histories of events that are kept, see `KEPT_OF`; by default none are.
     """
-    table, user, evaluation, negative = marked.table, marked.user, marked.evaluation, marked.negative
     rare = _rare(marked, settings, common_items, report) | _beyond(marked, settings, newest_events, report)
     if settings.split.method in splitting.WHOLE_LOG:
-        table, rare = table.filter(pa.array(~rare)).combine_chunks(), np.zeros(int((~rare).sum()), dtype=bool)
-        user, negative = _user_numbers(table), _flags(table, NEGATIVE)
-        evaluation = _evaluation(table, user, settings, cut)
-    training, rejecting = ~evaluation & ~rare & ~negative, ~evaluation & ~rare & negative
-    if (evaluation & negative).any():
-        report.dropped["negative events of the evaluation"] += int((evaluation & negative).sum())
-    evaluation = evaluation & ~negative
+        marked, rare = _without(marked, rare, settings, cut), np.zeros(int((~rare).sum()), dtype=bool)
+    table, user, negative = marked.table, marked.user, marked.negative
+    training, rejecting = ~marked.evaluation & ~rare & ~negative, ~marked.evaluation & ~rare & negative
+    evaluation, later = marked.evaluation & ~negative, marked.evaluation & negative
     time, order = _numpy(table, "timestamp"), _numpy(table, ORDER)
     start, moment = past(user, time)
     end = moment if settings.history.ties == "exclude" else np.arange(len(user))
-    item = table["item_id"].combine_chunks().dictionary_encode()
     trained = np.concatenate([[0], np.cumsum(training)])
     known = trained[end] > trained[start]
-    had = select(~negative, start, end, user, item)
+    if KNOWN in table.column_names:  # of them there are examples
+        training, rejecting = (chosen & ~_flags(table, KNOWN) for chosen in (training, rejecting))
+    _count(report, user, known, training, evaluation, later, rejecting if settings.has_negatives else None)
+    columns = {name: table[name].combine_chunks() for name in table.column_names if not name.startswith("#")}
+    columns[PLACE] = pa.array(np.maximum(end - moment, 0))
+    if settings.half_life is not None:
+        now = last if cut is None else cut.time
+        columns["weight"] = _aged(columns["weight"], time, training | rejecting, now, settings, report)
+    slices = _Slices(columns, _pasts(table, user, negative, start, end, settings, excluded_types), settings.history)
+    shuffled = mixed(order[moment])  # by the place of the first event of this user at this time
+    found = {"eval": slices.evaluation(_sorted(evaluation, time, order), known, report)}
+    sides: list[_Side] = [("train", None, training, evaluation)]
+    if settings.has_negatives:
+        for_good = {FOR_GOOD: table[FINAL].combine_chunks().cast(pa.int64())}
+        sides += [(NEGATIVE_SPLIT, for_good, rejecting, later), (LATER_NEGATIVE_SPLIT, for_good, later, later)]
+    for split, more, own, later_ones in sides:
+        found[split] = slices.training(_sorted(own, shuffled, order), more)
+        if keep is not None and split in KEPT_OF:
+            found[KEPT_OF[split]] = slices.training(np.flatnonzero(own | later_ones), more, keep)
+    return found
+
+
+def _count(
+    report: Report,
+    user: np.ndarray,
+    known: np.ndarray,
+    training: np.ndarray,
+    evaluation: np.ndarray,
+    later: np.ndarray,
+    rejecting: Optional[np.ndarray],
+) -> None:
+    """Counts the events of the splits, those of rejections where there are any, and their users."""
+    if later.any():
+        report.dropped["negative events of the evaluation"] += int(later.sum())
+    report.split_events["train"] += int(training.sum())
+    report.split_events["eval"] += int(evaluation.sum())
+    if rejecting is not None:
+        report.split_events[NEGATIVE_SPLIT] += int(rejecting.sum())
+    report.facts["training users"] += len(np.unique(user[training]))
+    report.facts["evaluation events of known users"] += int(known[evaluation].sum())
+
+
+def _sorted(chosen: np.ndarray, by: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """The rows that are chosen, bool [n], by one column and then by another."""
+    rows = np.flatnonzero(chosen)
+    return rows[np.lexsort((order[rows], by[rows]))]
+
+
+@dataclass(frozen=True)
+class _Pasts:
+    """What the users had before each event of a partition."""
+
+    item: pa.DictionaryArray
+    """The items of the events."""
+    had: Selection
+    lists: dict[str, Selection]
+    """Further lists of an evaluation example, by their columns."""
+
+
+def _pasts(
+    table: pa.Table,
+    user: np.ndarray,
+    negative: np.ndarray,
+    start: np.ndarray,
+    end: np.ndarray,
+    settings: InteractionSettings,
+    excluded_types: Sequence[str],
+) -> _Pasts:
+    """Returns what stands in the rows from `start` up to `end` of each event, int [n] both."""
+    item = table["item_id"].combine_chunks().dictionary_encode()
     lists: dict[str, Selection] = {}
     if excluded_types:
         of_types = mask(pc.is_in(table["event"].combine_chunks(), value_set=pa.array(excluded_types, pa.string())))
@@ -220,48 +345,50 @@ def examples(
         code = item.indices.to_numpy(zero_copy_only=False)
         deciding = until_final(user, code, negative, _flags(table, FINAL))
         lists[REJECTED] = select(deciding, start, end, user, item, negative)
-    place = np.maximum(end - moment, 0)
-    report.split_events["train"] += int(training.sum())
-    report.split_events["eval"] += int(evaluation.sum())
-    if settings.has_negatives:
-        report.split_events[NEGATIVE_SPLIT] += int(rejecting.sum())
-    report.facts["training users"] += len(np.unique(user[training]))
-    report.facts["evaluation events of known users"] += int(known[evaluation].sum())
-    columns = {name: table[name].combine_chunks() for name in table.column_names if not name.startswith("#")}
-    if settings.half_life is not None:
-        now = last if cut is None else cut.time
-        columns["weight"] = pa.array(
-            _aged(columns["weight"].to_numpy(), time, training | rejecting, now, settings, report)
-        )
-    step = min(16_384, _SLICE_ITEMS // max(settings.history.max_length, settings.history.max_seen, 1))
+    return _Pasts(item, select(~negative, start, end, user, item), lists)
 
-    def slices(rows: np.ndarray, split: str) -> Iterator[dict[str, pa.Array]]:
+
+@dataclass(frozen=True)
+class _Slices:
+    """Makes the examples of a partition, some rows at a time."""
+
+    columns: dict[str, pa.Array]
+    """What the examples have of their events."""
+    pasts: _Pasts
+    history: History
+
+    def training(
+        self, rows: np.ndarray, more: Optional[Mapping[str, pa.Array]] = None, keep: Optional[int] = None
+    ) -> Iterator[dict[str, pa.Array]]:
+        """Yields the examples of `rows`, int [m], in slices; `more` are further columns of the partition, and histories
+        have at most `keep` items, by default as many as the settings say."""
+        length = self.history.max_length if keep is None else min(keep, self.history.max_length)
+        step = min(16_384, _SLICE_ITEMS // max(self.history.max_length, self.history.max_seen, 1))
+        columns = {**self.columns, **(more or {})}
         for first in range(0, len(rows), step):
             some = rows[first : first + step]
             arrays = {name: column.take(pa.array(some)) for name, column in columns.items()}
-            arrays[PLACE] = pa.array(place[some])
-            arrays["history"] = had.history(some, settings.history.max_length)
-            if split == NEGATIVE_SPLIT:
-                arrays[FOR_GOOD] = table[FINAL].combine_chunks().take(pa.array(some)).cast(pa.int64())
-            if split == "eval":
-                arrays["seen"] = had.items(some, settings.history.max_seen)
-                lists_of_item = [_holds(arrays[name], item, some) for name in ("history", "seen")]
-                report.facts[HAD] += int(np.logical_or(*lists_of_item).sum())
-                for name, selection in lists.items():
-                    arrays[name] = selection.items(some, settings.history.max_seen)
-                arrays["user_type"] = pa.array(["new", "known"]).take(pa.array(known[some].astype(np.int8)))
+            yield arrays | {"history": self.pasts.had.history(some, length)}
+
+    def evaluation(self, rows: np.ndarray, known: np.ndarray, report: Report) -> Iterator[dict[str, pa.Array]]:
+        """Yields those of `rows` with what evaluation asks for; counts queries that no answer may hold.
+
+        Args:
+            rows: Which, int [m].
+            known: Whether an event's user had training events before it, bool [n].
+            report: Where they are counted.
+        """
+        first = 0
+        for arrays in self.training(rows):
+            some = rows[first : first + len(arrays["history"])]
+            first += len(some)
+            arrays["seen"] = self.pasts.had.items(some, self.history.max_seen)
+            holding = [_holds(arrays[name], self.pasts.item, some) for name in ("history", "seen")]
+            report.facts[HAD] += int(np.logical_or(*holding).sum())
+            for name, selection in self.pasts.lists.items():
+                arrays[name] = selection.items(some, self.history.max_seen)
+            arrays["user_type"] = pa.array(["new", "known"]).take(pa.array(known[some].astype(np.int8)))
             yield arrays
-
-    together = mixed(order[moment])  # the place of the first event of this user at this time
-
-    def shuffled(chosen: np.ndarray) -> np.ndarray:
-        rows = np.flatnonzero(chosen)
-        return rows[np.lexsort((order[rows], together[rows]))]
-
-    eval_rows = np.flatnonzero(evaluation)
-    eval_rows = eval_rows[np.lexsort((order[eval_rows], time[eval_rows]))]
-    found = {"train": slices(shuffled(training), "train"), "eval": slices(eval_rows, "eval")}
-    return found | ({NEGATIVE_SPLIT: slices(shuffled(rejecting), NEGATIVE_SPLIT)} if settings.has_negatives else {})
 
 
 def _holds(lists: pa.ListArray, item: pa.DictionaryArray, rows: np.ndarray) -> np.ndarray:
@@ -279,7 +406,9 @@ def _rare(
     """Returns which events the minimum counts leave out, bool [n], and counts them."""
     rare = marked.rare
     if rare.any():
-        report.dropped[f"of users below min_user_events {settings.min_user_events}"] += int(rare.sum())
+        least = settings.min_user_events
+        rule = f"of users below min_user_events {least}" if least > 1 else "of users with negative events alone"
+        report.dropped[rule] += int(rare.sum())
     if common_items is None:
         return rare
     common = mask(pc.is_in(marked.table["item_id"].combine_chunks(), value_set=common_items))
@@ -302,23 +431,32 @@ def _beyond(
 
 
 def _aged(
-    weight: np.ndarray,
+    weight: pa.Array,
     time: np.ndarray,
     training: np.ndarray,
     now: Optional[int],
     settings: InteractionSettings,
     report: Report,
-) -> np.ndarray:
-    """Returns the weights, float32 [n], those of training events halved for each half-life that they are older than
-    `now`; and counts those that weigh less than half."""
+) -> pa.Array:
+    """Returns the weights, float32 [n], halved for each half-life that an event is older than `now`, and doubled for
+    each that it is newer, which only those of the evaluation are; and counts training events that weigh less than
+    half."""
     assert now is not None
     assert settings.half_life is not None
-    lives = np.maximum(now - time, 0) / (settings.half_life * _MICROSECONDS_A_DAY)
+    lives = (now - time) / (settings.half_life * _MICROSECONDS_A_DAY)
     report.facts[AGED] += int((training & (lives > 1)).sum())
-    return np.where(training, weight * np.exp2(-lives), weight).astype(np.float32)
+    return pa.array((weight.to_numpy() * np.exp2(-np.maximum(lives, -_MOST_LIVES))).astype(np.float32))
 
 
 def _evaluation(
+    table: pa.Table, user: np.ndarray, settings: InteractionSettings, cut: Optional[splitting.Cut]
+) -> np.ndarray:
+    """Returns which events are for evaluation, bool [n]; of those of before none is."""
+    evaluation = _by_split(table, user, settings, cut)
+    return evaluation & ~_flags(table, KNOWN) if KNOWN in table.column_names else evaluation
+
+
+def _by_split(
     table: pa.Table, user: np.ndarray, settings: InteractionSettings, cut: Optional[splitting.Cut]
 ) -> np.ndarray:
     split = settings.split

@@ -84,6 +84,8 @@ def preview(log: Log, size: int = sampling.SIZE) -> Preview:
             events, report = partition.join_users(events, users.tables or [no_users(log)], log.user_files[0].path)
             reports.append(report)
         found.columns = sanity.look_at_columns(events)
+        if not rows.share.whole:
+            found.types.clear()  # others may be elsewhere
         if not problem(merged(reports), settings.max_rejected_fraction, ""):
             events, cut, report = _split(events, log, settings, found.last)
             reports.append(report)

@@ -89,11 +89,15 @@ class InteractionSettings(TableSettings):
     length go along."""
     separator: str = Field(default="|", min_length=1)
     """What stands between the items in a text file (spread)."""
+    clicked: Optional[str] = Field(default=None, min_length=1)
+    """What an item ends in that was clicked, such as "-1" in `N55689-1 N35729-0`, a list of all that were shown. It is
+    taken off, and items without it are dropped."""
     timestamp_unit: Literal["auto", "s", "ms", "us", "ns", "days", "excel", "iso"] = "auto"
     """Unit of numeric timestamps since 1970, excel for the days of a spreadsheet, or iso for ISO 8601 text. auto looks
     at the first rows. Parquet's own timestamps know their unit."""
     timestamp_format: Optional[TimeForm] = None
-    """The form of timestamps in text that are not ISO 8601, as Python's strptime takes it, such as "%d.%m.%Y %H:%M"."""
+    """The form of timestamps in text that are not ISO 8601, as Python's strptime takes it, such as "%d.%m.%Y %H:%M". %Z
+    stands for the letters of a zone, such as CEST; those that several zones have, such as CST, need `timezone`."""
     timezone: Optional[TimeZone] = None
     """The time zone of timestamps without an offset, such as Europe/Berlin; UTC if not given. Of an hour that clocks
     showed twice the first is meant. Numbers count from 1970 in UTC."""
@@ -129,6 +133,8 @@ class InteractionSettings(TableSettings):
     max_item_events: Optional[int] = Field(default=None, ge=1)
     """Of each item only so many events are kept, the newest, after those of users. With the time and files splits only
     training events count and are dropped; histories still hold them."""
+    window_days: Optional[float] = Field(default=None, gt=0)
+    """Only events of so many days before the newest one are kept; the others are gone from histories too."""
     half_life: Optional[float] = Field(default=None, gt=0)
     """Days after which a training event weighs half, counted back from the cut of the split by time, or else from the
     newest event."""

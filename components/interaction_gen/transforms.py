@@ -15,11 +15,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from components import log_profile
 from components.errors import InputError
-from components.examples.writing import SHARD_NAME, serialize, write_shard
+from components.examples.interactions import KEPT_OF
+from components.examples.reading import COLUMNS, read_file
+from components.examples.writing import SHARD_NAME, serialize, write_columns, write_shard
 from components.interaction_gen import partition, sanity
 from components.interaction_gen import split as splitting
-from components.interaction_gen.events import by_partition, clean, clean_users, no_users
+from components.interaction_gen.events import (
+    by_partition,
+    clean,
+    clean_users,
+    features_of_before,
+    no_users,
+    of_before,
+    without_suppressed,
+)
 from components.interaction_gen.log import Log, check_unit, user_columns, users_of
 from components.interaction_gen.outcome import as_facts
 from components.interaction_gen.spread import PLACE_BITS
@@ -30,11 +41,18 @@ from components.tables.formats import TableSettings
 from components.tables.row_report import Report, as_csv, merged, problem, unreadable
 from components.tables.rows import ORDER
 
-_EVENTS, _USERS = "events", "users"
+_EVENTS, _USERS, _KNOWN = "events", "users", "known"
 _Payload = tuple[str, bytes]
 
 
-def generate(pipeline: beam.Pipeline, log: Log, split_folders: dict[str, str], rejects: str, temporary: str) -> None:
+def generate(
+    pipeline: beam.Pipeline,
+    log: Log,
+    split_folders: dict[str, str],
+    rejects: str,
+    temporary: str,
+    keep: Optional[int] = None,
+) -> None:
     """Adds to `pipeline` all that turns `log` into shards of examples and a report.
 
     Args:
@@ -43,8 +61,49 @@ def generate(pipeline: beam.Pipeline, log: Log, split_folders: dict[str, str], r
         split_folders: Where the shards of each split are written.
         rejects: A folder for report.json and rejected.csv.
         temporary: A folder on the same file system for unfinished shards.
+        keep: Most items of the histories of events that are kept, if any are.
     """
     settings = log.settings
+    rows, report = _read(pipeline, log)
+    arranged = (
+        rows
+        | "ByUser" >> beam.GroupByKey()
+        | "Arrange" >> beam.ParDo(_Arrange(log)).with_outputs("report", "sanity", main="partitions")
+    )
+    early_reports = [report, arranged.report]
+    if settings.window_days is not None:
+        newest_time = beam.pvalue.AsSingleton(
+            arranged.partitions | "Latest" >> beam.Map(_latest) | "LatestOfAll" >> beam.CombineGlobally(_greatest)
+        )
+        arranged = arranged.partitions | "Window" >> beam.ParDo(_Window(log), newest_time).with_outputs(
+            "report", "sanity", main="partitions"
+        )
+        early_reports.append(arranged.report)
+    found = arranged.sanity | "Sanity" >> beam.CombineGlobally(sanity.merged)
+    whole = beam.pvalue.AsSingleton(found)
+    counted = early_reports | "EarlyReports" >> beam.Flatten()
+    early = beam.pvalue.AsSingleton(counted | "EarlyReport" >> beam.CombineGlobally(merged))
+    cut: Any = log.cut
+    if settings.split.method == "time" and cut is None:
+        cut = beam.pvalue.AsSingleton(_find_cut(arranged.partitions, log))
+    partitions, reports = _of_fewer_users(arranged.partitions, log, cut)
+    common, newest = _of_items(partitions, log, cut)
+    last: Any = None
+    if settings.half_life is not None:
+        last = beam.pvalue.AsSingleton(found | "Last" >> beam.Map(lambda whole: whole.last))
+    written = partitions | "Write" >> beam.ParDo(
+        _Write(log, split_folders, temporary, keep), early, cut, common, newest, last
+    )
+    _ = (
+        (counted, *reports, written)
+        | "Reports" >> beam.Flatten()
+        | "Report" >> beam.CombineGlobally(merged)
+        | "WriteReport" >> beam.Map(_write_report, log, rejects, cut, whole)
+    )
+
+
+def _read(pipeline: beam.Pipeline, log: Log) -> tuple[Any, Any]:
+    """Rows by the partition of their user, and reports of the files."""
     sources = [(_EVENTS, file) for file in log.files] + [(_USERS, file) for file in log.user_files]
     read = (
         pipeline
@@ -53,22 +112,23 @@ def generate(pipeline: beam.Pipeline, log: Log, split_folders: dict[str, str], r
         | "SpreadParts" >> beam.Reshuffle()
         | "Read" >> beam.ParDo(_Read(log)).with_outputs("report", main="rows")
     )
-    arranged = (
-        read.rows
-        | "ByUser" >> beam.GroupByKey()
-        | "Arrange" >> beam.ParDo(_Arrange(log)).with_outputs("report", "sanity", main="partitions")
+    if not log.known:
+        return read.rows, read.report
+    known = (
+        pipeline
+        | "KnownFiles" >> beam.Create(log.known)
+        | "SpreadKnown" >> beam.Reshuffle()
+        | "ReadKnown" >> beam.FlatMap(_read_known, log)
     )
-    found = arranged.sanity | "Sanity" >> beam.CombineGlobally(sanity.merged)
-    whole = beam.pvalue.AsSingleton(found)
-    counted = (read.report, arranged.report) | "EarlyReports" >> beam.Flatten()
-    early = beam.pvalue.AsSingleton(counted | "EarlyReport" >> beam.CombineGlobally(merged))
-    cut: Any = log.cut
-    if settings.split.method == "time" and cut is None:
-        cut = beam.pvalue.AsSingleton(_find_cut(arranged.partitions, log))
-    partitions, reports = arranged.partitions, [counted]
+    return (read.rows, known) | "WithKnown" >> beam.Flatten(), read.report
+
+
+def _of_fewer_users(partitions: Any, log: Log, cut: Any) -> tuple[Any, list[Any]]:
+    """What the limits of users leave, and reports of what goes."""
+    settings, reports = log.settings, []
     if settings.max_user_events is not None:
         capped = partitions | "CapUsers" >> beam.ParDo(_CapUsers(log), cut).with_outputs("report", main="partitions")
-        partitions, reports = capped.partitions, [*reports, capped.report]
+        partitions, reports = capped.partitions, [capped.report]
     if settings.top_users is not None:
         top = beam.pvalue.AsSingleton(
             partitions
@@ -79,7 +139,13 @@ def generate(pipeline: beam.Pipeline, log: Log, split_folders: dict[str, str], r
             "report", main="partitions"
         )
         partitions, reports = chosen.partitions, [*reports, chosen.report]
-    common: Any = None
+    return partitions, reports
+
+
+def _of_items(partitions: Any, log: Log, cut: Any) -> tuple[Any, Any]:
+    """By the limits of items: those that are common enough, and of those with too many events the newest ones; None
+    where there is no such limit."""
+    settings, common, newest = log.settings, None, None
     if settings.min_item_events > 1:
         common = beam.pvalue.AsSingleton(
             partitions
@@ -87,7 +153,6 @@ def generate(pipeline: beam.Pipeline, log: Log, split_folders: dict[str, str], r
             | "AddItems" >> beam.CombineGlobally(add_counts)
             | "CommonItems" >> beam.Map(_common_items, settings.min_item_events)
         )
-    newest: Any = None
     if settings.max_item_events is not None:
         crowded = beam.pvalue.AsSingleton(
             partitions
@@ -100,18 +165,7 @@ def generate(pipeline: beam.Pipeline, log: Log, split_folders: dict[str, str], r
             | "EventsOfCrowded" >> beam.Map(_events_of, settings, cut, crowded)
             | "NewestOfCrowded" >> beam.CombineGlobally(_newest_of_items, settings.max_item_events)
         )
-    last: Any = None
-    if settings.half_life is not None:
-        last = beam.pvalue.AsSingleton(found | "Last" >> beam.Map(lambda whole: whole.last))
-    written = partitions | "Write" >> beam.ParDo(
-        _Write(log, split_folders, temporary), early, cut, common, newest, last
-    )
-    _ = (
-        (*reports, written)
-        | "Reports" >> beam.Flatten()
-        | "Report" >> beam.CombineGlobally(merged)
-        | "WriteReport" >> beam.Map(_write_report, log, rejects, cut, whole)
-    )
+    return common, newest
 
 
 class _Read(beam.DoFn):
@@ -139,6 +193,8 @@ class _Read(beam.DoFn):
                     rows, report = clean(block, file, settings, self._log.unit, evaluation)
                 else:
                     rows, report = clean_users(block, file, users)
+                if self._log.suppression is not None:
+                    rows, report = without_suppressed(rows, report, self._log.suppression)
                 reports.append(report)
                 for number, share in by_partition(rows, self._log.partitions):
                     yield number, (kind, to_bytes(share))
@@ -157,9 +213,11 @@ class _Arrange(beam.DoFn):
 
     def process(self, element: tuple[int, Iterable[_Payload]]) -> Iterator[Any]:
         number, payloads = element
-        parts: dict[str, list[pa.Table]] = {_EVENTS: [], _USERS: []}
+        parts: dict[str, list[pa.Table]] = {_EVENTS: [], _USERS: [], _KNOWN: []}
         for kind, data in payloads:
             parts[kind].append(from_bytes(data))
+        if self._log.known:
+            parts[_EVENTS] = partition.with_known(parts[_EVENTS], parts[_KNOWN])
         if parts[_EVENTS]:
             found = sanity.look(pa.concat_tables(parts[_EVENTS]))
             events, report = partition.ordered(parts[_EVENTS], self._log.settings)
@@ -168,10 +226,29 @@ class _Arrange(beam.DoFn):
                 users = parts[_USERS] or [no_users(self._log)]
                 events, report = partition.join_users(events, users, self._log.user_files[0].path)
                 reports.append(report)
-            found.columns = sanity.look_at_columns(events)
+            found.columns = sanity.look_at_columns(partition.new_events(events))
             yield number, to_bytes(events)
             yield beam.pvalue.TaggedOutput("report", merged(reports))
             yield beam.pvalue.TaggedOutput("sanity", found)
+
+
+class _Window(beam.DoFn):
+    """Leaves a partition the newest days, and looks at these."""
+
+    def __init__(self, log: Log):
+        self._log = log
+
+    def process(self, element: tuple[int, bytes], last: int) -> Iterator[Any]:
+        number, data = element
+        days = self._log.settings.window_days
+        assert days is not None
+        events, report = partition.newer(from_bytes(data), last, days)
+        found = sanity.look(events)
+        found.columns = sanity.look_at_columns(partition.new_events(events))
+        if len(events):
+            yield number, to_bytes(events)
+        yield beam.pvalue.TaggedOutput("report", report)
+        yield beam.pvalue.TaggedOutput("sanity", found)
 
 
 class _CapUsers(beam.DoFn):
@@ -206,10 +283,11 @@ class _OnlyUsers(beam.DoFn):
 class _Write(beam.DoFn):
     """Makes a partition's examples and writes them, a shard for each split."""
 
-    def __init__(self, log: Log, split_folders: dict[str, str], temporary: str):
+    def __init__(self, log: Log, split_folders: dict[str, str], temporary: str, keep: Optional[int]):
         self._log = log
         self._split_folders = split_folders
         self._temporary = temporary
+        self._keep = keep
 
     def process(
         self,
@@ -234,13 +312,26 @@ class _Write(beam.DoFn):
             None if newest is None else from_bytes(newest),
             last,
             self._log.excluded_types,
+            self._keep,
         )
         for split in self._split_folders:
             name = SHARD_NAME.format(index=number, count=self._log.partitions)
+            if split in KEPT_OF.values():
+                path = os.path.join(self._split_folders[split], name.replace(".gz", COLUMNS))
+                write_columns(path, map(_plain, slices[split]), self._temporary)
+                continue
             records = (record for columns in slices[split] for record in serialize(columns))
             write_shard(os.path.join(self._split_folders[split], name), records, self._temporary)
         progress(f"wrote {sum(report.split_events.values()):,} examples")
         return [report]
+
+
+def _plain(columns: dict[str, pa.Array]) -> pa.Table:
+    """A table without dictionaries."""
+    history = columns["history"]
+    return pa.table(
+        {**columns, "history": pa.ListArray.from_arrays(history.offsets, history.values.dictionary_decode())}
+    )
 
 
 def _parts(source: tuple[str, reading.TableFile]) -> list[tuple[str, reading.TableFile, int]]:
@@ -249,6 +340,21 @@ def _parts(source: tuple[str, reading.TableFile]) -> list[tuple[str, reading.Tab
         return [(kind, file, part) for part in reading.parts(file)]
     except InputError:
         return [(kind, file, 0)]  # reading it will say what is wrong
+
+
+def _read_known(file: tuple[str, bool], log: Log) -> Iterator[tuple[int, _Payload]]:
+    path, negative = file
+    for columns in read_file(path, features_of_before(log.settings, negative)):
+        for number, share in by_partition(of_before(columns, log.settings, negative), log.partitions):
+            yield number, (_KNOWN, to_bytes(share))
+
+
+def _latest(element: tuple[int, bytes]) -> int:
+    return pc.max(from_bytes(element[1])["timestamp"]).as_py()
+
+
+def _greatest(times: Iterable[int]) -> int:
+    return max(times, default=0)
 
 
 def _find_cut(partitions: beam.pvalue.PCollection, log: Log) -> beam.pvalue.PCollection:
@@ -274,7 +380,7 @@ def _find_cut(partitions: beam.pvalue.PCollection, log: Log) -> beam.pvalue.PCol
 
 
 def _histogram(element: tuple[int, bytes], bits: int) -> Counter:
-    return splitting.histogram(from_bytes(element[1])["timestamp"].to_numpy(), bits)
+    return splitting.histogram(partition.new_events(from_bytes(element[1]))["timestamp"].to_numpy(), bits)
 
 
 def _added(counters: Iterable[Counter]) -> Counter:
@@ -285,7 +391,7 @@ def _added(counters: Iterable[Counter]) -> Counter:
 
 
 def _in_bucket(element: tuple[int, bytes], bits: int, place: Optional[tuple[int, int]]) -> np.ndarray:
-    table = from_bytes(element[1])
+    table = partition.new_events(from_bytes(element[1]))
     keys = np.stack([table["timestamp"].to_numpy(), table[ORDER].to_numpy()])
     return keys[:, keys[0] >> bits == place[0]] if place else keys[:, :0]
 
@@ -337,5 +443,7 @@ def _write_report(report: Report, log: Log, folder: str, cut: Optional[splitting
     facts = as_facts(report, log, cut, found)
     with fileio.open(os.path.join(folder, "report.json"), "w") as target:
         target.write(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    with fileio.open(os.path.join(folder, log_profile.FILE_NAME), "w") as target:
+        target.write(log_profile.to_json(sanity.profile(found, timed=log.settings.columns.timestamp is not None)))
     with fileio.open(os.path.join(folder, "rejected.csv"), "w") as target:
         target.write(as_csv(report.samples))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from tfx.dsl.components.base import base_executor
@@ -48,8 +47,8 @@ class Executor(base_executor.BaseExecutor):
 
 def _promote(version: int, label: str, exec_properties: dict[str, Any]) -> bool:
     """Moves the label to a version; returns whether it was elsewhere before."""
-    versions.model_dir(exec_properties["base_path"], exec_properties["model_name"])  # refuses object stores
-    base_path, model = Path(exec_properties["base_path"]), exec_properties["model_name"]
+    directory = versions.model_dir(exec_properties["base_path"], exec_properties["model_name"])
+    base_path, model = directory.parent, directory.name
     try:
         found = files.aspired(files.read_config(base_path), model)
         if found and found.labels.get(label) == version:

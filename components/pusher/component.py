@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.orchestration import data_types
 from tfx.types import component_spec, standard_artifacts
 
+from components.data_profile import DataProfile
 from components.drivers.always_run import AlwaysRunDriver
 from components.pusher import executor
 
@@ -22,6 +23,7 @@ class PusherSpec(component_spec.ComponentSpec):
         "base_path": component_spec.ExecutionParameter(type=str),
         "model_name": component_spec.ExecutionParameter(type=str),
         "origin": component_spec.ExecutionParameter(type=str),
+        "record": component_spec.ExecutionParameter(type=str, optional=True),
         "retain": component_spec.ExecutionParameter(type=int, optional=True),
         "asked_at": component_spec.ExecutionParameter(type=str, optional=True),
     }
@@ -32,6 +34,8 @@ class PusherSpec(component_spec.ComponentSpec):
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "champion": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "profile": component_spec.ChannelParameter(type=DataProfile),
+        "judged": component_spec.ChannelParameter(type=standard_artifacts.Model, optional=True),
     }
     OUTPUTS = {"pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel)}  # noqa: RUF012
 
@@ -42,7 +46,8 @@ class Pusher(base_component.BaseComponent):
     TFX's own Pusher copies into place, so that a server may see half a model, and pushes the same model again and
     again. This one pushes nothing when the newest version already gives the same answers. It always runs, also where
     nothing else changed, because the base path may have. The version says itself how good it is and where it comes
-    from: see `components.versions.release`.
+    from: see `components.versions.release` and, where the exec property `record` is set, which takes the code of all
+    nodes, `components.pusher.origin`.
 
     Outputs:
         pushed_model: custom properties `pushed` (0 or 1), `version` (that serves this model, also when it was there
@@ -61,24 +66,29 @@ class Pusher(base_component.BaseComponent):
         evaluation: types.BaseChannel,
         champion: types.BaseChannel,
         examples: types.BaseChannel,
+        profile: types.BaseChannel,
         base_path: Union[str, data_types.RuntimeParameter],
         model_name: str,
-        origin: Mapping[str, str],
+        origin: Mapping[str, Any],
         retain: Optional[int] = None,
+        judged: Optional[types.BaseChannel] = None,
     ):
         """Makes the node.
 
         Args:
-            model: the candidate, a servable.
+            model: what is published, a servable: the candidate, or what was trained on all events for it; without files
+                where there is none, as the candidate is not blessed.
             model_blessing: the Evaluator's verdict.
             infra_blessing: the ServableValidator's verdict.
             evaluation: the Evaluator's figures.
             champion: what the candidate was held against.
             examples: the interactions.
+            profile: what the data are like, which the version carries for Guards of the next run.
             base_path: directory that holds `<model name>/<version>`, made if missing, or a URI of an object store.
             model_name: the model.
             origin: what else the version's lineage is to say, such as the code's version.
             retain: how many versions are kept, see `serving.promotion.prune`; None keeps all.
+            judged: the candidate, where that is another one: the figures are its own.
         """
         super().__init__(
             spec=PusherSpec(
@@ -88,6 +98,8 @@ class Pusher(base_component.BaseComponent):
                 evaluation=evaluation,
                 champion=champion,
                 examples=examples,
+                profile=profile,
+                judged=judged,
                 base_path=base_path,
                 model_name=model_name,
                 origin=json.dumps(dict(origin)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import standard_artifacts
@@ -20,6 +22,8 @@ class ServableValidatorSpec(ComponentSpec):
     INPUTS = {  # noqa: RUF012
         "model": ChannelParameter(type=standard_artifacts.Model),
         "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "judged": ChannelParameter(type=standard_artifacts.Model, optional=True),
+        "judged_examples": ChannelParameter(type=standard_artifacts.Examples, optional=True),
     }
     OUTPUTS = {  # noqa: RUF012
         "blessing": ChannelParameter(type=standard_artifacts.InfraBlessing),
@@ -30,21 +34,31 @@ class ServableValidator(base_component.BaseComponent):
     """Loads the servable in the model server, asks it over gRPC and REST, and blesses it if it keeps the contract.
 
     Args:
-        model: The servable.
-        examples: The interactions that whom to ask for is drawn from.
+        model: The servable that is to be pushed.
+        examples: The interactions that whom to ask for is drawn from, whose training events the servable knows.
         settings: See `ServableValidatorSettings`.
+        judged: The servable that was judged, where that is another: both must be alike. Where there is nothing to be
+            pushed, as this one is not blessed, it is this one that is asked.
+        judged_examples: Likewise of this one.
     """
 
     SPEC_CLASS = ServableValidatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
 
     def __init__(
-        self, model: types.BaseChannel, examples: types.BaseChannel, settings: ServableValidatorSettings
+        self,
+        model: types.BaseChannel,
+        examples: types.BaseChannel,
+        settings: ServableValidatorSettings,
+        judged: Optional[types.BaseChannel] = None,
+        judged_examples: Optional[types.BaseChannel] = None,
     ) -> None:
         super().__init__(
             ServableValidatorSpec(
                 model=model,
                 examples=examples,
+                judged=judged,
+                judged_examples=judged_examples,
                 settings=settings.model_dump_json(),
                 blessing=types.Channel(type=standard_artifacts.InfraBlessing),
             )

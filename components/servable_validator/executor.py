@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import tempfile
+from pathlib import Path
 from typing import Any, Optional
 
 from tfx import types
@@ -19,10 +20,12 @@ from components.errors import InputError
 from components.progress import progress
 from components.servable_validator import checks
 from components.servable_validator.checks import Latency, Limits
+from components.servable_validator.likeness import Likeness, compare
 from components.servable_validator.sample import Sample, draw
 from components.servable_validator.settings import ServableValidatorSettings
 from serving import contract
 from serving.client import RecommenderClient, RecommenderError
+from serving.files import read_lines
 from serving.server.process import ModelLoadError, ServerProcess
 
 BLESSED_FILE = "INFRA_BLESSED"  # the names of TFX's InfraValidator, which Pusher and others look for
@@ -42,6 +45,8 @@ class Report:
     grpc: Optional[Latency] = None
     rest: Optional[Latency] = None
     peak_memory_mb: Optional[float] = None
+    likeness: Optional[Likeness] = None
+    """To the model that was judged, where another one is shipped."""
 
     @property
     def summary(self) -> str:
@@ -56,6 +61,8 @@ class Report:
                 parts.append(f"{name} p50 {latency.p50:.1f} ms, p99 {latency.p99:.1f} ms")
         if self.peak_memory_mb is not None:
             parts.append(f"server memory {self.peak_memory_mb:,.0f} MiB")
+        if self.likeness is not None:
+            parts.append(str(self.likeness))
         return "; ".join(parts)
 
 
@@ -65,9 +72,18 @@ class Executor(base_executor.BaseExecutor):
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """See `ServableValidator`. A model that fails is not blessed; only a broken environment raises."""
         settings = ServableValidatorSettings.model_validate_json(exec_properties["settings"])
-        servable = path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"]))
+        uris = {name: artifact_utils.get_single_uri(found) for name, found in input_dict.items() if found}
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
-        report = validate(servable, draw(artifact_utils.get_single_uri(input_dict["examples"])), settings)
+        shipped = path_utils.serving_model_path(uris["model"])
+        judged = path_utils.serving_model_path(uris["judged"]) if "judged" in uris else ""
+        if judged and not fileio.exists(os.path.join(shipped, contract.SAVED_MODEL)):
+            report = validate(judged, draw(uris["judged_examples"]), settings)
+        else:
+            report = validate(shipped, draw(uris["examples"]), settings)
+            if judged and not report.failures:
+                progress("comparing with the judged model")
+                report.likeness = compare(shipped, judged, uris["examples"])
+                report.failures += report.likeness.failures(settings)
         write_blessing(blessing, report)
 
 
@@ -94,6 +110,7 @@ def validate(
         limits = _limits(version)
         if isinstance(limits, str):
             return Report([limits])
+        sample = _of_served(sample, version)
         progress("starting a model server")
         server = ServerProcess(base, _MODEL, log_path=log_path, timeout=settings.load_timeout_s)
         try:
@@ -149,6 +166,15 @@ def _provide(servable: str, version: str) -> None:
         os.symlink(os.path.abspath(servable), version)
     else:
         io_utils.copy_dir(servable, version)
+
+
+def _of_served(sample: Sample, version: str) -> Sample:
+    """The sample without the items that the servable leaves out by itself, as `serving.only_listed` asks for."""
+    try:
+        served = {*read_lines(Path(version, contract.ITEMS))}
+    except FileNotFoundError:  # all are served
+        return sample
+    return dataclasses.replace(sample, items=[item for item in sample.items if item in served])
 
 
 def _limits(version: str) -> Limits | str:

@@ -23,3 +23,11 @@ class ServableValidatorSettings(Settings):
 
     load_timeout_s: float = Field(300.0, gt=0)
     """Seconds within which the model server must have started and loaded the model."""
+
+    min_overlap: float = Field(0.1, ge=0, le=1)
+    """With `serving.ship: all`: least share of the judged model's answers that must be those of the shipped one too,
+    beyond what chance would give; 0 for no limit."""
+
+    max_score_drift: Optional[float] = Field(5.0, gt=1)
+    """With `serving.ship: all`: how many times as far apart, or as near, as the judged model's the shipped one's scores
+    may lie, which requests' boosts are measured in; null for no limit."""

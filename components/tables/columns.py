@@ -5,8 +5,10 @@ column whose type as a whole can't be meant.
 """
 
 import ast
+import io
 import json
 import re
+import tokenize
 import uuid
 from typing import Any, Optional
 
@@ -21,20 +23,22 @@ from components.tables.reading import NOT_UTF8
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _MISSING_NUMBERS = pa.array(["", "nan", "na", "n/a", "null", "none", r"\n"])
-_LITERAL_LIST = r"^\s*\[.*\]\s*$"
+_LITERAL_LIST = r"(?s)^\s*(\[.*\]|\(.*\)|\{.*\})\s*$"
+"""A list, a tuple or a set as Python, JSON, NumPy or PostgreSQL write them."""
+_PART = re.compile(r"""'([^']*)'|"([^"]*)"|([^\s,]+)""")
 _OBJECT = r"""^\s*(\[\s*)?\{\s*("[^"]*"|'[^']*')\s*:"""
 _PLAIN = TableSettings()
-_EXACT = 2.0**53
-"""From here on whole numbers are the same float as their neighbours."""
+EXACT = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}
+"""By a float's bits: from here on whole numbers are the same float as their neighbours."""
 
 
 def as_text(array: pa.Array, name: str) -> pa.StringArray:
-    """Returns the values as text, null where missing or empty. Whole numbers become their decimal digits.
+    """Returns the values as text, null where missing, empty or blank. Whole numbers become their decimal digits.
 
     Args:
         array: [n] strings, bytes, whole numbers (of any type: a missing value in pandas makes floats of integers, with
             NaN for itself), booleans, decimals, dates or times; lists of at most one of them. Bytes that are no text
-            but 16 in each value are UUIDs.
+            but equally many in each value become hexadecimal digits, those of 16 bytes as a UUID has them.
         name: The column's name, for messages.
 
     Raises:
@@ -45,12 +49,16 @@ def as_text(array: pa.Array, name: str) -> pa.StringArray:
     if pa.types.is_floating(kind):
         array = _whole(array, name)
     if pa.types.is_decimal(kind):
-        array = pa.array([None if value is None else str(value) for value in array.to_pylist()], pa.string())
-    elif pa.types.is_nested(kind):
+        values = array.to_pylist()
+        whole = [None if value is None else value.to_integral_value() for value in values]
+        array = pa.array(
+            [value if value is None else f"{w if w == value else value:f}" for value, w in zip(values, whole)]
+        )
+    elif pa.types.is_nested(kind) or pa.types.is_duration(kind):
         raise InputError(f"column {name!r} is of type {kind} where text is needed{_deeper(kind, name)}")
     else:
         array = array.cast(pa.string())
-    return pc.if_else(pc.equal(array, ""), pa.scalar(None, pa.string()), array)
+    return pc.if_else(pc.or_(pc.equal(array, ""), pc.utf8_is_space(array)), pa.scalar(None, pa.string()), array)
 
 
 def as_numbers(array: pa.Array, name: str, how: TableSettings = _PLAIN) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -59,7 +67,7 @@ def as_numbers(array: pa.Array, name: str, how: TableSettings = _PLAIN) -> tuple
     Text such as "", "NaN", "NA", "null", "None" and "\\N" counts as missing; infinity is no number.
 
     Args:
-        array: [n] numbers of any type, or their text.
+        array: [n] numbers of any type, or their text; durations, which become seconds.
         name: The column's name, for messages.
         how: How numbers are written in text.
 
@@ -67,6 +75,11 @@ def as_numbers(array: pa.Array, name: str, how: TableSettings = _PLAIN) -> tuple
         InputError: The column's type is neither text nor a number.
     """
     array = scalars(array, name)
+    if pa.types.is_duration(array.type):
+        seconds = pc.divide(
+            array.cast(pa.duration("us"), safe=False).cast(pa.int64()).cast(pa.float64(), safe=False), 1e6
+        )
+        array = pc.if_else(pc.is_valid(array), seconds, pa.scalar(None, pa.float64()))
     if pa.types.is_temporal(array.type) or pa.types.is_nested(array.type):
         deeper = _deeper(array.type, name)
         raise InputError(f"column {name!r} is of type {array.type} where numbers are needed{deeper}")
@@ -88,10 +101,11 @@ def as_numbers(array: pa.Array, name: str, how: TableSettings = _PLAIN) -> tuple
 
 
 def as_lists(array: pa.Array, separator: str, name: str) -> tuple[pa.ListArray, np.ndarray]:
-    """Returns lists of text [n] without empty values, and where there is a list of lists or of objects, bool [n].
+    """Returns lists of text [n] without empty values, and where there is a list of lists or of objects, or one that
+    NumPy cut short by dots, bool [n].
 
-    Text is split at `separator`, its parts stripped of blanks. Text that is a list as Python or JSON writes it, such as
-    "['Fiction', 'Art']", is that list.
+    Text is split at `separator`, its parts stripped of blanks. Text that is a list as Python, JSON, NumPy or PostgreSQL
+    write it, such as "['Fiction', 'Art']", "['Fiction' 'Art']" or "{Fiction,Art}", is that list.
     """
     bad = np.zeros(len(array), dtype=bool)
     array = decoded(array)
@@ -120,6 +134,13 @@ def as_lists(array: pa.Array, separator: str, name: str) -> tuple[pa.ListArray, 
     return pa.ListArray.from_arrays(pa.array(offsets), values.filter(pa.array(kept))), bad
 
 
+def no_list(column: str) -> str:
+    """Returns what is said of values for which `as_lists` has no list."""
+    return (
+        f"{column} is a list of lists or of objects: of objects name a key, as {column}.key; or dots stand for a part"
+    )
+
+
 def objects(array: pa.Array) -> np.ndarray:
     """Returns where a text is an object, or a list of them, as Python or JSON writes it; bool [n]."""
     if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
@@ -136,23 +157,49 @@ def like_a_price(array: pa.Array, rows: np.ndarray) -> bool:
 
 
 def _literal_list(text: str, separator: str) -> Optional[list[str]]:
-    """Returns the list that a text is, or that its parts are; None for a list of lists or of objects."""
-    if re.match(_LITERAL_LIST, text):
-        try:
-            values = ast.literal_eval(text.strip())
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            values = _json_list(text)
-        if isinstance(values, list):
-            deep = any(isinstance(value, (list, tuple, set, dict)) for value in values)
-            return None if deep else [str(value) for value in values if value is not None]
-    return text.split(separator)
+    """Returns the list that a text is, or that its parts are; None for a list of lists or of objects, or one with dots
+    for what is left out."""
+    text = text.strip()
+    if not re.match(_LITERAL_LIST, text):
+        return text.split(separator)
+    values = _literals(text)
+    if values is None and text.startswith("("):
+        return text.split(separator)  # words in brackets
+    if values is None:
+        inner = text[1:-1].strip()
+        if inner.startswith(("[", "{")) or (text.startswith("{") and ":" in inner):
+            return None
+        if re.search(r"[\[\]{}]", inner):
+            return text.split(separator)  # words in brackets too
+        parts = inner.split(separator) if separator in inner else map(max, _PART.findall(inner))
+        values = [part.strip("'\" ") for part in parts]
+        return None if "..." in values else [value for value in values if (text[0], value) != ("{", "NULL")]
+    deep = any(isinstance(value, (list, tuple, set, dict)) for value in values)
+    return None if deep else [_plain(value) for value in values if value is not None]
 
 
-def _json_list(text: str) -> Any:
+def _literals(text: str) -> Optional[list[Any]]:
+    """Returns the values of a list, tuple or set in their order, None where it is none that Python or JSON knows."""
     try:
-        return json.loads(text)
+        # Python takes texts with nothing between them for one, NumPy writes its lists so.
+        tokens = [token for token in tokenize.generate_tokens(io.StringIO(text).readline) if token.string.strip()]
+        if any(first.type == second.type == tokenize.STRING for first, second in zip(tokens, tokens[1:])):
+            return [ast.literal_eval(token.string) for token in tokens if token.type == tokenize.STRING]
+        body = ast.parse(text, mode="eval").body
+        return (
+            [ast.literal_eval(each) for each in body.elts] if isinstance(body, (ast.List, ast.Tuple, ast.Set)) else None
+        )
+    except (ValueError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError):
+        pass
+    try:
+        values = json.loads(text)
     except (ValueError, RecursionError):
         return None
+    return values if isinstance(values, list) else None
+
+
+def _plain(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def mask(array: pa.BooleanArray) -> np.ndarray:
@@ -162,6 +209,8 @@ def mask(array: pa.BooleanArray) -> np.ndarray:
 
 def not_utf8(array: pa.Array) -> np.ndarray:
     """Returns where a value of `array` (or one in a list of it) had bytes that are not UTF-8; bool [n]."""
+    if _is_bytes(array.type):
+        array = _as_characters(array.cast(pa.binary()))
     if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
         return mask(pc.match_substring(array, NOT_UTF8))
     if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
@@ -190,31 +239,37 @@ def scalars(array: pa.Array, name: str) -> pa.Array:
         array = decoded(pc.list_flatten(array).take(pa.array(position, pa.int64(), mask=lengths == 0)))
     if pa.types.is_null(array.type):
         return array.cast(pa.string())
-    if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
-        return _as_characters(array)
-    if pa.types.is_fixed_size_binary(array.type):
-        return _as_characters(array.cast(pa.binary()))
-    return array
+    return _as_characters(array.cast(pa.binary())) if _is_bytes(array.type) else array
 
 
-def decoded(array: pa.Array) -> pa.Array:
-    """Returns the values of a dictionary, and the lists of any size of those of one size."""
+def plain(array: pa.Array) -> pa.Array:
+    """Returns the values in one piece, of a dictionary and of a type that extends another too."""
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
-    if pa.types.is_dictionary(array.type):
-        array = array.cast(array.type.value_type)
+    return array.cast(array.type.value_type) if pa.types.is_dictionary(array.type) else array
+
+
+def decoded(array: pa.Array) -> pa.Array:
+    """Returns plain values, and the lists of any size of those of one size."""
+    array = plain(array)
     if pa.types.is_fixed_size_list(array.type):
         array = pa.array(array.to_pylist(), pa.list_(array.type.value_type))  # no cast in older Arrow
     return array
 
 
-def _as_characters(array: pa.Array) -> pa.Array:
-    """Returns bytes as text, NOT_UTF8 for what is none; where every value has 16 and not all are text, as UUIDs."""
+def _is_bytes(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+
+
+def _as_characters(array: pa.BinaryArray) -> pa.Array:
+    """Returns bytes as text, NOT_UTF8 for what is none; where every value has as many and not all are text, as
+    hexadecimal digits."""
     lengths = pc.unique(pc.drop_null(pc.binary_length(array))).to_pylist()
-    if lengths == [16] and not all(map(_is_printable, array.to_pylist())):
-        return pa.array([None if value is None else str(uuid.UUID(bytes=value)) for value in array.to_pylist()])
+    if len(lengths) == 1 and not all(map(_is_printable, array.to_pylist())):
+        shown = (lambda value: str(uuid.UUID(bytes=value))) if lengths == [16] else bytes.hex
+        return pa.array([None if value is None else shown(value) for value in array.to_pylist()], pa.string())
     try:
         return array.cast(pa.string())
     except pa.ArrowInvalid:
@@ -239,11 +294,12 @@ def _whole(array: pa.Array, name: str) -> pa.Array:
     Raises:
         InputError: One has a fraction, or is so large that its last digits are lost.
     """
+    exact = EXACT[array.type.bit_width]
     values = array.cast(pa.float64()).to_numpy(zero_copy_only=False)
     there = ~np.isnan(values)
     for bad, what in (
         (there & (values != np.floor(values)), "a number with a fraction"),
-        (there & (np.abs(values) > _EXACT), "a floating-point number whose last digits are lost"),
+        (there & (np.abs(values) >= exact), "a floating-point number whose last digits are lost"),
     ):
         if bad.any():
             raise InputError(

@@ -48,6 +48,7 @@ def prepared(piece: bytes, how: TableSettings) -> bytes:
     """Returns UTF-8 bytes of CSV as Arrow can read them.
 
     A lone \\N in a file with escapes becomes nothing at all, and an escape before a character that needs none is kept.
+    Blanks before a quoted value are taken off where blanks mean nothing, or its quotes would be characters like others.
 
     Raises:
         InputError: They hold STAND_IN, which is needed.
@@ -57,6 +58,9 @@ def prepared(piece: bytes, how: TableSettings) -> bytes:
         if STAND_IN.encode() in piece:
             raise InputError(f"the character {STAND_IN!r} can't be in a file whose delimiter is {how.delimiter!r}")
         piece = piece.replace(how.delimiter.encode(), mark.encode())
+    if how.trim and how.quote is not None:
+        before, quote = rb"(^|[\r\n]|%b)[ \t]+" % re.escape(mark.encode()), re.escape(how.quote.encode())
+        piece = re.sub(before + rb"(?=%b(?!%b))" % (quote, quote), rb"\1", piece)
     if how.escape is not None and how.escape.encode() in piece:
         mine = how.escape.encode()
         escape, between = re.escape(mine), re.escape(mark.encode())

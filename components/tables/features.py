@@ -53,6 +53,17 @@ class Feature(Settings):
 class ItemFeature(Feature):
     """One side feature of the items and the column that it is read from."""
 
+    type: Literal["category", "categories", "number", "text", "vector"]  # type: ignore[assignment]  # one more
+    """category: one value of a set; categories: any number of them; number: a float; text: words; vector: an embedding
+    that is given, a list of numbers or its text (as long for all items, scaled to length 1), or a row of a file at
+    `path`."""
+    dim: Optional[int] = Field(default=None, ge=1, le=8192)
+    """How many numbers a `vector` has; by default as many as the data say, which `recommender compile` doesn't see."""
+    path: Optional[str] = Field(default=None, min_length=1)
+    """A `.npy` file with a `vector` a row, of the items in `ids`, instead of a column of the catalogue."""
+    ids: Optional[str] = Field(default=None, min_length=1)
+    """Whose the rows of `path` are: a text file with an item's id a line, a `.npy` file of ids, or a table that has
+    them in `column`, by default in the catalogue's `item_id`."""
     encoder: Optional[encoders.Name] = None
     """Makes of a `text` one vector that says what it is about, instead of its words: wordllama (needs the extra
     `text`). The same column can be two features, one with and one without."""
@@ -63,9 +74,20 @@ class ItemFeature(Feature):
             raise ValueError(f"encoder is for features of type text, not {self.type}")
         return self
 
+    @model_validator(mode="after")
+    def _gives_vectors(self) -> "ItemFeature":
+        given = [name for name in ("dim", "path", "ids") if getattr(self, name) is not None]
+        if given and self.type != "vector":
+            raise ValueError(f"{given[0]} is for features of type vector, not {self.type}")
+        if (self.path is None) != (self.ids is None):
+            raise ValueError("path and ids belong together: the vectors, and the items whose they are")
+        return self
+
     @property
     def kind(self) -> str:
-        """What the model gets: `type`, or `vector` of an encoded text."""
+        """What the model gets: `type`, `vector` of an encoded text, or `embedding` of a vector that is given."""
+        if self.type == "vector":
+            return "embedding"
         return self.type if self.encoder is None else "vector"
 
 

@@ -35,9 +35,9 @@ def _check_encoding(encoding: str) -> str:
 
 
 def _check_form(form: str) -> str:
-    has = {letter for letter in "YymbBdjcxZ" if f"%{letter}" in form.replace("%%", "")}
-    if has & set("cxZ"):
-        raise ValueError(f"{form!r}: write out %c and %x, and the letters of a zone instead of %Z (see timezone)")
+    has = {letter for letter in "YymbBdjcx" if f"%{letter}" in form.replace("%%", "")}
+    if has & set("cx"):
+        raise ValueError(f"{form!r}: write out %c and %x")
     if not has & set("Yy") or not ("j" in has or ("d" in has and has & set("mbB"))):
         raise ValueError(f"{form!r} tells no day: it needs %Y, %m and %d, or their like")
     try:
@@ -74,7 +74,7 @@ Encoding = Annotated[str, AfterValidator(_check_encoding), WithJsonSchema({"type
 """The name of an encoding, as Python spells it."""
 
 TimeForm = Annotated[str, AfterValidator(_check_form)]
-"""The form of times in text, as `datetime.strptime` takes it; it tells the day at least."""
+"""The form of times in text, as `datetime.strptime` takes it; it tells the day at least. %Z are letters of a zone."""
 
 TimeZone = Annotated[str, AfterValidator(_check_zone)]
 """The name of a time zone, as in Europe/Berlin."""
@@ -93,7 +93,8 @@ class TableSettings(Settings):
     delimiter: Delimiter = ","
     """What stands between the columns of a CSV file, such as "\\t" or "::"."""
     names: Optional[tuple[Annotated[str, Field(min_length=1)], ...]] = Field(default=None, min_length=1)
-    """The columns of a CSV file without a header, in their order."""
+    """The columns of a CSV file without a header, in their order; or of one whose header lacks the first or the last of
+    them, such as that of an index or an empty one where a delimiter ends each row."""
     quote: Optional[Mark] = '"'
     """What stands around a value of a CSV file that holds a delimiter or a line break, and twice inside of it for once.
     With null quotes are characters like others."""
@@ -104,6 +105,8 @@ class TableSettings(Settings):
     """How the characters of CSV and JSON files are stored, such as cp1252, latin-1 or utf-16."""
     missing: tuple[str, ...] = ()
     """Words that stand for a missing value in columns of text, such as ["NA", "NULL", "nan"], beside no text at all."""
+    trim: bool = False
+    """Whether blanks around text, and around the names in a CSV file's header, are taken off."""
     decimal: Literal[".", ","] = "."
     """What stands before the fraction of a number in text."""
     thousands: Optional[Literal[",", ".", "'", " ", "_"]] = None

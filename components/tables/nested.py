@@ -79,14 +79,32 @@ def parsed(text: str) -> Any:
         ValueError: It is neither.
     """
     try:
-        return json.loads(text, parse_int=str, parse_float=str, parse_constant=lambda _: None)
+        return from_json(text)
     except (ValueError, RecursionError):
         pass
     try:
         # Through JSON, so that what it has no word for (sets, bytes) is no value and tuples are lists.
-        return json.loads(json.dumps(ast.literal_eval(text.strip())), parse_int=str, parse_float=str)
+        return from_json(json.dumps(ast.literal_eval(text.strip())))
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise ValueError("neither JSON nor a Python literal") from None
+
+
+def from_json(text: str) -> Any:
+    """Returns the value that `text` is in JSON, numbers as they stand there, but for whole ones without a fraction.
+
+    >>> from_json("[5.0, 0.10, 1e3, NaN]")
+    ['5', '0.10', '1e3', None]
+
+    Raises:
+        ValueError: It is not JSON.
+    """
+    return json.loads(text, parse_int=str, parse_float=_without_zeros, parse_constant=lambda _: None)
+
+
+def _without_zeros(number: str) -> str:
+    """Returns a whole number as programs write it that take no missing value for a reason to add .0."""
+    whole, _, fraction = number.partition(".")
+    return number if fraction.strip("0") else whole
 
 
 def reason_against(value: Any, column: str) -> str:

@@ -1,5 +1,5 @@
-"""Reading tables (CSV, JSON lines, Parquet, TFRecords of tf.Example) as Arrow blocks with row numbers, from any Beam
-file system.
+"""Reading tables (CSV, JSON lines, Parquet, TFRecords of tf.Example) as Arrow blocks with row numbers, on disk and
+in object stores.
 
 Rows are numbered as a text editor or a spreadsheet shows them: in a CSV file without line breaks inside of values the
 header is row 1; in the other formats the first row is row 1.
@@ -9,25 +9,27 @@ import codecs
 import contextlib
 import csv
 import difflib
+import functools
 import glob
 import hashlib
 import json
 import os
 import re
 import urllib.parse
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Optional
+from dataclasses import dataclass, field, replace
+from typing import Any, Optional, Union
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
-from apache_beam.io.filesystem import CompressionTypes, FileMetadata
-from apache_beam.io.filesystems import FileSystems
 
+from components import stores
 from components.errors import InputError
+from components.stores import File
 from components.tables import dialects, nested
 from components.tables.formats import Format, TableSettings
 
@@ -46,18 +48,44 @@ _MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd"}
 """What compressed files begin with."""
 _ARCHIVES = {
     b"PK\x03\x04": "a ZIP archive or a spreadsheet",
+    b"PK\x05\x06": "a ZIP archive without files",
     b"7z\xbc\xaf": "a 7z archive",
+    b"Rar!": "a RAR archive",
     b"\xfd7zXZ": "packed by xz",
+    b"\x5d\x00\x00": "packed by lzma",
+    b"\x04\x22\x4d\x18": "packed by lz4",
+    b"\x1f\x9d": "packed by compress",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet",
+    b"ARROW1": "an Arrow file",
+    b"Obj\x01": "an Avro file",
+    b"SQLite f": "a database of SQLite",
+    b"\x89HDF": "an HDF5 file",
 }
 _MAGIC_BYTES = 8
 _DELIMITERS = ("::", ";", "\t", "||", "|", ",", "\x01", "  ", " ")
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""Encodings by the marks that files in them begin with, the longer ones first."""
+_PAGES = ("<!doctype", "<html", "<?xml", "<table")
+_POINTER = "version https://git-lfs"
 _OF_ONE_BYTE = ("cp125", "iso8859", "koi8", "mac", "cp437", "cp850")
 """Encodings that take any bytes for characters."""
 _TAR_AT = 257
+_HINT = 100
 _PACKED = (".zip", ".7z", ".rar", ".tar", ".tgz", ".xz", ".lz4", ".snappy")
 _SHEETS = (".xlsx", ".xls", ".ods")
+_OTHERS = (
+    *(".feather", ".arrow", ".orc", ".avro", ".db", ".sqlite", ".pkl", ".pickle", ".h5", ".hdf5", ".npy", ".npz"),
+    *(".sav", ".dta", ".sas7bdat", ".rds", ".rda", ".rdata", ".mat", ".xml", ".html", ".htm", ".sql"),
+)
 _NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_JSON = re.compile(rb"""\s*\{\s*["'][^"']*["']\s*:""")
+"""How a line of JSON, or of a dictionary as Python prints it, begins."""
+_PASSED_OVER = "no files but such whose names begin with _ or ., which are passed over"
 _KEYS_BY_ROW = ("jsonl", "tfrecord")
 _DATUM = re.compile(r"\s*([+-]?\d+(\.\d*)?|\d{4}-\d\d-\d\d.*)?\s*$")
 """A number, a day or nothing, none of which is a name."""
@@ -129,7 +157,7 @@ def find_files(pattern: str, file_format: Format, what: str, first_number: int =
     """Returns the files that `pattern` matches, sorted by path, hidden and empty ones beside others left out.
 
     Args:
-        pattern: A path, a folder, or a glob on any Beam file system. A comma has no special meaning, nor have brackets
+        pattern: A path, a folder, or a glob, on disk or as a URI. A comma has no special meaning, nor have brackets
             where nothing matches otherwise; `~` is the user's own folder.
         file_format: The files' format; "auto" goes by their suffixes.
         what: What the files hold, for messages ("interactions").
@@ -141,44 +169,47 @@ def find_files(pattern: str, file_format: Format, what: str, first_number: int =
     if not pattern:
         raise InputError(f"{what}: no input path is given")
     try:
-        matches = _matches(os.path.expanduser(pattern))
+        matches = _matches(os.path.expanduser(stores.plain(pattern)))
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from None
     except Exception as error:  # Beam wraps whatever the file system raised
         raise InputError(f"{what}: can't look up {pattern}: {error}") from error
-    if len(matches) > 1:  # markers such as _SUCCESS
+    found = len(matches)
+    if found > 1:  # markers such as _SUCCESS
         matches = [match for match in matches if not match.path.rsplit("/", 1)[-1].startswith(("_", "."))]
     if not matches:
-        raise InputError(f"{what}: there is no file {pattern}")
-    filled = sorted((match for match in matches if match.size_in_bytes), key=lambda match: match.path)
+        raise InputError(f"{what}: {pattern} has {_PASSED_OVER}" if found else f"{what}: there is no file {pattern}")
+    filled = sorted((match for match in matches if match.size), key=lambda match: match.path)
     if not filled:
         raise InputError(f"{what}: {min(match.path for match in matches)} is empty")
     return [
         TableFile(
             match.path,
             _format_of(match.path, what) if file_format == "auto" else file_format,
-            match.size_in_bytes,
+            match.size,
             first_number + number,
         )
         for number, match in enumerate(filled)
     ]
 
 
-def match_files(pattern: str) -> list[FileMetadata]:
+def match_files(pattern: str) -> list[File]:
     """Returns the files that a path or a glob matches, in no order; paths are relative where the pattern is."""
     # Beam lists the folder that stands before the first wildcard; where none does it finds nothing.
     here = "" if "/" in re.split(r"[*?\[]", pattern)[0] else "./"
-    matches = FileSystems.match([here + pattern])[0].metadata_list
-    return [FileMetadata(m.path.removeprefix(here), m.size_in_bytes, m.last_updated_in_seconds) for m in matches]
+    return [replace(file, path=file.path.removeprefix(here)) for file in stores.matching(here + pattern)]
 
 
-def _matches(pattern: str) -> list[FileMetadata]:
-    if os.path.isdir(pattern):
-        return _below(glob.escape(pattern))
-    if FileSystems.exists(pattern):
-        return [FileSystems.get_filesystem(pattern).metadata(pattern)]
+def _matches(pattern: str) -> list[File]:
+    plain = glob.escape(pattern)
+    if stores.is_folder(pattern):
+        return _below(plain)
+    if stores.is_file(pattern):
+        return match_files(plain)
     return match_files(pattern) or _below(pattern) or match_files(pattern.replace("[", "[[]"))
 
 
-def _below(folders: str) -> list[FileMetadata]:
+def _below(folders: str) -> list[File]:
     """Returns the files in the folders that a glob matches and in those below them, apart from hidden ones.
 
     So Spark and Hive write them.
@@ -186,28 +217,55 @@ def _below(folders: str) -> list[FileMetadata]:
     folders = folders.rstrip("/")
     depth = folders.count("/") + 1
     found = [(match, match.path.split("/")[depth:]) for match in match_files(f"{folders}/**")]
-    if any("_delta_log" in parts for _, parts in found):
-        raise InputError(
-            f"{folders} is a Delta table, some of whose files may be out of date: export what is valid now"
-        )
-    return [match for match, parts in found if not any(part.startswith(("_", ".")) for part in parts)]
+    for kind, told in (
+        ("a Delta", any("_delta_log" in parts for _, parts in found)),
+        ("a Hudi", any(".hoodie" in parts for _, parts in found)),
+        ("an Iceberg", any("metadata" in parts and parts[-1].endswith(".metadata.json") for _, parts in found)),
+    ):
+        if told:
+            raise InputError(
+                f"{folders} is {kind} table, some of whose files may be out of date: export what is valid now"
+            )
+    shown = [match for match, parts in found if not any(part.startswith(("_", ".")) for part in parts)]
+    if found and not shown:
+        raise InputError(f"{folders} has {_PASSED_OVER}")
+    return shown
 
 
-def digest(files: list[TableFile]) -> str:
+def digest(files: Sequence[Union[TableFile, File]]) -> str:
     """Returns a digest of the files' content, in hexadecimal."""
-    total = hashlib.blake2b(digest_size=16)
+    return hashlib.blake2b(b"".join(map(bytes.fromhex, digests(files))), digest_size=16).hexdigest()
+
+
+def digests(files: Sequence[Union[TableFile, File]], size: Optional[int] = None) -> list[str]:
+    """Returns a digest of each file's content, in hexadecimal; a file that hasn't changed is not read twice.
+
+    Args:
+        files: The files.
+        size: How many bytes of each count; None for all.
+
+    Raises:
+        InputError: A file can't be read.
+    """
+    found = []
     for file in files:
-        content = hashlib.blake2b(digest_size=16)
         try:
-            with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as source:
-                while chunk := source.read(_CHUNK_BYTES):
-                    content.update(chunk)
+            found.append(_digest(file.path, stores.state(file.path), file.size if size is None else size))
         except IsADirectoryError:
             raise InputError(f"{file.path} is a folder: name the files in it, such as {file.path}/*") from None
         except OSError as error:
             raise InputError(f"{file.path} can't be read: {error}") from error
-        total.update(content.digest())
-    return total.hexdigest()
+    return found
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _digest(path: str, state: tuple[Any, ...], size: int) -> str:
+    content = hashlib.blake2b(digest_size=16)
+    with stores.open_binary(path) as source:
+        while chunk := source.read(min(size, _CHUNK_BYTES)):
+            content.update(chunk)
+            size -= len(chunk)
+    return content.hexdigest()
 
 
 def check_table(files: Sequence[TableFile], columns: Sequence[str], how: TableSettings, each: bool = True) -> None:
@@ -255,7 +313,8 @@ def _check_names(file: TableFile, columns: Sequence[str], names: Sequence[str], 
         shown = ", ".join(map(repr, names[:_NAMED_COLUMNS])) + (", …" if len(names) > _NAMED_COLUMNS else "")
         hint = "".join(f"; {part}" for part in _hints(file, missing[0], names, how))
         raise InputError(f"{file.path} has no column {', '.join(map(repr, missing))}; it has {shown}{hint}")
-    doubled = sorted({column for column in columns if names.count(column) > 1})
+    counts = Counter(names)
+    doubled = sorted({column for column in columns if counts[column] > 1})
     if doubled:
         raise InputError(f"{file.path} has more than one column {', '.join(map(repr, doubled))}: rename all but one")
 
@@ -270,6 +329,15 @@ def _hints(file: TableFile, missing: str, names: Sequence[str], how: TableSettin
         if all(re.fullmatch("'.*'", name) for name in names):
             yield """its values stand in single quotes: set quote: "'\""""
             return
+        if (
+            not other
+            and len(names) == 1
+            and (near := re.search(rf"{re.escape(missing)}(\W)|(\W){re.escape(missing)}", names[0]))
+        ):
+            other = near[1] or near[2]
+        if other == how.delimiter:
+            yield "each row stands in quotes as one value: take these off"
+            return
         if other:
             yield f"its delimiter looks like {other!r}, not {how.delimiter!r}"
         if how.names is None and any(_DATUM.match(value) for value in (names[0].split(other) if other else names)):
@@ -280,7 +348,7 @@ def _hints(file: TableFile, missing: str, names: Sequence[str], how: TableSettin
     folded = [name for name in names if name.strip().casefold() == missing.strip().casefold()]
     close = folded or difflib.get_close_matches(missing, names, n=1)
     if close:
-        yield f"did you mean {close[0]!r}?"
+        yield f"did you mean {close[0]!r}?" + (" (or set trim: true)" if close[0] != close[0].strip() else "")
 
 
 def _has(file: TableFile, column: str, names: Sequence[str]) -> bool:
@@ -317,7 +385,7 @@ def partition_values(path: str) -> dict[str, Optional[str]]:
 
 
 def _names_of_parquet(file: TableFile, how: TableSettings) -> list[str]:
-    with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as source:
+    with stores.open_binary(file.path) as source:
         schema = pq.ParquetFile(pa.PythonFile(source, mode="r")).schema_arrow
         return [path for field in schema for path in nested.fields_below(field.type, field.name)]
 
@@ -332,6 +400,11 @@ def _names_of_jsonl(file: TableFile, how: TableSettings) -> list[str]:
         raise InputError(
             f"{file.path} is not JSON lines: no line at its beginning is a JSON object; jq -c writes one a line"
         )
+    if len(rows) == 1 and rows[0] and all(isinstance(value, dict) and "0" in value for value in rows[0].values()):
+        raise InputError(
+            f"{file.path} is one object of columns whose keys are the rows' numbers, as pandas writes it by default: "
+            "write a row a line, as to_json(orient='records', lines=True) does"
+        )
     paths = (path for row in rows for name, value in row.items() for path in nested.names_below(value, name))
     return list(dict.fromkeys(paths))
 
@@ -340,6 +413,8 @@ def _names_of_csv(file: TableFile, how: TableSettings) -> list[str]:
     head = next(_pieces(file, how, Place(size=_HEADER_BYTES)), b"")
     if head.startswith(b"PAR1"):
         raise InputError(f"{file.path} is a Parquet file: set format: parquet")
+    if _JSON.match(head):
+        raise InputError(f"{file.path} holds JSON, not CSV: set format: jsonl")
     if b"\0" in head:
         raise InputError(f"{file.path} holds zero bytes: is it UTF-16 (set encoding: utf-16-le), or not CSV at all?")
     try:
@@ -348,15 +423,26 @@ def _names_of_csv(file: TableFile, how: TableSettings) -> list[str]:
         raise InputError(f"{file.path}: can't read the header: {error}") from error
     if not row and head.strip():
         raise InputError(f"{file.path}: the first row is empty: it must be the header, unless names are set")
+    if how.trim:
+        row = [name.strip() for name in row]
     if how.names is None:
         if any(NOT_UTF8 in name for name in row):
             raise InputError(f"{file.path}: the header is not UTF-8: set encoding, such as cp1252, or save it as UTF-8")
         return row
+    if _is_short_header(row, how):
+        return list(how.names)
     if row and len(row) != len(how.names):
         raise InputError(f"{file.path}: names are {len(how.names)}, but the first row has {len(row)} columns: {row}")
     if [value.casefold() for value in row] == [name.casefold() for name in how.names]:
         raise InputError(f"{file.path} has a header: leave out names")
     return list(how.names) if row else []
+
+
+def _is_short_header(row: Sequence[str], how: TableSettings) -> bool:
+    """Whether a row has all of the given names but for the first, as a header above an index, or but for the last, as
+    one above rows that a delimiter ends."""
+    names = [name.strip().casefold() for name in how.names or ()]
+    return len(names) > 1 and [value.strip().casefold() for value in row] in (names[1:], names[:-1])
 
 
 _NAMES = {
@@ -375,7 +461,7 @@ def parts(file: TableFile) -> list[int]:
     """
     if file.format != "parquet":
         return [0]
-    with _explained(file), FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as source:
+    with _explained(file), stores.open_binary(file.path) as source:
         return list(range(pq.ParquetFile(pa.PythonFile(source, mode="r")).num_row_groups))
 
 
@@ -387,7 +473,7 @@ def count_rows(file: TableFile) -> Optional[int]:
     """
     if file.format != "parquet":
         return None
-    with _explained(file), FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as source:
+    with _explained(file), stores.open_binary(file.path) as source:
         return int(pq.ParquetFile(pa.PythonFile(source, mode="r")).metadata.num_rows)
 
 
@@ -414,6 +500,8 @@ def read_blocks(
                 if column in columns and column not in block.columns:
                     block.columns[column] = pa.repeat(pa.scalar(told[column], pa.string()), len(block.rows))
             block.columns = {column: block.columns[column] for column in columns}
+            if how.trim:
+                block.columns = {column: _trimmed(array) for column, array in block.columns.items()}
             if len(missing):
                 block.columns = {column: _without(array, missing) for column, array in block.columns.items()}
             yield block
@@ -426,6 +514,13 @@ def _without(array: pa.Array, words: pa.Array) -> pa.Array:
     if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
         return array
     return pc.if_else(pc.is_in(array, value_set=words.cast(array.type)), pa.scalar(None, array.type), array)
+
+
+def _trimmed(array: pa.Array) -> pa.Array:
+    if pa.types.is_dictionary(array.type):
+        array = array.cast(array.type.value_type)
+    is_text = pa.types.is_string(array.type) or pa.types.is_large_string(array.type)
+    return pc.utf8_trim_whitespace(array) if is_text else array
 
 
 def _at_paths(block: Block, paths: dict[str, tuple[str, list[str]]]) -> Block:
@@ -485,8 +580,24 @@ def _explained(file: TableFile) -> Iterator[None]:
     except UnicodeError as error:
         raise InputError(f"{file.path} is not in the encoding that is set: {error}") from error
     except (OSError, pa.ArrowException) as error:
+        if file.format == "parquet" and (why := _no_parquet(file)):
+            raise InputError(f"{file.path} is no Parquet file: {why}") from None
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{file.path} can't be read as {file.format}: {reason}") from error
+
+
+def _no_parquet(file: TableFile) -> str:
+    """Returns what a file is, by its beginning, that is read as Parquet and is none; "" where that can't be told."""
+    try:
+        with stores.open_binary(file.path) as source:
+            begin = source.read(_HINT)
+    except (OSError, InputError):
+        return ""
+    if any(begin.startswith(magic) for magic in _MAGIC):
+        return "it is packed as a whole: unpack it (Parquet packs its columns itself)"
+    if begin.startswith(b"PAR1") or b"\0" in begin:
+        return ""
+    return f"it begins as text does: set format: {'jsonl' if _JSON.match(begin) else 'csv'}"
 
 
 def _format_of(path: str, what: str) -> str:
@@ -500,6 +611,8 @@ def _format_of(path: str, what: str) -> str:
         raise InputError(f"{what}: {path} is an archive: unpack it (what is packed by gzip, bzip2 or zstd can stay so)")
     if name.endswith(_SHEETS):
         raise InputError(f"{what}: {path} is a spreadsheet: save it as CSV")
+    if name.endswith(_OTHERS):
+        raise InputError(f"{what}: {path} is of a format that can't be read: save it as CSV, JSON lines or Parquet")
     raise InputError(
         f"{what}: the format of {path} can't be told from its name; set format to csv, jsonl, parquet or tfrecord"
     )
@@ -507,7 +620,7 @@ def _format_of(path: str, what: str) -> str:
 
 def _open(file: TableFile) -> Any:
     """Returns a stream over the file's uncompressed bytes. What it begins with tells how it is compressed."""
-    source = FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED)
+    source = stores.open_binary(file.path)
     head = source.read(_MAGIC_BYTES)
     source.seek(0)
     for magic, what in _ARCHIVES.items():
@@ -520,7 +633,7 @@ def _open(file: TableFile) -> Any:
 
 def compression(file: TableFile) -> Optional[str]:
     """Returns how a file is compressed, which what it begins with tells: gzip, bz2 or zstd; None where it is not."""
-    with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as source:
+    with stores.open_binary(file.path) as source:
         head = source.read(_MAGIC_BYTES)
     return next((codec for magic, codec in _MAGIC.items() if head.startswith(magic)), None)
 
@@ -569,8 +682,8 @@ def _pieces(file: TableFile, how: TableSettings, place: Place) -> Iterator[bytes
             if in_line:
                 _, ended, chunk = chunk.partition(b"\n")
                 in_line = not ended
-            if at_start and how.encoding == "utf-8" and chunk.startswith(_UTF_16):
-                raise InputError(f"{file.path} is UTF-16, not UTF-8: set encoding: utf-16")
+            if at_start and how.encoding == "utf-8" and (encoding := encoding_of_mark(chunk)):
+                raise InputError(f"{file.path} is {encoding.upper()}, not UTF-8: set encoding: {encoding}")
             if at_start and chunk[_TAR_AT : _TAR_AT + 5] == b"ustar":
                 raise InputError(f"{file.path} is a TAR archive: unpack it")
             if at_start and how.encoding.startswith(_OF_ONE_BYTE) and _is_utf_8(chunk):
@@ -578,7 +691,20 @@ def _pieces(file: TableFile, how: TableSettings, place: Place) -> Iterator[bytes
             text = decoder.decode(chunk, final=at_end)
             if at_start and text:
                 text, at_start = text.removeprefix("\ufeff"), False
+                _check_page(file, text[:_HINT].lstrip().lower())
             yield text.encode()
+
+
+def encoding_of_mark(head: bytes) -> Optional[str]:
+    """Returns the encoding that the mark at the beginning of a file tells, but UTF-8."""
+    return next((encoding for mark, encoding in _MARKS.items() if head.startswith(mark)), None)
+
+
+def _check_page(file: TableFile, begin: str) -> None:
+    if begin.startswith(_PAGES):
+        raise InputError(f"{file.path} is HTML or XML, perhaps what a download that failed left")
+    if begin.startswith(_POINTER):
+        raise InputError(f"{file.path} only points to a file in Git LFS: git lfs pull fetches it")
 
 
 def _is_utf_8(chunk: bytes) -> bool:
@@ -604,7 +730,8 @@ def _read_csv(file: TableFile, columns: Sequence[str], how: TableSettings, part:
     paths = {column: nested.split(column, names) for column in columns if column in names or column not in told}
     tops = list(dict.fromkeys(top for top, _ in paths.values())) or names[:1]
     # A name that is there twice is not among `columns`, but Arrow minds.
-    names = [name if names.count(name) == 1 else f"{_END}{place}" for place, name in enumerate(names)]
+    counts = Counter(names)
+    names = [name if counts[name] == 1 else f"{_END}{place}" for place, name in enumerate(names)]
     first, rest, at_end, enough = 2 if place.start else 1, bytearray(), False, 0
     pieces = _pieces(file, how, place)
     while not at_end:
@@ -655,23 +782,10 @@ def _parse_csv(
         how: The dialect.
     """
     malformed: list[BadRow] = []
-    ended = False
+    longer: list[bool] = []
+    ends: list[bool] = []
+    on_malformed = _on_malformed(malformed, longer, ends, first, how)
     mark = dialects.mark_of(how)
-
-    def on_malformed(row: Any) -> str:
-        nonlocal ended
-        number = first - 1 + row.number
-        if row.text.startswith(_END):
-            ended = True
-        elif NOT_UTF8 in row.text:
-            malformed.append(BadRow(number, "not UTF-8 (see encoding)", row.text))
-        else:
-            reason = f"{row.actual_columns} columns instead of {row.expected_columns}"
-            if '\\"' in row.text and how.escape is None:
-                reason += " (a backslash before a quote: see escape)"
-            malformed.append(BadRow(number, reason, row.text, 1 + row.text.count("\n")))
-        return "skip"
-
     data = piece + (b"" if piece.endswith(b"\n") else b"\n") + (_END + mark * len(names)).encode() + b"\n"
     # read_csv looks at all objects of the process on Python 3.10 (for a reference cycle in its handling of signals): a
     # tenth of a second a call, which is what a log in ten thousand files can't have.
@@ -687,7 +801,7 @@ def _parse_csv(
         ),
     )
     table = reader.read_all()
-    if not ended:
+    if not ends:
         return None
     arrays = [_one_array(table[column]) for column in columns]
     if mark == dialects.STAND_IN:
@@ -700,14 +814,43 @@ def _parse_csv(
         raise InputError(f"{file.path}, row {first + found.swallowed[0]}: {found.swallowed[1]}")
     if found.tails:
         tails = np.isin(rows, first + np.array(found.tails)) & wanted
-        for place in np.flatnonzero(tails):
-            line = ",".join(array[int(place)].as_py() or "" for array in arrays)
-            malformed.append(BadRow(int(rows[place]), "text after a closing quote (see quote and escape)", line))
-        malformed.sort(key=lambda bad: bad.row)
+        malformed = sorted([*malformed, *_with_tails(rows, arrays, tails)], key=lambda bad: bad.row)
         wanted &= ~tails
+    if how.names is not None and malformed and malformed[0].row == 1:
+        header = _is_short_header(dialects.first_row(malformed[0].text, how), how)
+        malformed = malformed[header:]
+    elif longer and all(longer) and not wanted.any():
+        hint = " in each row, whose last may be empty or whose first an index: see names"
+        malformed = [replace(bad, reason=bad.reason + hint) for bad in malformed]
     if not wanted.all():
         arrays, rows = [array.filter(pa.array(wanted)) for array in arrays], rows[wanted]
     return Block(rows, dict(zip(columns, arrays)), malformed), following
+
+
+def _with_tails(rows: np.ndarray, arrays: Sequence[pa.Array], tails: np.ndarray) -> Iterator[BadRow]:
+    for place in np.flatnonzero(tails):
+        line = ",".join(array[int(place)].as_py() or "" for array in arrays)
+        yield BadRow(int(rows[place]), "text after a closing quote (see quote and escape)", line)
+
+
+def _on_malformed(malformed: list[BadRow], longer: list[bool], ends: list[bool], first: int, how: TableSettings) -> Any:
+    """What Arrow is to do with a malformed row: note it, or that it is the end."""
+
+    def note(row: Any) -> str:
+        number = first - 1 + row.number
+        if row.text.startswith(_END):
+            ends.append(True)
+        elif NOT_UTF8 in row.text:
+            malformed.append(BadRow(number, "not UTF-8 (see encoding)", row.text))
+        else:
+            reason = f"{row.actual_columns} columns instead of {row.expected_columns}"
+            longer.append(row.actual_columns == row.expected_columns + 1)
+            if '\\"' in row.text and how.escape is None:
+                reason += " (a backslash before a quote: see escape)"
+            malformed.append(BadRow(number, reason, row.text, 1 + row.text.count("\n")))
+        return "skip"
+
+    return note
 
 
 def _read_jsonl(
@@ -771,7 +914,7 @@ def _json_rows(
 def _json_row(text: str) -> tuple[dict[str, Any], str]:
     """Returns the object that a line holds, or why it holds none."""
     try:
-        row = json.loads(text, parse_int=str, parse_float=str, parse_constant=lambda _: None)
+        row = nested.from_json(text)
         if "\\ud" in text.lower():  # perhaps half of a character, which no UTF-8 text can hold
             json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -811,9 +954,12 @@ def _any_text(columns: Sequence[pa.Array]) -> np.ndarray:
 def _read_parquet(
     file: TableFile, columns: Sequence[str], how: TableSettings, part: int, place: Place
 ) -> Iterator[Block]:
-    with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as source:
+    with stores.open_binary(file.path) as source:
         table = pq.ParquetFile(pa.PythonFile(source, mode="r"))
         schema, told = table.schema_arrow, partition_values(file.path)
+        if any("fixed_size_list" in str(schema.field(top).type) for top in schema.names):
+            # Arrow can't read those with a null among them, but as lists of any size, which the file itself holds.
+            table = pq.ParquetFile(pa.PythonFile(source, mode="r"), metadata=_without_arrow_types(source))
         known = [path for field in schema for path in nested.fields_below(field.type, field.name)]
         _check_names(file, columns, [*known, *(name for name in told if name not in schema.names)], how)
         paths = {
@@ -826,6 +972,16 @@ def _read_parquet(
             first += batch.num_rows
             arrays = {top: batch.column(batch.schema.get_field_index(top)) for top in tops}
             yield _at_paths(Block(rows, arrays), paths)
+
+
+def _without_arrow_types(source: Any) -> pq.FileMetaData:
+    """Returns a Parquet file's metadata without the schema that Arrow adds to it for types that Parquet lacks."""
+    source.seek(-8, os.SEEK_END)
+    end = source.read(8)
+    size = int.from_bytes(end[:4], "little")
+    source.seek(-8 - size, os.SEEK_END)
+    footer = source.read(size).replace(b"ARROW:schema", b"other:schema")
+    return pq.read_metadata(pa.BufferReader(b"PAR1" + footer + end))
 
 
 def _read_tfrecord(
@@ -852,7 +1008,7 @@ def _record_batches(file: TableFile, columns: Optional[Sequence[str]]) -> Iterat
     import tensorflow as tf  # only this format needs it, and it takes seconds
     from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
-    with FileSystems.open(file.path, compression_type=CompressionTypes.UNCOMPRESSED) as source:
+    with stores.open_binary(file.path) as source:
         head = source.read(_MAGIC_BYTES)
     compression = {None: "", "gzip": "GZIP"}.get(
         next((c for magic, c in _MAGIC.items() if head.startswith(magic)), None)
@@ -861,8 +1017,9 @@ def _record_batches(file: TableFile, columns: Optional[Sequence[str]]) -> Iterat
         raise InputError(f"{file.path}: TFRecord files may be compressed with gzip only")
     decoder = ExamplesToRecordBatchDecoder()
     try:
-        for records in tf.data.TFRecordDataset(file.path, compression).batch(_BATCH_ROWS // 8).as_numpy_iterator():
-            yield decoder.DecodeBatch(list(records))
+        with stores.on_disk(file.path) as path:
+            for records in tf.data.TFRecordDataset(path, compression).batch(_BATCH_ROWS // 8).as_numpy_iterator():
+                yield decoder.DecodeBatch(list(records))
     except (tf.errors.OpError, RuntimeError) as error:
         raise InputError(f"{file.path} can't be read as TFRecords of tf.Example: {error}") from error
 

@@ -1,19 +1,27 @@
 """Judging the rows of a table: which can't be used and why, which a rule leaves out, what the others hold."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.tables.columns import as_lists, as_numbers, as_text, like_a_price, mask, not_utf8, objects
-from components.tables.features import Feature, column_of
+from components.errors import InputError
+from components.tables.columns import as_lists, as_numbers, as_text, like_a_price, mask, no_list, not_utf8, objects
+from components.tables.contents import WORDS
+from components.tables.features import Feature, ItemFeature, column_of
 from components.tables.formats import TableSettings
 from components.tables.reading import Block, TableFile
 from components.tables.row_report import Report
+from components.tables.vectors import as_vectors
 
 ORDER = "#order"
 """Internal column: the place of the row in the table's files, int64; `#` keeps it apart from the features."""
+
+_LINE = r"^\s*:?-{3,}:?\s*$"
+
+_ROWS_BELOW = 5
+"""So many show what ids look like."""
 
 FILE_BITS = 40
 """2^40 rows a file, 2^23 files."""
@@ -68,14 +76,21 @@ def read_numbers(
     values, missing, bad = as_numbers(array, column, how)
     if bad.any():
         hint = " as it is written (see units, thousands and decimal)" if like_a_price(array, bad) else ""
+        if (
+            not hint
+            and pc.any(pc.is_in(pc.utf8_lower(as_text(array, column)), value_set=pa.array(sorted(WORDS)))).as_py()
+        ):
+            hint = " (see missing)"
         verdicts.reject(bad, f"{column} is not a number{hint}")
-    return values, missing, bad
+    huge = np.abs(np.nan_to_num(values)) > np.finfo(np.float32).max
+    verdicts.reject(huge, f"{column} is larger than {np.finfo(np.float32).max:.1e}")
+    return np.where(huge, np.nan, values), missing, bad | huge
 
 
 def read_features(
     block: Block, features: Mapping[str, Feature], how: TableSettings, verdicts: Verdicts
 ) -> dict[str, pa.Array]:
-    """Returns the side features of a block by name: text, float32 or lists of text, null where missing."""
+    """Returns the side features of a block by name: text, float32, lists of text or vectors, null where missing."""
     arrays: dict[str, pa.Array] = {}
     for name, feature in features.items():
         column = column_of(name, feature)
@@ -84,7 +99,12 @@ def read_features(
             arrays[name] = pa.array(values.astype(np.float32), mask=missing | bad)
         elif feature.type == "categories":
             arrays[name], bad = as_lists(block.columns[column], feature.separator, column)
-            verdicts.reject(bad, f"{column} is a list of lists or of objects: of objects name a key, as {column}.key")
+            verdicts.reject(bad, no_list(column))
+        elif isinstance(feature, ItemFeature) and feature.type == "vector":
+            assert feature.dim is not None  # looked up, or told, before
+            arrays[name], wrong = as_vectors(block.columns[column], feature.dim, column, how)
+            for reason, bad in wrong.items():
+                verdicts.reject(bad, reason)
         else:
             arrays[name] = as_text(block.columns[column], column)
             if feature.type == "category":
@@ -96,6 +116,69 @@ def check_text(block: Block, verdicts: Verdicts) -> None:
     """Rejects the rows with bytes that are not UTF-8."""
     for name, column in block.columns.items():
         verdicts.reject(not_utf8(column), f"{name} is not UTF-8 (see encoding)")
+
+
+def drop_headers(block: Block, verdicts: Verdicts) -> None:
+    """Drops rows that are the header again, as where files were joined, and a line below it, as Markdown has one.
+
+    All that they hold are the names of their columns, or dashes.
+
+    Raises:
+        InputError: A row has the names in another order, so that what follows it has other columns.
+    """
+    texts = {name: column for name, column in block.columns.items() if pa.types.is_string(column.type)}
+    if len(texts) < len(block.columns):
+        return  # no text at all has numbers
+    first = next(iter(texts.values()))
+    names = pa.array(list(texts))
+    if not pc.any(pc.or_(pc.is_in(first, value_set=names), pc.match_substring(first, "---"))).as_py():
+        return  # as in nearly all blocks; patterns take time
+    moved = np.logical_and.reduce([mask(pc.is_in(column, value_set=names)) for column in texts.values()])
+    for row in np.flatnonzero(moved):
+        values = [column[int(row)].as_py() for column in texts.values()]
+        if values != list(texts) and sorted(values) == sorted(texts):
+            raise InputError(
+                f"row {block.rows[row]} is a header with its columns in another order: cut the file in two there"
+            )
+    rules: dict[str, Callable[[str, pa.Array], pa.BooleanArray]] = {
+        "that are the header again": lambda name, column: pc.equal(column, name),
+        "that are a line below a header": lambda _, column: pc.match_substring_regex(column, _LINE),
+    }
+    for rule, alike in rules.items():
+        rows = np.ones(len(block.rows), dtype=bool)
+        for name, column in texts.items():
+            rows &= mask(alike(name, column))
+            if not rows.any():
+                break
+        verdicts.drop(rows, rule)
+
+
+def drop_first_header(block: Block, ids: Sequence[pa.StringArray], how: TableSettings, verdicts: Verdicts) -> None:
+    """Drops a first row that is a header, other than `names`, which say that there is none.
+
+    It has the name of a column as its value, or its ids are words without digits, which those below have.
+
+    Args:
+        block: The rows.
+        ids: Their columns of ids.
+        how: How the table is read.
+        verdicts: Of the rows.
+    """
+    first = block.rows == 1
+    if how.names is None or not first.any():
+        return
+    names = (
+        (str(value.as_py()).strip().casefold(), name.casefold())
+        for name, column in block.columns.items()
+        for value in column.filter(pa.array(first))
+    )
+    digits = [mask(pc.match_substring_regex(each, r"\d")) for each in ids]
+    if any(value == name for value, name in names) or (
+        (~first).sum() >= _ROWS_BELOW
+        and not any(has[first].any() for has in digits)
+        and any(has[~first].all() for has in digits)
+    ):
+        verdicts.drop(first, "that look like a header (leave out names)")
 
 
 def read_ids(block: Block, column: str, verdicts: Verdicts) -> pa.StringArray:

@@ -18,6 +18,8 @@ SIZE = 16 << 20
 """Bytes of a table that are looked at."""
 
 _PLACES = 32
+_MAX_PARTS = 256
+"""Of a Parquet file with few rows; each takes milliseconds."""
 _BYTES_PER_ROW = 32
 _MIN_SIZE = 16 << 10
 _MAX_FILES = 1000
@@ -196,8 +198,9 @@ def _rows(
 ) -> Iterator[Piece]:
     """Yields the beginnings of some of the parts of a file, spread over it."""
     parts = reading.parts(file)
-    few = sorted({*np.linspace(0, len(parts) - 1, min(_PLACES, len(parts))).astype(int).tolist()})
     whole, left = 0, size // _BYTES_PER_ROW
+    most = _MAX_PARTS if (reading.count_rows(file) or left) <= left else _PLACES
+    few = sorted({*np.linspace(0, len(parts) - 1, min(most, len(parts))).astype(int).tolist()})
     for place, number in enumerate(few):
         rest, complete = left // (len(few) - place), True
         for block in reading.read_blocks(file, columns, how, parts[number]):

@@ -1,1 +1,1 @@
-"""The Trainer: TFX's own, with the catalogue as one more input."""
+"""The Trainer: TFX's own, with the catalogue and a training that was judged as further inputs."""

@@ -16,12 +16,13 @@ from pipeline.batch.outputs import unwritable
 from pipeline.failures import WRONG_INPUT, Failure, explain
 from pipeline.local.lock import lock
 from pipeline.terminal import Outcome, quiet, remembered_interrupts
+from serving.stores import AnyPath
 
 _LOG = "log"
 
 
 def work_beside(
-    out: Path, root: Path, work: Callable[[Console], Outcome], left: Callable[[], bool] | None = None
+    out: AnyPath, root: Path, work: Callable[[Console], Outcome], left: Callable[[], bool] | None = None
 ) -> Outcome:
     """Does some work under a lock, with all that frameworks print in a log.
 
@@ -38,7 +39,7 @@ def work_beside(
         InputError: The input is wrong, or the disk full.
     """
     kept = left is not None
-    failure, outcome = None, Outcome()
+    failure, kind, outcome = None, InputError, Outcome()
     with _explained(out, kept):
         root.mkdir(parents=True, exist_ok=True)
         with lock(root, "another --out"):
@@ -49,6 +50,7 @@ def work_beside(
                 except (Exception, KeyboardInterrupt) as error:
                     logging.getLogger(__name__).exception("failed")
                     failure = explain(error)
+                    kind = type(error) if isinstance(error, InputError) else InputError
                     if isinstance(error, KeyboardInterrupt) and not kept:
                         failure = failure._replace(message="interrupted; nothing was changed: run it again")
                     if failure.exit_code != WRONG_INPUT:
@@ -58,12 +60,12 @@ def work_beside(
     if failure is None:
         return outcome
     if failure.exit_code == WRONG_INPUT:
-        raise InputError(failure.message)
-    return Outcome(failure.exit_code)
+        raise kind(failure.message)
+    return Outcome(failure.exit_code, error=failure.message)
 
 
 @contextlib.contextmanager
-def _explained(out: Path, kept: bool) -> Iterator[None]:
+def _explained(out: AnyPath, kept: bool) -> Iterator[None]:
     """Turns what the file system refuses into one message."""
     try:
         yield

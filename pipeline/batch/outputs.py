@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal, Optional, get_args
+from typing import IO, Literal, Optional, Union, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,7 @@ from components.errors import InputError
 from components.examples import writing
 from pipeline.batch.answers import Answers, Columns
 from serving.files import replacing
+from serving.stores import AnyPath, ObjectPath, as_path, opened
 
 Format = Literal["csv", "parquet", "tfrecord"]
 Layout = Literal["wide", "long"]
@@ -35,6 +36,7 @@ _ENDINGS: dict[str, Format] = {
     ".tfrecords": "tfrecord",
 }
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # with one slash too: all that is left of gs://bucket as a Path
+_WHOLE = "_SUCCESS"
 _COPIED = 1 << 24
 """Bytes that are copied at a time."""
 
@@ -49,20 +51,31 @@ class Output:
     """Of TFRecords, which have an Example a user, always long."""
     folder: bool
     """Whether it is a folder with a file for each shard, not one file."""
+    store: Optional[ObjectPath] = None
+    """Where it goes, if that is in an object store; the path is then that of the work here."""
+
+    @property
+    def place(self) -> AnyPath:
+        """Where it is in the end."""
+        return self.store or self.path
 
 
-def output_of(path: Path, file_format: Optional[str] = None, layout: Optional[str] = None) -> Output:
+def output_of(out: Union[str, Path], file_format: Optional[str] = None, layout: Optional[str] = None) -> Output:
     """Says what a path, and what is asked beside it, mean.
 
     Args:
-        path: A file; or, without an ending, a folder of files.
+        out: A file; or, without an ending, a folder of files; on disk or in an object store.
         file_format: One of `FORMATS`; by default the path's ending says it.
         layout: One of `LAYOUTS`; by default wide for CSV, else long.
 
     Raises:
         InputError: They don't fit together, or something else is there already.
     """
-    check_local(path)
+    place = as_path(out)
+    store = place if isinstance(place, ObjectPath) else None
+    path = Path(place.name) if isinstance(place, ObjectPath) else place
+    if store is None:
+        check_local(path)
     if file_format not in (None, *FORMATS):
         raise InputError(f"--format {file_format}: it is {', '.join(FORMATS)}")
     if layout not in (None, *LAYOUTS):
@@ -79,12 +92,40 @@ def output_of(path: Path, file_format: Optional[str] = None, layout: Optional[st
     if chosen == "tfrecord" and layout is not None:
         raise InputError("--layout: TFRecords have one layout, an Example a user")
     folder = not path.suffix
-    if path.is_dir() and not folder:
+    if store is not None:
+        if folder and not all(map(_is_part, store.files())):
+            raise InputError(f"--out {store}: there is what `recommender batch` didn't write; name another folder")
+    elif path.is_dir() and not folder:
         raise InputError(f"--out {path}: is a folder; name a file in it, or a folder without an ending")
-    if folder and path.exists() and not (path.is_dir() and _only_parts(path)):
+    elif folder and path.exists() and not (path.is_dir() and _only_parts(path)):
         raise InputError(f"--out {path}: is there, and is no folder that `recommender batch` wrote; name another one")
     default: Layout = "wide" if chosen == "csv" else "long"
-    return Output(path, chosen, layout or default, folder)  # type: ignore[arg-type]  # checked above
+    return Output(path, chosen, layout or default, folder, store)  # type: ignore[arg-type]  # checked above
+
+
+def put(output: Output, written: Path) -> None:
+    """Takes what was written to the object store; a folder is whole when it has the file `_SUCCESS`, which comes last.
+
+    Args:
+        output: Where it goes.
+        written: The file, or the folder of parts.
+
+    Raises:
+        StoreError: The store can't be written.
+    """
+    assert output.store is not None
+    with opened(output.store.uri) as (store, path):
+        if not output.folder:
+            store.put_file(str(written), path)
+            return
+        mark = output.store / _WHOLE
+        mark.unlink()
+        parts = sorted(part.name for part in written.iterdir())
+        for name in parts:
+            store.put_file(str(written / name), f"{path}/{name}")
+        for name in output.store.files().keys() - set(parts):  # of an earlier one
+            (output.store / name).unlink()
+        mark.write_bytes(b"")
 
 
 def check_local(path: Path) -> None:
@@ -102,7 +143,7 @@ def part_name(number: int, count: int, file_format: Format) -> str:
     return f"part-{number:05}-of-{count:05}.{file_format}"
 
 
-def unwritable(path: Path, error: OSError, kept: bool = True) -> InputError:
+def unwritable(path: AnyPath, error: OSError, kept: bool = True) -> InputError:
     """What to say where a file can't be written; `kept` is whether the next run goes on with what is done."""
     rest = ": what is done is kept" if kept else ""
     return InputError(
@@ -270,4 +311,8 @@ def _flush(path: Path) -> None:
 
 
 def _only_parts(folder: Path) -> bool:
-    return all(entry.name.startswith("part-") for entry in folder.iterdir())
+    return all(_is_part(entry.name) for entry in folder.iterdir())
+
+
+def _is_part(name: str) -> bool:
+    return name == _WHOLE or ("/" not in name and name.startswith("part-"))

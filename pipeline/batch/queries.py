@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -41,6 +42,7 @@ ITEM_SCHEMA = pa.schema([("item_id", pa.string())])
 _ROWS = 65_536
 """Rows that are in memory at a time."""
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
+_BETWEEN = re.compile(r"[,;|\t]")
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 _FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 
@@ -84,8 +86,9 @@ def write_items(items: str, model: Path, path: Path) -> int:
     Raises:
         InputError: The items' file is wrong.
     """
-    lines = (line.rstrip("\r\n") for line in _lines(items_file(items, model), "--items", "or a file with an id a line"))
-    count = _write(path, ITEM_SCHEMA, ((item,) for item in lines if item))
+    lines = _lines(items_file(items, model), "--items", "or a file with an id a line")
+    ids = _ids(lines) if items == ALL else _ids_by_hand(lines, f"--items {items}", "item_id")
+    count = _write(path, ITEM_SCHEMA, ((item,) for item in ids))
     if not count:
         raise InputError(f"--items {items}: there are no items in it")
     return count
@@ -109,8 +112,12 @@ def write_queries(users: str, model: Path, features: Features, context: Mapping[
     """
     file = users_file(users, model)
     common = serialized_context(context, features, "--context")
-    read = _ids if users == ALL else _rows if file.suffix.lower() in _JSON_LINES else _ids_by_hand
-    count = _write(path, SCHEMA, read(file, features, common))
+    if users != ALL and file.suffix.lower() in _JSON_LINES:
+        queries = _rows(file, features, common)
+    else:
+        ids = _ids(_lines(file)) if users == ALL else _ids_by_hand(_lines(file), f"--users {users}", "user_id")
+        queries = ((user, [], [], common) for user in ids)
+    count = _write(path, SCHEMA, queries)
     if not count:
         if users == ALL:
             raise InputError(f"--users {ALL}: the model knows no users; name some by --users FILE")
@@ -183,23 +190,41 @@ def _microseconds(value: Any) -> int:
 _Query = tuple[str, list[str], list[str], bytes]
 
 
-def _ids(file: Path, features: Features, common: bytes) -> Iterator[_Query]:
+def _ids(lines: Iterable[str]) -> Iterator[str]:
     """The ids of a text file, one a line; empty lines are left out."""
-    for line in _lines(file):
-        if user := line.rstrip("\r\n"):
-            yield user, [], [], common
+    return filter(None, (line.rstrip("\r\n") for line in lines))
 
 
-def _ids_by_hand(file: Path, features: Features, common: bytes) -> Iterator[_Query]:
-    """The ids of a text file that the model did not write."""
-    for number, query in enumerate(_ids(file, features, common)):
-        if "\r" in query[0]:
-            raise InputError(f"--users {file}: its lines end by carriage returns alone: end them by line feeds")
-        if number == 0 and query[0].strip(' "').lower() == "user_id":
-            raise InputError(
-                f"--users {file}: its first line is a header, {query[0]}, which a file of ids must not have"
-            )
-        yield query
+def _ids_by_hand(lines: Iterable[str], where: str, name: str) -> Iterator[str]:
+    """The ids of a text file that the model did not write.
+
+    Args:
+        lines: The file's lines.
+        where: Which file that is, for messages.
+        name: What a header calls ids.
+
+    Raises:
+        InputError: The file holds something else.
+    """
+    for number, line in enumerate(_ids(lines)):
+        if "\r" in line:
+            raise InputError(f"{where}: its lines end by carriage returns alone: end them by line feeds")
+        if "\0" in line:
+            raise InputError(f"{where} holds zero bytes: save it as UTF-8, with an id a line")
+        if number == 0:
+            _check_first_line(line.strip(), where, name)
+        yield line
+
+
+def _check_first_line(line: str, where: str, name: str) -> None:
+    if name in (cell.strip(" \"'").lower() for cell in _BETWEEN.split(line)):
+        raise InputError(f"{where}: its first line is a header, {line}, which a file of ids must not have")
+    if line.startswith(("{", "[")):
+        raise InputError(f"{where} holds JSON, {line[:40]!r}: a file of ids has an id a line")
+    if line.lower().startswith(("<!doctype", "<html", "version https://git-lfs", "par1", "pk\x03")):
+        raise InputError(f"{where} begins with {line[:40]!r}: a file of ids has an id a line")
+    if len(line) > 1 and line[0] == line[-1] == '"':
+        raise InputError(f"{where}: its ids stand in quotes, as {line[:40]}: take these off")
 
 
 def _rows(file: Path, features: Features, common: bytes) -> Iterator[_Query]:
@@ -209,9 +234,11 @@ def _rows(file: Path, features: Features, common: bytes) -> Iterator[_Query]:
             continue
         where = f"--users {file}, line {number}"
         try:
-            row = Row.model_validate(json.loads(line))
-        except json.JSONDecodeError as error:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:  # also of numbers too long to be read
             raise InputError(f"{where}: no JSON: {error}") from None
+        try:
+            row = Row.model_validate(value)
         except ValidationError as error:
             problem = error.errors()[0]
             key = ".".join(str(part) for part in problem["loc"])

@@ -23,11 +23,11 @@ from rich.console import Console
 from components.errors import InputError
 from components.examples.context import feature_types
 from components.examples.reading import Features
-from components.versions import check_writable, describe, model_dir
+from components.versions import check_writable, describe
 from pipeline import __version__
 from pipeline.batch.answers import Wish
 from pipeline.batch.beside import work_beside
-from pipeline.batch.outputs import Output, put_together
+from pipeline.batch.outputs import Output, put, put_together
 from pipeline.batch.queries import ALL, items_file, read_queries, users_file, write_items, write_queries
 from pipeline.beam_args import beam_args, check_job_service
 from pipeline.config import Config
@@ -82,7 +82,7 @@ def batch(config: Config, request: Request, version: Optional[str] = None) -> Ou
     Raises:
         InputError: The users, the model, the wish or the place of the output is wrong.
     """
-    path = find_model(model_dir(config.serving.base_path, config.name), version).absolute()
+    path = find_model(config, version).absolute()
     about, k, out = describe(path), request.wish.k, request.output
     if "max_k" not in about:
         raise InputError(f"{path}: no servable of this pipeline: it lacks {contract.MANIFEST}")
@@ -93,6 +93,11 @@ def batch(config: Config, request: Request, version: Optional[str] = None) -> Ou
             raise InputError(f"--items: {path} says nothing of users: make a version with serving.audience: true")
     if not 1 <= k <= most:
         raise InputError(f"-k {k}: this model answers 1 to {most} {found}")
+    if out.store is not None:
+        check_writable(out.store)
+        digest = hashlib.blake2b(str(out.store).encode(), digest_size=8).hexdigest()
+        out = dataclasses.replace(out, path=config.output.absolute() / config.name / "batch" / digest / out.path)
+        request = dataclasses.replace(request, output=out)
     check_writable(out.path.parent)
     root = out.path.absolute().with_name(f".{out.path.name}.batch")
     work = root / _digest(request, path, about["fingerprint"])
@@ -101,7 +106,7 @@ def batch(config: Config, request: Request, version: Optional[str] = None) -> Ou
         _tidy(root, work, out.path)
         return Outcome(DONE, _run(config, request, path, feature_types(about["context"]), work, Terminal(console)))
 
-    return work_beside(out.path, root, run, lambda: any(work.glob("parts/part-*")))
+    return work_beside(out.place, root, run, lambda: any(work.glob("parts/part-*")))
 
 
 def _run(
@@ -146,10 +151,10 @@ def _run(
     _publish(job, work)
     seconds = time.monotonic() - started
     rate = (count - done) / seconds
-    summary = f"{count:,} {asked} in {job.output.path}, version {model.name}, {rate:,.0f} {asked} a second"
+    summary = f"{count:,} {asked} in {job.output.place}, version {model.name}, {rate:,.0f} {asked} a second"
     terminal.end("batch", "done", seconds, summary)
     return {
-        "out": job.output.path,
+        "out": job.output.place,
         asked: count,
         "done_before": done,
         "version": model.name,
@@ -168,7 +173,13 @@ def _publish(job: Job, work: Path) -> None:
     if not job.output.folder:
         whole = work / "whole"
         put_together([job.part(number) for number in range(job.shards)], job.output, whole)
-        os.replace(whole, out)
+        if job.output.store is not None:
+            put(job.output, whole)
+        else:
+            os.replace(whole, out)
+        return
+    if job.output.store is not None:
+        put(job.output, Path(job.parts))
         return
     # A folder with something in it can't be replaced in one step; `_tidy` undoes the first of two.
     if out.exists():

@@ -5,6 +5,7 @@ With --target and --name they need neither a config nor anything that the client
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ from serving.client import (
     RecommenderClient,
     RecommenderError,
     ServerUnavailable,
+    ShardedClient,
     UserList,
 )
 
@@ -62,6 +64,8 @@ class _Endpoint:
     default_k: int
     config: Optional[Config]
     """None where nothing had to be read from it."""
+    sharded: bool = False
+    """Whether the targets are shards of the model, all of which are asked."""
 
 
 @command(
@@ -69,6 +73,7 @@ class _Endpoint:
     "recommender query --user 42 -k 5",
     "recommender query --user 42 --explain",
     'recommender query --history "50,181,1" --context device=ios',
+    "recommender query --user 42 --shard one:8500 --shard two:8500",
     panel=PANEL,
     formerly=NAME_FORMERLY,
 )
@@ -95,9 +100,17 @@ def query(
     explain: Annotated[
         bool, typer.Option("--explain", help="Say which items of the history carry each recommendation.")
     ] = False,
+    shards: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            "--shard",
+            metavar="HOST:PORT",
+            help="Instead of --target: the server of a shard, as `recommender shard` makes them. Once for each.",
+        ),
+    ] = None,
 ) -> Outcome:
     """Ask a running model server for recommendations."""
-    endpoint = _endpoint(source, server)
+    endpoint = _endpoint(source, server, shards or ())
     seen, excluded, kept = parse_ids(history or (), "--history"), rules.excluded(), rules.rules()
     features, tasks = parse_context(context or ()), parse_tasks(task or ())
     _check_context(features, endpoint)
@@ -105,6 +118,10 @@ def query(
         count = endpoint.default_k if k is None else k
         answer = client.recommend(user, seen, excluded, count, features, **kept, tasks=tasks, leave_out=leave_out)
         facts = {"source": answer.source, **_facts(client, answer.items, answer.version, endpoint)}
+        if endpoint.sharded:
+            facts["missing"] = list(answer.missing)
+        if answer.missing:
+            warn(f"without the items of the shards that don't answer: {', '.join(answer.missing)}")
         if explain:
             _add_explanations(
                 client, facts["items"], client.explain(user, seen, answer.item_ids, features, tasks=tasks)
@@ -196,7 +213,12 @@ def audience(
     return Outcome(facts=facts, show=functools.partial(_show, facts, explained=explained))
 
 
-def _endpoint(source: ConfigSource, server: ServerOptions) -> _Endpoint:
+def _endpoint(source: ConfigSource, server: ServerOptions, shards: Sequence[str] = ()) -> _Endpoint:
+    if shards:
+        if server.targets:
+            raise InputError("--shard and --target exclude each other")
+        endpoint = _endpoint(source, dataclasses.replace(server, targets=list(shards)))
+        return dataclasses.replace(endpoint, sharded=True)
     version, label, transport = server.version, server.label, server.transport
     if transport not in ("grpc", "rest"):
         raise InputError(f"--transport {transport}: it is grpc or rest")
@@ -247,7 +269,7 @@ def _context_features(config: Config, version: Optional[int], label: Optional[st
 def _client(endpoint: _Endpoint) -> Iterator[RecommenderClient]:
     """A client whose errors end the command with one line and the right exit code."""
     try:
-        with RecommenderClient(
+        with (ShardedClient if endpoint.sharded else RecommenderClient)(
             endpoint.targets,
             model=endpoint.name,
             version=endpoint.version,
@@ -259,7 +281,8 @@ def _client(endpoint: _Endpoint) -> Iterator[RecommenderClient]:
         raise InputError(error.line) from None
     except ServerUnavailable:
         raise CommandError(
-            f"no model server at {', '.join(endpoint.targets)}: start one with `recommender serve`"
+            f"no model server at {', '.join(endpoint.targets)}: start one with `recommender serve`, or wait until it"
+            " says `ready`"
         ) from None
     except RecommenderError as error:
         raise CommandError(error.line) from None

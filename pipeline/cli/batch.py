@@ -1,4 +1,5 @@
-"""The commands that write a version's answers, its vectors, or itself, to files: `batch`, `vectors`, `export`."""
+"""The commands that write a version's answers, its vectors, or itself, to files: `batch`, `vectors`, `export`,
+`shard`."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from pipeline.cli.options import (
     CountOption,
     LabelOption,
     LeaveOutOption,
+    NumberOption,
     OwnersOption,
     RuleOptions,
     TasksOption,
@@ -42,12 +44,13 @@ def batch(
     source: ConfigSource,
     rules: RuleOptions,
     out: Annotated[
-        Path,
+        str,
         typer.Option(
             "--out",
             "-o",
             metavar="FILE|DIR",
-            help="A .csv, .parquet or .tfrecord file; a name without an ending is a folder of files.",
+            help="A .csv, .parquet or .tfrecord file, on disk or in s3:// or gs://; a name without an ending is a"
+            " folder of files.",
         ),
     ],
     users: Annotated[
@@ -216,3 +219,19 @@ def export(
         facts={"out": out.absolute(), "bytes": size},
         show=lambda console: console.print(f"{escape(str(out))}: {size / 2**20:,.1f} MiB", soft_wrap=True),
     )
+
+
+@command("shard", "recommender shard --shards 4 --out output/shards", panel=PANEL)
+def shard(
+    source: ConfigSource,
+    shards: Annotated[int, typer.Option("--shards", metavar="N", min=2, help="Over how many servers.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="DIR", help="The servers' base paths are DIR/1-of-N and so on."),
+    ],
+    version: NumberOption = None,
+) -> Outcome:
+    """Split a version's items over several servers, each with a servable of its own, without training."""
+    from pipeline.local.sharding import shard as split
+
+    return split(source.load(), out, shards, version)

@@ -93,6 +93,10 @@ def submit(
 
     compiled = package(config)
     parameters = compiled.parameters(param or ())
+    if cron and parameters.get("accept"):
+        raise InputError(
+            "--param accept: lets one run through, not each of a recurring run; start that one with --once"
+        )
     with _failing():
         kubeflow = Kubeflow(config, host)
         if cron:

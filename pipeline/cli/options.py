@@ -77,6 +77,12 @@ class ConfigSource:
         """Whether the command line says anything of it but the name."""
         return bool(self.file or self.overrides or self.changes)
 
+    def notify(self) -> list[str]:
+        """Whom to tell that it can't be read."""
+        from pipeline.config.config import find_notify
+
+        return find_notify(self.file or DEFAULT_CONFIG, self.changes or (), self.overrides or (), os.environ)
+
     def load(self) -> Config:
         """Reads the config.
 
@@ -117,9 +123,11 @@ LabelOption = Annotated[
     typer.Option("--label", metavar="LABEL", help="The version with this label, such as stable."),
 ]
 BasePathOption = Annotated[
-    Optional[Path],
+    Optional[str],
     typer.Option(
-        "--base-path", metavar="DIR", help="Versions lie in DIR/NAME/VERSION; by default as serving.base_path says."
+        "--base-path",
+        metavar="DIR",
+        help="Versions lie in DIR/NAME/VERSION, on disk or in s3:// or gs://; by default as serving.base_path says.",
     ),
 ]
 
@@ -338,6 +346,22 @@ class ReplicaOptions:
 
     timeout: TimeoutOption = 300.0
     skip_down: SkipDownOption = False
+
+
+# --- What was served --------------------------------------------------------------------------------------------------
+
+LogOption = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--log",
+        metavar="FILES",
+        help="Logs of answers, by which it is seen what users did: files, globs in quotes, or folders. Repeatable.",
+    ),
+]
+EventsOption = Annotated[
+    Optional[str],
+    typer.Option("--events", metavar="FILES", help="The later events; by default as data.interactions says."),
+]
 
 
 # --- Kubeflow Pipelines -----------------------------------------------------------------------------------------------

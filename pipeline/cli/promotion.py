@@ -21,7 +21,7 @@ from pipeline.cli.options import (
     ShareOption,
     VersionArgument,
 )
-from pipeline.cli.place import PANEL, Place, PlaceOptions, VersionsOptions, find_place, reported
+from pipeline.cli.place import PANEL, Place, PlaceOptions, VersionsOptions, find_place, promoter_of, reported
 from pipeline.terminal import MARKS, Outcome
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def promote(
     """Load a version on all replicas, ask it, and move the label to it; if anything fails, put everything back."""
     place = find_place(source, where)
     with reported():
-        return done(place, place.promoter(audit, replicas, offline).promote(version, label.value))
+        return done(place, promoter_of(place, audit, replicas, offline).promote(version, label.value))
 
 
 @command("rollback", "recommender rollback --why 'complaints'", panel=PANEL, formerly=_FORMERLY)
@@ -74,7 +74,7 @@ def rollback(
     """Move the label stable back to where it was before the last promotion, still loaded; again: one further back."""
     place = find_place(source, where)
     with reported():
-        promoter = place.promoter(audit, replicas, offline)
+        promoter = promoter_of(place, audit, replicas, offline)
         return done(place, promoter.rollback() if label is Label.stable else promoter.stop_canary())
 
 
@@ -90,7 +90,7 @@ def retire(
     """Unload a version without a label from all replicas, and delete it."""
     place = find_place(source, where)
     with reported():
-        return done(place, place.promoter(audit, replicas, offline).retire(version))
+        return done(place, promoter_of(place, audit, replicas, offline).retire(version))
 
 
 @command(
@@ -111,7 +111,7 @@ def canary_start(
     """Promote a version to canary, and send it a share of the users."""
     place = find_place(source, where)
     with reported():
-        promoter = place.promoter(audit, replicas)
+        promoter = promoter_of(place, audit, replicas)
         return done(place, promoter.promote(version, Label.canary.value), promoter.share(share))
 
 
@@ -125,7 +125,7 @@ def canary_share(
     """Change the share of the users. Who was on the canary's side stays there while it grows."""
     place = find_place(source, where)
     with reported():
-        return done(place, place.promoter(audit).share(share))
+        return done(place, promoter_of(place, audit).share(share))
 
 
 @command("stop", 'recommender canary stop --why "too slow"', panel=PANEL, of=canary_app, formerly=_FORMERLY)
@@ -139,7 +139,7 @@ def canary_stop(
     """End the trial: no users go there any more, and the label canary goes back to the stable version."""
     place = find_place(source, where)
     with reported():
-        return done(place, place.promoter(audit, replicas, offline).stop_canary())
+        return done(place, promoter_of(place, audit, replicas, offline).stop_canary())
 
 
 def done(place: Place, *entries: AuditEntry) -> Outcome:

@@ -22,6 +22,15 @@ from pipeline.terminal import MARKS, Outcome, shown
 
 _PANEL = "Make a model"
 
+AcceptOption = Annotated[
+    Optional[str],
+    typer.Option(
+        "--accept",
+        metavar="REASON",
+        help="Let data out of the limits (the config's guards) through, this time; the reason is noted.",
+    ),
+]
+
 
 def _nodes() -> list[str]:
     return list(NODES)
@@ -31,6 +40,7 @@ def _nodes() -> list[str]:
     "run",
     "recommender run --config configs/movielens_100k.yaml --set training.epochs=5",
     "recommender run --from Trainer",
+    'recommender run --accept "the shop was closed for a week"',
     panel=_PANEL,
 )
 def run(
@@ -45,22 +55,38 @@ def run(
         Optional[str],
         typer.Option("--only", metavar="NODE", autocompletion=_nodes, help="Run this node again, and no later one."),
     ] = None,
+    accept: AcceptOption = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Begin anew where the config has runs go on from the last shipped model.")
+    ] = False,
 ) -> Outcome:
-    """Run the pipeline: data to a pushed version. Exit code 3: trained, but not blessed."""
+    """Run the pipeline: data to a pushed version. Exit code 3: data out of the limits, or a model that is not
+    blessed."""
     from pipeline.local.run import run as run_config
 
     if first and only:
         raise InputError("--from and --only exclude each other")
-    return run_config(source.load(), first, only)
+    return run_config(source.load(), first, only, reason(accept), full)
 
 
 @command("reindex", "recommender reindex --config configs/movielens_100k.yaml", panel=_PANEL)
-def reindex(source: ConfigSource) -> Outcome:
+def reindex(source: ConfigSource, accept: AcceptOption = None) -> Outcome:
     """Put a changed catalogue under the last run's model, without training: new items come by their features, vanished
     ones go. Exit code 3: not blessed."""
     from pipeline.local.reindex import reindex as reindex_config
 
-    return reindex_config(source.load())
+    return reindex_config(source.load(), reason(accept))
+
+
+def reason(accept: Optional[str]) -> str:
+    """The reason of `--accept`; empty without it.
+
+    Raises:
+        InputError: It says nothing.
+    """
+    if accept is not None and not accept.strip():
+        raise InputError("--accept: say why, for whoever reads the report later")
+    return (accept or "").strip()
 
 
 @command(

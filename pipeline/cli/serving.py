@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -14,6 +13,7 @@ from components.errors import InputError
 from pipeline.cli.command import NAME_FORMERLY, command
 from pipeline.cli.options import BasePathOption, ConfigSource
 from serving.server.process import EMBEDDED
+from serving.stores import AnyPath, as_path
 
 if TYPE_CHECKING:
     from pipeline.config.config import ServingConfig
@@ -56,28 +56,28 @@ def serve(
 
     config = source.load()
     settings, name = config.serving, config.name
-    base_path = base_path or settings.base_path
+    place = as_path(base_path) if base_path else settings.base_path
     host = host or settings.host
     port = settings.port if port is None else port
     rest_port = settings.rest_port if rest_port is None else rest_port
-    versions = model_dir(base_path, name)
+    versions = model_dir(place, name)
     version = newest(versions)
     if version is None:
         raise InputError(f"{versions}: no version of {name} to serve; make one with `recommender run`")
-    promoted = _promoted(base_path, name)
+    promoted = _promoted(place, name)
     binary = find_model_server() or EMBEDDED
     if binary != EMBEDDED:
         port, rest_port = port or free_port(), rest_port or free_port()
         if host not in ("0.0.0.0", "::"):
             typer.echo(f"note: tensorflow_model_server listens on all addresses, not only on {host}")
     arguments = server_command(
-        base_path,
+        place,
         name,
         port=port,
         rest_port=rest_port,
         host=host,
         binary=binary,
-        config_file=promotion_files.config_path(base_path) if promoted else None,
+        config_file=promotion_files.config_path(place) if promoted else None,
     )
     what = f"version {version.number}"
     if promoted and promoted.labels:
@@ -98,10 +98,10 @@ def _announce(what: str, binary: str, listening: ServingConfig, configured: Serv
     option = "" if (listening.host, listening.port) == (configured.host, configured.port) else f" --target {target}"
     typer.echo(f"serving {what} by {server}")
     typer.echo(f"gRPC on {host}:{grpc}, REST on {host}:{rest}; Ctrl-C stops")
-    typer.echo(f"ask with: recommender query --user ID{option}")
+    typer.echo(f"when it says `ready`, ask with: recommender query --user ID{option}")
 
 
-def _promoted(base_path: Path, name: str) -> Optional[Aspired]:
+def _promoted(base_path: AnyPath, name: str) -> Optional[Aspired]:
     """What models.config says of the model; None before the first promotion.
 
     Raises:

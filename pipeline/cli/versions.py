@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
@@ -21,6 +20,7 @@ from pipeline.terminal import Outcome, print_table
 
 if TYPE_CHECKING:
     from serving.promotion import AuditEntry
+    from serving.stores import AnyPath
 
 _HEADLINES = ("hit_rate@10", "ndcg@10")
 
@@ -36,6 +36,7 @@ def versions(source: ConfigSource, where: PlaceOptions) -> Outcome:
     with reported():
         found = files.aspired(files.read_config(place.base_path), place.name) or files.Aspired()
         journal = files.read_journal(place.base_path)
+        share = files.read_share(place.base_path, place.name)
     rows = [
         {
             "version": version.number,
@@ -50,7 +51,7 @@ def versions(source: ConfigSource, where: PlaceOptions) -> Outcome:
         "model": place.name,
         "base_path": str(place.base_path),
         "labels": found.labels,
-        "canary_share": files.read_share(place.base_path, place.name),
+        "canary_share": share,
         "interrupted": journal is not None,
         "down": sorted(target for target, of in states.items() if of is None),
         "versions": rows,
@@ -86,7 +87,7 @@ def history(
     )
 
 
-def _verified(base_path: Path) -> Outcome:
+def _verified(base_path: AnyPath) -> Outcome:
     from serving.promotion import files
 
     with reported():

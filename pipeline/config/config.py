@@ -6,36 +6,66 @@ The settings of a component are defined beside it; this module only composes the
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import difflib
+import re
+import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Optional, get_args
+from typing import Annotated, Any, Literal, Optional, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from components.catalogue_gen.settings import CatalogueSettings
 from components.errors import InputError
 from components.evaluator.settings import EvaluatorSettings
+from components.guards.settings import GuardSettings
 from components.indexer.settings import AnswerSettings, ExportSettings, IndexerSettings
 from components.interaction_gen.settings import InteractionSettings, Users
 from components.servable_validator.settings import ServableValidatorSettings
 from components.settings import Settings
 from components.tables.features import Feature
 from pipeline.config import environment
+from pipeline.config.feedback import FeedbackSettings
+from pipeline.config.incremental import IncrementalSettings
 from pipeline.config.kubeflow import KubeflowSettings
 from pipeline.config.metadata import MetadataSettings
+from pipeline.config.nightly import VARIABLE, NightlySettings
+from pipeline.config.privacy import PrivacySettings
+from pipeline.config.retention import RetentionSettings
 from pipeline.config.tuning import TuningSettings
 from pipeline.model.settings import ModelSettings, TrainingSettings, check_together
 from serving import contract
+from serving.stores import AnyPath, ObjectPath, as_path, is_object
 
 
-def _no_uri(path: Any) -> Any:
+def _no_uri(path: Any, place: str = "a local or mounted directory, not a URI") -> Any:
     if "://" in str(path):
-        raise ValueError("must be a local or mounted directory, not a URI")
+        raise ValueError(f"must be {place}")
     return path
+
+
+def _base_path(path: Any) -> AnyPath:
+    if not isinstance(path, (str, Path, ObjectPath)):
+        raise ValueError("must be a path")
+    if isinstance(path, ObjectPath) or is_object(path):
+        if not str(path).partition("://")[2].partition("/")[0]:
+            raise ValueError("must name its bucket, as s3://bucket/models")
+        return as_path(path)
+    _no_uri(path, "a local or mounted directory, or one in s3:// or gs://")
+    return Path(path)
 
 
 def _as_text(time: Any) -> Any:
@@ -47,6 +77,14 @@ IsoTime = Annotated[str, BeforeValidator(_as_text)]
 
 LocalDirectory = Annotated[Path, BeforeValidator(_no_uri)]
 """A directory of this machine. As a plain path, gs://bucket would become the folder gs: here."""
+
+BasePath = Annotated[
+    AnyPath,
+    PlainValidator(_base_path),
+    PlainSerializer(lambda path: str(path) if is_object(path) else path),
+    WithJsonSchema({"type": "string", "format": "path"}),
+]
+"""A directory of this machine, or in an object store."""
 
 
 class UsersConfig(Users):
@@ -119,8 +157,8 @@ class TlsConfig(Settings):
 class ServingConfig(AnswerSettings):
     """Where versions are pushed, where they are served, and what the servable answers."""
 
-    base_path: LocalDirectory = Path("output/models")
-    """Versions are pushed to `<base_path>/<name>/<version>`."""
+    base_path: BasePath = Path("output/models")
+    """Versions are pushed to `<base_path>/<name>/<version>`: in a local or mounted directory, or in s3:// or gs://."""
 
     host: str = "127.0.0.1"
     """Address that the model server listens on and that queries go to."""
@@ -137,6 +175,11 @@ class ServingConfig(AnswerSettings):
 
     tls: Optional[TlsConfig] = None
     """How promotion reaches servers that speak TLS."""
+
+    ship: Literal["all", "judged"] = "all"
+    """What is pushed once a model is blessed. all: a model that is trained like it on all events, those of the
+    evaluation too, and knows all histories, popular and new items to this day; see docs/architecture.md. judged: the
+    very model that was judged, which lacks the newest events but takes no second training."""
 
     retain: Optional[int] = Field(None, ge=1)
     """How many versions are kept: when a new one is pushed, the oldest are deleted, but none that models.config names,
@@ -185,8 +228,14 @@ class Config(Settings):
     training: TrainingSettings = TrainingSettings()
     """How they are trained."""
 
+    incremental: Optional[IncrementalSettings] = None
+    """Whether runs read and learn what is new alone; null: each begins anew."""
+
     tuning: TuningSettings = TuningSettings()
     """What `recommender tune` searches."""
+
+    guards: GuardSettings = GuardSettings()
+    """How far the data may be from those of the last pushed version, before anything is trained on them."""
 
     evaluation: EvaluatorSettings = EvaluatorSettings()
     """Metrics, slices and the thresholds of the blessing."""
@@ -197,14 +246,26 @@ class Config(Settings):
     serving: ServingConfig = ServingConfig()
     """Index, base path and ports."""
 
+    feedback: FeedbackSettings = FeedbackSettings()
+    """What logged answers are held against."""
+
     export: ExportSettings = ExportSettings()
     """How the servable is stored."""
+
+    nightly: NightlySettings = NightlySettings()
+    """What a night does beside a run."""
 
     beam: BeamConfig = BeamConfig()
     """Beam."""
 
     metadata: MetadataSettings = MetadataSettings()
     """The store of the runs' metadata."""
+
+    retention: RetentionSettings = RetentionSettings()
+    """What `recommender gc` leaves."""
+
+    privacy: PrivacySettings = PrivacySettings()
+    """What is known and shown of users."""
 
     kubeflow: KubeflowSettings = KubeflowSettings()
     """The pipeline on Kubeflow Pipelines."""
@@ -213,6 +274,11 @@ class Config(Settings):
         """What the Indexer goes by, of `serving` and `export`."""
         answers = {name: getattr(self.serving, name) for name in AnswerSettings.model_fields}
         return IndexerSettings(**answers, **self.export.model_dump())
+
+    def suppression(self) -> Path:
+        """Where the list of users lies whom `recommender forget` has forgotten."""
+        given = self.privacy.suppression
+        return (Path(given).expanduser() if given else self.output / self.name / "suppression.json").absolute()
 
     def query_features(self) -> dict[str, str]:
         """The query tower's features and their types."""
@@ -286,8 +352,49 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
+    def _types_of_feedback_are_there(self) -> Config:
+        named, log = (*self.feedback.clicks, *self.feedback.conversions), self.data.interactions
+        if named and log.columns.event is None:
+            raise ValueError("feedback.clicks and feedback.conversions need data.interactions.columns.event")
+        for name in named if log.event_weights else ():
+            if name not in log.weight_of_type:
+                raise ValueError(
+                    f"feedback: events of type {name!r} are dropped, for data.interactions.event_weights doesn't list "
+                    "them"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _features_with_limits_are_there(self) -> Config:
+        columns = self.data.interactions.columns
+        known = [*self._context(), "weight", *(name for name in ("rating", "event") if getattr(columns, name))]
+        known += [f"catalogue.{name}" for name, f in self.data.catalogue.features.items() if f.type != "text"]
+        for name in self.guards.drift:
+            if name not in known:
+                raise ValueError(
+                    f"guards.drift: {name!r} is no feature that is compared (there are: {', '.join(known)})"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _log_can_be_read_on(self) -> Config:
+        log = self.data.interactions
+        if self.incremental is None:
+            return self
+        for wrong, words in (
+            (self.serving.ship != "all", "serving.ship: all, for it goes on from what was shipped"),
+            (log.columns.timestamp is None, "data.interactions.columns.timestamp, by which events follow each other"),
+            (log.split.method == "files", "another data.interactions.split.method than files"),
+            (self.training.histories == "others", "training.histories before"),
+        ):
+            if wrong:
+                raise ValueError(f"incremental needs {words}")
+        return self
+
+    @model_validator(mode="after")
     def _filters_are_there(self) -> Config:
-        known = [name for name, feature in self.data.catalogue.features.items() if feature.type != "text"]
+        features = self.data.catalogue.features
+        known = [name for name, feature in features.items() if feature.type not in ("text", "vector")]
         for name in self.serving.filters:
             if name not in known:
                 raise ValueError(
@@ -344,6 +451,42 @@ def load_config(
         raise InputError(f"{source}: the config is wrong:\n{lines}") from None
 
 
+def find_notify(
+    path: str | Path,
+    changes: Sequence[str] = (),
+    overrides: Sequence[str | Path] = (),
+    environ: Mapping[str, str] = MappingProxyType({}),
+) -> list[str]:
+    """Finds `nightly.notify` of a config that `load_config` refuses: whom to tell of that. Empty where nobody is found.
+
+    Args:
+        path: As for `load_config`, and so are the others. Of a file that is no YAML, the part `nightly` may be some.
+        changes: Likewise.
+        overrides: Likewise.
+        environ: Likewise.
+    """
+    key, content = "nightly.notify", dict[str, Any]()
+    texts = []
+    for file in (path, *overrides):
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            text = Path(file).read_text("utf-8")
+            texts += [text, *_NIGHTLY.findall(text)]
+    for text in texts:
+        with contextlib.suppress(yaml.YAMLError):
+            if isinstance(found := yaml.safe_load(text), dict):
+                content = merged(content, found)
+    values = [
+        environ.get(environment.variable(key)),
+        *(c.removeprefix(f"{key}=") for c in changes if c.startswith(key)),
+    ]
+    for value in filter(None, values):
+        with contextlib.suppress(yaml.YAMLError):
+            content["nightly"] = {"notify": yaml.safe_load(value)}
+    nightly = content.get("nightly")
+    urls = nightly.get("notify") if isinstance(nightly, dict) else None
+    return [url for url in urls if isinstance(url, str) and url] if isinstance(urls, list) else []
+
+
 def merged(content: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     """Returns `content` with the values of `overrides`; where both have keys and values at a key, so it goes on."""
     result = dict(content)
@@ -353,7 +496,14 @@ def merged(content: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]
     return result
 
 
+_NIGHTLY = re.compile(r"^nightly:.*?(?=^[^\s#]|\Z)", re.MULTILINE | re.DOTALL)
+"""A part of a file of YAML."""
+
 _KINDS = {type(None): "nothing", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
+
+
+_NO_TEXT = (bool, int, float, datetime.date)
+"""What YAML makes of words such as no, 1 and 2020-09-14."""
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -371,9 +521,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _own_variables(content: dict[str, Any]) -> list[Any]:
-    """Names that a config, not yet checked, gives to variables: that of the metadata server's password."""
-    metadata = content.get("metadata")
-    return [metadata.get("password_env")] if isinstance(metadata, dict) else []
+    """Names that a config, not yet checked, gives to variables: those of the metadata server's password, of the key of
+    pseudonyms, and those in the URLs of who is told of a night."""
+    named = (("metadata", "password_env"), ("feedback", "key_env"))
+    names = [part.get(key) for name, key in named if isinstance(part := content.get(name), dict)]
+    nightly = content.get("nightly")
+    return names + (VARIABLE.findall(str(nightly.get("notify"))) if isinstance(nightly, dict) else [])
 
 
 def _change(content: dict[str, Any], source: str, key: str, value: str) -> None:
@@ -388,7 +541,9 @@ def _change(content: dict[str, Any], source: str, key: str, value: str) -> None:
     try:
         content[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise InputError(f"{source}: the value is not valid YAML: {' '.join(str(error).split())}") from None
+        quoted = f"\"'{value}'\": " if value.startswith("%") else ""  # as forms of times do
+        hint = f", write {quoted}" if quoted else ": "
+        raise InputError(f"{source}: the value is not valid YAML{hint}{' '.join(str(error).split())}") from None
 
 
 def _explain(error: ValidationError) -> list[str]:
@@ -402,6 +557,12 @@ def _explain(error: ValidationError) -> list[str]:
             lines.append(f"{key}: unknown key; {hint}")
         elif problem["type"] == "missing":
             lines.append(f"{key}: missing")
+        elif problem["type"] == "string_type" and isinstance(problem["input"], _NO_TEXT):
+            kind = _KINDS.get(type(problem["input"]), "a day")
+            where = ".".join(map(str, problem["loc"][:-2])) if problem["loc"][-1] == "[key]" else key
+            lines.append(f"{where}: needs text, and YAML takes it for {kind} ({problem['input']}): put it in quotes")
+        elif problem["type"] in ("list_type", "tuple_type") and isinstance(problem["input"], str):
+            lines.append(f"{key}: needs a list: write [{problem['input']!r}]")
         else:
             lines.append(f"{key}: {problem['msg']} (got {problem['input']!r})")
     return lines
@@ -409,13 +570,24 @@ def _explain(error: ValidationError) -> list[str]:
 
 def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
     """The keys that are known where `location`, an unknown one, stands."""
-    model: Any = Config
+    kinds: list[Any] = [Config]
     for part in location[:-1]:
-        field = model.model_fields.get(part) if _is_model(model) else None
-        if field is None:
-            return []
-        model = next((m for m in (field.annotation, *get_args(field.annotation)) if _is_model(m)), None)
-    return sorted(model.model_fields) if _is_model(model) else []
+        kinds = [inner for kind in kinds for inner in _inside(kind, part)]
+    return sorted({name for kind in kinds if _is_model(kind) for name in kind.model_fields})
+
+
+def _inside(kind: Any, part: int | str) -> list[Any]:
+    """The types that a value may have which stands at `part` in one of this type."""
+    if not _is_model(kind):  # a list or a mapping
+        return [each for inner in get_args(kind) for each in _alternatives(inner)]
+    field = kind.model_fields.get(part)
+    return [] if field is None else _alternatives(field.annotation)
+
+
+def _alternatives(kind: Any) -> list[Any]:
+    if get_origin(kind) in (Union, types.UnionType, Annotated):
+        return [each for inner in get_args(kind) for each in _alternatives(inner)]
+    return [kind]
 
 
 def _is_model(value: Any) -> bool:

@@ -237,6 +237,16 @@ class TriggerSettings(Settings):
     """A glob of the log's partitions; a run starts when the newest is another than the last run's."""
 
 
+LIKE = {
+    "Guards": "Champion",
+    "ShippedTransform": "Transform",
+    "ShippedTrainer": "Trainer",
+    "ShippedIndexer": "Indexer",
+}
+"""Nodes that have what another one has, where nothing else is said: they do the same, or look at the same place, and
+many a config is older than they are."""
+
+
 class KubeflowSettings(Settings):
     """The pipeline on Kubeflow Pipelines. Paths are as the cluster sees them."""
 
@@ -263,6 +273,10 @@ class KubeflowSettings(Settings):
 
     checkpoints: Optional[MountPath] = None
     """A folder on one of `volumes` where the Trainer saves each pass, so that a retry goes on where it was."""
+
+    suppression: Optional[MountPath] = None
+    """The list of users whom `recommender forget` has forgotten, on one of `volumes`, its key beside it: what
+    `privacy.suppression` is where that command is run. By default runs read all users' events."""
 
     volumes: tuple[Volume, ...] = ()
     """Volumes."""
@@ -301,9 +315,12 @@ class KubeflowSettings(Settings):
     """What a run is started by when it is new."""
 
     def node(self, name: str) -> NodeSettings:
-        """The settings of a node: its own keys, else the defaults'."""
-        own = self.nodes.get(name, NodeSettings())
-        return self.defaults.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
+        """The settings of a node: its own keys, else those of the node that it is like, else the defaults'."""
+        found = self.defaults
+        for part in (LIKE.get(name, name), name):
+            own = self.nodes.get(part, NodeSettings())
+            found = found.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
+        return found
 
     def image_reference(self) -> str:
         """The image by its digest, or else by its tag.

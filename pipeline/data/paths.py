@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 
+from components import stores
 from pipeline.config import Config
 from pipeline.data import datasets
 
@@ -17,6 +18,8 @@ class DataPaths:
     users: str
     catalogue: str
     evaluation: str
+    dataset: str = ""
+    """The folder of a named data set, in which paths of the config lie."""
 
     def absolute(self) -> DataPaths:
         """The same paths for processes that run in other folders, such as Beam's workers; URIs stay as they are."""
@@ -34,11 +37,10 @@ def data_paths(config: Config) -> DataPaths:
     Raises:
         InputError: The data set is unknown or can't be fetched.
     """
-    folder = datasets.fetch(config.data.dataset) if config.data.dataset else None
+    folder = str(datasets.fetch(config.data.dataset)) if config.data.dataset else ""
 
     def complete(path: str) -> str:
-        path = os.path.expanduser(path)
-        return os.path.join(folder, path) if folder and path else path
+        return completed(path, folder)
 
     interactions = config.data.interactions
     return DataPaths(
@@ -46,4 +48,11 @@ def data_paths(config: Config) -> DataPaths:
         users=complete(interactions.users.path if interactions.users else ""),
         catalogue=complete(config.data.catalogue.path),
         evaluation=complete(interactions.split.eval_path or ""),
+        dataset=folder,
     )
+
+
+def completed(path: str, folder: str) -> str:
+    """Returns a path of the config with the user's folder in place of `~`, and below `folder` if there is one."""
+    path = os.path.expanduser(stores.plain(path))
+    return os.path.join(folder, path) if folder and path else path

@@ -15,6 +15,7 @@ from components.tables.columns import as_numbers, mask, objects, scalars
 from components.tables.contents import WORDS
 from components.tables.formats import TableSettings
 from components.tables.times import as_times, guess_forms
+from components.tables.vectors import common_length, numbers
 
 Kind = Literal["whole", "number", "time", "flag", "list", "object", "text", "empty"]
 
@@ -33,6 +34,8 @@ KINDS: dict[Kind, str] = {
 _EXAMPLES = 3
 _EXAMPLE_LENGTH = 40
 _FORMS_TRIED_ON = 50
+_FORMS_FROM = 5
+_FEW_ODD = 0.05
 _WHOLE = r"^\s*[+-]?\d+\s*$"
 _LIST = r"^\s*\[.*\]\s*$"
 _FLAGS = frozenset(("true", "false", "yes", "no", "t", "f"))
@@ -61,6 +64,15 @@ class Profile:
     """The form of times in text that are not ISO 8601; iso for these; None of times that are no text."""
     forms: tuple[str, ...] = ()
     """Other forms that fit as well."""
+    inner: Optional[Profile] = None
+    """What the values of lists hold, where these are plain."""
+    width: Optional[int] = None
+    """How many numbers each value has, where all are lists of as many, and not of whole ones only, or the text of such:
+    they are vectors."""
+    mostly: Optional[Profile] = None
+    """What nearly all values of a column of text hold, where these are times or numbers; `rows` counts them alone."""
+    odd: tuple[str, ...] = ()
+    """Values that are not like these."""
 
 
 def profile(array: pa.Array, how: TableSettings) -> Profile:
@@ -74,30 +86,38 @@ def profile(array: pa.Array, how: TableSettings) -> Profile:
         array = array.cast(array.type.value_type)
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
+    if pa.types.is_duration(array.type):
+        array = pa.array(as_numbers(array, "")[0], from_pandas=True)
     rows, kind = len(array), array.type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if is_list:
         with contextlib.suppress(InputError):  # they have more than one value
             array = scalars(array, "")
             kind, is_list = array.type, False
-    if pa.types.is_nested(kind):
+    if is_list or pa.types.is_nested(kind):  # which lists of one size aren't in older Arrow
+        width = _width(array, how, fewest=2) if is_list else None
         values = [value for value in array.to_pylist() if value]
+        plain = is_list and not pa.types.is_nested(kind.value_type)
         return Profile(
             ("list" if is_list else "object") if values else "empty",
             rows,
             rows - len(values),
             len({repr(value) for value in values}),
             _short(list(dict.fromkeys(map(str, values)))),
+            inner=profile(pc.list_flatten(array), how) if plain else None,
+            width=width,
         )
     values = scalars(array, "")
-    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type) or pa.types.is_time(kind):
         return _of_text(values.cast(pa.string()), how)
+    if pa.types.is_duration(kind):
+        values = values.cast(pa.int64())
     there = values.drop_null()
     if not len(there):
         return Profile("empty", rows, rows, 0, ())
     texts = [str(value) for value in pc.unique(there).to_pylist() if value == value]
     missing = values.null_count
-    if pa.types.is_temporal(kind):
+    if pa.types.is_temporal(values.type):
         return Profile("time", rows, missing, len(texts), _short(texts))
     if pa.types.is_boolean(kind):
         return Profile("flag", rows, missing, len(texts), _short(texts))
@@ -145,14 +165,44 @@ def _of_text(values: pa.StringArray, how: TableSettings) -> Profile:
         return Profile("flag", **seen, texts=tuple(texts))
     if objects(there).all():
         return Profile("object", **seen)
-    if mask(pc.match_substring_regex(there, _LIST)).all():
-        return Profile("list", **seen, texts=tuple(texts))
     forms = guess_forms([text.strip() for text in texts[:1]])
     forms = forms and guess_forms([text.strip() for text in texts[:_FORMS_TRIED_ON]])
     forms = [form for form in forms if not as_times(there, "iso", "", form)[2].any()]
     if forms:
         return Profile("time", **seen, form=forms[0], forms=tuple(forms[1:]))
-    return Profile("text", **seen, texts=tuple(texts))
+    if mask(pc.match_substring_regex(there, _LIST)).all():
+        return Profile("list", **seen, texts=tuple(texts), width=_width(there, how, fewest=2))
+    mostly, odd = _mostly(there, texts, how)
+    return Profile("text", **seen, texts=tuple(texts), width=_width(there, how, fewest=3), mostly=mostly, odd=odd)
+
+
+def _mostly(there: pa.StringArray, texts: list[str], how: TableSettings) -> tuple[Optional[Profile], tuple[str, ...]]:
+    """Returns what nearly all of the values hold, if these are times or numbers, and examples of the others."""
+    firsts = [text.strip() for text in texts[:_FORMS_FROM]]
+    forms = dict.fromkeys(form for first in firsts for form in guess_forms([first]))
+    some = pa.array(texts[:_FORMS_TRIED_ON])
+    best = min(forms, key=lambda form: as_times(some, "iso", "", form)[2].sum(), default=None)
+    for bad in (
+        as_numbers(there, "", how)[2],
+        as_times(there, "iso", "")[2],
+        *((as_times(there, "iso", "", best)[2],) if best else ()),
+    ):
+        if bad.mean() <= _FEW_ODD:
+            return _of_text(there.filter(pa.array(~bad)), how), _short(
+                pc.unique(there.filter(pa.array(bad))).to_pylist()
+            )
+    return None, ()
+
+
+def _width(array: pa.Array, how: TableSettings, fewest: int) -> Optional[int]:
+    """Returns how many numbers, of `fewest` or more, each value of a column has that is vectors; None for others."""
+    try:
+        values, lengths = numbers(array, "", how)
+    except InputError:
+        return None
+    width = common_length(lengths)
+    alike = width is not None and width >= fewest and bool(np.isin(lengths, (0, width)).all())
+    return width if alike and np.isfinite(values).all() and (values != np.floor(values)).any() else None
 
 
 def _short(texts: list[str]) -> tuple[str, ...]:

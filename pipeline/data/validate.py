@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.catalogue_gen import catalogue
+from components.catalogue_gen.settings import CatalogueSettings
 from components.errors import InputError
 from components.evaluator.baselines.settings import NO_IMPLICIT
 from components.indexer.settings import NO_SCANN
@@ -23,7 +24,7 @@ from components.interaction_gen import outcome
 from components.interaction_gen.log import UNITS, inspect
 from components.interaction_gen.preview import Preview, preview
 from components.interaction_gen.sanity import as_time
-from components.tables import contents, encoders, reading, sampling
+from components.tables import contents, encoders, reading, sampling, vectors
 from components.tables.features import Feature, column_of
 from components.tables.formats import TableSettings
 from components.tables.row_report import by_reason, counted, merged
@@ -32,9 +33,11 @@ from components.versions import check_writable, model_dir
 from pipeline.config import Config
 from pipeline.data.paths import DataPaths, data_paths
 from pipeline.data.profile import KINDS, profile
+from pipeline.data.vectors import with_vectors
 
 _EVENTS = 3
 _CELL = 40
+_NAMED = 100
 
 
 @dataclass(frozen=True)
@@ -65,19 +68,23 @@ def validate(config: Config) -> Iterator[Finding]:
         settings = settings.model_copy(
             update={"split": settings.split.model_copy(update={"eval_path": data.evaluation})}
         )
-    found = preview(inspect(settings, data.interactions, data.users, config.data.interactions.cutoff))
+    exclude = config.serving.exclude if isinstance(config.serving.exclude, tuple) else ()
+    found = preview(inspect(settings, data.interactions, data.users, config.data.interactions.cutoff, exclude))
     yield from _of_log(found)
     found.check()
     yield _of_events(found)
     for warning in found.facts["warnings"]:
         yield Finding(warning, is_warning=True)
     _check_limits(found)
+    config = with_vectors(config, data)
     if data.catalogue:
         yield from _of_catalogue(config, data, found)
+    else:
+        yield from _of_matrices(config.data.catalogue.settings(), pc.unique(found.events["item_id"].combine_chunks()))
 
 
-def check_data(config: Config, data: DataPaths) -> None:
-    """Checks the head of each table.
+def check_data(config: Config, data: DataPaths) -> Config:
+    """Checks the head of each table, and returns the config with what only the data say: see `with_vectors`.
 
     Raises:
         InputError: A file, a column or a package is missing, or a file can't be read.
@@ -91,6 +98,11 @@ def check_data(config: Config, data: DataPaths) -> None:
         _check_table("users", data.users, log.users, names)
     if data.catalogue:
         _check_table("catalogue", data.catalogue, config.data.catalogue, config.data.catalogue.columns())
+    config = with_vectors(config, data)
+    for feature in config.data.catalogue.matrices().values():
+        with vectors.opened(feature, config.data.catalogue.item_id):
+            pass
+    return config
 
 
 def _check_packages(config: Config) -> None:
@@ -177,7 +189,8 @@ def _of_table(
     ]
     details = _aligned([["column", "as", "type", "such as"], *lines]) if lines else []
     if others:
-        details.append(f"not read: {', '.join(others)}")
+        more = f" and {len(others) - _NAMED:,} more" if len(others) > _NAMED else ""
+        details.append(f"not read: {', '.join(others[:_NAMED])}{more}")
     said = f"{what}: {len(files)} file{'s' * (len(files) != 1)}, {size / 2**20:,.1f} MiB, {facts['format']}; "
     return Finding(said + _read(share), tuple(details), facts={what: facts})
 
@@ -271,7 +284,7 @@ def _of_catalogue(config: Config, data: DataPaths, found: Preview) -> Iterator[F
         lambda piece, _: catalogue.clean(piece.block, piece.file, settings),
     )
     roles = {settings.item_id: "item_id"}
-    for name, feature in settings.features.items():
+    for name, feature in settings.in_table().items():
         roles.setdefault(column_of(name, feature), f"{name} ({feature.kind})")
     for column in settings.columns():
         roles.setdefault(column, "display")
@@ -283,6 +296,7 @@ def _of_catalogue(config: Config, data: DataPaths, found: Preview) -> Iterator[F
     if why := catalogue.fault(table, report, settings, path):
         raise InputError(why)
     said = f"items: {len(table):,} listed"
+    ids = table["item_id"].combine_chunks()
     if sample.share.whole:
         events = pc.value_counts(found.events["item_id"].combine_chunks())
         items = pa.table({"item_id": events.field(0), "events": events.field(1)})
@@ -290,13 +304,31 @@ def _of_catalogue(config: Config, data: DataPaths, found: Preview) -> Iterator[F
         if why:
             raise InputError(why)
         said += f", {len(lacking):,} only in the log"
+        ids = pa.concat_arrays([ids, pa.array(lacking, pa.string())])
     shown = [text.as_py() for text in table["display"].slice(0, _EVENTS)]
     said += f"; rejected {counted(by_reason(report.rejected))}"
     facts = {"items": {"listed": len(table), "shown_as": shown}}
     yield Finding(said, (f"shown as {', '.join(map(repr, shown))}",), facts=facts)
-    held = {name: contents.content(table[name].combine_chunks()) for name in settings.features}
+    held = {name: contents.content(table[name].combine_chunks()) for name in settings.in_table()}
     for warning in contents.warnings(held, "listed items"):
         yield Finding(warning, is_warning=True)
+    yield from _of_matrices(settings, ids, sample.share.whole)
+
+
+def _of_matrices(settings: CatalogueSettings, items: pa.Array, all_items: bool = True) -> Iterator[Finding]:
+    """Says what the vectors beside the catalogue are, and which items have none, of those that were read."""
+    for name, feature in settings.matrices().items():
+        with vectors.opened(feature, settings.item_id) as matrix:
+            matrix.check(sampling.SIZE)
+            placed = matrix.of(items)
+            count, width = matrix.values.shape
+            yield Finding(
+                f"vectors {name}: {count:,} of {width:,} numbers, {matrix.values.dtype}, such as of "
+                f"{matrix.ids[0].as_py()!r}",
+                facts={f"vectors_{name}": {"count": count, "dim": width, "type": str(matrix.values.dtype)}},
+            )
+            if all_items and (said := placed.lacking(name)):
+                yield Finding(said, is_warning=True)
 
 
 def _cell(value: Any) -> str:

@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path
 
 from components.errors import InputError
-from components.versions import check_writable, describe, model_dir
+from components.versions import check_writable, describe
 from pipeline.config import Config
 from pipeline.local.evaluate import find_model
 from serving.files import replacing
@@ -27,7 +27,7 @@ def archive(config: Config, out: Path, version: str | None = None) -> int:
     Raises:
         InputError: There is no such version, or `out` can't be written.
     """
-    path = find_model(model_dir(config.serving.base_path, config.name), version)
+    path = find_model(config, version)
     if out.is_dir():
         raise InputError(f"--out {out}: is a directory; name a file in it")
     check_writable(out.parent)

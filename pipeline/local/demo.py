@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -77,7 +76,7 @@ def demo(config: Config, user: str | None) -> Outcome:
 
 def _first_user(version: Version) -> str:
     """A user that the version has a stored history of."""
-    with open(Path(version.path, contract.USERS), encoding="utf-8") as file:
+    with (version.path / contract.USERS).open(encoding="utf-8") as file:
         return file.readline().rstrip("\n")
 
 

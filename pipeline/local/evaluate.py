@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -12,7 +14,8 @@ from rich.markup import escape
 
 from components.errors import InputError
 from components.evaluation_report import CANDIDATE, save_report
-from components.versions import check_writable, list_versions, model_dir
+from components.progress import progress
+from components.versions import check_writable, model_dir, release
 from pipeline.beam_args import beam_args, check_job_service
 from pipeline.config import Config
 from pipeline.failures import DONE
@@ -21,6 +24,11 @@ from pipeline.local.run import at_terminal, prepare
 from pipeline.local.tables import show_report
 from pipeline.terminal import Outcome, Terminal, check_interrupts, listening
 from serving import contract
+from serving.files import find_versions
+from serving.stores import ObjectPath, download
+
+COPIES = "versions"
+"""The folder below `<output>/<name>` with the copy of a version that lies in an object store."""
 
 
 def evaluate(config: Config, version: str | None = None, out: Path | None = None) -> Outcome:
@@ -35,37 +43,56 @@ def evaluate(config: Config, version: str | None = None, out: Path | None = None
 
     Returns:
         The exit code, 3 for a threshold that is not met, and the facts: `name`, `model`, `blessed`, `evaluation` (the
-        report) and `out`.
+        report), `has_seen`, whether it is a version that was trained on the very events of the evaluation, and `out`.
     """
-    path = find_model(model_dir(config.serving.base_path, config.name), version)
+    path = find_model(config, version)
     if out is not None:
         check_writable(out)
     return at_terminal(config, lambda root, terminal: _evaluate(config, root, path, out, terminal))
 
 
-def find_model(versions: Path, version: str | None) -> Path:
+def find_model(config: Config, version: str | None, option: str = "--version") -> Path:
     """Returns the directory of the SavedModel that `version` names.
 
     Args:
-        versions: `<base path>/<name>`, which holds the pushed versions.
+        config: Says where versions are pushed. From an object store one is copied below `output`.
         version: See `evaluate`.
+        option: By which it was named, for messages.
 
     Raises:
         InputError: There is no such version or SavedModel.
     """
-    pushed = {str(version.number): version.path for version in list_versions(versions)}
+    versions = model_dir(config.serving.base_path, config.name)
+    pushed = {str(number): path for number, path in find_versions(versions).items()}
     if version is None and not pushed:
-        raise InputError(f"{versions}: no version; make one with `recommender run`, or name one by --version")
+        raise InputError(f"{versions}: no version; make one with `recommender run`, or name one by {option}")
     if version is None:
-        return list(pushed.values())[-1]
+        version = list(pushed)[-1]
     if version in pushed:
-        return pushed[version]
+        path = pushed[version]
+        return _copied(path, config.output / config.name / COPIES) if isinstance(path, ObjectPath) else path
     if (Path(version) / contract.SAVED_MODEL).is_file():
         return Path(version)
     there = ", ".join(pushed) or "none"
     raise InputError(
-        f"--version {version}: neither a version in {versions} (there are: {there}) nor the directory of a SavedModel"
+        f"{option} {version}: neither a version in {versions} (there are: {there}) nor the directory of a SavedModel"
     )
+
+
+def _copied(version: ObjectPath, folder: Path) -> Path:
+    """A copy of a version, which is made once; `recommender gc` deletes it."""
+    info = (version / contract.SAVED_MODEL).info()
+    digest = hashlib.sha256(f"{version}\0{info.tag if info else ''}".encode()).hexdigest()[:16]
+    copy = folder / digest / version.name
+    if not copy.is_dir():
+        unfinished = folder / f".{os.getpid()}"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        progress(f"copying {version}")
+        download(version, unfinished)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if not copy.is_dir():  # another command may have been faster
+            unfinished.rename(copy)
+    return copy
 
 
 def _evaluate(config: Config, root: Path, model: Path, out: Path | None, terminal: Terminal) -> Outcome:
@@ -102,6 +129,20 @@ def _evaluate(config: Config, root: Path, model: Path, out: Path | None, termina
     code = show_report(report, terminal.console)
     kept = f"; {escape(str(out))} has the figures" if out is not None else ""
     terminal.console.print(f"this model: [bold]{escape(str(model))}[/]{kept}", soft_wrap=True, highlight=False)
-    return Outcome(
-        code, {"name": config.name, "model": model, "blessed": code == DONE, "evaluation": report, "out": out}
-    )
+    has_seen = bool(release(model).get("judged"))
+    if has_seen:
+        terminal.console.print(
+            "[yellow]it has seen the answers[/]: this version was trained on all events, these among them; the figures "
+            "of what was judged for it are those of `recommender versions`",
+            soft_wrap=True,
+            highlight=False,
+        )
+    facts = {
+        "name": config.name,
+        "model": model,
+        "blessed": code == DONE,
+        "evaluation": report,
+        "has_seen": has_seen,
+        "out": out,
+    }
+    return Outcome(code, facts)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from components import versions
 from components.errors import InputError
 from components.tables import encoders
 from pipeline.config import Config
+from pipeline.data.paths import data_paths
+from pipeline.data.vectors import with_vectors
 from pipeline.local.lock import lock
 from pipeline.local.run import at_terminal, prepare, run_nodes
 from pipeline.terminal import Outcome, Terminal, listening
 
 _REUSED = ("InteractionGen", "Trainer")
 """Nodes whose last outputs count: the events that the model was trained on, and the model."""
+_SHIPPED = "ShippedTrainer"
+"""Likewise where what is shipped was trained on all events: its model."""
 
 
 @dataclass(frozen=True)
@@ -24,30 +29,33 @@ class Trained:
     """What the last run with a trained model left."""
 
     executions: dict[str, int]
-    """The executions of `_REUSED`, by node."""
+    """The executions of `_REUSED`, and of `_SHIPPED` if that run had one, by node."""
     catalogue: str
     """URI of the CatalogueGen's Examples that the model was trained with."""
     features: dict[str, str]
     """The items' features and their types, as the model has them."""
     encoders: str
     """What made vectors of the items' texts, with versions."""
+    widths: Mapping[str, int | None] = field(default_factory=dict)
+    """How many numbers the vectors have that are given for items, by feature."""
     excluded_types: tuple[str, ...] = ()
     """Types of events whose items the queries know to be left out."""
 
 
-def reindex(config: Config) -> Outcome:
+def reindex(config: Config, accept: str = "") -> Outcome:
     """Reads the catalogue again, embeds its items by the last run's model, evaluates, and pushes what is blessed.
 
     Args:
         config: The pipeline's.
+        accept: Why data out of the limits of `guards` are let through this time; empty stops at such data.
 
     Returns:
         How it ended, with the facts of `pipeline.local.run.run_nodes`.
     """
-    return at_terminal(config, lambda root, terminal: _reindex(config, root, terminal))
+    return at_terminal(config, lambda root, terminal: _reindex(config, root, accept, terminal))
 
 
-def _reindex(config: Config, root: Path, terminal: Terminal) -> Outcome:
+def _reindex(config: Config, root: Path, accept: str, terminal: Terminal) -> Outcome:
     if not config.data.catalogue.path:
         raise InputError("data.catalogue.path: without a catalogue there is nothing to index anew")
     with lock(root), listening(terminal):
@@ -64,13 +72,29 @@ def _reindex(config: Config, root: Path, terminal: Terminal) -> Outcome:
                 f"the model knows texts as {trained.encoders or 'no encoder'} encodes them, and what is installed is "
                 f"{encoding or 'none'}: vectors of two encoders can't be compared; train it again by `recommender run`"
             )
+        config = with_vectors(config, data_paths(config))
+        widths = {name: feature.dim for name, feature in config.data.catalogue.vectors().items()}
+        if widths != trained.widths:
+            raise InputError(
+                f"data.catalogue.features: the model was trained with vectors of {_lengths(trained.widths)}, the data "
+                f"have {_lengths(widths)}; give those of the same model, or train again by `recommender run`"
+            )
         exclude = config.serving.exclude
         if isinstance(exclude, tuple) and exclude != trained.excluded_types:
             raise InputError(
                 f"serving.exclude: {', '.join(exclude)}: the events were read for "
                 f"{', '.join(trained.excluded_types) or 'no types'}; read them again by `recommender run`"
             )
-        dag, metadata = prepare(with_rivals_only(config), root, terminal, trained.catalogue)
+        if config.serving.ship == "all" and _SHIPPED not in trained.executions:
+            raise InputError(
+                "serving.ship: the last run trained no model on all events; train one by `recommender run`, or say "
+                "--set serving.ship=judged"
+            )
+        newest = versions.newest(versions.model_dir(config.serving.base_path, config.name))
+        before = versions.release(newest.path).get("lineage", {}).get("before", "") if newest else ""
+        dag, metadata = prepare(
+            with_rivals_only(config), root, terminal, trained.catalogue, accept, went_on_from=before
+        )
         return run_nodes(config, root, dag, metadata, terminal, only="Pusher", reused=trained.executions)
 
 
@@ -135,16 +159,26 @@ def find_trained(config: Config) -> Trained:
     transform = maker(artifact(trainer, "catalogue"))
     catalogue = artifact(transform, "examples")
     [made] = store.get_executions_by_id([maker(catalogue)])
-    reused = {node: max(e.id for e in executions(node) if e.id in in_run) for node in _REUSED}
+    reused = {
+        node: max(found)
+        for node in (*_REUSED, _SHIPPED)
+        if (found := [e.id for e in executions(node) if e.id in in_run])
+    }
     [read] = store.get_executions_by_id([maker(artifact(reused["InteractionGen"], "examples"))])
     types = read.custom_properties["excluded_types"].string_value if "excluded_types" in read.custom_properties else ""
+    settings = json.loads(made.custom_properties["settings"].string_value or '{"features": {}}')
     return Trained(
         reused,
         catalogue.uri,
         custom_config["features"],
         made.custom_properties["encoders"].string_value if "encoders" in made.custom_properties else "",
+        {name: feature["dim"] for name, feature in settings["features"].items() if feature["type"] == "vector"},
         tuple(json.loads(types or "[]")),
     )
+
+
+def _lengths(widths: Mapping[str, int | None]) -> str:
+    return ", ".join(f"{width} numbers ({name})" for name, width in widths.items()) or "no numbers"
 
 
 def _listed(features: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
+from components.breaches import BreachError
 from components.errors import InputError
 from components.evaluation_report import load_report
 from components.versions import check_writable, model_dir
@@ -30,13 +31,17 @@ if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline
 
 
-def run(config: Config, first: str | None = None, only: str | None = None) -> Outcome:
+def run(
+    config: Config, first: str | None = None, only: str | None = None, accept: str = "", full: bool = False
+) -> Outcome:
     """Runs the pipeline and says how it went; where `TF_CONFIG` names another worker than the chief, helps it train.
 
     Args:
         config: What to run.
         first: A node to run again with all that follows.
         only: A node to run again alone.
+        accept: Why data out of the limits of `guards` are let through this time; empty stops at such data.
+        full: Whether to begin anew where the config has runs go on.
 
     Returns:
         How it ended; of a run that came to its end the facts are those of `run_nodes`.
@@ -49,7 +54,7 @@ def run(config: Config, first: str | None = None, only: str | None = None) -> Ou
     cluster = from_environment(os.environ)
     if cluster is not None and not cluster.is_chief:
         return at_terminal(config, lambda root, terminal: _assist(root, cluster, terminal))
-    return at_terminal(config, lambda root, terminal: _run(config, root, first, only, terminal))
+    return at_terminal(config, lambda root, terminal: _run(config, root, first, only, accept, full, terminal))
 
 
 def at_terminal(config: Config, work: Callable[[Path, Terminal], Outcome]) -> Outcome:
@@ -82,7 +87,7 @@ def at_terminal(config: Config, work: Callable[[Path, Terminal], Outcome]) -> Ou
             outcome = work(root, Terminal(console))
         except (Exception, KeyboardInterrupt) as error:
             logging.getLogger(__name__).exception("the run failed")
-            outcome = Outcome(_report_error(error, console, root, log_file))
+            outcome = _failed(error, console, root, log_file)
         seconds = time.monotonic() - started
         memory = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         console.print(f"{seconds:.0f} s, peak memory {memory / 2**20:.1f} GiB", highlight=False)
@@ -99,9 +104,11 @@ def _assist(root: Path, cluster: Cluster, terminal: Terminal) -> Outcome:
     return Outcome(DONE, {"worker": cluster.index})
 
 
-def _run(config: Config, root: Path, first: str | None, only: str | None, terminal: Terminal) -> Outcome:
+def _run(
+    config: Config, root: Path, first: str | None, only: str | None, accept: str, full: bool, terminal: Terminal
+) -> Outcome:
     with lock(root), listening(terminal):
-        dag, metadata = prepare(config, root, terminal)
+        dag, metadata = prepare(config, root, terminal, accept=accept, on=not full)
         return run_nodes(config, root, dag, metadata, terminal, first=first, only=only)
 
 
@@ -119,13 +126,18 @@ def run_nodes(config: Config, root: Path, dag: Pipeline, metadata: Any, terminal
     Returns:
         The exit code, 0 or 3 for a model that was not blessed, and the facts: `name`, `run`, `nodes`, `blessed` and
         `evaluation`, the Evaluator's report (both null where it was not run), `pushed`, the version that serves this
-        model and whether it is new (null where there is none), and `report`, the run's page.
+        model and whether it is new (null where there is none), `breaches`, limits of the data that were not kept, and
+        `report`, the run's page. Data that stop the run are an outcome too, with the code 3.
     """
     from pipeline.local.runner import new_run_id, run_pipeline, stock_summary
 
     run_id = new_run_id()
     try:
         results = run_pipeline(dag, metadata, terminal, run_id=run_id, **chosen)
+    except BreachError as error:
+        said, page = _report(config, root, metadata, run_id, explain(error, root).message, terminal)
+        _say(terminal, said)
+        return _breached(config, run_id, error, metadata, page, terminal)
     except Exception as error:
         _say(terminal, _report(config, root, metadata, run_id, explain(error, root).message, terminal)[0])
         raise
@@ -156,9 +168,45 @@ def run_nodes(config: Config, root: Path, dag: Pipeline, metadata: Any, terminal
         "blessed": code == DONE if evaluation else None,
         "evaluation": evaluation,
         "pushed": _pushed(results["Pusher"].outputs["pushed_model"]) if "Pusher" in results else None,
+        "breaches": _accepted(results["Guards"].outputs["profile"]) if "Guards" in results else [],
         "report": page,
     }
     return Outcome(code, facts)
+
+
+def _breached(
+    config: Config, run_id: str, error: BreachError, metadata: Any, page: Path | None, terminal: Terminal
+) -> Outcome:
+    """Says what data stopped a run."""
+    terminal.console.print(f"[red]error[/]: {escape(str(error))}", soft_wrap=True, highlight=False)
+    facts = {
+        "name": config.name,
+        "run": run_id,
+        "nodes": _ran(config, metadata, run_id),
+        "blessed": None,
+        "evaluation": None,
+        "pushed": None,
+        "breaches": error.breaches,
+        "report": page,
+    }
+    return Outcome(NOT_BLESSED, facts)
+
+
+def _ran(config: Config, metadata: Any, run_id: str) -> list[dict[str, Any]]:
+    """The nodes of a run that was stopped, as the metadata have them."""
+    from pipeline.metadata import open_store
+    from pipeline.report.history import History, read_run
+
+    nodes = read_run(History(open_store(metadata), config.name), run_id).nodes.values()
+    return [
+        {"node": node.name, "state": node.state, "seconds": node.seconds, "summary": node.summary} for node in nodes
+    ]
+
+
+def _accepted(artifact: Any) -> list[str]:
+    """The breaches that Guards let through."""
+    about = artifact.custom_properties
+    return about["breaches"].string_value.split("\n") if "breaches" in about else []
 
 
 def _pushed(artifact: Any) -> dict[str, Any] | None:
@@ -196,7 +244,15 @@ def _report(
     return (f"report: {escape(str(out))}", out) if written else ("", None)
 
 
-def prepare(config: Config, root: Path, terminal: Terminal, trained_catalogue: str = "") -> tuple[Pipeline, Any]:
+def prepare(
+    config: Config,
+    root: Path,
+    terminal: Terminal,
+    trained_catalogue: str = "",
+    accept: str = "",
+    on: bool = False,
+    went_on_from: str = "",
+) -> tuple[Pipeline, Any]:
     """Fetches and checks the data; returns the DAG and how its metadata are reached, a ConnectionConfig.
 
     Args:
@@ -204,6 +260,9 @@ def prepare(config: Config, root: Path, terminal: Terminal, trained_catalogue: s
         root: Its output folder.
         terminal: Where to say what is done.
         trained_catalogue: See `pipeline.pipeline.Paths`.
+        accept: See `pipeline.pipeline.create_pipeline`.
+        on: Whether to go on from the last shipped model, where the config has runs go on and it can be.
+        went_on_from: See `pipeline.pipeline.Paths`.
 
     Raises:
         InputError: The data can't be had or are wrong, or the metadata can't be reached.
@@ -213,17 +272,21 @@ def prepare(config: Config, root: Path, terminal: Terminal, trained_catalogue: s
     # Before a node has worked for minutes: are all files and columns there?
     from pipeline.data.validate import check_data
 
-    check_data(config, data)
+    config = check_data(config, data)
     data = data.absolute()
     terminal.start("TensorFlow and TFX")
     # Seconds of imports: not before what can go wrong without them has gone right.
+    from pipeline.local.incremental import find_before
     from pipeline.metadata import Handle, connection_config
-    from pipeline.pipeline import Paths, create_pipeline
+    from pipeline.pipeline import Paths, create_pipeline, origin
 
     terminal.pause()
     connection = connection_config(config)
-    with Handle(connection):
-        pass  # says what is wrong with the metadata's server before anything else
+    before = None
+    with Handle(connection) as handle:  # says what is wrong with the metadata's server before anything else
+        if on and config.incremental is not None:
+            before, why = find_before(config, data.interactions, origin(config), handle.store)
+            _say(terminal, escape(why))
     paths = Paths(
         artifacts=str(root / "artifacts"),
         base_path=str(config.serving.base_path.absolute()),
@@ -233,17 +296,22 @@ def prepare(config: Config, root: Path, terminal: Terminal, trained_catalogue: s
         evaluation=data.evaluation,
         checkpoints=str(root / "checkpoints"),
         trained_catalogue=trained_catalogue,
+        before=before,
+        went_on_from=went_on_from,
+        suppression=str(config.suppression()),
     )
-    return create_pipeline(config, paths), connection
+    return create_pipeline(config, paths, accept=accept), connection
 
 
 def _blessed(artifact: object) -> bool:
     return os.path.exists(os.path.join(artifact.uri, "INFRA_BLESSED"))  # type: ignore[attr-defined]
 
 
-def _report_error(error: BaseException, console: Console, root: Path, log_file: Path) -> int:
+def _failed(error: BaseException, console: Console, root: Path, log_file: Path) -> Outcome:
     failure = explain(error, root)
     console.print(f"[red]error[/]: {escape(failure.message)}", soft_wrap=True, highlight=False)
-    if not failure.expected:
-        console.print(f"the whole story is in {escape(str(log_file))}", soft_wrap=True, highlight=False)
-    return failure.exit_code
+    if failure.expected:
+        return Outcome(failure.exit_code, error=failure.message)
+    story = f"the whole story is in {log_file}"
+    console.print(escape(story), soft_wrap=True, highlight=False)
+    return Outcome(failure.exit_code, error=f"{failure.message}; {story}")

@@ -6,6 +6,7 @@ node did, whether it came from the cache, or why the run stopped.
 
 from __future__ import annotations
 
+import copy
 import datetime
 import logging
 import os
@@ -22,9 +23,9 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.pipeline import Pipeline
-from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.orchestration.portable import beam_executor_operator, launcher, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import context_lib
-from tfx.proto.orchestration import pipeline_pb2
+from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
 from tfx.types import artifact_utils
 
 from components import beam_private
@@ -175,7 +176,12 @@ def _run_node(
             mlmd_connection=Handle(connection),
             pipeline_info=ir.pipeline_info,
             pipeline_runtime_spec=ir.runtime_spec,
-            executor_spec=executor,
+            executor_spec=_without_beam_options(executor),
+            custom_executor_operators={
+                executable_spec_pb2.BeamExecutableSpec: lambda executor_spec, platform_config: (
+                    beam_executor_operator.BeamExecutorOperator(executor, platform_config)
+                )
+            },
             custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
         ).launch()
         with Handle(connection) as handle:
@@ -190,6 +196,15 @@ def _run_node(
     result = NodeResult(name, "cached" if state == Execution.CACHED else "done", time.monotonic() - started, outputs)
     terminal.end(name, result.state, result.seconds, result.summary or stock_summary(result))
     return result
+
+
+def _without_beam_options(executor: Any) -> Any:
+    """What the cache goes by of a node's executor: Beam's options say where the work is done, not what it makes."""
+    kept = copy.deepcopy(executor)
+    if isinstance(kept, executable_spec_pb2.BeamExecutableSpec):
+        kept.ClearField("beam_pipeline_args")
+        kept.ClearField("beam_pipeline_args_placeholders")
+    return kept
 
 
 def _outcome(store: Any, execution_id: int) -> tuple[Any, dict[str, metadata_store_pb2.Artifact]]:

@@ -90,7 +90,18 @@ class Checkpoint:
 
 def get_state(model: keras.Model) -> State:
     """A copy of the state of `model`, which must be built and compiled."""
-    return [weight.numpy() for weight in _weights(model)], [v.numpy() for v in _optimizer_variables(model)]
+    return get_weights(model), [v.numpy() for v in _optimizer_variables(model)]
+
+
+def get_weights(model: keras.Model) -> list[np.ndarray]:
+    """A copy of the weights of `model`, which must be built."""
+    return [weight.numpy() for weight in _weights(model)]
+
+
+def set_weights(model: keras.Model, weights: list[np.ndarray]) -> None:
+    """Puts weights into `model`, which must be built alike."""
+    for variable, value in zip(_weights(model), weights):
+        variable.assign(value)
 
 
 def set_state(model: keras.Model, state: State) -> None:

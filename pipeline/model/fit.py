@@ -16,12 +16,14 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from components.closed_forms.linear import Part
 from components.errors import InputError
 from components.progress import progress
 from pipeline.model.checkpoint import Checkpoint, get_state, set_state
 from pipeline.model.fit_ranker import fit_ranker
 from pipeline.model.inputs import TrainingData
-from pipeline.model.linear import Linear, learn, read_pairs, refitted
+from pipeline.model.judged import Judged, go_on
+from pipeline.model.linear import Linear, learn, read_all_pairs, read_pairs, refitted, with_shares
 from pipeline.model.optimizers import make_optimizer
 from pipeline.model.ranker import Ranker
 from pipeline.model.reading import Events, Log, with_other_items
@@ -98,13 +100,65 @@ def train(
         ranker, passes = fit_ranker(model, data.vocabulary.counts, unseen, ranking, seed, parts)
         trained = replace(trained, ranker=ranker, ranking=passes)
     if settings.refit and data.events.size > 1:
+        # Where the learning rate decays the model begins where it is and makes the last quarter of the passes again:
+        # what the events held back add is little beside what it would cost to learn all anew.
+        first = 0 if settings.decay == "none" else before_last_quarter(history, settings)
         if settings.decay == "none":
             set_state(model, beginning)  # the same model again, for its steps are compiled already
-        _refit(model, data.events, settings, seed, history, checkpoint, best)
+        _refit(model, data.events, settings, seed, history, checkpoint, best, first)
         if trained.linear is not None:
             pairs, size = read_pairs(data.events, linear.max_events), (data.vocabulary.num_items, model.max_history)
             trained = replace(trained, linear=refitted(trained.linear, pairs, *size, linear))
     return trained
+
+
+def train_as_judged(
+    data: TrainingData,
+    judged: Judged,
+    seed: int,
+    checkpoint: Checkpoint | None = None,
+    strategy: tf.distribute.Strategy | None = None,
+    before: str = "",
+    only_new: str = "",
+    refit_linear: bool = False,
+) -> Trained:
+    """Trains on all events, or on those that are new, by what an earlier training has found out, without validation.
+
+    Args:
+        data: The data.
+        judged: The earlier training.
+        seed: As for `train`.
+        checkpoint: Likewise.
+        strategy: Likewise.
+        before: URI of the run of a training to go on from, with the last quarter of its passes; empty to begin anew
+            and to make all.
+        only_new: URI of the transformed events, if they are but those that came since; the linear part is then that of
+            before.
+        refit_linear: Whether it is fitted to all events, those of before too, all the same.
+
+    Returns:
+        The new model with the earlier training's passes and second stage.
+    """
+    model_settings, settings = judged.settings.model, judged.settings.training
+    strategy = strategy or tf.distribute.get_strategy()
+    first = 0
+    parts: tuple[Part, ...] = ()
+    with strategy.scope():
+        model = _compiled(data, model_settings, settings, seed)
+        if before:
+            parts = go_on(model, before, data.vocabulary.num_items)
+            first = before_last_quarter(judged.epochs, settings)
+    _refit(model, data.events, settings, seed, judged.epochs, checkpoint or Checkpoint(None), [], first)
+    trained = Trained(model, judged.epochs, judged.ranker)
+    if judged.ease is None or not distributed.is_chief(strategy):
+        return trained
+    if only_new and not refit_linear:
+        return replace(trained, linear=Linear(parts, judged.ease, {}))
+    progress("fitting the linear part")
+    most, size = model_settings.linear.max_events, data.vocabulary.num_items
+    pairs = read_all_pairs(only_new, most) if only_new else read_pairs(data.events, most)
+    parts = with_shares(judged.shares, pairs, size, model.max_history, judged.ease, model_settings.linear)
+    return replace(trained, linear=Linear(parts, judged.ease, {}))
 
 
 def validate(
@@ -123,6 +177,12 @@ def validate(
 def best_epoch(history: list[Epoch], settings: TrainingSettings) -> Epoch:
     """The first epoch with the best validation metric."""
     return max(history, key=lambda epoch: epoch[settings.stop_on])
+
+
+def before_last_quarter(history: list[Epoch], settings: TrainingSettings) -> int:
+    """The pass after which the last quarter of those up to the best one begins."""
+    last = int(best_epoch(history, settings)["epoch"])
+    return last - math.ceil(last / 4)
 
 
 def _compiled(
@@ -192,17 +252,14 @@ def _refit(
     history: list[Epoch],
     checkpoint: Checkpoint,
     best: list[np.ndarray],
+    first: int = 0,
 ) -> None:
-    """Trains on all events, for as many passes as were best; `history` and `best` are saved with each.
-
-    Where the learning rate decays the model begins where it is and makes the last quarter of the passes again: what the
-    events held back add is little beside what it would cost to learn all anew.
-    """
+    """Trains on all events, from the pass after `first` to the best of `history`, which is saved with each, as `best`
+    is."""
     average = _resumed(model, checkpoint, settings, checkpoint.refit)
     if settings.histories == "others":
         events = events.map(lambda part: with_other_items(part, part))
     last = int(best_epoch(history, settings)["epoch"])
-    first = 0 if settings.decay == "none" else last - math.ceil(last / 4)
     for epoch, loss, _ in _epochs(model, events, settings, seed, first + checkpoint.refit, last):
         progress(f"refit on all events: epoch {epoch - first} of {last - first}, loss {loss:.3f}")
         average.add(model)

@@ -28,8 +28,8 @@ class TrainingData:
     """Whether answers may hold what a user had."""
 
 
-def read_data(inputs: Transformed, settings: TrainerSettings) -> TrainingData:
-    """Reads what the two Transforms left."""
+def read_data(inputs: Transformed, settings: TrainerSettings, whole: bool = True) -> TrainingData:
+    """Reads what the two Transforms left, of a whole log or of what is new in it."""
     graph = tft.TFTransformOutput(inputs.transform_graph)
     items, counts = read_vocabulary(graph)
     candidate_features = side_features(settings.features, tft.TFTransformOutput(inputs.catalogue_graph), "")
@@ -45,6 +45,7 @@ def read_data(inputs: Transformed, settings: TrainerSettings) -> TrainingData:
             with_users,
             settings.training.events_in_memory,
             {name: task.events for name, task in settings.model.tasks.items()},
+            whole,
         ),
         vocabulary=Vocabulary(
             counts=counts,
@@ -65,7 +66,7 @@ def side_features(types: Mapping[str, str], graph: tft.TFTransformOutput, prefix
     def feature(name: str, kind: str) -> SideFeature:
         if kind == "number":
             return SideFeature(name, True)
-        if kind == "vector":
+        if kind in ("vector", "embedding"):
             return SideFeature(name, False, width=int(graph.transformed_feature_spec()[prefix + name].shape[0]))
         return SideFeature(name, False, graph.vocabulary_size_by_name(prefix + name))
 

@@ -30,6 +30,11 @@ class Job(Settings):
     """Where the report and TensorBoard's logs go."""
     serving_model_dir: str
     """Where the towers go."""
+    judged: str = ""
+    """URI of the run of a training whose model was judged, see `pipeline.model.judged`; empty where this is one whose
+    model will be."""
+    before: str = ""
+    """URI of the run of a training to go on from; empty where this one begins anew."""
 
     @classmethod
     def of(cls, fn_args: Any) -> Job:
@@ -48,4 +53,6 @@ class Job(Settings):
             settings=TrainerSettings.model_validate(fn_args.custom_config),
             model_run_dir=fn_args.model_run_dir,
             serving_model_dir=fn_args.serving_model_dir,
+            judged=fn_args.judged,
+            before=fn_args.before,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,6 +19,9 @@ from components.closed_forms.histories import half_life, power
 from components.closed_forms.linear import Part, strongest
 from components.closed_forms.sequential import sequential
 from components.closed_forms.slit import slit
+from components.examples.interactions import AGAIN, PAST
+from components.examples.reading import read_file, scalars, split_files
+from components.hashing import mixed
 from components.metrics.ndcg import ndcg
 from components.metrics.surpassing import surpassing
 from components.progress import progress
@@ -90,6 +94,21 @@ def read_pairs(log: Log, most: int) -> Pairs:
         items.append(events.item - FIRST)
         size += len(events)
     return Pairs(np.unique(np.concatenate(users), return_inverse=True)[1], np.concatenate(items))
+
+
+def read_all_pairs(examples: str, most: int) -> Pairs:
+    """Those of the transformed events of before and of the new ones beside them; of more than `most` those of users who
+    are drawn by a hash."""
+    types = {"user_hash": int, "item": int, "timestamp": int, "place": int}
+    files = [file for file in split_files(examples, "train") if not os.path.basename(file).startswith(AGAIN)]
+    batches = [batch for file in [*split_files(examples, PAST), *files] for batch in read_file(file, types)]
+    user, item, time, place = (np.concatenate([scalars(batch, name) for batch in batches]) for name in types)
+    there = item >= FIRST
+    if there.sum() > most:
+        there &= mixed(user.astype(np.uint64)) < np.uint64(most / there.sum() * 2**64)
+    rows = np.flatnonzero(there)
+    rows = rows[np.lexsort((item[rows], user[rows], place[rows], time[rows]))]
+    return Pairs(np.unique(user[rows], return_inverse=True)[1], (item[rows] - FIRST).astype(np.int32))
 
 
 def fit_parts(pairs: Pairs, num_items: int, places: int, chosen: Ease, settings: LinearSettings) -> tuple[Part, ...]:
@@ -208,11 +227,18 @@ def _gain(rank: np.ndarray) -> np.ndarray:
     return np.mean([ndcg(rank, depth) for depth in _DEPTHS], axis=0)
 
 
+def with_shares(
+    shares: Mapping[str, float], pairs: Pairs, num_items: int, places: int, chosen: Ease, settings: LinearSettings
+) -> tuple[Part, ...]:
+    """The parts that have a share, fitted to events as by `fit_parts`."""
+    parts = fit_parts(pairs, num_items, places, chosen, settings) if shares else ()
+    return tuple(replace(part, share=shares[part.name]) for part in parts if part.name in shares)
+
+
 def refitted(linear: Linear, pairs: Pairs, num_items: int, places: int, settings: LinearSettings) -> Linear:
     """The same parts with the same shares, fitted to other events."""
-    share = {part.name: part.share for part in linear.parts}
-    parts = fit_parts(pairs, num_items, places, linear.ease, settings) if share else ()
-    return linear._replace(parts=tuple(replace(part, share=share[part.name]) for part in parts if part.name in share))
+    shares = {part.name: part.share for part in linear.parts}
+    return linear._replace(parts=with_shares(shares, pairs, num_items, places, linear.ease, settings))
 
 
 def _in_units(

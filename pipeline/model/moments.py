@@ -1,4 +1,5 @@
-"""Mean and deviation of a number over all of the data, exactly: whatever batches Beam makes, not a bit differs.
+"""Mean and deviation of a number, and the mean of vectors, over all of the data, exactly: whatever batches Beam makes,
+not a bit differs.
 
 Sums of floating-point numbers depend on their order, and Beam takes the sizes of its batches from the clock. Here the
 sums are whole numbers: a float32 is a whole number of 2^-149, and its square one of 2^-298.
@@ -20,6 +21,9 @@ _DIGITS = 24
 _UNIT = 149
 """The least float32 is 2^-149."""
 
+_PLACES = 36
+"""Binary places that count of the numbers of a vector, the sums of 2^27 of which fit into 64 bits."""
+
 _Sums = tuple[int, int, int]
 """How many values, their sum in units of 2^-149, that of their squares in units of 2^-298."""
 
@@ -30,6 +34,42 @@ def mean_and_deviation(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         [values], _Moments(), output_dtypes=[tf.float64, tf.float64], output_shapes=[[], []]
     )
     return mean, deviation
+
+
+def mean_of_vectors(vectors: tf.Tensor) -> tf.Tensor:
+    """The mean [E] float64 of `vectors` [N, E] float32 of length 1 over the data; rows of zeros, which stand for
+    missing ones, don't count."""
+    [mean] = tft.experimental.ptransform_analyzer(
+        [vectors], _MeanOfVectors(), output_dtypes=[tf.float64], output_shapes=[[vectors.shape[1]]]
+    )
+    return mean
+
+
+class _MeanOfVectors(beam.PTransform):
+    """Batches, tuples of one array, to the mean of its rows."""
+
+    def expand(self, batches: beam.PCollection) -> tuple[beam.PCollection]:
+        return (batches | beam.CombineGlobally(_Rows()),)
+
+
+class _Rows(beam.CombineFn):
+    """Adds up rows that are not zeros, as whole numbers; what was added is the count and the sums."""
+
+    def create_accumulator(self) -> tuple[int, np.ndarray]:
+        return 0, np.zeros((), np.int64)
+
+    def add_input(self, accumulator: tuple[int, np.ndarray], element: tuple[np.ndarray]) -> tuple[int, np.ndarray]:
+        count, total = accumulator
+        whole = np.rint(np.ldexp(element[0].astype(np.float64), _PLACES)).astype(np.int64)
+        return count + int(element[0].any(axis=1).sum()), total + whole.sum(axis=0)
+
+    def merge_accumulators(self, accumulators: Iterable[tuple[int, np.ndarray]]) -> tuple[int, np.ndarray]:
+        counts, totals = zip(*accumulators)
+        return sum(counts), sum(totals, np.zeros((), np.int64))
+
+    def extract_output(self, accumulator: tuple[int, np.ndarray]) -> np.ndarray:
+        count, total = accumulator
+        return np.ldexp(total / max(count, 1), -_PLACES)
 
 
 class _Moments(beam.PTransform):

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components.examples.interactions import PLACE
-from pipeline.model.moments import mean_and_deviation
+from pipeline.model.moments import mean_and_deviation, mean_of_vectors
 
 PADDING, UNKNOWN, FIRST = 0, 1, 2
 
@@ -20,6 +20,9 @@ ITEM_VOCABULARY = "item_id"
 ITEM_COUNTS = "item_counts"
 USER_VOCABULARY = "user_id"
 QUERY_PREFIX = "query_"
+
+_LEAST_SPREAD = 1e-6
+"""Vectors that are nearer to each other are the same."""
 
 NO_TIME = -(2**63)
 """Timestamp of a request that does not say when it is."""
@@ -79,12 +82,13 @@ def preprocess_catalogue(inputs: dict[str, Any], custom_config: dict[str, Any]) 
 
     Args:
         inputs: `item_id` [B, 1] string, vectors [B, E] float32, and the other side features of the config, sparse.
-        custom_config: `features`: name to type (`category`, `categories`, `number`, `text` or `vector`); `categories`
-            and `text_tokens`: sizes of the vocabularies.
+        custom_config: `features`: name to type (`category`, `categories`, `number`, `text`, `vector` or `embedding`);
+            `categories` and `text_tokens`: sizes of the vocabularies.
 
     Returns:
         `item_id` [B] string, and by feature: sparse indices into its vocabulary, for a number its z-score [B] float32
-        with 0, the mean, where it is missing, or a vector [B, E] float32 as it comes.
+        with 0, the mean, where it is missing, a vector [B, E] float32 as it comes, or an embedding likewise, with the
+        mean of all taken off.
     """
     return {"item_id": tf.reshape(inputs["item_id"], [-1])} | _side_features(inputs, custom_config, "")
 
@@ -99,6 +103,9 @@ def _side_features(inputs: dict[str, Any], custom_config: dict[str, Any], prefix
             continue
         if kind == "vector":
             outputs[prefix + name] = value
+            continue
+        if kind == "embedding":
+            outputs[prefix + name] = _centre(value)
             continue
         if kind == "text":
             value = _tokens(value)
@@ -123,6 +130,19 @@ def _standardise(value: tf.SparseTensor) -> tf.Tensor:
     scaled = tf.SparseTensor(value.indices, values, value.dense_shape)
     dense = tft.sparse_tensor_to_dense_with_shape(scaled, [None, 1], default_value=0.0)
     return tf.cast(tf.reshape(dense, [-1]), tf.float32)
+
+
+def _centre(value: tf.Tensor) -> tf.Tensor:
+    """Vectors [B, E] float32 of length 1 without what they have in common, their mean, so that it is what tells them
+    apart that is learned; scaled to a mean square length of 1. Zeros, for missing ones, stay.
+
+    What a model's vectors have in common can be most of them (Mu and Viswanath, "All-but-the-top", 2018).
+    """
+    mean = mean_of_vectors(value)
+    spread = 1 - tf.reduce_sum(mean**2)  # the mean square of the distances from the mean
+    scale = tf.where(spread > _LEAST_SPREAD, tf.math.rsqrt(tf.maximum(spread, _LEAST_SPREAD)), 0)
+    there = tf.reduce_any(value != 0, axis=1, keepdims=True)
+    return tf.where(there, tf.cast((tf.cast(value, tf.float64) - mean) * scale, tf.float32), 0)
 
 
 def _tokens(value: tf.SparseTensor) -> tf.SparseTensor:

@@ -140,6 +140,7 @@ def read_log(
     user_id: bool = False,
     in_memory: int = 1 << 62,
     tasks: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    whole: bool = True,
 ) -> Log:
     """Reads the transformed training events at a URI, sorted by time and, where that is the same, by their place among
     their user's events of the time and by content.
@@ -156,6 +157,7 @@ def read_log(
         in_memory: A log of more events than this is kept in temporary files, in parts of at most as many (and of at
             least one user in 64).
         tasks: Types of events by the task that learns them; none for a model without tasks.
+        whole: Whether the events are all of a log; else a task may have none among them.
 
     Raises:
         InputError: There are no events, or events without a task, or a task without events.
@@ -183,7 +185,7 @@ def read_log(
             held, rows = [], 0
     if not size:
         raise InputError(f"{examples}: there are no training events")
-    found.check()
+    found.check(whole)
     if spilled is None:
         events = _sorted(_joined(held))
         return Log.of(dataclasses.replace(events, weight=events.weight / float(np.abs(events.weight).mean())))
@@ -221,8 +223,8 @@ class _Tasks:
         self._types.update(different.tolist() if note else ())
         return np.array([self._number.get(kind, -1) for kind in different.tolist()], np.int32)[place]
 
-    def check(self) -> None:
-        """Raises InputError unless each type that came has a task, and each task a type that came."""
+    def check(self, whole: bool) -> None:
+        """Raises InputError unless each type that came has a task, and of a whole log each task a type that came."""
         listed = ", ".join(repr(kind.decode()) for kind in sorted(self._types))
         none = ", ".join(repr(kind.decode()) for kind in sorted(self._types.difference(self._number)))
         if self._tasks and none:
@@ -230,7 +232,7 @@ class _Tasks:
                 f"model.tasks: no task learns the events of type {none}: add them to one's events, or have them "
                 "dropped by data.interactions.event_weights, which then lists all others"
             )
-        for name, events in self._tasks.items():
+        for name, events in self._tasks.items() if whole else ():
             if self._types.isdisjoint(event.encode() for event in events):
                 raise InputError(
                     f"model.tasks.{name}: no training event is of the types that it learns (there are: {listed}); "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -43,72 +43,42 @@ def cut(events: Events, places: int) -> Sequences:
 
     An event is in the piece in which its history ends, all of its user's events at earlier moments; one without a
     history in its user's oldest piece. The newest piece of a user is as long as can be. Negative events are learned
-    likewise but are in no sequence; those of users without others are left out.
+    likewise but are in no sequence; those of users without others are left out. One that comes after its user's newest
+    positive event lacks that in its history, for no sequence has it.
 
     Args:
         events: In the order of time.
         places: The most items of a piece.
     """
-    if (events.weight < 0).any():
-        return _cut_with_negatives(events, places)
-    order = np.argsort(events.user, kind="stable")
-    user, moment = events.user[order], events.moment[order]
-    position = np.arange(len(order))
-    new_user = np.ones(len(order), bool)
-    new_user[1:] = user[1:] != user[:-1]
-    new_moment = new_user.copy()
-    new_moment[1:] |= moment[1:] != moment[:-1]
-    begin = np.maximum.accumulate(np.where(new_user, position, 0))
-    last = np.maximum.accumulate(np.where(new_moment, position, 0)) - 1
-    last[last < begin] = -1
+    positive = np.flatnonzero(events.weight >= 0)
+    users, whose, counts = np.unique(events.user[positive], return_inverse=True, return_counts=True)
+    in_items = np.argsort(whose, kind="stable")
+    learned = np.flatnonzero(np.isin(events.user, users))
+    learned = learned[np.argsort(events.user[learned], kind="stable")]
+    user = np.searchsorted(users, events.user[learned])
+    begin = (np.cumsum(counts) - counts)[user]
     # Pieces are counted from a user's newest event, which is in no other one's history and so in no piece.
-    ends = np.append(np.flatnonzero(new_user)[1:], len(order))
-    end = ends[np.cumsum(new_user) - 1] - 1
+    end = begin + counts[user] - 1
+    moment = events.moment - events.moment.min()
+    span = int(moment.max()) + 1
+    keys = whose[in_items] * span + moment[positive[in_items]]
+    last = np.minimum(np.searchsorted(keys, user * span + moment[learned]), end) - 1
+    last[last < begin] = -1
     piece = (end - 1 - np.where(last < 0, np.minimum(begin, end - 1), last)) // places
     # Pieces in the order of users, of each the oldest first.
-    key = np.lexsort((position, -piece, begin))
+    key = np.lexsort((np.arange(len(learned)), -piece, begin))
     changed = np.ones(len(key), bool)
     changed[1:] = (begin[key][1:] != begin[key][:-1]) | (piece[key][1:] != piece[key][:-1])
     heads = key[changed]
     piece_end = end[heads] - piece[heads] * places
     piece_start = np.maximum(begin[heads], piece_end - places)
     return Sequences(
-        items=events.item[order],
+        items=events.item[positive[in_items]],
         start=piece_start,
         end=piece_end,
-        events=order[key],
+        events=learned[key],
         last=last[key],
         first_event=np.append(np.flatnonzero(changed), len(key)),
-    )
-
-
-def _cut_with_negatives(events: Events, places: int) -> Sequences:
-    """`cut` of the positive events, and the negative ones beside those that have the same history.
-
-    One that comes after its user's newest positive event lacks that in its history, for no sequence has it.
-    """
-    positive = np.flatnonzero(events.weight >= 0)
-    cut_of = cut(events.take(positive), places)
-    users, rank = np.unique(events.user[positive], return_inverse=True)
-    negative = np.flatnonzero((events.weight < 0) & np.isin(events.user, users))
-    whose = np.searchsorted(users, events.user[negative])
-    # Positive events as `cut_of.items` has them: by user, and each user's in the order of time.
-    span = int(events.moment.max()) + 1
-    keys = np.sort(rank * span + events.moment[positive])
-    last = np.searchsorted(keys, whose * span + events.moment[negative]) - 1
-    of_piece = rank[cut_of.events[cut_of.first_event[:-1]]]
-    oldest, newest = (np.searchsorted(of_piece, whose, side) for side in ("left", "right"))
-    # A user's pieces end one after the other, the newest before the newest event.
-    last = np.minimum(last, cut_of.end[newest - 1] - 1)
-    piece = np.clip(np.searchsorted(cut_of.end, last, "right"), oldest, newest - 1)
-    last = np.where(last < cut_of.start[piece], -1, last)
-    pieces = np.concatenate([np.repeat(np.arange(len(cut_of)), np.diff(cut_of.first_event)), piece])
-    by_piece = np.argsort(pieces, kind="stable")
-    return replace(
-        cut_of,
-        events=np.concatenate([positive[cut_of.events], negative])[by_piece],
-        last=np.concatenate([cut_of.last, last])[by_piece],
-        first_event=np.concatenate([[0], np.cumsum(np.bincount(pieces, minlength=len(cut_of)))]),
     )
 
 

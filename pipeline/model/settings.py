@@ -373,8 +373,20 @@ class TrainerSettings(Settings):
     checkpoints: str = ""
     """Folder of the checkpoints; empty for none."""
 
+    keep: Literal["nothing", "to_ship", "always"] = "nothing"
+    """Whether a later training may go on from this one's model. to_ship: the one that ships does where the learning
+    rate decays."""
+
+    refit_linear: bool = False
+    """Whether a training that goes on fits the linear part to all events, instead of keeping that of before."""
+
     model: ModelSettings
     training: TrainingSettings
+
+    @property
+    def keeps(self) -> bool:
+        """Whether to keep the model for a later training; of resolved settings."""
+        return self.keep == "always" or (self.keep == "to_ship" and self.training.decay != "none")
 
     @model_validator(mode="after")
     def _go_together(self) -> TrainerSettings:

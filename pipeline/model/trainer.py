@@ -17,9 +17,10 @@ from pipeline.code import digest
 from pipeline.model.checkpoint import Checkpoint
 from pipeline.model.choice import resolved
 from pipeline.model.export import TIMESTAMP, export_towers
-from pipeline.model.fit import Epoch, Trained, best_epoch, train
-from pipeline.model.inputs import TrainingData, read_data
+from pipeline.model.fit import Epoch, Trained, best_epoch, train, train_as_judged
+from pipeline.model.inputs import TrainingData, read_data, read_vocabulary
 from pipeline.model.job import Job
+from pipeline.model.judged import found_out, read_judged, save_model, save_ranker
 from pipeline.model.linear import Linear
 from pipeline.model.settings import TrainerSettings
 from pipeline.model.summary import as_text, summarize
@@ -44,18 +45,33 @@ def train_and_export(job: Job, strategy: tf.distribute.Strategy) -> None:
         job: The training.
         strategy: Says how the work is shared.
     """
-    settings = resolved(job.inputs, job.settings)
+    # What ships goes on from what was judged just as that went on from what it was validated with.
+    found = job.judged or job.before
+    judged = read_judged(found, job.settings) if found else None
+    settings = judged.settings if judged else resolved(job.inputs, job.settings)
     job = job.model_copy(update={"settings": settings})
-    data = read_data(job.inputs, settings)
+    data = read_data(job.inputs, settings, whole=not job.before)
     checkpoint = Checkpoint(_checkpoint_directory(job), distributed.is_chief(strategy))
     _check_alike(strategy, settings, data, checkpoint)
-    trained = train(data, settings.model, settings.training, settings.seed, job.model_run_dir, checkpoint, strategy)
+    if judged:
+        before = job.before or (job.judged if settings.training.decay != "none" else "")
+        only_new = job.inputs.examples if job.before else ""
+        how = (before, only_new, settings.refit_linear)
+        trained = train_as_judged(data, judged, settings.seed, checkpoint, strategy, *how)
+    else:
+        trained = train(data, settings.model, settings.training, settings.seed, job.model_run_dir, checkpoint, strategy)
     if not distributed.is_chief(strategy):
         return
-    report = _report(data, settings, trained, strategy.num_replicas_in_sync)
+    report = (_later_report if judged else _report)(data, settings, trained, strategy.num_replicas_in_sync)
+    tf.io.gfile.makedirs(job.model_run_dir)
+    if settings.keeps:
+        items, _ = read_vocabulary(tft.TFTransformOutput(job.inputs.transform_graph))
+        save_model(trained.model, trained.linear.parts if trained.linear else (), items, job.model_run_dir)
     _export(job, data, trained)
     with tf.io.gfile.GFile(os.path.join(job.model_run_dir, TRAINING_REPORT), "w") as file:
         json.dump(report, file, indent=2)
+    if trained.ranker is not None:
+        save_ranker(trained.ranker, job.model_run_dir)
     checkpoint.remove()
 
 
@@ -65,6 +81,7 @@ def _checkpoint_directory(job: Job) -> str | None:
     if not (settings.checkpoints and settings.training.checkpoints):
         return None
     inputs = [digest(__name__), settings.model_dump(mode="json"), job.inputs.examples, job.inputs.catalogue]
+    inputs += [job.judged, job.before]
     name = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
     return os.path.join(settings.checkpoints, name)
 
@@ -100,25 +117,48 @@ def _export(job: Job, data: TrainingData, trained: Trained) -> None:
 
 
 def _report(data: TrainingData, settings: TrainerSettings, trained: Trained, workers: int) -> dict[str, Any]:
-    """What the training came to, for people and for the report's page; of a model that is not exported yet."""
+    """What the training came to, for people, for the report's page, and for the training of the model that is shipped;
+    of a model that is not exported yet."""
     history, best = trained.history, best_epoch(trained.history, settings.training)
-    ranker_weights = trained.ranker.trainable_weights if trained.ranker else []
-    layers = summarize([*trained.model.trainable_weights, *ranker_weights])
-    logging.getLogger(__name__).info("the model:\n%s", as_text(layers))
     return {
         "summary": (
-            f"{data.events.size:,} events, {data.vocabulary.num_items:,} items, "
-            f"{settings.model.history}, {settings.training.loss.replace('_', '-')} softmax; "
+            f"{_what(data, settings)}; "
             f"best of {len(history)} epochs: {best['epoch']} (validation hit@10 {best['hit@10']:.3f}, "
             f"NDCG@10 {best['ndcg@10']:.3f}){_linear_summary(trained.linear)}{_ranking_summary(trained.ranking)}"
         ),
-        "workers": workers,
-        "parameters": sum(part["parameters"] for part in layers),
-        "layers": layers,
+        **_size(trained, workers),
+        "settings": found_out(settings),
         "epochs": history,
         **({"linear": _linear_report(trained.linear)} if trained.linear else {}),
         **({"ranking": trained.ranking} if trained.ranker else {}),
     }
+
+
+def _later_report(data: TrainingData, settings: TrainerSettings, trained: Trained, workers: int) -> dict[str, Any]:
+    """What a training by what an earlier one has found out came to, which is not validated."""
+    passes = best_epoch(trained.history, settings.training)["epoch"]
+    return {
+        "summary": f"{_what(data, settings)}; {passes} epochs, as an earlier training found",
+        **_size(trained, workers),
+        "settings": found_out(settings),
+        "epochs": trained.history,
+        **({"linear": _linear_report(trained.linear)} if trained.linear else {}),
+    }
+
+
+def _what(data: TrainingData, settings: TrainerSettings) -> str:
+    return (
+        f"{data.events.size:,} events, {data.vocabulary.num_items:,} items, "
+        f"{settings.model.history}, {settings.training.loss.replace('_', '-')} softmax"
+    )
+
+
+def _size(trained: Trained, workers: int) -> dict[str, Any]:
+    """The workers and the model's layers."""
+    ranker_weights = trained.ranker.trainable_weights if trained.ranker else []
+    layers = summarize([*trained.model.trainable_weights, *ranker_weights])
+    logging.getLogger(__name__).info("the model:\n%s", as_text(layers))
+    return {"workers": workers, "parameters": sum(part["parameters"] for part in layers), "layers": layers}
 
 
 def _linear_summary(linear: Linear | None) -> str:

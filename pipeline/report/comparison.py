@@ -53,18 +53,20 @@ class Pair:
         return [report.metrics[CANDIDATE].get(slice_name, {}) for report in (self.first, self.second)]
 
 
-def compare_pages(first: Findings, second: Findings) -> str:
+def compare_pages(first: Findings, second: Findings, show_users: bool = False) -> str:
     """The page of two runs.
 
     Args:
         first: What the second is held against.
         second: Its evaluation events and catalogue are the questions that both models are asked.
+        show_users: Whether users are named by their ids.
     """
     sides = {"A": first, "B": second}
     reports = {name: (found.report, CANDIDATE) for name, found in sides.items() if found.report}
     colours = {name: number for number, name in enumerate(sides, start=1)}
     models = [found.servable for found in sides.values() if found.servable]
     asked = samples.ask(second, models) if len(models) == len(sides) else None
+    asked = asked.unnamed() if asked and not show_users else asked
     judged: dict[str, Any] = {name: [] for name in ("tiles", "metrics", "metric_charts", "slices", "slice_charts")}
     if first.report and second.report:
         pair = Pair(first.report, second.report, _replicates(first), _replicates(second))

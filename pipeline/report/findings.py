@@ -13,6 +13,7 @@ import numpy as np
 from tfx.utils import path_utils
 
 from components import versions
+from components.data_profile import CHECKS
 from components.errors import InputError
 from components.evaluation_report import Report, load_report
 from components.examples import reading
@@ -23,6 +24,7 @@ from components.versions import Version
 from pipeline.model.preprocessing import ITEM_COUNTS
 from pipeline.report.history import Run, text
 from serving import contract
+from serving.stores import AnyPath
 
 MAX_EVENTS = 300_000
 """Events that are read for the time line and the users' activity; of a longer log these are those of some users."""
@@ -90,8 +92,12 @@ class Findings:
     """That of the champion."""
     manifest: Mapping[str, Any]
     """What the Indexer wrote about the servable."""
+    shipped: Mapping[str, Any]
+    """The same of the one that was trained on all events, if there is one; empty where the judged model is shipped."""
     report: Report | None
     """The Evaluator's."""
+    guards: Mapping[str, Any] | None
+    """What Guards said of the data: see `components.data_profile.CHECKS`."""
     validation: Mapping[str, Any] | None
     """The ServableValidator's."""
     settings: Mapping[str, Any]
@@ -134,7 +140,7 @@ class Findings:
         return f"This run left {node} out."
 
 
-def collect(name: str, run: Run, base_path: Path) -> Findings:
+def collect(name: str, run: Run, base_path: AnyPath) -> Findings:
     """Reads what a run left.
 
     Args:
@@ -146,7 +152,7 @@ def collect(name: str, run: Run, base_path: Path) -> Findings:
     evaluation = run.output("Evaluator", "evaluation")
     if evaluation is not None and Path(evaluation.uri, "metrics.json").is_file():
         report = load_report(evaluation.uri)
-    servable = _servable(run, "Indexer", "model")
+    servable, shipped = _servable(run, "Indexer", "model"), _servable(run, "ShippedIndexer", "model")
     log = _read_json(run, "InteractionGen", "rejects", "report.json")
     ids, counts = _item_counts(run)
     pusher = run.nodes.get("Pusher")
@@ -161,7 +167,9 @@ def collect(name: str, run: Run, base_path: Path) -> Findings:
         servable=servable,
         champion=_servable(run, "Champion", "champion"),
         manifest=versions.describe(servable) if servable else {},
+        shipped=versions.describe(shipped) if shipped else {},
         report=report,
+        guards=_read_json(run, "Guards", "profile", CHECKS),
         validation=_read_json(run, "ServableValidator", "blessing", REPORT_FILE),
         settings=settings_of(run),
         origin=json.loads(pusher.settings["origin"]) if pusher and "origin" in pusher.settings else {},
@@ -196,6 +204,7 @@ def settings_of(run: Run) -> dict[str, Any]:
         "data": {name: part for name, part in data.items() if part},
         "model": trainer.get("model"),
         "training": trainer.get("training"),
+        "guards": of("Guards"),
         "evaluation": of("Evaluator"),
         "validation": of("ServableValidator"),
         "serving": {name: value for name, value in indexer.items() if name not in ExportSettings.model_fields},
@@ -335,7 +344,7 @@ def _events(run: Run, timed: bool) -> Events | None:
     )
 
 
-def _ancestors(run: Run, directory: Path) -> Iterator[Ancestor]:
+def _ancestors(run: Run, directory: AnyPath) -> Iterator[Ancestor]:
     """Follows the parents that versions name, as far as they are still there."""
     there = {str(version.number): version for version in versions.list_versions(directory)}
     champion = run.output("Champion", "champion")

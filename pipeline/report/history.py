@@ -119,6 +119,8 @@ def read_run(history: History, run_id: str) -> Run:
     names = _node_names(history)
     nodes: dict[str, Node] = {}
     for execution in executions:
+        if execution.id not in names:  # what only hands on an artifact of an earlier run
+            continue
         outputs: dict[str, metadata_store_pb2.Artifact] = {}
         for event in made:
             if event.execution_id == execution.id:

@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from components.evaluation_report import ANSWERABLE, CANDIDATE, CHAMPION, COUNT, OVERALL, Check, Report, label
+from components.evaluation_report import ANSWERABLE, CANDIDATE, CHAMPION, COUNT, LEAD, OVERALL, Check, Report, label
 from components.metrics import METRICS
 from components.tables.row_report import ROWS_OF_USERS
 from pipeline import __version__
@@ -239,6 +239,8 @@ def why(check: Check) -> str:
     """What a check holds the figure against."""
     if check.kind == "min":
         return "the threshold"
+    if check.kind == LEAD:
+        return "the champion's lead over the baselines, as far as it must be kept"
     if check.kind == CHAMPION:
         return "the champion, less the drop allowed"
     return figures.model_name(check.kind)

@@ -91,6 +91,11 @@ class Samples:
     overlap: float | None
     """Mean share of the second model's items that are also the first's, over the same queries; None with one model."""
 
+    def unnamed(self) -> Samples:
+        """The same of users 1, 2 and so on."""
+        users = (dataclasses.replace(user, id=str(number)) for number, user in enumerate(self.users, start=1))
+        return dataclasses.replace(self, users=tuple(users))
+
 
 BANDS = ("head", "mid", "tail", "new")
 """head for the tenth of the items with the most training events, mid for those down to the middle, tail for the rest,
@@ -246,7 +251,7 @@ def spread_users(queries: Any) -> np.ndarray:
     users = reading.scalars(queries, "user_id")
     # A row of each user: not the first, or nobody new would have a history.
     order = np.random.default_rng(0).permutation(len(users))
-    rows = order[np.unique(users[order].astype(str), return_index=True)[1]]
+    rows = order[np.unique(users[order].astype(bytes), return_index=True)[1]]
     lengths = np.diff(reading.ragged(queries, "history")[1])[rows]
     ascending = rows[np.lexsort((rows, lengths))]
     return ascending[np.unique(np.linspace(0, len(ascending) - 1, SHOWN).astype(int))]
@@ -302,10 +307,10 @@ def _read_queries(interactions: str, features: Mapping[str, type]) -> Any:
 
 
 def _feature_types(findings: Findings) -> dict[str, str]:
-    """The catalogue's features that say something beside the title."""
+    """The catalogue's features that say something to people beside the title."""
     node = findings.run.nodes["CatalogueGen"]
     features = json.loads(node.settings["settings"]).get("features", {})
-    return {name: feature["type"] for name, feature in features.items() if feature["type"] != "text"}
+    return {name: feature["type"] for name, feature in features.items() if feature["type"] not in ("text", "vector")}
 
 
 def _text(value: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from pipeline.report.findings import Findings, collect
 from pipeline.report.history import History, Run
 from pipeline.report.page import report_page
 from serving.files import write_atomically
+
+_QUOTED = re.compile(r"(\(user |\bone user, |\buser\w* [^;<]{1,80}such as )(&#39;|&#34;|'|\").*?\2")
 
 
 def report_of_run(config: Config, connection: Any, run_id: str, failure: str, out: Path) -> bool:
@@ -39,7 +42,7 @@ def report_of_run(config: Config, connection: Any, run_id: str, failure: str, ou
     if failure:
         history.note_failure(found, run, failure)
         run = Run(run_id, history.read_run(found, run_id).nodes, failure)
-    _write(_page(collect(config.name, run, config.serving.base_path)), out)
+    _write(_page(collect(config.name, run, config.serving.base_path), config.privacy.show_users), out)
     return True
 
 
@@ -59,7 +62,7 @@ def report(config: Config, wanted: str | None, out: Path) -> Run:
     """
     check_out(out)
     run = history.find_run(_history(config), wanted)
-    _write(_page(collect(config.name, run, config.serving.base_path)), out)
+    _write(_page(collect(config.name, run, config.serving.base_path), config.privacy.show_users), out)
     return run
 
 
@@ -79,11 +82,14 @@ def compare(config: Config, first: str, second: str, out: Path) -> tuple[Run, Ru
         InputError: There is no such run, or `out` can't be written.
     """
     check_out(out)
-    found = _history(config)
-    runs = history.find_run(found, first), history.find_run(found, second)
+    past = _history(config)
+    runs = history.find_run(past, first), history.find_run(past, second)
     if runs[0].id == runs[1].id:
         raise InputError(f"{first} and {second} are the same run, {runs[0].id}; name two")
-    _write(compare_pages(*(collect(config.name, run, config.serving.base_path) for run in runs)), out)
+    found = [collect(config.name, run, config.serving.base_path) for run in runs]
+    shown = config.privacy.show_users
+    page = compare_pages(found[0], found[1], shown)
+    _write(page if shown else unquoted(page), out)
     return runs
 
 
@@ -102,10 +108,21 @@ def _history(config: Config) -> History:
     return History(open_store(connection_config(config)), config.name)
 
 
-def _page(findings: Findings) -> str:
+def unquoted(page: str) -> str:
+    """A page without the user that is quoted in what nodes have said of the data.
+
+    >>> unquoted("share of the greatest user: 51% (user &#39;bot&#39;)")
+    'share of the greatest user: 51% (user …)'
+    """
+    return _QUOTED.sub(r"\1…", page)
+
+
+def _page(findings: Findings, show_users: bool) -> str:
     models = {CANDIDATE: findings.servable, **({CHAMPION: findings.champion} if findings.servable else {})}
     there = {model_name(name): path for name, path in models.items() if path is not None}
-    return report_page(findings, samples.ask(findings, list(there.values())), list(there))
+    asked = samples.ask(findings, list(there.values()))
+    page = report_page(findings, asked.unnamed() if asked and not show_users else asked, list(there))
+    return page if show_users else unquoted(page)
 
 
 def _write(page: str, out: Path) -> None:

@@ -1,6 +1,7 @@
 """The client of a served recommender: no TensorFlow, light to import, Python 3.9 and newer."""
 
 from serving.client.aio import AsyncRecommenderClient
+from serving.client.answer_log import AnswerLog
 from serving.client.calls import Query
 from serving.client.client import RecommenderClient
 from serving.client.engine import Attempt, Interceptor
@@ -14,6 +15,7 @@ from serving.client.errors import (
     ServerOverloaded,
     ServerUnavailable,
 )
+from serving.client.exploration import Exploration
 from serving.client.metrics import Histogram, Metrics, Snapshot
 from serving.client.policies import Breaker, Hedge, Retry, Tls
 from serving.client.results import (
@@ -32,17 +34,21 @@ from serving.client.results import (
     UserList,
     VersionStatus,
 )
+from serving.client.sharded import AsyncShardedClient, ShardedClient
 from serving.client.tensors import Tensor
 from serving.client.traffic import FileFallback, Traffic, TrafficFile
 
 __all__ = [
+    "AnswerLog",
     "AsyncRecommenderClient",
+    "AsyncShardedClient",
     "Attempt",
     "Breaker",
     "CircuitOpen",
     "Contribution",
     "DeadlineExceeded",
     "Explanation",
+    "Exploration",
     "FileFallback",
     "Hedge",
     "Histogram",
@@ -64,6 +70,7 @@ __all__ = [
     "ServerError",
     "ServerOverloaded",
     "ServerUnavailable",
+    "ShardedClient",
     "Signature",
     "SimilarItems",
     "Snapshot",

@@ -174,7 +174,7 @@ class AsyncRecommenderClient(Calls):
 
     async def _sent(self, flight: Flight) -> Any:
         try:
-            return await self._transport(flight.replica).send(flight.message)
+            return await self._transport(flight.transport).send(flight.message)
         except RecommenderError as error:
             return error
 
@@ -188,11 +188,11 @@ class AsyncRecommenderClient(Calls):
 
         flight.cancel = cancel
 
-    def _transport(self, replica: int) -> AsyncTransport:
+    def _transport(self, number: int) -> AsyncTransport:
         # Opened here, because a channel belongs to the event loop that runs as it is made.
         if self._transports is None:
             self._transports = [self._wires.AsyncioTransport(*where, self._connection) for where in self._addresses]
-        return self._transports[replica]
+        return self._transports[number]
 
 
 async def _next(flying: dict[asyncio.Task[Any], Flight], seconds: float) -> Any:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Callable, NamedTuple, Optional, TypeVar, Union
 
-from serving import contract
+from serving import contract, traceparent
 from serving.client import context as request_context
 from serving.client import rules, tensors
+from serving.client.answer_log import AnswerLog, record
 from serving.client.engine import Engine, Interceptor, Steps
 from serving.client.errors import FAILURES, InvalidRequest, ModelNotFound, RecommenderError, ServerError
+from serving.client.exploration import Exploration
 from serving.client.metrics import Metrics
 from serving.client.policies import Breaker, Connection, Hedge, Retry, Tls, of_type, seconds
 from serving.client.results import (
@@ -36,7 +41,9 @@ from serving.client.transport import UNIX, Answer, Metadata, ModelRef, Predict, 
 
 T = TypeVar("T")
 
+_LOGGER = logging.getLogger("serving.client")
 _MAX_K = (1 << 31) - 1
+_MAX_VERSION = (1 << 63) - 1
 _UNKNOWN_LABEL = "Unrecognized servable version label"
 _TEXTS = {
     contract.ITEM_IDS,
@@ -44,6 +51,7 @@ _TEXTS = {
     contract.SOURCE,
     contract.DISPLAY,
     contract.SEEN,
+    contract.SHARD,
     contract.HISTORY_IDS,
     contract.PART_NAMES,
     contract.METHOD,
@@ -97,6 +105,37 @@ class _Row(NamedTuple):
     """Empty as the model has it."""
 
 
+def _check_policies(retry: Any, hedge: Any, breaker: Any, answer_log: Any, exploration: Any) -> None:
+    of_type("retry", retry, Retry)
+    of_type("hedge", hedge, Hedge)
+    of_type("breaker", breaker, Breaker)
+    of_type("answer_log", answer_log, AnswerLog)
+    of_type("exploration", exploration, Exploration)
+
+
+def _tls_of(names: Sequence[Any], tls: Optional[Tls]) -> Optional[Tls]:
+    """How to connect over REST, by what the targets' names say."""
+    if any(str(name).startswith("https://") for name in names):
+        tls = tls or Tls()
+    if tls and any(str(name).startswith("http://") for name in names):
+        raise InvalidRequest(f"target {', '.join(map(str, names))}: with tls it is https://")
+    return tls
+
+
+def _check_model(model: str, version: Optional[int], label: Optional[str]) -> None:
+    if not isinstance(model, str) or not model:
+        raise InvalidRequest("model must be the model's name in the server")
+    number = isinstance(version, int) and not isinstance(version, bool)
+    if version is not None and not (number and 0 <= version <= _MAX_VERSION):
+        raise InvalidRequest(f"version={version!r}: it is a number, such as 20261101000000")
+    if label is not None and (not isinstance(label, str) or not label):
+        raise InvalidRequest(f"label={label!r}: it is a text, such as 'stable'")
+    if version is not None and label is not None:
+        raise InvalidRequest("give a version or a label, not both")
+    for name, value in (("model", model), ("label", label or "")):
+        _text(value, name)
+
+
 class Calls:
     """A client but for its I/O: each call is a generator of steps, which the client drives.
 
@@ -125,33 +164,26 @@ class Calls:
         batching: bool = False,
         interceptors: Sequence[Interceptor] = (),
         proxy: bool = False,
+        answer_log: Optional[AnswerLog] = None,
+        exploration: Optional[Exploration] = None,
     ):
         if transport not in _PORTS:
             raise InvalidRequest(f"transport {transport!r}: it is 'grpc' or 'rest'")
-        if not isinstance(model, str) or not model:
-            raise InvalidRequest("model must be the model's name in the server")
-        if version is not None and (not isinstance(version, int) or isinstance(version, bool) or version < 0):
-            raise InvalidRequest(f"version={version!r}: it is a number, such as 20261101000000")
-        if label is not None and (not isinstance(label, str) or not label):
-            raise InvalidRequest(f"label={label!r}: it is a text, such as 'stable'")
-        if version is not None and label is not None:
-            raise InvalidRequest("give a version or a label, not both")
+        _check_model(model, version, label)
         timeout = seconds("timeout", timeout)
-        of_type("retry", retry, Retry)
-        of_type("hedge", hedge, Hedge)
-        of_type("breaker", breaker, Breaker)
+        of_type("interceptors", interceptors, Iterable)
         of_type("traffic", traffic, Traffic, TrafficFile)
+        _check_policies(retry, hedge, breaker, answer_log, exploration)
         names: Sequence[Any] = target if isinstance(target, (list, tuple)) and target else [target]
         if transport == "rest":
-            if any(str(name).startswith("https://") for name in names):
-                tls = tls or Tls()
-            if tls and any(str(name).startswith("http://") for name in names):
-                raise InvalidRequest(f"target {target!r}: with tls it is https://")
+            tls = _tls_of(names, tls)
         self._addresses = [parse_target(name, transport) for name in names]
         self._connection = Connection(tls, compression, keepalive, proxy)
         self._wires = _wires(transport)
         self.traffic = traffic
         """Who is served by the canary; may be changed at any time."""
+        self._answer_log = answer_log
+        self._exploration = exploration
         self._model = ModelRef(model, version, label)
         self._timeout = timeout
         self._batching = batching
@@ -160,7 +192,15 @@ class Calls:
             self._fallback = None if fallback is None else tuple(_id(i, "fallback") for i in _ids(fallback, "fallback"))
         targets = [address(host, port) for host, port in self._addresses]
         self.target = ", ".join(targets)
-        self._engine = Engine(targets, retry or Retry(attempts=1), hedge, breaker, metadata, interceptors)
+        self._make_engine = functools.partial(
+            Engine,
+            retry=retry or Retry(attempts=1),
+            hedge=hedge,
+            breaker=breaker,
+            metadata=metadata,
+            interceptors=interceptors,
+        )
+        self._engine = self._make_engine(targets)
         self._process = os.getpid()
         self._closed = False
         self._open()
@@ -190,6 +230,7 @@ class Calls:
         traffic = self.traffic.current() if self.traffic else None
         canary = [traffic is not None and traffic.takes(row.user_id) for row in rows]
         deadline = self._deadline()
+        asked_at, started = time.time_ns() // 1000, self._engine.clock()
         lists: dict[int, RecommendationList] = {}
         for side in (False, True):
             places = [place for place, taken in enumerate(canary) if taken is side]
@@ -197,7 +238,53 @@ class Calls:
                 part = [rows[place] for place in places]
                 found = yield from self._recommend_or_fall_back(part, k, traffic if side else None, deadline)
                 lists.update(zip(places, found))
-        return [lists[place] for place in range(len(rows))]
+        answers = [lists[place] for place in range(len(rows))]
+        if self._exploration is not None:
+            answers = [_explored(answer, row, self._exploration) for row, answer in enumerate(answers)]
+        self._log(rows, answers, asked_at, self._engine.clock() - started)
+        return answers
+
+    def _log(self, rows: list[_Row], answers: list[RecommendationList], asked_at: int, latency: float) -> None:
+        """Hands answers over to the log, if there is one; what goes wrong there does no harm to the call."""
+        log = self._answer_log
+        try:
+            if log is not None and any(log.takes(answer.request_id) for answer in answers):
+                copied = [row._replace(context=log.features(row.context)) for row in rows]
+                log.add(functools.partial(self._records, log, copied, answers, asked_at, latency), len(answers))
+        except Exception:
+            _LOGGER.exception("an answer was not logged")
+
+    def _records(
+        self, log: AnswerLog, rows: list[_Row], answers: list[RecommendationList], asked_at: int, latency: float
+    ) -> Iterator[dict[str, Any]]:
+        explored = self._exploration
+        for place, (row, answer) in enumerate(zip(rows, answers)):
+            if not log.takes(answer.request_id):
+                continue
+            more: dict[str, Any] = {}
+            if explored is not None and not answer.fallback:
+                more["exploration"] = {"share": explored.share, "first": explored.first}
+            if answer.order is not None:
+                more["order"] = answer.order
+            yield record(
+                by="client",
+                request_id=answer.request_id,
+                row=place,
+                time_us=asked_at,
+                model=self._model.name,
+                version=answer.version,
+                label=answer.label,
+                source=answer.source,
+                latency_s=latency,
+                user=log.user(row.user_id),
+                history=row.history,
+                logged=log.history,
+                context=row.context,
+                ruled=bool(row.exclude or row.rules != rules.Rules() or row.tasks or row.leave_out),
+                items=answer.item_ids,
+                scores=[item.score for item in answer.items],
+                **more,
+            )
 
     def _recommend_or_fall_back(
         self, rows: list[_Row], k: int, traffic: Optional[Traffic], deadline: float
@@ -230,7 +317,14 @@ class Calls:
                 )
             # Where the server batches, a row is as long as the longest that anybody asked for.
             return [
-                RecommendationList(items[:k], str(source), answer.version, model.label)
+                RecommendationList(
+                    items[:k],
+                    str(source),
+                    answer.version,
+                    model.label,
+                    request_id=answer.request_id,
+                    missing=answer.missing,
+                )
                 for items, source in zip(self._ranked(outputs, model), sources)
             ]
 
@@ -505,15 +599,21 @@ class Calls:
         return self._engine.clock() + self._timeout
 
     def _call(self, request: Request, parse: Callable[[Answer], T], deadline: Optional[float] = None) -> Steps[T]:
+        [call] = self._calls([self._engine], request, parse, self._deadline() if deadline is None else deadline)
+        return call
+
+    def _calls(
+        self, engines: Sequence[Engine], request: Request, parse: Callable[[Answer], T], deadline: float
+    ) -> list[Steps[T]]:
+        """The same call by several engines."""
         if os.getpid() != self._process:
             # Threads, locks and connections don't live through a fork, or would be shared with the parent.
             raise RecommenderError("this client was made in another process: make one in each process after the fork")
         if self._closed:
             raise RecommenderError("the client is closed")
         wire = self._wires.encode(request)
-        return self._engine.call(
-            request, wire, parse, self._deadline() if deadline is None else deadline, self._timeout
-        )
+        trace = traceparent.new()
+        return [engine.call(request, wire, parse, deadline, self._timeout, trace) for engine in engines]
 
     def _call_or_lack(
         self, request: Predict, parse: Callable[[Answer], T], lacks: str, deadline: Optional[float] = None
@@ -582,8 +682,18 @@ def _fall_back(items: Sequence[str], row: _Row, k: int, error: RecommenderError)
     allowed = set(row.rules.allow or items)
     kept = [item for item in dict.fromkeys(items) if item in allowed and item not in left_out][:k]
     return RecommendationList(
-        tuple(Recommendation(item, 0.0) for item in kept), "fallback", error=error.with_traceback(None)
+        tuple(Recommendation(item, 0.0) for item in kept),
+        "fallback",
+        error=error.with_traceback(None),
+        request_id=error.request_id,
     )
+
+
+def _explored(answer: RecommendationList, row: int, exploration: Exploration) -> RecommendationList:
+    order = None if answer.fallback else exploration.order(answer.request_id, row, len(answer))
+    if order is None:
+        return answer
+    return replace(answer, items=tuple(answer.items[place] for place in order), order=tuple(order))
 
 
 def _wires(transport: str) -> Any:

@@ -67,6 +67,8 @@ class RecommenderClient(Calls):
             requests it can put together.
         interceptors: hooks around every attempt.
         proxy: whether gRPC goes by the environment's `http_proxy`; REST never does.
+        answer_log: where what `recommend` and `recommend_batch` answer is logged; it stays open when the client closes.
+        exploration: a share of these answers comes shuffled, so that the log tells what places do.
 
     Raises:
         InvalidRequest: an argument is wrong.
@@ -277,7 +279,7 @@ class RecommenderClient(Calls):
 
     def _sent(self, flight: Flight) -> Any:
         try:
-            return self._transports[flight.replica].send(flight.message)
+            return self._transports[flight.transport].send(flight.message)
         except RecommenderError as error:
             return error
 
@@ -285,7 +287,7 @@ class RecommenderClient(Calls):
         self, flight: Flight, flying: dict[Flight, Pending], landed: queue.SimpleQueue[tuple[Flight, Any]]
     ) -> None:
         flight.cancel = lambda: flying.pop(flight).cancel()
-        transport = self._transports[flight.replica]
+        transport = self._transports[flight.transport]
         flying[flight] = transport.start(flight.message, lambda came: landed.put((flight, came)))
 
 

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, NamedTuple, Optional, TypeVar, Union
 
 from serving import traceparent
@@ -44,6 +44,8 @@ _MARGIN = 4
 """An attempt may be cut off, and a replica in doubt is given up, after so many times as long as answers take."""
 _LOST_IN_A_ROW = 3
 """Hedges in a row that a replica may lose; a sound one loses some by chance."""
+_LONGEST_WAIT = 3600.0
+"""Seconds that a thread waits at a time."""
 _PAUSE, _LONGEST_PAUSE = 0.25, 2.0
 """Seconds for which a replica that failed is asked last: the first, and after more failures."""
 
@@ -93,7 +95,9 @@ class Flight:
 
     attempt: Attempt
     replica: int
-    """Index of the transport that it goes to."""
+    """Index of the engine's target that it goes to."""
+    transport: int
+    """Index of the client's transport that it goes by."""
     message: Message
     trial: bool
     """Whether a half-open breaker waits for it."""
@@ -143,6 +147,8 @@ class Engine:
         metadata: what goes with every attempt.
         interceptors: hooks around every attempt.
         clock: seconds.
+        first: index of the first replica's transport in the client, which may have several engines.
+        metrics: what counts.
     """
 
     def __init__(
@@ -154,9 +160,12 @@ class Engine:
         metadata: Optional[Mapping[str, str]] = None,
         interceptors: Sequence[Interceptor] = (),
         clock: Callable[[], float] = time.monotonic,
+        first: int = 0,
+        metrics: Optional[Metrics] = None,
     ):
-        self.metrics = Metrics()
+        self.metrics = metrics or Metrics()
         self.clock = clock
+        self.first = first
         self.targets = targets
         self.retry = retry
         self.metadata = checked_metadata(metadata or {})
@@ -173,7 +182,13 @@ class Engine:
         self._slowest: dict[_Kind, float] = {}
 
     def call(
-        self, request: Request, wire: Any, parse: Callable[[Answer], T], deadline: float, timeout: float
+        self,
+        request: Request,
+        wire: Any,
+        parse: Callable[[Answer], T],
+        deadline: float,
+        timeout: float,
+        trace: Optional[traceparent.TraceParent] = None,
     ) -> Steps[T]:
         """Makes a request until it is answered or given up.
 
@@ -183,6 +198,7 @@ class Engine:
             parse: makes the result of an answer; a RecommenderError if it can't.
             deadline: the time by `clock` at which the call is over.
             timeout: seconds that the whole call had, for messages.
+            trace: what the call belongs to; by default one of its own.
 
         Raises:
             RecommenderError: of the last attempt, or `CircuitOpen` if there was none.
@@ -191,7 +207,8 @@ class Engine:
         self._budget.earn()
         outcome = "cancelled"
         try:
-            result = yield from _Call(self, request, wire, parse, deadline, timeout).steps()
+            call = _Call(self, request, wire, parse, deadline, timeout, trace or traceparent.new())
+            result = yield from call.steps()
             outcome = "ok"
             return result
         except RecommenderError as error:
@@ -309,6 +326,7 @@ class _Call:
     parse: Callable[[Answer], Any]
     deadline: float
     timeout: float
+    trace: traceparent.TraceParent
     asked: Counter[int] = field(default_factory=Counter)
     """How often the call has asked which replica."""
     hedges: int = 0
@@ -316,7 +334,6 @@ class _Call:
 
     def __post_init__(self) -> None:
         self.turn = next(self.engine.turns)
-        self.trace = traceparent.new()
 
     def steps(self) -> Steps[Any]:
         """Attempts until one is answered, or there is no reason for another."""
@@ -430,7 +447,7 @@ class _Call:
             {traceparent.HEADER: str(self.trace.sibling()), **engine.metadata},
         )
         message = Message(request, self.wire, timeout, engine.announce(attempt))
-        return Flight(attempt, replica, message, trial, patience, engine.clock())
+        return Flight(attempt, replica, engine.first + replica, message, trial, patience, engine.clock())
 
     def _times(self, doubtful: bool) -> tuple[float, Optional[float]]:
         """Seconds that an attempt may take, and after which another replica is asked, so that one that hangs leaves
@@ -458,7 +475,7 @@ class _Call:
         if isinstance(outcome, Answer):
             attempt.version = outcome.version
             try:
-                result = self.parse(outcome)
+                result = self.parse(replace(outcome, request_id=_request_id(flight.message.metadata)))
             except RecommenderError as error:
                 result = error
         elif isinstance(outcome, DeadlineExceeded):
@@ -475,6 +492,57 @@ class _Call:
                 self.engine.metrics.happened("hedge_won")
         self.engine.landed(flight)
         return result
+
+
+def together(calls: Sequence[Steps[T]], clock: Callable[[], float]) -> Steps[list[Union[T, RecommenderError]]]:
+    """Makes several calls at the same time; returns what each comes to, its result or its error.
+
+    Args:
+        calls: the steps of each.
+        clock: seconds, that of their engines.
+    """
+    results: dict[int, Union[T, RecommenderError]] = {}
+    until: dict[int, float] = {}  # when the waiting of each call that waits is over
+    whose: dict[Flight, int] = {}
+    alone: set[Flight] = set()  # whose calls wait for nothing else, and not in vain: transports keep to the time
+    turns: list[tuple[int, Any]] = [(number, None) for number in reversed(range(len(calls)))]
+    try:
+        while turns or until:
+            if not turns:
+                first = min(until, key=until.__getitem__)
+                landed = yield Wait(max(0.0, min(until[first] - clock(), _LONGEST_WAIT)))
+                if landed is not None:
+                    number = whose[landed[0]]
+                    turns.append((number, landed[1] if landed[0] in alone else landed))
+                elif until[first] <= clock():
+                    number = first
+                    turns.append((number, None))
+                else:
+                    continue
+                del until[number]
+            number, came = turns.pop()
+            try:
+                step = calls[number].send(came)
+            except StopIteration as end:
+                results[number] = end.value
+                continue
+            except RecommenderError as error:
+                results[number] = error
+                continue
+            if isinstance(step, Wait):
+                until[number] = clock() + step.seconds
+                continue
+            whose[step.flight] = number
+            yield Start(step.flight)
+            if isinstance(step, Run):
+                alone.add(step.flight)
+                until[number] = math.inf
+            else:
+                turns.append((number, None))
+        return [results[number] for number in range(len(calls))]
+    finally:
+        for call in calls:
+            call.close()
 
 
 def _request_id(metadata: Mapping[str, str]) -> str:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
-from typing import Any, Callable, Union
+from typing import Any, Callable, Optional, Union
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from serving.client import tensors, transport
+from serving.client import certificates, tensors, transport
+from serving.client.certificates import Certificates
 from serving.client.errors import RecommenderError, ServerError
-from serving.client.policies import Connection
+from serving.client.policies import Connection, Tls
 from serving.client.results import ModelMetadata, Signature, TensorSpec, VersionStatus
 from serving.client.transport import Answer, Message, Metadata, ModelRef, Predict, Request, Status
 from serving.protos import serving_pb2
@@ -36,6 +38,7 @@ _METHODS: dict[type, tuple[str, Any]] = {
     Status: ("ModelService/GetModelStatus", serving_pb2.GetModelStatusResponse),
 }
 _KEEPALIVE_TIMEOUT_MS = 10_000
+_MARGIN_SECONDS = 1.0
 _AT_ONCE = 100
 """Requests under way at once where no thread bounds them; more wait, for servers refuse what comes all at once."""
 
@@ -59,6 +62,19 @@ def encode(request: Request) -> bytes:
     return message.SerializeToString()
 
 
+class _Open:
+    """An open channel."""
+
+    def __init__(self, channel: Any):
+        self.channel = channel
+        self.methods = {
+            kind: channel.unary_unary(f"/tensorflow.serving.{path}", bytes, answer.FromString)
+            for kind, (path, answer) in _METHODS.items()
+        }
+        self.until = 0.0
+        """When the last of its calls has ended for certain."""
+
+
 class _Channel:
     """What the blocking and the asyncio channel have in common; `api` is `grpc` or `grpc.aio`."""
 
@@ -75,20 +91,48 @@ class _Channel:
             ]
         compression = grpc.Compression.Gzip if connection.compression else None
         tls = connection.tls
-        if tls is None:
-            self._channel = api.insecure_channel(self._target, options=options, compression=compression)
-        else:
-            if tls.server_name is not None:
-                options.append(("grpc.ssl_target_name_override", tls.server_name))
-            credentials = grpc.ssl_channel_credentials(tls.read("ca"), tls.read("key"), tls.read("certificate"))
-            self._channel = api.secure_channel(self._target, credentials, options=options, compression=compression)
-        self._methods = {
-            kind: self._channel.unary_unary(f"/tensorflow.serving.{path}", bytes, answer.FromString)
-            for kind, (path, answer) in _METHODS.items()
-        }
+        if tls is not None and tls.server_name is not None:
+            options.append(("grpc.ssl_target_name_override", tls.server_name))
+
+        def opened(credentials: Optional[grpc.ChannelCredentials]) -> _Open:
+            if credentials is None:
+                return _Open(api.insecure_channel(self._target, options=options, compression=compression))
+            return _Open(api.secure_channel(self._target, credentials, options=options, compression=compression))
+
+        self._opened = opened
+        self._lock = threading.Lock()
+        self._certificates = None if tls is None else Certificates(tls, _credentials)
+        self._credentials = None if self._certificates is None else self._certificates.current()
+        self._open = opened(self._credentials)
+        self._left: list[_Open] = []
+        self._closed = False
 
     def _call(self, message: Message) -> Callable[..., Any]:
-        return self._methods[type(message.request)]
+        with self._lock:
+            if self._certificates is not None and not self._closed:
+                self._renew(self._certificates.current())
+            self._open.until = max(self._open.until, time.monotonic() + message.timeout)
+            return self._open.methods[type(message.request)]
+
+    def _renew(self, credentials: grpc.ChannelCredentials) -> None:
+        """Opens another channel where these are new; those that were left are closed when their calls have ended."""
+        if credentials is not self._credentials:
+            self._left.append(self._open)
+            self._credentials, self._open = credentials, self._opened(credentials)
+        over = [left for left in self._left if left.until + _MARGIN_SECONDS < time.monotonic()]
+        self._left = [left for left in self._left if left not in over]
+        for left in over:
+            self._leave(left.channel)
+
+    def _leave(self, channel: Any) -> None:
+        """Closes a channel that no call uses any more."""
+        raise NotImplementedError
+
+    def _close(self) -> list[Any]:
+        """From now on no call is made; returns the channels that are to be closed."""
+        with self._lock:
+            self._closed = True
+            return [one.channel for one in (self._open, *self._left)]
 
     def _error(self, error: Any, message: Message) -> RecommenderError:
         kind, detail = error.code().name, error.details() or ""
@@ -141,7 +185,11 @@ class BlockingTransport(_Channel):
 
     def close(self) -> None:
         """See `Transport`."""
-        self._channel.close()
+        for channel in self._close():
+            channel.close()
+
+    def _leave(self, channel: Any) -> None:
+        channel.close()
 
 
 class AsyncioTransport(_Channel):
@@ -149,7 +197,7 @@ class AsyncioTransport(_Channel):
 
     def __init__(self, host: str, port: int, connection: Connection):
         super().__init__(grpc.aio, host, port, connection)
-        self._closed = False
+        self._leaving: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def send(self, message: Message) -> Answer:
@@ -184,8 +232,18 @@ class AsyncioTransport(_Channel):
 
     async def close(self) -> None:
         """See `AsyncTransport`."""
-        self._closed = True
-        await self._channel.close()
+        for channel in self._close():
+            await channel.close()
+
+    def _leave(self, channel: Any) -> None:
+        task = asyncio.get_running_loop().create_task(channel.close())
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+
+def _credentials(tls: Tls) -> grpc.ChannelCredentials:
+    certificates.context(tls)  # gRPC would find out with the first connection
+    return grpc.ssl_channel_credentials(tls.read("ca"), tls.read("key"), tls.read("certificate"))
 
 
 def _metadata(message: Message) -> tuple[tuple[str, str], ...]:

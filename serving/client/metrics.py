@@ -47,7 +47,8 @@ class Snapshot:
     """How often: `retry`; `failover` (another replica was asked, which needs no budget); `hedge`; `hedge_won` (also by
     another replica that was asked beside a late one); `budget_spent` (a retry or hedge that the budget forbade);
     `circuit_opened`, `circuit_closed`; `canary_unknown` (a canary's query that went to the main version because the
-    server has no such label); `fallback` (a list that was answered from the fall-back items)."""
+    server has no such label); `fallback` (a list that was answered from the fall-back items); `partial` (an answer
+    without the items of some shards)."""
 
 
 @dataclass

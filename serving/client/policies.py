@@ -25,7 +25,8 @@ _LONGEST = 1e8
 class Tls:
     """TLS, and the client's own certificate if the server asks for one; all are paths of PEM files.
 
-    A key that all users of the machine may read is warned of in the log.
+    What is written there later is taken up without a restart, see `certificates.Certificates`. A key that all users of
+    the machine may read is warned of in the log.
 
     Raises:
         InvalidRequest: a certificate without its key, or a key without its certificate.

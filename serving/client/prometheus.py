@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from serving.client.answer_log import AnswerLog
 from serving.client.metrics import BOUNDS, Metrics
 
 
@@ -50,3 +51,24 @@ class MetricsCollector(Collector):
                 labels, list(zip(bounds, itertools.accumulate(histogram.counts))), sum_value=histogram.seconds
             )
         yield from (calls, attempts, events, latency)
+
+
+class AnswerLogCollector(Collector):
+    """Shows how many answers were logged, and how many were left out, by why.
+
+    prometheus_client.REGISTRY.register(AnswerLogCollector(log))
+    """
+
+    def __init__(self, log: AnswerLog):
+        self._log = log
+
+    def collect(self) -> Iterator[Metric]:
+        """The counters as they are now."""
+        answers = CounterMetricFamily(
+            "recommender_client_logged_answers",
+            "Answers logged, and left out, by why; deleted: files.",
+            labels=("outcome",),
+        )
+        for outcome, count in self._log.counts().items():
+            answers.add_metric((outcome,), count)
+        yield answers

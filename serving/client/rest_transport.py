@@ -20,8 +20,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Callable, NamedTuple, Optional, Union
 from urllib.parse import quote
 
-from serving.client import tensors, transport
-from serving.client.errors import InvalidRequest, RecommenderError, ServerError
+from serving.client import certificates, tensors, transport
+from serving.client.certificates import Certificates
+from serving.client.errors import RecommenderError, ServerError
 from serving.client.policies import Connection, Tls
 from serving.client.results import ModelMetadata, Signature, TensorSpec, VersionStatus
 from serving.client.tensors import Tensor
@@ -82,11 +83,11 @@ class BlockingTransport:
     """
 
     def __init__(self, host: str, port: int, connection: Connection):
-        self._host, self._port = host, port
+        self._host, self._port = host.strip("[]"), port  # those of an IPv6 address in a target
         self.target = f"{'https' if connection.tls else 'http'}://{host}:{port}"
         self._keepalive = connection.keepalive
-        self._tls = None if connection.tls is None else _tls_context(connection.tls)
-        self._server_name = (connection.tls and connection.tls.server_name) or host
+        self._tls = None if connection.tls is None else Certificates(connection.tls, _tls_context)
+        self._server_name = (connection.tls and connection.tls.server_name) or self._host
         self._gzip = connection.compression is not None
         self._lock = threading.Lock()
         self._addresses: list[Any] = []
@@ -215,8 +216,9 @@ class BlockingTransport:
 
     def _connect(self, addresses: list[Any], deadline: float, handle: _Handle) -> _Connection:
         """A connection to the first of the addresses that takes one."""
+        tls = None if self._tls is None else self._tls.current()
         for address in addresses:
-            connection = _Connection(self._host, self._port, address, self._tls, self._server_name, self._keepalive)
+            connection = _Connection(self._host, self._port, address, tls, self._server_name, self._keepalive)
             connection.deadline = deadline
             try:
                 with handle.holding(connection):
@@ -436,12 +438,7 @@ def _keep_alive(plain: socket.socket, seconds: float) -> None:
 
 
 def _tls_context(tls: Tls) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=tls.ca)
-        if tls.certificate is not None:
-            context.load_cert_chain(tls.certificate, tls.key, password="")  # never asks for one
-    except (OSError, ValueError) as error:
-        raise InvalidRequest(f"tls: ca, certificate and key must be PEM files that go together: {error}") from None
+    context = certificates.context(tls)
     context.sslsocket_class = _TlsSocket
     return context
 

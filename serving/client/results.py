@@ -19,7 +19,8 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class RecommendationList:
-    """The answer to `recommend`, best first, padding stripped; behaves as a sequence of `Recommendation`s."""
+    """The answer to `recommend`, best first unless it was shuffled, padding stripped; behaves as a sequence of
+    `Recommendation`s."""
 
     items: tuple[Recommendation, ...]
     source: str
@@ -31,6 +32,12 @@ class RecommendationList:
     """The label that was asked, if it was by label: the canary's, or the client's own."""
     error: Optional[RecommenderError] = field(default=None, compare=False)
     """Why the list is the fall-back one."""
+    request_id: str = field(default="", compare=False)
+    """By which the servers' logs and the answer log have the request."""
+    order: Optional[tuple[int, ...]] = None
+    """Of a list that was shuffled (see `Exploration`): which place, from 0, each item has by its score."""
+    missing: tuple[str, ...] = ()
+    """Of a sharded servable: the servers of the shards that did not answer, without whose items the list is."""
 
     @property
     def fallback(self) -> bool:

@@ -86,6 +86,10 @@ class Answer:
 
     value: Union[dict[str, Tensor], list[VersionStatus], ModelMetadata]
     version: Optional[int] = None
+    request_id: str = ""
+    """By which the server's log has the request."""
+    missing: tuple[str, ...] = ()
+    """The shards without whose items it is."""
 
 
 @dataclass(frozen=True)

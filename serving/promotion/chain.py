@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 _SEALED = re.compile(rb'(\{.*), "hash": "([0-9a-f]{64})"\}', re.DOTALL)
 
@@ -85,6 +85,25 @@ def end_of(content: bytes, head: Optional[Head]) -> Head:
 def beginning(content: bytes) -> str:
     """What the first line with a hash follows on: the hash of all that stands before it."""
     return _hash(content)
+
+
+def resealed(content: bytes, change: Callable[[dict[str, Any]], Mapping[str, Any]]) -> tuple[bytes, str]:
+    """Writes the lines of a trail without faults anew, in words alone; returns it and the hash of its last line.
+
+    Args:
+        content: the trail.
+        change: takes what a line says, and returns what it is to say.
+    """
+    lines: list[bytes] = []
+    last = ""
+    for line in content.split(b"\n"):
+        if _read(line) is not None:
+            fields = {key: value for key, value in json.loads(line).items() if key not in ("previous", "hash")}
+            line, last = seal(change(fields), last or beginning(b"".join(before + b"\n" for before in lines)))
+        elif _is_json(line):
+            line = json.dumps(change(json.loads(line)), ensure_ascii=False).encode()
+        lines.append(line)
+    return b"\n".join(lines), last
 
 
 def verify(content: bytes, head: Optional[Head]) -> Verified:

@@ -6,7 +6,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
@@ -14,10 +14,12 @@ from typing import Optional
 from serving import contract
 from serving.client import InvalidRequest, Query, RecommendationList, RecommenderClient, RecommenderError, Tls
 from serving.contract import CANARY, STABLE
+from serving.files import read_lines
 from serving.promotion import files
 from serving.promotion.errors import PromotionFailed, WrongPromotion
 from serving.promotion.probe import leaves_out_all, list_faults
 from serving.promotion.replica import Replica
+from serving.stores import AnyPath
 
 _NOISE_MS = 5.0
 """Percentiles that are no further apart than this count as the same."""
@@ -84,7 +86,7 @@ class Comparison:
 
 
 def compare(
-    base_path: Path,
+    base_path: AnyPath,
     model: str,
     targets: Sequence[str],
     queries: Sequence[Query] = (),
@@ -114,10 +116,7 @@ def compare(
     if version is None or stable_version is None or version == stable_version:
         raise WrongPromotion(f"{model} has no version under trial to compare: begin with canary start VERSION")
     replicas = [Replica(target, tls) for target in targets]
-    for replica in replicas:
-        for label, expected in ((STABLE, stable_version), (CANARY, version)):
-            if replica.labelled(model, label) != expected:
-                raise PromotionFailed(f"{replica.target}: label {label!r} isn't at version {expected}: promote again")
+    _check_labels(replicas, model, {STABLE: stable_version, CANARY: version})
     stable, canary = (
         Side(label, number, without_history=leaves_out_all(base_path / model / str(number)))
         for label, number in ((STABLE, stable_version), (CANARY, version))
@@ -148,6 +147,13 @@ def compare(
     return Comparison(stable, canary, k, overlap, same_first, tuple(_failures(stable, canary, overlap, limits)))
 
 
+def _check_labels(replicas: Sequence[Replica], model: str, labels: Mapping[str, int]) -> None:
+    for replica in replicas:
+        for label, expected in labels.items():
+            if replica.labelled(model, label) != expected:
+                raise PromotionFailed(f"{replica.target}: label {label!r} isn't at version {expected}: promote again")
+
+
 def read_queries(path: Path) -> list[Query]:
     """Reads queries from a file of JSON lines such as `{"user_id": "42", "history": ["50"], "exclude": []}`.
 
@@ -156,7 +162,7 @@ def read_queries(path: Path) -> list[Query]:
     """
     queries = []
     try:
-        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        for number, line in enumerate(read_lines(path), 1):
             if line.strip():
                 try:
                     queries.append(Query(**json.loads(line)))
@@ -169,13 +175,13 @@ def read_queries(path: Path) -> list[Query]:
     return queries
 
 
-def _queries(versions: Path, numbers: Sequence[int], client: RecommenderClient, count: int) -> list[Query]:
+def _queries(versions: AnyPath, numbers: Sequence[int], client: RecommenderClient, count: int) -> list[Query]:
     """Users that either version has a stored history of, drawn evenly, and histories of one popular item each."""
     users: set[str] = set()
     for number in numbers:
         path = versions / str(number) / contract.USERS
         try:
-            users.update(path.read_text("utf-8").splitlines())
+            users.update(read_lines(path))
         except FileNotFoundError:
             continue
         except (OSError, UnicodeDecodeError) as error:

@@ -8,7 +8,8 @@
     <base path>/<model>/traffic.json      the share of users that clients send to the canary
 
 Files are replaced by rename, so that whoever reads or polls one sees the old content or the new, and are on the disk,
-as is their place in the folder, before anything else is done.
+as is their place in the folder, before anything else is done. The base path may be in an object store: there the lock
+is a lease, and an object is written if it still is what it was when the lease was taken (`serving.stores`).
 """
 
 from __future__ import annotations
@@ -25,16 +26,17 @@ import socket
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional, Union
 
 from google.protobuf import text_format
 
 from serving import contract
 from serving.contract import CANARY, STABLE
-from serving.files import Held, flush_folder, holding, write_atomically
+from serving.files import find_versions, flush_folder, holding, write_atomically
 from serving.promotion import chain
 from serving.promotion.errors import PromotionError, PromotionFailed, PromotionLocked, WrongPromotion
 from serving.protos import models_config_pb2
+from serving.stores import AnyPath, Held, Lease, ObjectPath, StoreError, remove
 
 AUDIT_FILE = "promotions.jsonl"
 _HEAD_FILE = "promotions.head"
@@ -43,8 +45,14 @@ _LOCK_FILE = ".promotion.lock"
 _RETIRED = ".retired-"
 _NEEDED = ("saved_model.pb", "saved_model.pbtxt", "variables", "assets")
 _BLOCK = 1 << 20
+_LEASES: dict[AnyPath, Lease] = {}
+"""The locks that this process holds in object stores, by base path."""
 
 DONE = "done"
+NEWEST = "the newest"
+"""Why a version is needed that nothing names: servers serve it where there are no labels."""
+FORGET = "forget"
+"""The action by which a version takes the place of another one, whose users it doesn't all have."""
 
 _HEAD = "# Written by `recommender promote` and its like, which keep the other models' entries but no comments.\n"
 
@@ -59,7 +67,7 @@ class AuditEntry:
     who: str
     """user@host, or whom --as named."""
     action: str
-    """promote, rollback, retire, canary start, canary share or canary stop."""
+    """promote, rollback, retire, canary start, canary share, canary stop or forget."""
     model: str
     label: Optional[str]
     """The label that moved, if one did."""
@@ -116,17 +124,17 @@ class Journal:
     phase: str = "loading"
 
 
-def config_path(base_path: Path) -> Path:
+def config_path(base_path: AnyPath) -> AnyPath:
     """Where models.config lies."""
     return base_path / contract.MODELS_CONFIG
 
 
-def traffic_path(base_path: Path, model: str) -> Path:
+def traffic_path(base_path: AnyPath, model: str) -> AnyPath:
     """Where clients read how many users the canary gets."""
     return base_path / model / contract.TRAFFIC
 
 
-def read_config(base_path: Path) -> Optional[Any]:
+def read_config(base_path: AnyPath) -> Optional[Any]:
     """Returns models.config as a `ModelServerConfig` of our own; None if there is none.
 
     Raises:
@@ -137,6 +145,8 @@ def read_config(base_path: Path) -> Optional[Any]:
         config = parse_config(path.read_text("utf-8"))
     except FileNotFoundError:
         return None
+    except StoreError as error:
+        raise WrongPromotion(str(error)) from None
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise WrongPromotion(f"{path}: not a models.config: {error}; mend it, or remove it to start afresh") from None
     names = [entry.name for entry in config.model_config_list.config]
@@ -160,7 +170,7 @@ def aspired(config: Optional[Any], model: str) -> Optional[Aspired]:
     return None
 
 
-def stable_version(base_path: Path, model: str) -> Optional[int]:
+def stable_version(base_path: AnyPath, model: str) -> Optional[int]:
     """The version with the label `stable`; None before the first promotion."""
     found = aspired(read_config(base_path), model)
     return found.labels.get(STABLE) if found else None
@@ -191,21 +201,16 @@ def render(config: Optional[Any], model: str, model_path: str, labels: Mapping[s
     return _HEAD + text_format.MessageToString(changed)
 
 
-def write_config(base_path: Path, text: Optional[str]) -> None:
+def write_config(base_path: AnyPath, text: Optional[str]) -> None:
     """Replaces models.config; None removes it.
 
     Raises:
         PromotionFailed: it can't be written; so do the other functions that write.
     """
-    with _writing(config_path(base_path)) as path:
-        if text is None:
-            path.unlink(missing_ok=True)
-            flush_folder(base_path)
-        else:
-            write_atomically(path, text)
+    _write(base_path, config_path(base_path), text)
 
 
-def config_is(base_path: Path, text: Optional[str]) -> bool:
+def config_is(base_path: AnyPath, text: Optional[str]) -> bool:
     """Whether models.config has this text; None: whether there is none."""
     try:
         return config_path(base_path).read_text("utf-8") == text
@@ -215,7 +220,7 @@ def config_is(base_path: Path, text: Optional[str]) -> bool:
         return False
 
 
-def read_journal(base_path: Path) -> Optional[Journal]:
+def read_journal(base_path: AnyPath) -> Optional[Journal]:
     """The action that is under way or was killed, if any.
 
     Raises:
@@ -227,6 +232,8 @@ def read_journal(base_path: Path) -> Optional[Journal]:
         return Journal(_entry(content.pop("entry")), **content)
     except FileNotFoundError:
         return None
+    except StoreError as error:
+        raise WrongPromotion(str(error)) from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise WrongPromotion(
             f"{path}: what an interrupted promotion left can't be read ({error}): see that models.config says what is"
@@ -234,17 +241,12 @@ def read_journal(base_path: Path) -> Optional[Journal]:
         ) from None
 
 
-def write_journal(base_path: Path, journal: Optional[Journal]) -> None:
+def write_journal(base_path: AnyPath, journal: Optional[Journal]) -> None:
     """Replaces the journal; None removes it."""
-    with _writing(base_path / _JOURNAL_FILE) as path:
-        if journal is None:
-            path.unlink(missing_ok=True)
-            flush_folder(base_path)
-        else:
-            write_atomically(path, json.dumps(dataclasses.asdict(journal)))
+    _write(base_path, base_path / _JOURNAL_FILE, None if journal is None else json.dumps(dataclasses.asdict(journal)))
 
 
-def read_audit(base_path: Path, model: Optional[str] = None, *, genuine: bool = False) -> list[AuditEntry]:
+def read_audit(base_path: AnyPath, model: Optional[str] = None, *, genuine: bool = False) -> list[AuditEntry]:
     """Returns the audit trail, oldest first; of one model, or of all. A torn line, as a crash leaves it, is skipped.
 
     Args:
@@ -266,7 +268,7 @@ def read_audit(base_path: Path, model: Optional[str] = None, *, genuine: bool = 
     return entries
 
 
-def verify_audit(base_path: Path) -> chain.Verified:
+def verify_audit(base_path: AnyPath) -> chain.Verified:
     """Looks whether the lines of the audit trail, of all models, are as they were written.
 
     Raises:
@@ -275,7 +277,7 @@ def verify_audit(base_path: Path) -> chain.Verified:
     return chain.verify(*_read_trail(base_path))
 
 
-def append_audit(base_path: Path, entry: AuditEntry) -> AuditEntry:
+def append_audit(base_path: AnyPath, entry: AuditEntry) -> AuditEntry:
     """Appends a line to the audit trail, flushed to disk; returns the entry as the line has it. Needs the lock."""
     content, head = _read_trail(base_path)
     if content and not content.endswith(b"\n"):
@@ -284,20 +286,49 @@ def append_audit(base_path: Path, entry: AuditEntry) -> AuditEntry:
     fields = {key: value for key, value in dataclasses.asdict(entry).items() if key not in ("previous", "hash")}
     previous = end.hash or chain.beginning(content)
     line, hashed = chain.seal(fields, previous)
-    with _writing(base_path / AUDIT_FILE) as path:
-        _write_head(base_path, chain.Head(end.hash, hashed))  # whichever line a kill leaves last is known as the end
-        with open(path, "ab") as file:
+    _write_head(base_path, chain.Head(end.hash, hashed))  # whichever line a kill leaves last is known as the end
+    path = base_path / AUDIT_FILE
+    if isinstance(path, ObjectPath):  # which can't be appended to
+        _write(base_path, path, content + line + b"\n")
+    else:
+        with _writing(path), open(path, "ab") as file:
             if file.tell() < len(content):
                 file.write(b"\n")
             file.write(line + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        flush_folder(base_path)
-        _write_head(base_path, chain.Head(hashed))
+            flush_folder(path.parent)
+    _write_head(base_path, chain.Head(hashed))
     return dataclasses.replace(entry, previous=previous, hash=hashed)
 
 
-def _read_trail(base_path: Path) -> tuple[bytes, Optional[chain.Head]]:
+def redact_audit(base_path: AnyPath, change: Callable[[dict[str, Any]], Mapping[str, Any]]) -> bool:
+    """Rewrites what the lines of the audit trail say, of which all hashes change from the first one on that does.
+
+    Args:
+        base_path: the base path.
+        change: takes what a line says, and returns what it is to say.
+
+    Returns:
+        Whether it could be: False of a trail with faults, which would seem to have none.
+
+    Raises:
+        PromotionError: another promotion is under way, or it can't be read or written.
+    """
+    with lock(base_path, FORGET):
+        content, head = _read_trail(base_path)
+        if chain.verify(content, head).faults:
+            return False
+        written, last = chain.resealed(content, change)
+        if written != content:
+            before = head.hash if head else ""
+            _write_head(base_path, chain.Head(before, last))  # a kill leaves the old one or the new one
+            _write(base_path, base_path / AUDIT_FILE, written)
+            _write_head(base_path, chain.Head(last))
+        return True
+
+
+def _read_trail(base_path: AnyPath) -> tuple[bytes, Optional[chain.Head]]:
     """The audit trail, and the end that is noted for it."""
     path = base_path / AUDIT_FILE
     head = _read_head(base_path)
@@ -307,13 +338,13 @@ def _read_trail(base_path: Path) -> tuple[bytes, Optional[chain.Head]]:
         except FileNotFoundError:
             content = b""
         except OSError as error:
-            raise WrongPromotion(f"{path}: can't be read: {error.strerror}") from None
+            raise WrongPromotion(f"{path}: can't be read: {error.strerror or error}") from None
         before, head = head, _read_head(base_path)
         if head == before:  # else a line was written meanwhile
             return content, head
 
 
-def _read_head(base_path: Path) -> Optional[chain.Head]:
+def _read_head(base_path: AnyPath) -> Optional[chain.Head]:
     try:
         content = json.loads((base_path / _HEAD_FILE).read_text("utf-8"))
         return chain.Head(str(content["hash"]), str(content["next"]))
@@ -321,8 +352,8 @@ def _read_head(base_path: Path) -> Optional[chain.Head]:
         return None
 
 
-def _write_head(base_path: Path, head: chain.Head) -> None:
-    write_atomically(base_path / _HEAD_FILE, json.dumps(dataclasses.asdict(head)))
+def _write_head(base_path: AnyPath, head: chain.Head) -> None:
+    _write(base_path, base_path / _HEAD_FILE, json.dumps(dataclasses.asdict(head)))
 
 
 def stable_history(entries: Collection[AuditEntry], current: Optional[int]) -> list[int]:
@@ -333,6 +364,8 @@ def stable_history(entries: Collection[AuditEntry], current: Optional[int]) -> l
     stack: list[int] = []
     for entry in entries:
         to = entry.to_version
+        if entry.action == FORGET and to is not None:  # which is the same but for users who are forgotten
+            stack = [to if version == entry.from_version else version for version in stack]
         if entry.result != DONE or entry.label != STABLE or to is None or to == entry.from_version:
             continue
         if entry.action == "rollback" and to in stack:
@@ -345,30 +378,55 @@ def stable_history(entries: Collection[AuditEntry], current: Optional[int]) -> l
     return stack
 
 
-def read_share(base_path: Path, model: str) -> float:
-    """The share of users that clients are told to send to the canary."""
+def read_share(base_path: AnyPath, model: str) -> float:
+    """The share of users that clients are told to send to the canary.
+
+    Raises:
+        WrongPromotion: what they are told can't be read.
+    """
+    told = _told(base_path, model)
     try:
-        return float(json.loads(traffic_path(base_path, model).read_text("utf-8"))["share"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return float(told["share"])
+    except (ValueError, KeyError, TypeError):
         return 0.0
 
 
-def write_share(base_path: Path, model: str, share: float, version: int) -> None:
+def shared_version(base_path: AnyPath, model: str) -> Optional[int]:
+    """The version that the share of users was last set for; None before there was any.
+
+    Raises:
+        WrongPromotion: what clients are told can't be read.
+    """
+    told = _told(base_path, model)
+    try:
+        return int(told["salt"].rpartition(":")[2])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _told(base_path: AnyPath, model: str) -> Any:
+    """What clients are told, as it stands there; empty if it makes no sense."""
+    path = traffic_path(base_path, model)
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    except OSError as error:
+        raise WrongPromotion(f"{path}: can't be read: {error.strerror or error}") from None
+
+
+def write_share(base_path: AnyPath, model: str, share: float, version: int) -> None:
     """Tells clients which share of users goes to the canary. Each version under trial draws its own users."""
-    with _writing(traffic_path(base_path, model)) as path:
-        write_atomically(path, json.dumps({"label": CANARY, "share": share, "salt": f"{model}:{version}"}))
+    content = json.dumps({"label": CANARY, "share": share, "salt": f"{model}:{version}"})
+    _write(base_path, traffic_path(base_path, model), content)
 
 
-def versions_on_disk(base_path: Path, model: str) -> list[int]:
+def versions_on_disk(base_path: AnyPath, model: str) -> list[int]:
     """Numbers of the directories that hold a SavedModel, oldest first."""
-    return sorted(
-        int(path.parent.name)
-        for path in (base_path / model).glob(f"*/{contract.SAVED_MODEL}")
-        if path.parent.name.isascii() and path.parent.name.isdecimal()
-    )
+    return [*find_versions(base_path / model)]
 
 
-def digest(base_path: Path, model: str, version: int) -> str:
+def digest(base_path: AnyPath, model: str, version: int) -> str:
     """SHA-256 over the files of a version that a server needs to load it: their names, sizes and contents.
 
     Others, such as warm-up requests, may come and go.
@@ -379,15 +437,26 @@ def digest(base_path: Path, model: str, version: int) -> str:
     folder = base_path / model / str(version)
     found = hashlib.sha256()
     try:
-        needed = (path for name in _NEEDED for path in (folder / name, *(folder / name).rglob("*")))
-        for path in sorted(path for path in needed if path.is_file()):
-            found.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode())
-            with open(path, "rb") as file:
+        for name, size in sorted(_files(folder), key=lambda file: file[0].split("/")):
+            if name.partition("/")[0] not in _NEEDED:
+                continue
+            found.update(f"{name}\0{size}\0".encode())
+            with (folder / name).open("rb") as file:
                 while block := file.read(_BLOCK):
                     found.update(block)
     except OSError as error:
         raise WrongPromotion(f"{folder}: can't be read: {error}") from None
     return found.hexdigest()
+
+
+def _files(folder: AnyPath) -> Iterator[tuple[str, int]]:
+    """Names and sizes of all files in a folder."""
+    if isinstance(folder, ObjectPath):
+        yield from ((name, info.size) for name, info in folder.files().items())
+        return
+    for path in folder.rglob("*"):
+        if path.is_file():
+            yield path.relative_to(folder).as_posix(), path.stat().st_size
 
 
 def known_digest(entries: Iterable[AuditEntry], version: int) -> str:
@@ -397,16 +466,28 @@ def known_digest(entries: Iterable[AuditEntry], version: int) -> str:
     )
 
 
-def remove_version(base_path: Path, model: str, version: int) -> None:
+def remove_version(base_path: AnyPath, model: str, version: int) -> None:
     """Deletes a version, out of sight first, and what a killed deletion left."""
     directory = base_path / model
-    with contextlib.suppress(FileNotFoundError):
-        (directory / str(version)).rename(directory / f"{_RETIRED}{version}")
+    if isinstance(directory, ObjectPath):
+        folder = directory / str(version)
+        with _writing(folder):
+            _LEASES[base_path].check()
+            remove(folder, contract.SAVED_MODEL)  # without it the rest is no version
+        return
+    with _writing(directory):
+        _sweep(directory)  # first: it may have left this version
+        with contextlib.suppress(FileNotFoundError):
+            (directory / str(version)).rename(directory / f"{_RETIRED}{version}")
+        _sweep(directory)
+
+
+def _sweep(directory: Path) -> None:
     for leftover in directory.glob(f"{_RETIRED}*"):
         shutil.rmtree(leftover)
 
 
-def prune(base_path: Path, model: str, keep: int) -> list[int]:
+def prune(base_path: AnyPath, model: str, keep: int) -> list[int]:
     """Deletes the oldest versions until `keep` are left, but none that models.config names, nor the newest.
 
     Does nothing while a promotion is under way or was killed: the next push does it.
@@ -416,18 +497,80 @@ def prune(base_path: Path, model: str, keep: int) -> list[int]:
     """
     try:
         with lock(base_path, f"prune {model}"):
-            if read_journal(base_path) is not None:
-                return []
             found = aspired(read_config(base_path), model)
             named = found.named if found else frozenset()
-            removed = [v for v in versions_on_disk(base_path, model)[: -max(keep, 1)] if v not in named]
-            for version in removed:
-                remove_version(base_path, model, version)
-                entry = new_entry("retire", model, None, version, None, why=f"serving.retain: {keep}")
-                append_audit(base_path, dataclasses.replace(entry, result=DONE))
-            return removed
+            oldest = [v for v in versions_on_disk(base_path, model)[: -max(keep, 1)] if v not in named]
+            return _remove(base_path, model, oldest, f"serving.retain: {keep}")
     except PromotionError:
         return []
+
+
+def needed(base_path: AnyPath, model: str) -> dict[int, str]:
+    """Returns the versions that must stay, each with the reason: labels, what is loaded, what a rollback goes back to,
+    and the newest, which servers without labels serve.
+
+    Raises:
+        WrongPromotion: models.config or the audit trail can't be read.
+    """
+    there = versions_on_disk(base_path, model)
+    found = aspired(read_config(base_path), model) or Aspired()
+    stable = found.labels.get(STABLE)
+    earlier = [
+        v for v in stable_history(read_audit(base_path, model, genuine=True), stable) if v in there and v != stable
+    ]
+    reasons = dict.fromkeys(there[-1:], NEWEST)
+    reasons |= dict.fromkeys(earlier[-1:], "what a rollback goes back to")
+    reasons |= dict.fromkeys(found.versions or (), "loaded")
+    reasons |= {version: f"label {label}" for label, version in found.labels.items()}
+    return {version: reasons[version] for version in sorted(reasons) if version in there}
+
+
+def remove_versions(base_path: AnyPath, model: str, versions: Collection[int], why: str) -> list[int]:
+    """Deletes versions, but none that is `needed`, and what a killed deletion left.
+
+    Returns:
+        Numbers of the versions that were deleted.
+
+    Raises:
+        PromotionLocked: a promotion is under way.
+        WrongPromotion: one was killed, or models.config can't be read.
+    """
+    with lock(base_path, f"delete versions of {model}"):
+        journal = read_journal(base_path)
+        if journal is not None:
+            raise WrongPromotion(
+                f"{base_path}: {journal.entry.action} {journal.entry.model} was interrupted, so nobody knows which"
+                " versions are needed: run any promotion command first"
+            )
+        stay = needed(base_path, model)
+        going = [v for v in versions_on_disk(base_path, model) if v in versions and v not in stay]
+        return _remove(base_path, model, going, why)
+
+
+def note_forgetting(base_path: AnyPath, model: str, before: Optional[int], after: Optional[int]) -> AuditEntry:
+    """Writes into the audit trail, which names nobody, that users are forgotten, and which version is another's in all
+    but them.
+
+    Raises:
+        PromotionLocked: a promotion is under way.
+    """
+    with lock(base_path, f"forget users of {model}"):
+        entry = new_entry(FORGET, model, None, before, after, why="users are forgotten")
+        return append_audit(base_path, dataclasses.replace(entry, result=DONE))
+
+
+def _remove(base_path: AnyPath, model: str, versions: Collection[int], why: str) -> list[int]:
+    """Deletes versions, with a line each in the audit trail, unless a promotion was killed. Needs the lock."""
+    if read_journal(base_path) is not None:
+        return []
+    if isinstance(base_path, Path):
+        with _writing(base_path / model):
+            _sweep(base_path / model)
+    for version in versions:
+        remove_version(base_path, model, version)
+        entry = new_entry("retire", model, None, version, None, why=why)
+        append_audit(base_path, dataclasses.replace(entry, result=DONE))
+    return [*versions]
 
 
 def new_entry(
@@ -460,7 +603,7 @@ def new_entry(
 
 
 @contextlib.contextmanager
-def lock(base_path: Path, action: str, wait: float = 0.0) -> Iterator[None]:
+def lock(base_path: AnyPath, action: str, wait: float = 0.0) -> Iterator[None]:
     """Keeps a second promoter away from `base_path`; the system frees the lock when the process ends, however it ends.
 
     Args:
@@ -476,25 +619,40 @@ def lock(base_path: Path, action: str, wait: float = 0.0) -> Iterator[None]:
     about = {"pid": os.getpid(), "host": socket.gethostname(), "user": _user(), "since": since, "action": action}
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(holding(base_path / _LOCK_FILE, about, wait))
+            lease = stack.enter_context(holding(base_path / _LOCK_FILE, about, wait))
         except Held as error:
             raise PromotionLocked(_busy(base_path, error.holder)) from None
         except OSError as error:
             raise WrongPromotion(f"{base_path}: can't be written: {error.strerror or error}") from None
+        if lease is not None:
+            _LEASES[base_path] = lease
+            stack.callback(_LEASES.pop, base_path)
         yield
 
 
-def _busy(base_path: Path, holder: Mapping[str, Any]) -> str:
+def _busy(base_path: AnyPath, holder: Mapping[str, Any]) -> str:
     who = "it has just begun"
     if holder:
         who = f"{holder['action']!r} by {holder['user']}@{holder['host']}, process {holder['pid']}, {holder['since']}"
     return f"{base_path}: another promotion is under way ({who}); wait for it, or let --lock-timeout SECONDS do so"
 
 
+def _write(base_path: AnyPath, path: AnyPath, content: Union[str, bytes, None]) -> None:
+    """Replaces a file; None removes it. In a store it needs the lock."""
+    with _writing(path):
+        if isinstance(path, ObjectPath):
+            _LEASES[base_path].write(path, content.encode() if isinstance(content, str) else content)
+        elif content is None:
+            path.unlink(missing_ok=True)
+            flush_folder(path.parent)
+        else:
+            write_atomically(path, content)
+
+
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[Path]:
+def _writing(path: AnyPath) -> Iterator[None]:
     try:
-        yield path
+        yield
     except OSError as error:
         raise PromotionFailed(f"{path}: can't be written: {error.strerror or error}") from None
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Optional, Union
 
 from serving import contract
 from serving.client import RecommendationList, RecommenderClient, RecommenderError, SimilarItems, UserList
 from serving.promotion.errors import PromotionFailed
+from serving.stores import AnyPath
 
 _K = 10
 _USERS = 8
@@ -83,15 +83,16 @@ def list_faults(
     return faults
 
 
-def leaves_out_all(version: Path) -> bool:
+def leaves_out_all(version: AnyPath) -> bool:
     """Whether a version on disk leaves all that a user had out of an answer, as those do that say nothing of it."""
     try:
-        return contract.read_manifest(version).get(contract.EXCLUDE, contract.ALL) == contract.ALL
+        path = version / contract.MANIFEST
+        return contract.parse_manifest(path.read_bytes(), str(path)).get(contract.EXCLUDE, contract.ALL) == contract.ALL
     except (OSError, ValueError):
         return True
 
 
-def known_users(version: Path, count: int = _USERS) -> list[str]:
+def known_users(version: AnyPath, count: int = _USERS) -> list[str]:
     """The first users that a version on disk has a stored history of; none where it doesn't say.
 
     Raises:
@@ -99,7 +100,7 @@ def known_users(version: Path, count: int = _USERS) -> list[str]:
     """
     path = version / contract.USERS
     try:
-        with open(path, encoding="utf-8") as file:
+        with path.open(encoding="utf-8") as file:
             return [line.rstrip("\n") for line in itertools.islice(file, count)]
     except FileNotFoundError:
         return []

@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Callable, Optional
 
 from serving.client import Tls
@@ -22,6 +21,7 @@ from serving.promotion.errors import PromotionError, PromotionFailed, ReplicaDow
 from serving.promotion.files import DONE, AuditEntry, Journal
 from serving.promotion.probe import known_users, leaves_out_all, probe
 from serving.promotion.replica import Replica
+from serving.stores import AnyPath
 
 _LABELS = (STABLE, CANARY)
 
@@ -52,7 +52,7 @@ class Promoter:
 
     def __init__(
         self,
-        base_path: Path,
+        base_path: AnyPath,
         model: str,
         targets: Sequence[str],
         *,
@@ -148,6 +148,11 @@ class Promoter:
                 entry, why=f"share {share:g}" + (f": {self._why}" if self._why else ""), result=DONE
             )
             return files.append_audit(self._base_path, entry)
+
+    def recover(self) -> None:
+        """Puts right what a killed promoter left, and does no more."""
+        with self._exclusive("recover"):
+            pass
 
     @contextlib.contextmanager
     def _exclusive(self, action: str) -> Iterator[dict[str, int]]:
@@ -278,8 +283,8 @@ class Promoter:
             kept = files.config_is(self._base_path, journal.file)
             raise PromotionFailed(
                 f"{_words(journal.entry)} failed: {reason}. And it could not be undone: {error}. models.config is"
-                f" {'' if kept else 'not '}as it was before; run any promotion command when"
-                f" {'the replicas answer' if kept else 'it can be written'}, or with --skip-down to leave out replicas"
+                f" {'' if kept else 'not '}as it was before; mend that and run any promotion command, with --skip-down"
+                " to leave out replicas that don't answer"
             ) from error
         self._close(journal, f"undone: {reason}")
 
@@ -300,8 +305,8 @@ class Promoter:
             return self._close(journal, DONE)
         except PromotionError as error:
             raise PromotionFailed(
-                f"{_words(entry)} is done, but not what follows: {error}. Run any promotion command when the replicas"
-                " answer, or with --skip-down to leave them out"
+                f"{_words(entry)} is done, but not what follows: {error}. Mend that and run any promotion command, with"
+                " --skip-down to leave out replicas that don't answer"
             ) from error
 
     def _close(self, journal: Journal, result: str) -> AuditEntry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Optional
 
-from serving.server.status import overloaded
+from serving.server.status import StatusError, overloaded
 
 _FADE = 0.9
 """What the size of the largest request counts after one more."""
@@ -21,7 +21,8 @@ class Admission:
 
     Args:
         most: requests.
-        most_bytes: their bytes, as they came. What is still being received counts as the latest large ones did.
+        most_bytes: their bytes, as they came, and those of answers that aren't read. What is still being received
+            counts as the latest large ones did.
     """
 
     def __init__(self, most: int, most_bytes: int):
@@ -35,7 +36,7 @@ class Admission:
 
     @property
     def in_flight(self) -> tuple[int, int]:
-        """Requests, and their bytes as far as they have come."""
+        """Requests, and bytes: theirs, as far as they have come, and those of answers that wait to be read."""
         return self._count, self._bytes
 
     @property
@@ -53,12 +54,11 @@ class Admission:
             StatusError: RESOURCE_EXHAUSTED, there is no room for it.
         """
         with self._lock:
-            full = self._count >= self._most
-            if not arrived:
-                expected = self._bytes + self._size * (self._receiving + 1)
-                full = full or (self._count > 0 and expected > self._most_bytes)
-            if full:
+            if self._count >= self._most:
                 raise overloaded(f"{self._count} requests are in flight", _RETRY_SECONDS)
+            expected = 0 if arrived else self._bytes + self._size * (self._receiving + 1)
+            if expected > self._most_bytes and (self._count or self._bytes):
+                raise self._too_many_bytes()
             self._count += 1
             self._receiving += not arrived
 
@@ -70,13 +70,18 @@ class Admission:
         """
         with self._lock:
             if self._bytes + size > self._most_bytes and self._bytes > before:
-                raise overloaded(f"requests of {self._bytes} bytes are in flight", _RETRY_SECONDS)
+                raise self._too_many_bytes()
             self._bytes += size
 
     def left(self, size: int) -> None:
         """So many bytes that came by `arriving` are gone."""
         with self._lock:
             self._bytes -= size
+
+    def unread(self, more: int) -> None:
+        """So many bytes more of answers wait for their clients to read them; if below 0, so many fewer."""
+        with self._lock:
+            self._bytes += more
 
     def received(self, size: int) -> None:
         """The request has so many bytes.
@@ -89,7 +94,10 @@ class Admission:
             self._size = max(size, _FADE * self._size)
             self._bytes += size
             if self._bytes > self._most_bytes and self._count > 1:
-                raise overloaded(f"requests of {self._bytes} bytes are in flight", _RETRY_SECONDS)
+                raise self._too_many_bytes()
+
+    def _too_many_bytes(self) -> StatusError:
+        return overloaded(f"{self._bytes} bytes are in flight", _RETRY_SECONDS)
 
     def end(self, size: Optional[int]) -> None:
         """A request of so many bytes is done; None for one that was not received."""

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from serving import stderr
 from serving.server import logs, ports, settings
@@ -23,6 +23,10 @@ from serving.server.gauges import Gauges
 from serving.server.observer import Observer
 from serving.server.settings import SettingsError
 from serving.server.status import StatusError
+from serving.stores import as_path, on_disk
+
+if TYPE_CHECKING:
+    from serving.client.answer_log import AnswerLog
 
 _LOGGER = logging.getLogger("serving.server")
 _MAX_REQUEST_BYTES = 64 << 20
@@ -57,24 +61,23 @@ def main(argv: Sequence[str]) -> int:
     logs.set_up(flags.log_format, flags.log_level)
     for name in flags.without_effect:
         _LOGGER.warning("--%s has no effect here: it is for tensorflow_model_server", name)
-    stop, at_once = threading.Event(), threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # the last when a terminal is closed
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
-            signal.signal(number, _stopper(stop, at_once))
+    stopping = _Stopping()
+    threading.Thread(target=_heed_signals, args=(_signals(), stopping), name="signals", daemon=True).start()
     if flags.exit_with_stdin:
-        threading.Thread(target=_stop_at_end_of_stdin, args=(stop,), daemon=True).start()
+        threading.Thread(target=_heed_end_of_stdin, args=(stopping,), daemon=True).start()
     try:
-        return _serve(flags, _read_settings(flags), stop, at_once)
+        return _serve(flags, _read_settings(flags), stopping)
     except (_PortError, SettingsError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 2
 
 
-def _serve(flags: Flags, found: _Settings, stop: threading.Event, at_once: threading.Event) -> int:
+def _serve(flags: Flags, found: _Settings, stopping: _Stopping) -> int:
     # The ports are claimed first, so that one in use is told at once, and opened last.
     rest_socket, admin_rest_socket = _claim_ports(flags)
     servers: list[Any] = []
-    watch, end_spans = _observer(flags)
+    answers = _answer_log(flags)
+    watch, end_spans = _observer(flags, answers)
     core = _core(flags, found, lambda: servers[0].update_health() if servers else None)
     admission = _admission(flags)
     gauges = Gauges(
@@ -82,16 +85,18 @@ def _serve(flags: Flags, found: _Settings, stop: threading.Event, at_once: threa
         admission,
         lambda: {name: server.waiting for name, server in zip(_ENTRYPOINTS, servers)},
         lambda: {name: server.thread for name, server in zip(_ENTRYPOINTS, servers)},
+        dict if answers is None else answers.counts,
     )
     _import_servers()
     core.start()
-    _wait_for_first_versions(core, flags, stop)
-    if stop.is_set():
+    _wait_for_first_versions(core, flags, stopping.asked)
+    if stopping.asked.is_set():
         return 0
     if flags.model_config_file and flags.model_config_file_poll_wait_seconds:
         gauges.config_polled()
-        arguments = (flags, found.models_written, core, stop, gauges.config_polled)
+        arguments = (flags, found.models_written, core, stopping.asked, gauges.config_polled)
         threading.Thread(target=_follow_config_file, args=arguments, name="config", daemon=True).start()
+    stopping.answers()
     servers.append(_grpc_server(flags, found, core, admission, watch))
     ports = {"port": servers[0].port, "rest_api_port": None}
     if rest_socket is not None:
@@ -110,10 +115,12 @@ def _serve(flags: Flags, found: _Settings, stop: threading.Event, at_once: threa
         logs.always(ready)
     else:
         print(ready, flush=True)
-    stop.wait()
-    _drain(servers, at_once)
+    stopping.asked.wait()
+    _drain(servers, stopping.at_once)
     end_spans()
-    core.stop(0 if at_once.is_set() else _UNLOAD_SECONDS)
+    if answers is not None:
+        answers.close()
+    core.stop(0 if stopping.at_once.is_set() else _UNLOAD_SECONDS)
     _LOGGER.info("stopped")
     return 0
 
@@ -176,10 +183,26 @@ def _admission(flags: Flags) -> Any:
     return Admission(flags.max_requests_in_flight, flags.max_bytes_in_flight)
 
 
-def _observer(flags: Flags) -> tuple[Observer, Callable[[], None]]:
+def _answer_log(flags: Flags) -> Optional[AnswerLog]:
+    """Where recommendations are logged, if they are."""
+    if not flags.answer_log:
+        return None
+    from serving.client.answer_log import AnswerLog
+
+    key = settings.secret(flags.answer_log_key_file) if flags.answer_log_key_file else None
+    return AnswerLog(
+        flags.answer_log,
+        share=flags.answer_log_share,
+        key=key,
+        history=flags.answer_log_history,
+        keep_bytes=flags.answer_log_keep_bytes or None,
+    )
+
+
+def _observer(flags: Flags, answers: Optional[AnswerLog]) -> tuple[Observer, Callable[[], None]]:
     """What is told of each request, and what ends it."""
     if not flags.enable_opentelemetry:
-        return Observer(flags.access_log), lambda: None
+        return Observer(flags.access_log, answers=answers), lambda: None
     from serving.server import spans
 
     provider = spans.provider("recommender-server")
@@ -189,7 +212,7 @@ def _observer(flags: Flags) -> tuple[Observer, Callable[[], None]]:
         thread.start()
         thread.join(_SPANS_SECONDS)  # who takes the spans may hang
 
-    return Observer(flags.access_log, spans.Spans(provider)), end
+    return Observer(flags.access_log, spans.Spans(provider), answers), end
 
 
 def _grpc_server(flags: Flags, found: _Settings, core: ServerCore, admission: Any, watch: Observer) -> Any:
@@ -301,7 +324,11 @@ def _loader(flags: Flags, batching: Any) -> Callable[[str], Any]:
         warm_ups = max(1, flags.num_request_iterations_for_warmup) if flags.enable_model_warmup else 0
         return Servable(path, options, warm_ups, own)
 
-    return load
+    def load_copy(path: str) -> Any:
+        with on_disk(as_path(path)) as copy:  # what is loaded needs no files any more
+            return load(str(copy))
+
+    return load_copy
 
 
 def _wait_for_first_versions(core: ServerCore, flags: Flags, stop: threading.Event) -> None:
@@ -341,10 +368,12 @@ def _follow_config_file(
     refused: Optional[int] = None  # the core's generation then: after a reload that is newer it isn't tried again
     told = ""
     while not stop.wait(flags.model_config_file_poll_wait_seconds):
+        generation, written = core.generation, taken
         try:
-            generation, written = core.generation, settings.written(path)
+            written = settings.written(path)
             if written == taken and refused != generation:
                 if refused is None:
+                    told = ""
                     polled()
                 continue
             if core.apply(settings.model_config(path), since=generation) is None:
@@ -352,7 +381,8 @@ def _follow_config_file(
             taken, refused, told = written, None, ""
             polled()
         except Exception as error:  # any: nobody would follow the file any more
-            taken, refused = written, generation
+            if written != taken:  # else it was refused already, or couldn't be looked at: what it said still counts
+                taken, refused = written, generation
             if str(error) != told:
                 told = str(error)
                 known = isinstance(error, (SettingsError, StatusError))
@@ -393,20 +423,58 @@ def _clear(path: str) -> None:
         raise _PortError(f"{path} (--grpc_socket_path) can't be opened: {error.strerror or error}") from None
 
 
-def _stopper(stop: threading.Event, at_once: threading.Event) -> Callable[[int, Any], None]:
-    """A handler for one signal: the first drains, a second one of its kind ends the drain."""
+class _Stopping:
+    """Who wants the server to stop, and how far that may take."""
 
-    def handle(*_: Any) -> None:
-        if handled:
-            at_once.set()
-        handled.append(True)
-        stop.set()
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.at_once = threading.Event()
+        """Don't wait for the requests that run."""
+        self._answers = False
+        self._lock = threading.Lock()
+        self._told: set[int] = set()
 
-    handled: list[bool] = []
-    return handle
+    def answers(self) -> None:
+        """From now on somebody may be answered."""
+        with self._lock:
+            self._answers = True
+
+    def ask(self, number: int = 0) -> None:
+        """Stops, for a signal, or for the end of standard input (0).
+
+        A signal ends the process where nobody has been answered yet, and the second of its kind ends the drain.
+        """
+        with self._lock:
+            if number and not self._answers:
+                os._exit(0)
+            if number in self._told:
+                self.at_once.set()
+            self._told.add(number)
+        self.asked.set()
 
 
-def _stop_at_end_of_stdin(stop: threading.Event) -> None:
+def _signals() -> int:
+    """A pipe with the number of each signal that asks the server to stop.
+
+    Python's own handlers run in the main thread between two of its steps, which may take seconds while TensorFlow is
+    imported, and must not touch an event that this thread may be waiting for. This is written at once.
+    """
+    there, here = os.pipe()
+    os.set_blocking(here, False)
+    signal.set_wakeup_fd(here)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # the last when a terminal is closed
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it, and SIGINT in a script's background
+            signal.signal(number, lambda *_: None)
+    return there
+
+
+def _heed_signals(pipe: int, stopping: _Stopping) -> None:
+    while True:
+        for number in os.read(pipe, 64):
+            stopping.ask(number)
+
+
+def _heed_end_of_stdin(stopping: _Stopping) -> None:
     while os.read(0, 4096):
         pass
-    stop.set()
+    stopping.ask()

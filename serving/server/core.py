@@ -19,6 +19,7 @@ from serving.server import metrics
 from serving.server.loaders import Loaders
 from serving.server.status import StatusError, invalid, not_found
 from serving.server.versions import VersionManager, VersionState, servable_not_found, unknown_label
+from serving.stores import is_object
 
 if TYPE_CHECKING:
     from serving.server.servable import Servable
@@ -313,9 +314,11 @@ def _by_name(configs: Sequence[Any]) -> dict[str, Any]:
             raise invalid(f"Illegal to list model {name} multiple times in config list")
         found[name] = config
     for name, config in found.items():
-        if "://" in config.base_path:
-            raise invalid(f"Model {name} is at {config.base_path}, but the embedded server reads local folders only")
-        if not os.path.isabs(config.base_path):
+        if "://" in config.base_path and not is_object(config.base_path):
+            raise invalid(
+                f"Model {name} is at {config.base_path}, but the embedded server reads local folders, s3:// and gs://"
+            )
+        if not is_object(config.base_path) and not os.path.isabs(config.base_path):
             raise invalid(f"Expected model {name} to have an absolute path or URI; got base_path()={config.base_path}")
         if config.model_type and config.model_platform:
             raise invalid(

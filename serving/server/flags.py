@@ -81,6 +81,11 @@ class Flags:
     log_level: str
     access_log: float
     enable_opentelemetry: bool
+    answer_log: str
+    answer_log_share: float
+    answer_log_history: int
+    answer_log_keep_bytes: int
+    answer_log_key_file: str
     first_version_wait_seconds: float
     exit_with_stdin: bool
     without_effect: tuple[str, ...]
@@ -213,6 +218,26 @@ def parser() -> argparse.ArgumentParser:
     )
     switch("--enable_opentelemetry", False, "a span for each request; OTEL_TRACES_EXPORTER says where to")
     add(
+        "--answer_log",
+        default="",
+        help="folder in which recommendations are logged, as files of JSON lines; the embedded server's own, as are the"
+        " next four",
+    )
+    add("--answer_log_share", type=_share, default=1.0, help="of the requests, the share that is logged (default: 1)")
+    add(
+        "--answer_log_history",
+        type=_count,
+        default=0,
+        help="items of a request's history that are logged; 0: how many there were (default: 0)",
+    )
+    add(
+        "--answer_log_keep_bytes",
+        type=_count,
+        default=10 << 30,
+        help="the oldest files are deleted where all have more; 0 keeps all (default: 10 GiB)",
+    )
+    add("--answer_log_key_file", default="", help="file with the secret by which users are logged as pseudonyms")
+    add(
         "--first_version_wait_seconds",
         type=_not_negative,
         default=30.0,
@@ -238,6 +263,9 @@ def _check(flags: Flags, parser: argparse.ArgumentParser) -> None:
         parser.error("--admin_ssl_config_file counts only with --admin_port")
     if flags.admin_rest_api_port is not None and not flags.monitoring_config_file:
         parser.error("--admin_rest_api_port is for the metrics: it needs --monitoring_config_file")
+    of_log = [name for name in vars(flags) if name.startswith("answer_log_")]
+    if not flags.answer_log and any(getattr(flags, name) != parser.get_default(name) for name in of_log):
+        parser.error(f"{', '.join(f'--{name}' for name in of_log)} count only with --answer_log")
     if not flags.model_name:
         parser.error("--model_name is empty")
     if not flags.model_base_path and not flags.model_config_file:

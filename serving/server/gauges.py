@@ -24,6 +24,7 @@ class Gauges:
         admission: whose requests and bytes in flight.
         queues: requests that wait for a thread, by `GRPC` and `REST`.
         loops: the threads that take requests on, likewise.
+        answers: how many answers were logged, and left out, by why.
     """
 
     def __init__(
@@ -32,11 +33,13 @@ class Gauges:
         admission: Admission,
         queues: Callable[[], Mapping[str, int]],
         loops: Callable[[], Mapping[str, threading.Thread]] = dict,
+        answers: Callable[[], Mapping[str, int]] = dict,
     ):
         self._core = core
         self._admission = admission
         self._queues = queues
         self._loops = loops
+        self._answers = answers
         self._config_polled: Optional[float] = None
 
     def config_polled(self) -> None:
@@ -62,6 +65,9 @@ class Gauges:
         yield "queue_length", "Requests that wait for a thread.", queues
         loops = [({"entrypoint": name}, _cpu_seconds(thread)) for name, thread in self._loops().items()]
         yield "loop_cpu_seconds_total", "CPU of the thread that takes requests on; nearly 1 a second: it can't.", loops
+        answers = [({"outcome": outcome}, count) for outcome, count in sorted(self._answers().items())]
+        if answers:
+            yield "logged_answers_total", "Answers logged, and left out, by why; deleted: files.", answers
         yield "ready", "1 if every model has a version that answers.", [({}, int(self._core.serves()))]
         if self._config_polled is not None:
             text = "When the config file was last looked at and found right, or unchanged."

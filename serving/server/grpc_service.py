@@ -42,10 +42,10 @@ from serving.server.status import StatusError, invalid
 
 _SIGNATURE_DEF = "signature_def"
 _MAX_MESSAGE = 1024  # characters of an error, as TensorFlow Serving cuts it; gRPC sends them in a header
-_SMALL_REQUEST = 64 << 10  # bytes that are read in the event loop
+_SMALL_MESSAGE = 64 << 10  # bytes: a request is read in the event loop, an answer needn't be counted
+_UNREAD_SECONDS = 120.0  # for which an answer counts that nobody reads
 _RELOADS = 2  # at the same time; they may wait for minutes
 _PENDING = 128  # requests that wait for the event loop
-_LONG_WAIT = 0.05  # seconds for a thread; what is quick is then run in the event loop, which takes no more on meanwhile
 _TOGETHER_SECONDS = 1.0  # after two requests at a time, that two may come again
 _LOOK_EVERY = 8  # requests
 _SERVICES = (
@@ -404,11 +404,6 @@ class _Threads:
         """Requests that wait for one."""
         return self._pace.waiting
 
-    @property
-    def expected(self) -> float:
-        """Seconds that one more would take."""
-        return self._pace.expected
-
     async def run(self, work: Callable[[Any], Outcome], request: Any, timeout: Optional[float]) -> Outcome:
         """Does the work on a request, which has so many seconds, in a thread.
 
@@ -454,9 +449,9 @@ class _Inference:
         """Answers a request."""
         started = time.perf_counter()
         request: Any = raw
-        if len(raw) <= _SMALL_REQUEST:
+        if len(raw) <= _SMALL_MESSAGE:
             request = _parsed(self._kind, raw)
-            alone = self._waits.alone() or self._threads.expected > _LONG_WAIT
+            alone = self._waits.alone()
             way = inference.way(self._core, self._api, request, alone)
             if way is inference.Way.HERE:
                 return self._run(request, context, started)
@@ -532,9 +527,26 @@ def _bounded(name: str, handler: Handler, admission: Admission, watch: Observer)
             finally:
                 admission.end(size)
 
-        return await _answered(name, work, context, watch)
+        found = await _answered(name, work, context, watch)
+        if len(found) > _SMALL_MESSAGE:
+            _count_unread(len(found), admission, context)
+        return found
 
     return grpc.stream_unary_rpc_method_handler(answer)
+
+
+def _count_unread(size: int, admission: Admission, context: Any) -> None:
+    """An answer of so many bytes counts until its client has read it, but not for ever: gRPC lets nobody end it."""
+    held = [size]
+
+    def release(*_: Any) -> None:
+        timer.cancel()
+        if held:
+            admission.unread(-held.pop())
+
+    admission.unread(size)
+    timer = asyncio.get_running_loop().call_later(_UNREAD_SECONDS, release)
+    context.add_done_callback(release)
 
 
 async def _answered(name: str, work: Callable[[Request], Awaitable[Outcome]], context: Any, watch: Observer) -> Any:
@@ -556,7 +568,11 @@ async def _answered(name: str, work: Callable[[Request], Awaitable[Outcome]], co
     finally:
         watch.end(request, code, len(answer) if code is grpc.StatusCode.OK else 0)
     if code is not grpc.StatusCode.OK:
-        await context.abort(code, answer, ((traceparent.REQUEST_ID, request.request_id), *trailing))
+        # As `abort` does, without the price of its exception.
+        context.set_code(code)
+        context.set_details(answer)
+        context.set_trailing_metadata(((traceparent.REQUEST_ID, request.request_id), *trailing))
+        return b""
     return answer
 
 

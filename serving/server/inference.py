@@ -59,6 +59,7 @@ def answer(core: ServerCore, api: str, request: Any, timeout: Optional[float]) -
         observer.about(spec, version)
         work = _WORK[api](servable, request)
         outputs = run(servable, spec, api, work.inputs, work.outputs, timeout)
+    observer.answered(work.inputs, outputs)
     return work.answer(version, outputs)
 
 
@@ -136,8 +137,13 @@ def submit(
         if not future.cancelled() and future.exception() is None:
             metrics.ran(spec.name, api, time.perf_counter() - started)
 
+    def answer(found: list[np.ndarray]) -> Any:
+        outputs = dict(zip(names, found))
+        observer.answered(work.inputs, outputs)
+        return work.answer(version, outputs)
+
     future.add_done_callback(done)
-    return future, lambda outputs: work.answer(version, dict(zip(names, outputs)))
+    return future, answer
 
 
 def multi_inference(core: ServerCore, request: Any, timeout: Optional[float]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import time
@@ -14,6 +15,7 @@ import grpc
 from serving import traceparent
 
 if TYPE_CHECKING:
+    from serving.client.answer_log import AnswerLog
     from serving.server.spans import Spans
 
 ACCESS = logging.getLogger("serving.server.access")
@@ -33,6 +35,7 @@ class Request:
         "_headers",
         "_parent",
         "_request_id",
+        "answered",
         "entrypoint",
         "name",
         "received",
@@ -53,6 +56,8 @@ class Request:
         """Its ModelSpec, as soon as that is known."""
         self.version: Optional[int] = None
         """The version that answers, likewise."""
+        self.answered: Any = None
+        """The inputs and the outputs of the model, as soon as there are any."""
         self.span: Any = None
         self.started = time.perf_counter()
         self._headers = headers
@@ -104,12 +109,14 @@ class Observer:
         access: the share of requests that the access log has, from 0 to 1. The trace's id decides, so that of a trace
             all servers have the same.
         spans: a span for each.
+        answers: where recommendations are logged.
     """
 
-    def __init__(self, access: float = 0.0, spans: Optional[Spans] = None):
+    def __init__(self, access: float = 0.0, spans: Optional[Spans] = None, answers: Optional[AnswerLog] = None):
         self._from = round((1 - access) * 16**_RANDOM_DIGITS)
         self._access = access > 0
         self._spans = spans
+        self._answers = answers
 
     def begin(self, name: str, entrypoint: str, headers: Headers) -> Request:
         """A request has come; what its thread, or task, writes into the log until `end` has its ids."""
@@ -123,6 +130,8 @@ class Observer:
         """It has ended with this code, and an answer of so many bytes."""
         if self._spans is not None:
             self._spans.end(request, code)
+        if self._answers is not None and code is grpc.StatusCode.OK:
+            self._log_answer(self._answers, request)
         if self._access and int(request.trace_id[-_RANDOM_DIGITS:], 16) >= self._from:
             fields = {
                 "entrypoint": request.entrypoint,
@@ -136,6 +145,18 @@ class Observer:
             ACCESS.info("access", extra={"fields": fields})
         _CURRENT.set(None)
 
+    def _log_answer(self, log: AnswerLog, request: Request) -> None:
+        from serving.server import answers  # here, where NumPy is loaded already
+
+        about = request.about()
+        if request.answered is None or about.get("signature") not in answers.LOGGED:
+            return
+        if log.takes(request.request_id):
+            seconds = time.perf_counter() - request.started
+            asked_at = time.time_ns() // 1000 - round(seconds * 1e6)
+            records = functools.partial(answers.records, log, about, request.request_id, asked_at, seconds)
+            log.add(functools.partial(records, *request.answered), answers.lists(request.answered[1]))
+
 
 def current() -> Optional[Request]:
     """The request that this thread, or task, is at."""
@@ -148,6 +169,13 @@ def about(spec: Any, version: Optional[int] = None) -> None:
     if request is not None:
         request.spec = spec
         request.version = version
+
+
+def answered(inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+    """The model's outputs for the current request, if there is one."""
+    request = _CURRENT.get()
+    if request is not None:
+        request.answered = inputs, outputs
 
 
 def unforeseen(error: BaseException) -> str:

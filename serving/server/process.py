@@ -18,6 +18,7 @@ from typing import IO, Any, Optional, Union
 
 from serving.client import DeadlineExceeded, ModelNotFound, RecommenderClient, ServerUnavailable, VersionStatus
 from serving.server.ports import free_port
+from serving.stores import AnyPath, ObjectPath, as_path
 
 EMBEDDED = "embedded"
 REAL_SERVER = "tensorflow_model_server"
@@ -25,6 +26,7 @@ REAL_SERVER = "tensorflow_model_server"
 _READY = re.compile(r'^(?:|\{.*"message": ")ready .* port=(\d+) rest_api_port=(\d+)(?:|"\})$', re.MULTILINE)
 _REAL_SERVER_LOAD_FAILED = "did not become available"  # and then tensorflow_model_server ends
 _POLL_SECONDS = 0.05
+_POLL_STORE = 10  # seconds between two looks for versions in an object store, where each is paid for
 _POLL_CONFIG = 10  # seconds after which a server that missed a reload reads models.config
 _STOP_SECONDS = 15.0
 _LOG_TAIL = 2000  # characters of the log that an error shows
@@ -44,14 +46,14 @@ def find_model_server() -> Optional[str]:
 
 
 def command(
-    base_path: Union[str, Path],
+    base_path: Union[str, AnyPath],
     model_name: str,
     *,
     port: int,
     rest_port: int,
     host: str = "127.0.0.1",
     binary: str = EMBEDDED,
-    config_file: Optional[Path] = None,
+    config_file: Optional[AnyPath] = None,
 ) -> list[str]:
     """The command line that serves the newest version under `base_path` as `model_name`, or what a config file says.
 
@@ -64,9 +66,11 @@ def command(
         binary: path of a tensorflow_model_server, or `EMBEDDED`.
         config_file: a models.config, which then decides about models and versions.
     """
-    flags = [f"--port={port}", f"--rest_api_port={rest_port}", "--file_system_poll_wait_seconds=1"]
+    base_path = as_path(base_path).absolute()
+    poll = _POLL_STORE if isinstance(base_path, ObjectPath) else 1
+    flags = [f"--port={port}", f"--rest_api_port={rest_port}", f"--file_system_poll_wait_seconds={poll}"]
     if config_file is None:
-        path = os.path.abspath(os.path.join(base_path, model_name))
+        path = base_path / model_name
         flags += [f"--model_name={model_name}", f"--model_base_path={path}"]
     else:
         flags += [
@@ -106,7 +110,7 @@ class ServerProcess:
 
     def __init__(
         self,
-        base_path: Union[str, Path],
+        base_path: Union[str, AnyPath],
         model_name: str,
         grpc_port: int = 0,
         rest_port: int = 0,
@@ -115,7 +119,7 @@ class ServerProcess:
         timeout: float = 120.0,
         flags: Sequence[str] = (),
     ):
-        self.base_path = Path(base_path)
+        self.base_path = as_path(base_path)
         self.model_name = model_name
         self.binary = binary or find_model_server() or EMBEDDED
         self._ports = (grpc_port, rest_port)

@@ -20,11 +20,12 @@ from urllib.parse import unquote
 
 import grpc
 import waitress
+import waitress.receiver
 from tensorflow_serving.apis import classification_pb2, model_pb2, regression_pb2
 from waitress.channel import ClientDisconnected, HTTPChannel
-from waitress.parser import HTTPRequestParser
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
-from waitress.utilities import BadRequest, Error, RequestEntityTooLarge, RequestHeaderFieldsTooLarge
+from waitress.utilities import Error, RequestEntityTooLarge, RequestHeaderFieldsTooLarge
 
 from serving import contract, traceparent
 from serving.server import inference, json_tensor, metrics, observer, tensors
@@ -46,6 +47,7 @@ _IDLE_SECONDS = 120  # how long a connection may say nothing, or take to send a 
 _MAX_HEADER_BYTES = 64 << 10
 _MAX_SKIPPED_BYTES = 1 << 30  # of a body that is too long
 _ZIPPED_FROM = 1024  # bytes of an answer
+_TRANSFER_ENCODING = re.compile(rb"^transfer-encoding:", re.IGNORECASE | re.MULTILINE)
 _TLS = b"\x16\x03"  # how a client greets that takes us for https
 # In the environment:
 _ARRIVED = "serving.arrived"  # when the request came, by `time.monotonic`
@@ -53,6 +55,11 @@ _REQUEST = "serving.request"  # the request
 _LIVE, _READY = "/livez", "/readyz"
 _LARGE_BODY = 1 << 20
 """Bytes of JSON from which requests are read one at a time: numbers take twenty times as much memory as their text."""
+
+# Where a line between chunks ends: `$` matches before a line feed too, at which others end it.
+for _name in ("CHUNK_EXT_RE", "ONLY_HEXDIG_RE"):
+    _pattern = getattr(waitress.receiver, _name).pattern.removesuffix(b"$")
+    setattr(waitress.receiver, _name, re.compile(_pattern + rb"\Z"))
 
 Headers = list[tuple[str, str]]
 StartResponse = Callable[[str, Headers], Any]
@@ -106,6 +113,9 @@ class RestServer:
             "clear_untrusted_proxy_headers": True,
             "asyncore_use_poll": True,  # select can't do more than 1,024 connections
             "connection_limit": _connection_limit(),
+            # In memory, which is bounded by the bytes in flight: a full disk would end the server's loop.
+            "inbuf_overflow": sys.maxsize,
+            "outbuf_overflow": sys.maxsize,
             "channel_timeout": _IDLE_SECONDS,
             "cleanup_interval": max(1, _IDLE_SECONDS // 4),
         }
@@ -193,6 +203,13 @@ class _Parser(HTTPRequestParser):
         self._admission.left(self._counted)
         self._counted = 0
 
+    def parse_header(self, header_plus: bytes) -> None:
+        super().parse_header(header_plus)
+        coded = _TRANSFER_ENCODING.search(header_plus)
+        if coded and (self.version != "1.1" or "CONTENT_LENGTH" in self.headers):
+            # What stands between us and the client may have taken the body's end for another request's beginning.
+            raise ParsingError("Transfer-Encoding goes with HTTP/1.1, and without Content-Length")
+
     def received(self, data: bytes) -> int:
         if self._left:
             skipped = min(len(data), self._left)
@@ -200,16 +217,11 @@ class _Parser(HTTPRequestParser):
             self.completed = not self._left
             return skipped
         consumed: int = super().received(data)
-        if isinstance(self.error, RequestEntityTooLarge) and not self.chunked:
-            if self.expect_continue:
-                self.expect_continue = False  # it listens already
-            else:
-                self._left = min(self.content_length, _MAX_SKIPPED_BYTES)
-                self.completed = False
-        if self.chunked and not self.completed and "CONTENT_LENGTH" in self.headers and self.error is None:
-            # What stands between us and the client may have taken it for another request's beginning.
-            self.error = BadRequest("Content-Length and Transfer-Encoding exclude each other")
-            self.completed = True
+        # Who has sent all, or is refused already, isn't told to go on: what comes next is another request.
+        listens, self.expect_continue = self.expect_continue, self.expect_continue and not self.completed
+        if isinstance(self.error, RequestEntityTooLarge) and not self.chunked and not listens:
+            self._left = min(self.content_length, _MAX_SKIPPED_BYTES)
+            self.completed = False
         if self.chunked and len(self.body_rcv.control_line) + len(self.body_rcv.trailer) > _MAX_HEADER_BYTES:
             self.error = RequestHeaderFieldsTooLarge("the lines between chunks are too long")
             self.completed = True
@@ -246,6 +258,7 @@ class _Admitted:
 
     def __init__(self, admission: Admission, pace: Pace, timeout: float):
         self._admission, self._pace = admission, pace
+        self._counts = True
         pace.wait(timeout)
         try:
             admission.begin(arrived=True)
@@ -262,6 +275,12 @@ class _Admitted:
             yield
         finally:
             self._pace.ran(time.perf_counter() - started)
+            self.answered()
+
+    def answered(self) -> None:
+        """Its answer is there: it is in flight no more."""
+        if self._counts:
+            self._counts = False
             self._admission.end(0)
 
 
@@ -299,15 +318,24 @@ class _Task(WSGITask):
     def get_environment(self) -> dict[str, Any]:
         return {**super().get_environment(), _ARRIVED: self.channel.arrived, _REQUEST: self.request}
 
+    def write(self, data: bytes) -> None:
+        """Sends the answer, with nothing of the request in flight: who gets it finds room for the next one."""
+        self.request.close()
+        if self.channel.running is not None:
+            self.channel.running.answered()
+        super().write(data)
+
 
 class _Channel(HTTPChannel):
-    """A connection that can't be held open for ever by sending a byte now and then."""
+    """A connection that can't be held open for ever by sending, or reading, a byte now and then."""
 
     task_class = _Task
     last_activity: float
     arrived = 0.0
     admitted: Optional[_Admitted] = None
+    running: Optional[_Admitted] = None
     _began = 0.0
+    _unread = 0
 
     def parser_class(self, adj: Any) -> _Parser:
         return _Parser(adj, self.server.admission)
@@ -322,14 +350,41 @@ class _Channel(HTTPChannel):
             self.close_when_flushed = True
         request.close()
 
+    def writable(self) -> bool:
+        if self.will_close:  # at once: who reads nothing never lets us write, which it would be done after
+            self.handle_close()
+            return False
+        return bool(super().writable())
+
+    def handle_write(self) -> None:
+        before = self.last_activity
+        super().handle_write()
+        if self.total_outbufs_len:
+            self.last_activity = before  # who reads a little now and then holds it open no longer
+        self._count_unread()
+
+    def write_soon(self, data: bytes) -> int:
+        size: int = super().write_soon(data)
+        self._count_unread()
+        return size
+
+    def _count_unread(self) -> None:
+        """An answer counts among the bytes in flight, and takes memory, until the client has read all of it."""
+        with self.outbuf_lock:
+            left = self.total_outbufs_len
+            if left > self._unread or not left:
+                self.server.admission.unread(left - self._unread)
+                self._unread = left
+
     def handle_close(self) -> None:
         super().handle_close()
+        self._count_unread()
         if self.request is not None:
             self.request.close()
 
     def service(self) -> None:
-        admitted, self.admitted = self.admitted, None  # first: it may begin the next request
-        with admitted.running() if admitted else contextlib.nullcontext():
+        self.running, self.admitted = self.admitted, None  # first: it may begin the next request
+        with self.running.running() if self.running else contextlib.nullcontext():
             super().service()
 
     def received(self, data: bytes) -> bool:
@@ -459,6 +514,7 @@ class _Application:
                 raise invalid(f'Serving signature name: "{name}" not found in signature def')
             form, inputs = json_tensor.inputs_of(document, servable.signatures[name].inputs)
             outputs = inference.run(servable, spec, "Predict", inputs, (), deadline - time.monotonic())
+        observer.answered(inputs, outputs)
         return json_tensor.dumps(outputs, form)
 
     def _read(self, spec: model_pb2.ModelSpec, metadata: bool) -> bytes:

@@ -7,7 +7,7 @@ import os
 import ssl
 import stat
 import tempfile
-from typing import Any, Optional, TypeVar
+from typing import Any, Optional, TypeVar, Union
 
 import grpc
 from google.protobuf import text_format
@@ -15,6 +15,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from serving.protos import server_config_pb2
 from serving.server import metrics
+from serving.stores import ObjectPath, as_path, is_object
 
 _LOGGER = logging.getLogger("serving.server")
 _MAX_BATCH_SIZE = 1000  # TensorFlow Serving's default
@@ -34,8 +35,7 @@ def read(path: str, message: _Message) -> _Message:
         SettingsError: it can't be read, isn't text, or isn't such a message.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            text_format.Parse(file.read(), message)
+        text_format.Parse(as_path(path).read_text("utf-8"), message)
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
@@ -46,13 +46,18 @@ def read(path: str, message: _Message) -> _Message:
     return message
 
 
-def written(path: str) -> tuple[int, int, int]:
+def written(path: str) -> Union[str, tuple[int, int, int]]:
     """What is another one once a file was written again.
 
     Raises:
         SettingsError: there is none, or it is something else, such as a pipe, which might never end.
     """
     try:
+        if is_object(path):
+            info = ObjectPath(path).info()
+            if info is None:
+                raise SettingsError(f"{path}: no such object")
+            return info.tag
         found = os.stat(path)
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror or error}") from None
@@ -69,7 +74,8 @@ def model_config(path: str) -> model_server_config_pb2.ModelServerConfig:
 def single_model(name: str, base_path: str) -> model_server_config_pb2.ModelServerConfig:
     """The config that --model_name and --model_base_path stand for."""
     config = model_server_config_pb2.ModelServerConfig()
-    config.model_config_list.config.add(name=name, base_path=os.path.abspath(base_path), model_platform="tensorflow")
+    path = base_path if is_object(base_path) else os.path.abspath(base_path)
+    config.model_config_list.config.add(name=name, base_path=path, model_platform="tensorflow")
     return config
 
 
@@ -124,6 +130,22 @@ def metrics_path(path: str) -> Optional[str]:
     if prometheus.path and not prometheus.path.startswith("/"):
         raise SettingsError(f"{path}: prometheus_config.path is {prometheus.path}; it has to begin with /")
     return prometheus.path or metrics.DEFAULT_PATH
+
+
+def secret(path: str) -> bytes:
+    """Reads --answer_log_key_file: what it holds, without white space around it.
+
+    Raises:
+        SettingsError: it can't be read, or it is empty.
+    """
+    try:
+        with open(path, "rb") as file:
+            found = file.read().strip()
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror or error}") from None
+    if not found:
+        raise SettingsError(f"{path}: it is empty; it has to hold a secret")
+    return found
 
 
 def server_credentials(path: str, alts: bool = False) -> Optional[grpc.ServerCredentials]:

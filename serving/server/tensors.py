@@ -17,6 +17,7 @@ _MAX_SHORT_FORMS = 64 << 20
 must not make the server allocate gigabytes."""
 
 _MANY = 64  # values from which NumPy is faster than Python
+_PIECE = 1 << 14  # values that are Python's objects at the same time, which take ten times as much memory
 
 _TYPES: dict[int, tuple[Any, str]] = {
     # dtype -> (NumPy dtype, field of TensorProto)
@@ -111,9 +112,11 @@ def _filled(values: Any, missing: int, fill: Any, dtype: np.dtype) -> np.ndarray
     """The values as an array, and so many more that are missing."""
     if isinstance(values, np.ndarray):
         return values
-    array = np.empty(len(values) + missing, dtype)
-    array[: len(values)] = list(values)
-    array[len(values) :] = fill
+    count = len(values)
+    array = np.empty(count + missing, dtype)
+    for start in range(0, count, _PIECE):
+        array[start : min(start + _PIECE, count)] = values[start : start + _PIECE]
+    array[count:] = fill
     return array
 
 
@@ -161,4 +164,6 @@ def to_proto(array: np.ndarray, proto: tensor_pb2.TensorProto) -> None:
     proto.dtype = _DTYPES[array.dtype]
     for size in array.shape:
         proto.tensor_shape.dim.add().size = size
-    getattr(proto, _TYPES[proto.dtype][1]).extend(array.ravel().tolist())
+    values, field = array.ravel(), getattr(proto, _TYPES[proto.dtype][1])
+    for start in range(0, values.size, _PIECE):
+        field.extend(values[start : start + _PIECE].tolist())

@@ -15,8 +15,11 @@ from typing import Any, Callable, Generic, Optional, Protocol, TypeVar
 
 import grpc
 
+from serving.contract import SAVED_MODEL
+from serving.files import find_versions
 from serving.server import metrics
 from serving.server.status import StatusError, code_of, invalid, not_found
+from serving.stores import ObjectPath, as_path, is_object
 
 _LOGGER = logging.getLogger("serving.server")
 _MAX_REMEMBERED = 50
@@ -427,6 +430,8 @@ def unknown_label(label: str) -> StatusError:
 
 def _scan(base_path: str) -> dict[int, str]:
     try:
+        if is_object(base_path):
+            return {number: str(path) for number, path in find_versions(as_path(base_path)).items() if number < 1 << 63}
         names = sorted(os.listdir(base_path))
     except OSError:
         return {}
@@ -436,6 +441,10 @@ def _scan(base_path: str) -> dict[int, str]:
 
 def _files(path: str) -> _Files:
     """Names, sizes and times of a version's files: changes when somebody goes on copying."""
+    if is_object(path):
+        with contextlib.suppress(OSError):
+            return tuple((name, info.size, int(info.changed * 1e9)) for name, info in ObjectPath(path).files().items())
+        return ()
     found = []
     for folder, _, names in os.walk(path):
         for name in names:
@@ -448,7 +457,10 @@ def _files(path: str) -> _Files:
 
 def _made(path: str) -> float:
     with contextlib.suppress(OSError):
-        return os.stat(os.path.join(path, "saved_model.pb")).st_mtime
+        if not is_object(path):
+            return os.stat(os.path.join(path, SAVED_MODEL)).st_mtime
+        info = (ObjectPath(path) / SAVED_MODEL).info()
+        return info.changed if info else 0.0
     return 0.0
 
 

@@ -10,6 +10,8 @@ from typing import Any, Union
 
 import pytest
 
+from tests.components.stores import Proxy, gs_server, s3_server
+
 ITEMS = [f"i{number:02}" for number in range(20)]
 
 Row = Mapping[str, Union[str, int, float, Sequence[str]]]
@@ -115,6 +117,27 @@ def write_servable(
     return path
 
 
+@pytest.fixture(scope="module")
+def s3() -> Iterator[dict[str, str]]:
+    """The environment that leads to a server of S3's interface."""
+    with s3_server() as environment:
+        yield environment
+
+
+@pytest.fixture(scope="module")
+def gs() -> Iterator[dict[str, str]]:
+    """The environment that leads to a server of Google Cloud Storage's interface."""
+    with gs_server() as environment:
+        yield environment
+
+
+@pytest.fixture(scope="module")
+def generations(gs: dict[str, str]) -> Iterator[dict[str, str]]:
+    """The environment that leads to Google Cloud Storage with writes on a condition, which the emulator ignores."""
+    with Proxy(gs["STORAGE_EMULATOR_HOST"], generations=True) as proxy:
+        yield {"STORAGE_EMULATOR_HOST": proxy.url}
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _collect_what_is_new_alone() -> Iterator[None]:
     """Spares the garbage collector the millions of objects of TensorFlow and TFX, and what asks it for referrers, as
@@ -129,16 +152,10 @@ def servable(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Gives the directory of a servable with the wanted properties; each is made once."""
     made: dict[tuple, Path] = {}
 
-    def make(
-        step: int = 1,
-        max_k: int = 100,
-        fingerprint: str = "f1",
-        context: bool = False,
-        exclude: str | tuple[str, ...] = "all",
-    ) -> Path:
-        key = (step, max_k, fingerprint, context, exclude)
+    def make(**properties: Any) -> Path:
+        key = tuple(sorted(properties.items()))
         if key not in made:
-            made[key] = write_servable(tmp_path_factory.mktemp("servable") / "model", *key)
+            made[key] = write_servable(tmp_path_factory.mktemp("servable") / "model", **properties)
         return made[key]
 
     return make

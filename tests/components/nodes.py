@@ -28,7 +28,7 @@ def node_states(root: Path, inputs: Mapping[str, tuple], make_node: Callable[...
         make_node: makes the node from the channels by their names.
 
     Returns:
-        "state", "COMPLETE" or "CACHED" of the node's last execution, and "artifact", its only output artifact.
+        "state", "COMPLETE" or "CACHED" of the node's last execution, and "artifact", its first output artifact.
     """
     from ml_metadata.proto import metadata_store_pb2
     from tfx.dsl.components.common import importer
@@ -64,9 +64,12 @@ def node_states(root: Path, inputs: Mapping[str, tuple], make_node: Callable[...
             key=lambda found: found.id,
         )
         events = store.get_events_by_execution_ids([execution.id])
-        (artifact,) = store.get_artifacts_by_id(
-            [event.artifact_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT]
-        )
+        made = {
+            event.path.steps[0].key: event.artifact_id
+            for event in events
+            if event.type == metadata_store_pb2.Event.OUTPUT
+        }
+        (artifact,) = store.get_artifacts_by_id([made[next(iter(node.outputs))]])
         (kind,) = store.get_artifact_types_by_id([artifact.type_id])
     state = metadata_store_pb2.Execution.State.Name(execution.last_known_state)
     return {"state": state, "artifact": artifact_utils.deserialize_artifact(kind, artifact)}

@@ -1,9 +1,16 @@
-"""Object stores on the loopback: S3 by moto's server, Google's by an emulator, both over HTTP."""
+"""Object stores on the loopback: S3 by moto's server, Google's by an emulator, both over HTTP, and bad lines."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import http.client
+import http.server
+import json
+import threading
+import urllib.parse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -55,3 +62,126 @@ def forget() -> None:
     for kind in (gcsfs.GCSFileSystem, s3fs.S3FileSystem):
         kind.clear_instance_cache()
     _LAST.clear()
+
+
+@dataclass
+class Request:
+    """What a client asks of a store."""
+
+    number: int
+    """Counted from 0."""
+    method: str
+    path: str
+    """With what stands behind a question mark."""
+
+
+class Proxy:
+    """Stands before a store and treats requests as networks do.
+
+    Fates: `pass`; `cut`, the connection ends before the store has heard of it; `lose`, the store does it and the answer
+    is lost; `twice`, the store hears of it twice; `late`, the client hears of a failure, and the store does it all the
+    same, half a second later; a number such as `503` is what the client is answered, while the store hears of nothing.
+
+    Google's emulator takes no notice of `ifGenerationMatch`, so with `generations` it is looked after here.
+
+    Args:
+        url: the store's address.
+        generations: whether writes on a condition are refused here.
+    """
+
+    def __init__(self, url: str, generations: bool = False) -> None:
+        self.fate: Callable[[Request], str] = lambda request: "pass"
+        self.requests: list[Request] = []
+        self.fates: list[str] = []
+        self._target = urllib.parse.urlsplit(url)
+        self._generations = generations
+        self._one = threading.Lock()
+        proxy = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"  # which says to go on where a client waits for that
+
+            def handle_all(self) -> None:
+                proxy._handle(self)
+
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_all
+
+            def log_message(self, *_: object) -> None: ...
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Proxy:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _handle(self, client: http.server.BaseHTTPRequestHandler) -> None:
+        body = _body(client)
+        with self._one:
+            request = Request(len(self.requests), client.command, client.path)
+            self.requests.append(request)
+            fate = self.fate(request)
+            self.fates.append(fate)
+        client.close_connection = True
+        if fate == "cut":
+            return
+        if fate == "late":
+            threading.Timer(0.5, self._forward, (client, body)).start()
+            fate = "503"
+        if fate.isdecimal():
+            client.send_response(int(fate))
+            client.send_header("Content-Length", "0")
+            client.end_headers()
+            return
+        for _ in range(2 if fate == "twice" else 1):
+            status, headers, content = self._forward(client, body)
+        if fate == "lose":
+            return
+        client.send_response(status)
+        for name, value in headers:
+            if name.lower() not in ("transfer-encoding", "connection", "date", "server"):
+                client.send_header(name, value)
+        client.send_header("Connection", "close")
+        client.end_headers()
+        client.wfile.write(content)
+
+    def _forward(self, client: Any, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        query = urllib.parse.parse_qs(client.path.partition("?")[2])
+        wanted = query.get("ifGenerationMatch", [""])[0]
+        with self._one:
+            if self._generations and wanted:
+                bucket = client.path.split("/b/")[1].split("/")[0]
+                name = urllib.parse.quote(query["name"][0], safe="")
+                status, _, about = self._ask("GET", f"/storage/v1/b/{bucket}/o/{name}", {}, b"")
+                there = json.loads(about)["generation"] if status == 200 else "0"
+                if there != wanted:
+                    refusal = b'{"error": {"code": 412, "message": "conditionNotMet"}}'
+                    return 412, [("Content-Length", str(len(refusal)))], refusal
+            return self._ask(client.command, client.path, dict(client.headers), body)
+
+    def _ask(
+        self, method: str, path: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        connection = http.client.HTTPConnection(str(self._target.hostname), self._target.port)
+        kept = {name: value for name, value in headers.items() if name.lower() not in ("transfer-encoding", "expect")}
+        connection.request(method, path, body, {**kept, "Content-Length": str(len(body)), "Connection": "close"})
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        return answer.status, answer.getheaders(), content
+
+
+def _body(client: http.server.BaseHTTPRequestHandler) -> bytes:
+    if "chunked" not in client.headers.get("Transfer-Encoding", ""):
+        return client.rfile.read(int(client.headers.get("Content-Length") or 0))
+    body = b""
+    while size := int(client.rfile.readline().split(b";")[0], 16):
+        body += client.rfile.read(size)
+        client.rfile.readline()
+    client.rfile.readline()
+    return body

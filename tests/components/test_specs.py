@@ -13,16 +13,21 @@ from tfx.dsl.components.base import base_component, base_driver
 from tfx.types import Channel, standard_artifacts
 
 import components
+from components.all_events.component import AllEvents
 from components.catalogue_gen.component import CatalogueGen
 from components.catalogue_gen.driver import Driver as CatalogueDriver
 from components.catalogue_gen.settings import CatalogueSettings
 from components.champion.component import Champion
 from components.champion.driver import Driver as ChampionDriver
+from components.data_profile import DataProfile, RejectedRows
 from components.drivers.always_run import AlwaysRunDriver
 from components.drivers.fingerprint import FingerprintDriver
 from components.evaluator.component import Evaluator
 from components.evaluator.settings import EvaluatorSettings
 from components.example_validator.component import ExampleValidator
+from components.guards.component import Guards
+from components.guards.driver import Driver as GuardsDriver
+from components.guards.settings import GuardSettings
 from components.indexer.component import Indexer
 from components.indexer.settings import IndexerSettings
 from components.interaction_gen.component import InteractionGen
@@ -34,12 +39,17 @@ from components.servable_validator.component import ServableValidator
 from components.servable_validator.settings import ServableValidatorSettings
 from components.settings import Settings
 from components.trainer.component import Trainer
+from components.transform.component import GrownTransform
+from components.transform.growing import Growing
 
 EXAMPLES, MODEL = Channel(standard_artifacts.Examples), Channel(standard_artifacts.Model)
 GRAPH = Channel(standard_artifacts.TransformGraph)
+GROWING = Growing(vocabularies={}, user="user_hash", time="timestamp")
+STATISTICS = Channel(standard_artifacts.ExampleStatistics)
 SETTINGS: dict[type, Settings] = {
     InteractionGen: InteractionSettings.model_validate({"columns": {"rating": "stars"}, "min_rating": 4}),
     CatalogueGen: CatalogueSettings(display="{title}"),
+    Guards: GuardSettings(min_size=0.9),
     Indexer: IndexerSettings(default_k=7, compact="int8"),
     Evaluator: EvaluatorSettings(ks=(3,), thresholds={}),
     ServableValidator: ServableValidatorSettings(num_requests=3),
@@ -54,6 +64,7 @@ TO_PUSH: dict[str, Any] = {
     "evaluation": Channel(standard_artifacts.ModelEvaluation),
     "champion": MODEL,
     "examples": EXAMPLES,
+    "profile": Channel(DataProfile),
     "base_path": "/models",
     "model_name": "m",
     "origin": {"code": "1.0"},
@@ -63,15 +74,18 @@ NODES: dict[type, Callable[[], base_component.BaseComponent]] = {
     InteractionGen: lambda: InteractionGen("log.csv", SETTINGS[InteractionGen], "users.csv", "2020-01-01"),
     CatalogueGen: lambda: CatalogueGen(EXAMPLES, SETTINGS[CatalogueGen], "items.csv"),
     ImportSchemaGen: lambda: ImportSchemaGen(schema_pb2.Schema(feature=[schema_pb2.Feature(name="a")])),
-    ExampleValidator: lambda: ExampleValidator(
-        Channel(standard_artifacts.ExampleStatistics), Channel(standard_artifacts.Schema)
+    ExampleValidator: lambda: ExampleValidator(STATISTICS, Channel(standard_artifacts.Schema)),
+    Guards: lambda: Guards(
+        Channel(RejectedRows), EXAMPLES, STATISTICS, {"price": "number"}, "/models", "m", SETTINGS[Guards], "a reason"
     ),
     Trainer: lambda: Trainer("a.run_fn", EXAMPLES, GRAPH, EXAMPLES, GRAPH, SETTINGS[Trainer], epochs=3),
     Indexer: lambda: Indexer(MODEL, EXAMPLES, EXAMPLES, "m", SETTINGS[Indexer], {"price": "number"}, "old"),
     Champion: lambda: Champion(MODEL, "/models", "m"),
-    Evaluator: lambda: Evaluator(EXAMPLES, EXAMPLES, MODEL, MODEL, ["genres"], SETTINGS[Evaluator]),
+    Evaluator: lambda: Evaluator(EXAMPLES, EXAMPLES, MODEL, MODEL, EXAMPLES, ["genres"], SETTINGS[Evaluator], "time"),
     ServableValidator: lambda: ServableValidator(MODEL, EXAMPLES, SETTINGS[ServableValidator]),
     Pusher: lambda: Pusher(**TO_PUSH, retain=2),
+    AllEvents: lambda: AllEvents(EXAMPLES, Channel(standard_artifacts.ModelBlessing)),
+    GrownTransform: lambda: GrownTransform(EXAMPLES, GRAPH, {"eval": "train"}, GROWING, EXAMPLES, 1.0, 30.0),
     Promoter: lambda: Promoter(Channel(standard_artifacts.PushedModel), "/models", "m", "stable", "true", ("a:8500",)),
 }
 
@@ -80,18 +94,22 @@ OUTPUTS: dict[type, dict[str, str]] = {
     CatalogueGen: {"examples": "Examples"},
     ImportSchemaGen: {"schema": "Schema"},
     ExampleValidator: {"anomalies": "ExampleAnomalies"},
+    Guards: {"profile": "recommender.DataProfile"},
     Trainer: {"model": "Model", "model_run": "ModelRun"},
     Indexer: {"model": "Model"},
-    Champion: {"champion": "Model"},
+    Champion: {"champion": "Model", "queries": "Examples"},
     Evaluator: {"evaluation": "ModelEvaluation", "blessing": "ModelBlessing"},
     ServableValidator: {"blessing": "InfraBlessing"},
     Pusher: {"pushed_model": "PushedModel"},
+    AllEvents: {"all_examples": "Examples"},
+    GrownTransform: {"transform_graph": "TransformGraph", "transformed_examples": "Examples"},
     Promoter: {"promotion": "recommender.Promotion"},
 }
 
 DRIVERS = {
     InteractionGen: FingerprintDriver,
     CatalogueGen: CatalogueDriver,
+    Guards: GuardsDriver,
     Champion: ChampionDriver,
     Pusher: AlwaysRunDriver,
     Promoter: AlwaysRunDriver,
@@ -126,8 +144,9 @@ def test_settings_reach_the_executor_whole(node: Any) -> None:
         (CatalogueGen, {"input_path": "items.csv"}),
         (Trainer, {"run_fn": "a.run_fn", "epochs": 3}),
         (Indexer, {"model_name": "m", "filter_types": json.dumps({"price": "number"}), "trained_catalogue": "old"}),
+        (Guards, {"base_path": "/models", "model_name": "m", "accept": "a reason", "features": '{"price": "number"}'}),
         (Champion, {"base_path": "/models", "model_name": "m"}),
-        (Evaluator, {"item_features": json.dumps(["genres"])}),
+        (Evaluator, {"item_features": json.dumps(["genres"]), "fair_by": "time"}),
         (Pusher, {"base_path": "/models", "model_name": "m", "origin": json.dumps({"code": "1.0"}), "retain": 2}),
         (Promoter, {"base_path": "/models", "model_name": "m", "label": "stable", "approved": "true"}),
     ],

@@ -46,6 +46,14 @@ def test_publish_copies_everything_under_a_name_made_of_the_time(tmp_path: Path,
     assert versions.list_versions(version.path.parent) == [version]
 
 
+def test_a_version_may_have_the_number_of_another_models(tmp_path: Path, source: Path) -> None:
+    version = versions.publish(source, tmp_path / "model", number=20260102030405)
+    assert (version.number, version.path.name) == (20260102030405, "20260102030405")
+    with pytest.raises(InputError, match="a new version can't be written"):
+        versions.publish(source, tmp_path / "model", number=20260102030405)
+    assert versions.list_versions(tmp_path / "model") == [version]
+
+
 def test_what_is_said_about_a_version_comes_with_it(tmp_path: Path, source: Path) -> None:
     version = versions.publish(source, tmp_path / "model", {"metrics": {"hit_rate@10": 0.2}, "why": "ä"})
     assert versions.release(version.path) == {"metrics": {"hit_rate@10": 0.2}, "why": "ä"}
@@ -254,11 +262,26 @@ def test_check_writable_where_nobody_can_write() -> None:
 
 @pytest.mark.parametrize(
     ("base_path", "name", "message"),
-    [("gs://bucket/models", "m", "local or mounted"), ("/models", "../m", "plain directory name"), ("/m", "", "plain")],
+    [("hdfs://models", "m", "local or mounted"), ("/models", "../m", "plain directory name"), ("/m", "", "plain")],
 )
 def test_model_dir_refuses(base_path: str, name: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         versions.model_dir(base_path, name)
+
+
+def test_the_newest_event_of_a_version(tmp_path: Path) -> None:
+    path = make_servable(tmp_path / "7") / versions.DATA_PROFILE
+    assert versions.newest_event(tmp_path / "7") is None
+    path.write_text('{"log": {"last": 1767323045000000}}')
+    newest = versions.newest_event(tmp_path / "7")
+    assert newest is not None
+    assert newest.isoformat() == "2026-01-02T03:04:05+00:00"
+    for without in ('{"log": null}', '{"log": {"last": null}}'):
+        path.write_text(without)
+        assert versions.newest_event(tmp_path / "7") is None
+    path.write_text('{"log"')
+    with pytest.raises(InputError, match=r"data_profile\.json: damaged"):
+        versions.newest_event(tmp_path / "7")
 
 
 def test_importing_versions_is_cheap() -> None:

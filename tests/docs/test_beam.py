@@ -12,11 +12,14 @@ from apache_beam.transforms.environments import Environment
 
 from pipeline.beam_args import WORKERS_CODE, beam_args
 from pipeline.config import load_config
+from tests.engines.compose import block, compose
+from tests.kubeflow.test_manifests import KUBERNETES, check
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "beam.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^```yaml (\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 CONFIG = ROOT / "configs" / "movielens_100k.yaml"
+ENGINES = ("flink", "spark")
 
 
 def arguments(example: str, folder: Path) -> list[str]:
@@ -67,6 +70,47 @@ def test_workers_get_the_code(engine, example, tmp_path):
     assert options.view_as(StandardOptions).runner
     setup = options.view_as(SetupOptions).setup_file
     assert setup is None or Path(setup).name == "setup.py"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_compose_file_holds_together(engine):
+    file = compose(engine)
+    services = file["services"]
+    for name, service in services.items():
+        assert set(service.get("depends_on", ())) <= services.keys(), name
+        assert service.get("network_mode", f"service:{name}").removeprefix("service:") in services, name
+        folders = [mount.split(":")[0] for mount in service.get("volumes", ())]
+        assert {folder for folder in folders if not folder.startswith("/")} <= file["volumes"].keys(), name
+    [first, *_] = [example for name, example in EXAMPLES if name == engine]
+    given = " ".join(yaml.safe_load(first)["beam"]["pipeline_args"])
+    [host, port] = re.findall(r"--job_endpoint=(\S+):(\d+)", given)[0]
+    assert (host in services, port) == (True, "8099"), "the job server's own port"
+    assert f"--job-host={host}" in services[host]["command"], "else it listens on its own loopback"
+    assert services["pipeline"]["entrypoint"][-1] == f"{engine}.yaml"
+    # What is staged is read where it was written; artifacts lie where pipeline and workers both see them.
+    assert services["workers-1"]["volumes"] == services["pipeline"]["volumes"]
+    assert services["workers-2"]["image"] == services["pipeline"]["image"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_the_kubernetes_file_fits_the_schemas_and_says_what_compose_says(version):
+    resources = [*yaml.safe_load_all(block("flink-kubernetes"))]
+    for resource in resources:
+        check(resource, version)
+    services = compose("flink")["services"]
+    containers = {
+        container["name"]: container
+        for resource in resources
+        for container in resource.get("spec", {}).get("template", {}).get("spec", {}).get("containers", ())
+    }
+    assert containers["job-server"]["args"] == services["job-server"]["command"]
+    assert containers["pipeline"]["command"] == services["pipeline"]["entrypoint"]
+    for name, service in (("job-server", "job-server"), ("workers", "workers-1"), ("taskmanager", "taskmanager-1")):
+        assert containers[name]["image"] == services[service]["image"]
+    flink = yaml.safe_load(compose("flink")["x-flink"]["environment"]["FLINK_PROPERTIES"])
+    [config] = [resource for resource in resources if resource["kind"] == "ConfigMap"]
+    assert flink.items() <= yaml.safe_load(config["data"]["FLINK_PROPERTIES"]).items()
 
 
 def test_what_the_page_names_exists():

@@ -24,6 +24,7 @@ import grpc
 from apache_beam.portability.api import (
     beam_artifact_api_pb2,
     beam_artifact_api_pb2_grpc,
+    beam_fn_api_pb2,
     beam_provision_api_pb2,
     beam_provision_api_pb2_grpc,
     beam_runner_api_pb2,
@@ -57,6 +58,10 @@ def pool() -> None:
         )
 
     subprocess.Popen._execute_child = execute_child  # type: ignore[attr-defined]
+    # One pool stands here for those of several machines, whose workers have the same ids: told to stop one, it would
+    # stop another machine's. A worker ends by itself when its runner hangs up.
+    servicer = worker_pool_main.BeamFnExternalWorkerPoolServicer
+    servicer.StopWorker = lambda *_: beam_fn_api_pb2.StopWorkerResponse()
     worker_pool_main.main(sys.argv)
 
 

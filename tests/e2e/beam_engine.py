@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -54,43 +55,63 @@ class Engine:
 @contextlib.contextmanager
 def engine(folder: Path) -> Iterator[Engine]:
     """Starts the engine in a folder, where the checkout is not on the path, and ends it."""
-    (folder / "workers").mkdir(parents=True)
-    kept = {name: value for name, value in environment().items() if name != "PYTHONPATH"}
-    port, pool, boot = folder / "port", _free_port(), str(folder / "boot")
+    port = folder / "port"
     service = ["-m", "apache_beam.runners.portability.local_job_service_main", "--port_file", str(port)]
-    workers = [
-        "-c",
-        "from tests.e2e.beam_boot import pool; pool()",
-        f"--service_port={pool}",
-        f"--container_executable={boot}",
-    ]
-    variables = {beam_boot.FOLDER: str(folder), beam_boot.BOOT: boot, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    with _process(folder, "service", service, kept), _process(folder, "pool", workers, {**kept, **variables}):
+    with worker_pool(folder) as pool, _python(folder, "service", service, _apart()):
         wait_for(port.exists, "the job service's start", 120)
-        wait_for(lambda: _listens(pool), "the worker pool's start", 120)
         yield Engine(folder, int(port.read_text()), pool)
 
 
 @contextlib.contextmanager
-def _process(folder: Path, name: str, command: list[str], variables: Mapping[str, str]) -> Iterator[None]:
+def worker_pool(folder: Path) -> Iterator[int]:
+    """Starts a pool that boots workers in a folder, where the checkout is not on the path; returns its port."""
+    (folder / "workers").mkdir(parents=True)
+    port, boot = free_port(), str(folder / "boot")
+    command = [
+        "-c",
+        "from tests.e2e.beam_boot import pool; pool()",
+        f"--service_port={port}",
+        f"--container_executable={boot}",
+    ]
+    variables = {beam_boot.FOLDER: str(folder), beam_boot.BOOT: boot, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    with _python(folder, "pool", command, {**_apart(), **variables}):
+        wait_for(lambda: listens(port), "the worker pool's start", 120)
+        yield port
+
+
+def _apart() -> dict[str, str]:
+    return {name: value for name, value in environment().items() if name != "PYTHONPATH"}
+
+
+@contextlib.contextmanager
+def _python(folder: Path, name: str, command: list[str], variables: Mapping[str, str]) -> Iterator[None]:
     with open(folder / f"{name}.log", "wb") as log:
         process = forks.PopenOfLibraries(
             [sys.executable, *command], cwd=folder, env=variables, stdout=log, stderr=log, start_new_session=True
         )
+    with ended(process):
+        yield
+
+
+@contextlib.contextmanager
+def ended(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """Kills a process and all that it has started in the end."""
     try:
         yield
     finally:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # the workers too
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether somebody listens on a port."""
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0

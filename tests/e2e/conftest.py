@@ -37,6 +37,11 @@ class Small:
         """Artifacts, metadata and logs."""
         return self.folder / "output" / NAME
 
+    @property
+    def judged(self) -> Path:
+        """The servable that was judged, for which another one was shipped."""
+        return Path(self.artifact("Indexer", "model").uri, "Format-Serving")
+
     def artifact(self, node: str, key: str) -> Any:
         """The newest output artifact of a node, from MLMD."""
         return outputs(self.root, node)[key]

@@ -96,20 +96,30 @@ def test_vocabulary_and_counts_are_of_the_training_events(first_run: Small, trai
 
 
 def test_stored_histories_are_of_the_training_events(first_run: Small, training: list[Event]) -> None:
-    """Asked for all that is left, the servable leaves out exactly a user's stored history."""
+    """Asked for all that is left, the judged servable leaves out exactly a user's stored history."""
+    check_stored(first_run, first_run.judged, training)
+
+
+def test_what_is_shipped_knows_the_evaluation_s_events_too(first_run: Small, events: list[Event]) -> None:
+    """So of those who were active since the cut nobody is recommended what they have, and newcomers are known."""
+    [version] = versions(first_run.folder)
+    check_stored(first_run, version, events)
+    check_popular(version, events)
+
+
+def check_stored(first_run: Small, servable: Path, known: list[Event]) -> None:
+    """Holds a servable to have stored the histories of some events, whose order is that of time, and no more."""
     import tensorflow as tf
 
-    [version] = versions(first_run.folder)
-    loaded = tf.saved_model.load(str(version))
-    recommend = loaded.signatures["recommend"]
+    recommend = tf.saved_model.load(str(servable)).signatures["recommend"]
     nothing = tf.zeros([1, 0], tf.string)
     items = {*first_run.world.items, *first_run.world.never_seen}
     k = tf.constant(len(items))
     stored = {
-        user: list(dict.fromkeys(event.item for event in reversed(training) if event.user == user))
+        user: list(dict.fromkeys(event.item for event in reversed(known) if event.user == user))
         for user in first_run.world.users
     }
-    assert any(not history for history in stored.values())
+    assert any(not history for history in stored.values()) == (servable == first_run.judged)
     for user, history in stored.items():
         answer = recommend(user_id=tf.constant([user]), history=nothing, exclude=nothing, k=k)
         assert answer["source"].numpy().tolist() == [b"user" if history else b"popular"]
@@ -123,13 +133,17 @@ def test_stored_histories_are_of_the_training_events(first_run: Small, training:
 
 
 def test_popular_items_are_those_of_the_training_events(first_run: Small, training: list[Event]) -> None:
+    check_popular(first_run.judged, training)
+
+
+def check_popular(servable: Path, known: list[Event]) -> None:
+    """Holds a servable to count popularity in some events, and no others."""
     import tensorflow as tf
 
-    [version] = versions(Path(first_run.folder))
-    recommend = tf.saved_model.load(str(version)).signatures["recommend"]
+    recommend = tf.saved_model.load(str(servable)).signatures["recommend"]
     nothing = tf.zeros([1, 0], tf.string)
     answer = recommend(user_id=tf.constant([""]), history=nothing, exclude=nothing, k=tf.constant(60))
-    counts = Counter(event.item for event in training)
+    counts = Counter(event.item for event in known)
     ids = [item.decode() for item in answer["item_ids"].numpy()[0]]
     assert [counts[item] for item in ids] == sorted(counts.values(), reverse=True)
     assert answer["scores"].numpy()[0].tolist() == [counts[item] for item in ids]

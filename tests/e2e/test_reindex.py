@@ -11,14 +11,17 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2
 
 from components.versions import release
-from tests.e2e.conftest import Small, executions, store
+from tests.e2e.conftest import Small, executions, fingerprint, store
 from tests.e2e.world import Ended, versions, write_config
 
 pytestmark = pytest.mark.slow
 
 CALL = ("reindex", "--config", "config.yaml")
 NEW = "brand new, 2026"
-NODES = {"CatalogueGen", "Indexer", "Champion", "Evaluator", "ServableValidator", "Pusher"}
+NODES = {
+    *("CatalogueGen", "StatisticsGen", "Guards", "Indexer", "Champion", "Evaluator"),
+    *("AllEvents", "ShippedIndexer", "ServableValidator", "Pusher"),
+}
 
 
 def change_catalogue(folder: Path, gone: str) -> dict[str, str]:
@@ -59,7 +62,7 @@ def test_new_items_come_and_vanished_go_without_training(small: Small, cli: Call
     ended = cli(small.folder, *CALL)
     assert ended.code in (0, 3), ended.text
     assert set(ended.states()) == NODES, ended.text
-    assert ended.states()["Indexer"] == "done"
+    assert (ended.states()["StatisticsGen"], ended.states()["Indexer"]) == ("cached", "done")
     after = executions(small.root)
     trained = [e for e in after["Trainer"] if e not in before["Trainer"]]
     assert [e.last_known_state for e in trained] == [metadata_store_pb2.Execution.CACHED]
@@ -102,7 +105,22 @@ def test_a_blessed_index_is_pushed(small: Small, cli: Callable[..., Ended]) -> N
     [version] = [path for path in versions(small.folder) if path not in old]
     assert "is published" in ended.stdout
     assert NEW in answers(version, small.world.users[3])
+    assert release(version)["judged"] == fingerprint(small.judged)
+    # The model that was trained on all events is indexed anew, as the judged one is.
+    taken = inputs_of(small.root, executions(small.root)["ShippedIndexer"][-1].id)
+    assert taken["towers"] == small.artifact("ShippedTrainer", "model").id
     assert release(version)["lineage"]["parent"] == old[-1].name
+
+
+def test_a_catalogue_that_has_lost_items_is_not_indexed(small: Small, cli: Callable[..., Ended]) -> None:
+    path = small.folder / "data" / "items.csv"
+    path.write_text("\n".join([*path.read_text(encoding="utf-8").split("\n")[:56], ""]), encoding="utf-8")
+    ended = cli(small.folder, *CALL, "--json", "--set", "guards.min_size=0.95")
+    assert ended.code == 3, ended.text
+    facts = json.loads(ended.stdout)
+    assert "listed items: 55, 60 before; the limit is at least 95% of that (guards.min_size)" in facts["breaches"]
+    states = {node["node"]: node["state"] for node in facts["nodes"]}
+    assert (states["Guards"], "Indexer" in states) == ("failed", False)
 
 
 def test_before_the_first_training(folder: Path, cli: Callable[..., Ended]) -> None:

@@ -6,13 +6,19 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 
 import pytest
 
+from components.artifacts import NOT_SHIPPED
 from components.evaluation_report import load_report
+from components.pusher.origin import read_origin
+from components.versions import release
+from pipeline.local.reproduce import find_differences
+from pipeline.nodes import SHIPPING
 from tests.e2e.conftest import Small, Watch, executions, fingerprint, store
-from tests.e2e.world import NODES, Ended, Event, run, versions, write_log
+from tests.e2e.world import NODES, Ended, Event, recommender, run, versions, write_log
 
 pytestmark = pytest.mark.slow
 
@@ -95,8 +101,8 @@ def test_pushed_model_leads_back_to_both_tables(first_run: Small) -> None:
             lineage.add(artifact)
             todo += used_by.get(made_by[artifact], [])
     nodes = {node_of[made_by[artifact]] for artifact in lineage}
-    # These two only look on.
-    assert nodes == {*NODES} - {"StatisticsGen", "ExampleValidator"}
+    # This one only looks on.
+    assert nodes == {*NODES} - {"ExampleValidator"}
     examples = {
         node_of[made_by[artifact.id]]
         for artifact in metadata.get_artifacts_by_id(list(lineage))
@@ -135,16 +141,29 @@ def test_version_is_a_saved_model_with_the_contract(first_run: Small) -> None:
     assert (version / "assets.extra" / "tf_serving_warmup_requests").stat().st_size > 0
 
 
-def test_again_pushes_nothing_new(small: Small) -> None:
+@pytest.mark.smoke
+def test_a_version_carries_all_that_it_could_be_made_again_by(first_run: Small) -> None:
+    made = read_origin(versions(first_run.folder)[0])
+    read = {what: [Path(file["path"]).name for file in files] for what, files in made["files"].items()}
+    assert read == {"interactions": ["interactions.csv"], "users": ["users.csv"], "catalogue": ["items.csv"]}
+    assert made["code"].keys() == set(NODES) - {"StatisticsGen"}  # which runs nothing of ours
+    assert find_differences(made) == []
+
+
+def test_again_pushes_nothing_new_even_after_cleaning_up(small: Small) -> None:
     before = versions(small.folder)
+    cleaned = recommender(small.folder, "gc", "--config", "config.yaml", "--runs", "1")
+    assert cleaned.code == 0, cleaned.text
     ended = run(small.folder)
     assert ended.code == 0, ended.text
-    assert ended.states() == {**dict.fromkeys(NODES, "cached"), "Pusher": "done"}
+    states = ended.states()
+    # There is a version now that the data are held against.
+    assert states == {**dict.fromkeys(NODES, "cached"), "Guards": "done", "Pusher": "done"}
     assert f"nothing new: version {before[0].name} already serves this model" in ended.stdout
     assert versions(small.folder) == before
     # What a cached node made is told again.
-    made = {line.node: line.summary for line in small.ended.lines if line.node != "Pusher"}
-    assert {line.node: line.summary for line in ended.lines if line.node != "Pusher"} == made
+    made = {line.node: line.summary for line in small.ended.lines if states[line.node] == "cached"}
+    assert {line.node: line.summary for line in ended.lines if line.state == "cached"} == made
 
 
 def test_bad_new_data_stops_and_mended_data_make_a_second_version(small: Small) -> None:
@@ -166,13 +185,30 @@ def test_bad_new_data_stops_and_mended_data_make_a_second_version(small: Small) 
     assert versions(small.folder) == before
 
     write_log(small.folder / "data" / "interactions.csv", [*events, *more])
+    changes = ("evaluation.thresholds={hit_rate@10: {beat_popularity: true, max_drop: 0.5}}", "guards.max_size=1")
+    # The world's evaluation is of few users.
+    settings = [word for change in (*changes, "evaluation.min_slice_size=20") for word in ("--set", change)]
+    ended = run(small.folder, *settings)
+    assert ended.code == 3, ended.text
+    assert (ended.states()["Guards"], "Transform" in ended.states()) == ("failed", False)
+    rows = len(events)
+    breach = f"events: {rows + len(more):,}, {rows:,} before; the limit is at most 1 times that (guards.max_size)"
+    assert breach in ended.stdout
+    assert f"beside those of version {before[0].name}" in ended.stdout
+    assert breach in unescape((small.root / "report.html").read_text(encoding="utf-8"))
+    assert versions(small.folder) == before
+
     with Watch(small.folder) as watch:
-        ended = run(small.folder, "--set", "evaluation.thresholds={hit_rate@10: {beat_popularity: true}}")
+        ended = run(small.folder, *settings, "--accept", "a sale")
     assert ended.code == 0, ended.text
+    [guards] = [line for line in ended.lines if line.node == "Guards"]
+    assert guards.summary.startswith(f"let through (a sale): {breach}")
+    assert "let through: a sale" in (small.root / "report.html").read_text(encoding="utf-8")
     assert ended.states()["Trainer"] == "done"
     after = versions(small.folder)
     assert len(after) == 2
     assert after[0] == before[0]
+    assert [release(version)["lineage"]["accepted"] for version in after] == ["", "a sale"]
     assert fingerprint(after[0]) != fingerprint(after[1])
     assert not watch.unloadable
     assert f"version {before[0].name}" in next(line.summary for line in ended.lines if line.node == "Champion")
@@ -180,6 +216,17 @@ def test_bad_new_data_stops_and_mended_data_make_a_second_version(small: Small) 
     assert "champion" in header
     report = load_report(small.artifact("Evaluator", "evaluation").uri)
     assert list(report.metrics)[:3] == ["candidate", "champion", "popularity"]
+    # What serves has seen the queries: it is the model that was judged for it that is held against the new one.
+    champion = small.artifact("Champion", "champion")
+    assert "as it was judged" in champion.custom_properties["summary"].string_value
+    assert fingerprint(Path(champion.uri, "Format-Serving")) == release(after[0])["judged"] != fingerprint(after[0])
+    # The champion's own queries, but for those at the very beginning, are as they were.
+    assert re.match(r"\d+ of the champion's own queries were asked too", report.own_night), report.own_night
+    assert [(check.kind, check.own_night) for check in report.checks] == [
+        ("champion", False),
+        ("popularity", False),
+        ("champion", True),
+    ]
 
 
 def test_only_runs_one_node_again(small: Small) -> None:
@@ -187,20 +234,20 @@ def test_only_runs_one_node_again(small: Small) -> None:
     ended = run(small.folder, "--only", "Evaluator")
     assert ended.code == 0, ended.text
     states = ended.states()
-    assert states.pop("Evaluator") == "done"
+    assert (states.pop("Evaluator"), states.pop("Guards")) == ("done", "done")
     assert set(states.values()) == {"cached"}
     assert not {"Pusher", "ServableValidator"} & set(states)
     assert {"Indexer", "Champion", "InteractionGen"} <= set(states)
     assert "hit@10" in ended.stdout
     after = executions(small.root)
-    assert {node for node, runs in after.items() if len(runs) > before[node]} == {"Evaluator", *states}
+    assert {node for node, runs in after.items() if len(runs) > before[node]} == {"Evaluator", "Guards", *states}
 
 
 def test_from_runs_a_node_and_all_that_follows_again(small: Small) -> None:
     before = versions(small.folder)
     ended = run(small.folder, "--from", "Indexer")
     assert ended.code == 0, ended.text
-    again = {"Indexer", "Champion", "Evaluator", "ServableValidator", "Pusher"}
+    again = {"Guards", "Indexer", "Champion", "Evaluator", *SHIPPING, "ServableValidator", "Pusher"}
     assert ended.states() == {node: "done" if node in again else "cached" for node in NODES}
     assert "nothing new" in ended.stdout
     assert versions(small.folder) == before
@@ -218,7 +265,7 @@ def test_an_edit_runs_again_what_uses_it_and_what_follows(
     before = {path.name for path in versions(small.folder)}
     ended = cli(small.folder, "run", "--config", "config.yaml")
     assert ended.code == 0, ended.text
-    again = {"ExampleValidator", "Indexer", "Champion", "Evaluator", "ServableValidator", "Pusher"}
+    again = {"ExampleValidator", "Guards", "Indexer", "Champion", "Evaluator", *SHIPPING, "ServableValidator", "Pusher"}
     assert ended.states() == {node: "done" if node in again else "cached" for node in NODES}
     # The same weights, but they may answer otherwise now.
     [new] = {path.name for path in versions(small.folder)} - before
@@ -237,3 +284,7 @@ def test_not_blessed_pushes_nothing_and_says_why(small: Small) -> None:
     assert "not pushed: not blessed by the Evaluator and the ServableValidator" in ended.stdout
     assert versions(small.folder) == []
     assert ended.states()["Trainer"] == "cached"
+    # Nothing dear is done for what is not shipped.
+    lines = {line.node: line for line in ended.lines}
+    assert {lines[node].summary for node in SHIPPING} == {NOT_SHIPPED}
+    assert sum(lines[node].seconds for node in SHIPPING) < 3

@@ -28,7 +28,7 @@ from tests import forks
 NAME = "small"
 """Of the pipeline and of its model."""
 
-HEAVY = ("run", "batch", "compile", "evaluate", "export", "reindex", "tune", "vectors")
+HEAVY = ("run", "batch", "compile", "evaluate", "export", "forget", "gc", "nightly", "reindex", "tune", "vectors")
 """The commands that import TensorFlow, TFX and Beam."""
 
 NODES = (
@@ -37,6 +37,7 @@ NODES = (
     "StatisticsGen",
     "ImportSchemaGen",
     "ExampleValidator",
+    "Guards",
     "Transform",
     "CatalogueSchemaGen",
     "CatalogueTransform",
@@ -44,6 +45,10 @@ NODES = (
     "Indexer",
     "Champion",
     "Evaluator",
+    "AllEvents",
+    "ShippedTransform",
+    "ShippedTrainer",
+    "ShippedIndexer",
     "ServableValidator",
     "Pusher",
 )

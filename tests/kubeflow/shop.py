@@ -10,6 +10,7 @@ import yaml
 from kubeflow.submit import Package
 
 PARAMETERS = {
+    "accept": {"parameterType": "STRING", "defaultValue": ""},
     "epochs": {"parameterType": "NUMBER_INTEGER", "defaultValue": 20},
     "cutoff": {"parameterType": "STRING", "defaultValue": ""},
     "promote_approved": {"parameterType": "STRING", "defaultValue": "false"},

@@ -17,6 +17,7 @@ from tests.kubeflow.clusters import in_cluster
 
 MOUNT = Path("/mnt/recommender")
 DATA_NODES = ["InteractionGen", "CatalogueGen"]
+VECTOR = {"type": "vector", "dim": 3, "path": "/mnt/recommender/v.npy", "ids": "/mnt/recommender/i.txt"}
 
 
 def compiled(path, changes=None, top=None):
@@ -75,6 +76,7 @@ def test_run_time_parameters_have_the_configs_values_as_defaults(spec, tmp_path)
             "base_path": f"{MOUNT}/models",
             "cutoff": "",
             "epochs": 15,
+            "accept": "",
             "promote_label": "stable",
             "promote_approved": "false",
         }.items()
@@ -92,6 +94,8 @@ def test_run_time_parameters_have_the_configs_values_as_defaults(spec, tmp_path)
         ("InteractionGen", "cutoff", "cutoff"),
         ("CatalogueGen", "input_path", "catalogue_path"),
         ("Trainer", "epochs", "epochs"),
+        ("Guards", "base_path", "base_path"),
+        ("Guards", "accept", "accept"),
         ("Champion", "base_path", "base_path"),
         ("Pusher", "base_path", "base_path"),
         ("Promoter", "base_path", "base_path"),
@@ -128,7 +132,7 @@ def test_each_node_runs_in_the_image_by_the_entry_point(spec):
 @pytest.mark.smoke
 def test_nodes_that_look_at_the_world_are_not_cached(spec):
     not_cached = {n for n, t in spec["root"]["dag"]["tasks"].items() if not t["cachingOptions"].get("enableCache")}
-    assert not_cached == {"InteractionGen", "CatalogueGen", "Champion", "Pusher", "Promoter"}
+    assert not_cached == {"InteractionGen", "CatalogueGen", "Guards", "Champion", "Pusher", "Promoter"}
 
 
 @pytest.mark.slow
@@ -249,12 +253,14 @@ def test_what_is_left_out(tmp_path):
 def test_data_paths_that_mean_the_same_everywhere_are_taken_from_the_config(tmp_path):
     spec, _ = compiled(
         tmp_path / "config.yaml",
-        {"interactions_path": ""},
+        {"interactions_path": "", "suppression": f"{MOUNT}/gone.json"},
         {"data.interactions.path": "gs://logs/2026-*/*.parquet", "data.interactions.cutoff": "2026-01-01"},
     )
     parameters = spec["root"]["inputDefinitions"]["parameters"]
     assert parameters["interactions_path"]["defaultValue"] == "gs://logs/2026-*/*.parquet"
     assert parameters["cutoff"]["defaultValue"] == "2026-01-01"
+    given = spec["root"]["dag"]["tasks"]["InteractionGen"]["inputs"]["parameters"]
+    assert given["suppression"]["runtimeValue"]["constant"] == f"{MOUNT}/gone.json"
 
 
 @pytest.mark.slow
@@ -283,6 +289,17 @@ def test_data_paths_that_mean_the_same_everywhere_are_taken_from_the_config(tmp_
             {"data.interactions.split": {"method": "files", "eval_path": "/eval/*.csv"}},
             r"split\.eval_path: /eval/\*\.csv is on no volume that InteractionGen mounts",
         ),
+        ({}, {"data.catalogue.features": {"v": {**VECTOR, "ids": "i.txt"}}}, r"features\.v\.ids: i\.txt is relative"),
+        (
+            {},
+            {"data.catalogue.features": {"v": {**VECTOR, "path": "/vectors/v.npy"}}},
+            r"features\.v\.path: /vectors/v\.npy is on no volume that CatalogueGen mounts",
+        ),
+        (
+            {},
+            {"data.catalogue.features": {"v": {key: value for key, value in VECTOR.items() if key != "dim"}}},
+            r"data\.catalogue\.features\.v\.dim: missing",
+        ),
         ({"nodes": {"Trainr": {}}}, {}, r"kubeflow\.nodes: no node 'Trainr'; the nodes are: .*Trainer"),
         ({"nodes": {"Trainer": {"cpu": {"limit": "2cores"}}}}, {}, r"cpu\.limit: .*'2cores' is no Kubernetes quantity"),
         ({"defaults": {"memory": {"limit": "4GB!"}}}, {}, r"memory\.limit: .*'4GB!' is no Kubernetes quantity"),
@@ -300,6 +317,7 @@ def test_data_paths_that_mean_the_same_everywhere_are_taken_from_the_config(tmp_
             r"base_path: /mnt/recommender/models is on no volume that Pusher mounts",
         ),
         ({"checkpoints": "/elsewhere"}, {}, r"kubeflow\.checkpoints: /elsewhere is on no volume that Trainer mounts"),
+        ({"suppression": "/a/b"}, {}, r"kubeflow\.suppression: /a/b is on no volume that InteractionGen mounts"),
         ({"promote": {"label": "Stable!"}}, {}, r"promote\.label: .*'stable' or 'canary'"),
         (
             {},
@@ -307,12 +325,6 @@ def test_data_paths_that_mean_the_same_everywhere_are_taken_from_the_config(tmp_
             r"pipeline_args: FlinkRunner has its workers elsewhere",
         ),
         ({}, {"beam.pipeline_args": ["--runner", "SparkRunner"]}, r"SparkRunner has its workers elsewhere"),
-        ({"base_path": "gs://b/models"}, {}, r"kubeflow\.promote: that needs the locks"),
-        (
-            {"base_path": "gs://b/models", "promote": None},
-            {"serving.retain": 3},
-            r"serving\.retain: that needs the locks",
-        ),
         ({"promot": None}, {}, r"kubeflow\.promot: unknown key; did you mean 'promote'\?"),
     ],
 )
@@ -342,7 +354,7 @@ def test_vertex_gets_a_job(config_file, tmp_path):
     with pytest.raises(InputError, match=r"pipeline\.txt: must end with \.yaml"):
         write("pipeline.txt")
     places = {f"{name}_path": f"gs://b/{name}.csv" for name in ("interactions", "users", "catalogue", "base")}
-    write(pipeline_root="gs://bucket/root", volumes=[], promote=None, **places)
+    write(pipeline_root="gs://bucket/root", volumes=[], **places)
     job = json.loads((tmp_path / "pipeline.json").read_text())
     assert job["runtimeConfig"] == {"gcsOutputDirectory": "gs://bucket/root"}
     assert job["pipelineSpec"]["pipelineInfo"] == {"name": "small"}

@@ -80,6 +80,7 @@ def test_what_the_node_leaves_running_does_not_hold_the_container(root, capsys, 
     [
         ("aborts at its end", 0, "INFO", '["train"] 5'),
         ("wrong", 2, "ERROR", "log.csv: row 3 is wrong; mend it"),
+        ("a breach", 3, "ERROR", "failed: the data are out of the limits"),
         ("broken", 1, "ERROR", "RuntimeError: something broke"),
         ("slow", 1, "ERROR", "failed: ended by SIGTERM"),
     ],

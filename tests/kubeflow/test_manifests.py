@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+import textwrap
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from pipeline.config import load_config
 from serving.server.flags import parse
 from tests.kubeflow.kustomize import build
 
@@ -23,7 +25,7 @@ Json = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "kubeflow" / "manifests"
-FOLDERS = ("base", "overlays/dev", "overlays/prod", "kserve", "trigger")
+FOLDERS = ("base", "overlays/dev", "overlays/prod", "kserve", "trigger", "nightly")
 KUBERNETES = ("1.29", "1.34")
 """The oldest and a newer release whose schemas the manifests must fit."""
 
@@ -32,6 +34,7 @@ OWN_SCHEMAS = {
     "ServiceMonitor": {
         "required": ["selector", "endpoints"],
         "properties": {
+            "jobLabel": {"type": "string"},
             "selector": {
                 "properties": {"matchLabels": {"type": "object", "additionalProperties": {"type": "string"}}},
                 "additionalProperties": False,
@@ -45,6 +48,39 @@ OWN_SCHEMAS = {
                         "path": {"type": "string", "pattern": "^/"},
                         "interval": {"type": "string", "pattern": r"^\d+s$"},
                         "scrapeTimeout": {"type": "string", "pattern": r"^\d+s$"},
+                    },
+                    "additionalProperties": False,
+                },
+            },
+        },
+        "additionalProperties": False,
+    },
+    "PrometheusRule": {
+        "required": ["groups"],
+        "properties": {
+            "groups": {
+                "type": "array",
+                "items": {
+                    "required": ["name", "rules"],
+                    "properties": {
+                        "name": {"type": "string"},
+                        "interval": {"type": "string", "pattern": r"^\d+s$"},
+                        "rules": {
+                            "type": "array",
+                            "items": {
+                                "required": ["expr"],
+                                "properties": {
+                                    "alert": {"type": "string"},
+                                    "record": {"type": "string"},
+                                    "expr": {"type": "string"},
+                                    "for": {"type": "string", "pattern": r"^\d+[smh]$"},
+                                    "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+                                    "annotations": {"type": "object", "additionalProperties": {"type": "string"}},
+                                },
+                                "oneOf": [{"required": ["alert"]}, {"required": ["record"]}],
+                                "additionalProperties": False,
+                            },
+                        },
                     },
                     "additionalProperties": False,
                 },
@@ -143,6 +179,7 @@ def test_all_resources_fit_the_schemas(folder, version):
         ("base", "PodDisruptionBudget", "spec.minAvailable", [1]),
         ("base", "NetworkPolicy", "spec.ingres", []),
         ("base", "ServiceMonitor", "spec.endpoints.0.prt", "rest"),
+        ("base", "PrometheusRule", "spec.groups.0.rules.0.exp", "up"),
         ("kserve", "InferenceService", "spec.predictor.canaryTrafficPercent", 200),
         ("kserve", "InferenceService", "spec.predictor.containers.0.arguments", []),
         ("trigger", "CronJob", "spec.jobTemplate.spec.template.spec.containers.0.image", 5),
@@ -290,6 +327,22 @@ def test_prometheus_finds_the_servers_page():
     assert f'path: "{endpoint["path"]}"' in one("base", "ConfigMap")["data"]["monitoring.config"]
 
 
+def test_the_alerts_are_those_of_the_servers_folder():
+    alerts = (ROOT / "serving" / "deploy" / "monitoring" / "alerts.yaml").read_text()
+    rules = textwrap.indent(alerts[alerts.index("groups:") :], "  ")
+    found = (MANIFESTS / "base" / "alerts.yaml").read_text()
+    assert found.partition("spec:\n")[2] == rules, "put them there, two spaces further in"
+    assert yaml.safe_load(found)["spec"] == {"groups": yaml.safe_load(alerts)["groups"]}
+
+
+def test_the_alerts_find_what_prometheus_scrapes():
+    label = one("base", "ServiceMonitor")["spec"]["jobLabel"]
+    job = one("base", "Service", "recommender-admin")["metadata"]["labels"][label]
+    rules = [rule for group in one("base", "PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
+    (down,) = [rule["expr"] for rule in rules if rule.get("alert") == "RecommenderDown"]
+    assert down == f'up{{job="{job}"}} == 0'
+
+
 def test_each_content_of_models_config_is_a_revision_of_its_own(tmp_path):
     shutil.copytree(MANIFESTS / "kserve", tmp_path / "kserve")
     before = {r["kind"]: r for r in build(tmp_path / "kserve")}
@@ -337,8 +390,9 @@ def test_the_first_models_config_is_put_there_once(tmp_path):
     assert (tmp_path / "models" / "models.config").read_text() == "first", "promotion owns it from then on"
 
 
-def test_the_trigger_runs_a_command_that_there_is():
-    cronjob = one("trigger", "CronJob")["spec"]
+@pytest.mark.parametrize("folder", ["trigger", "nightly"])
+def test_a_cronjob_runs_a_command_that_there_is_and_one_at_a_time(folder):
+    cronjob = one(folder, "CronJob")["spec"]
     (container,) = cronjob["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     from typer.main import get_command
 
@@ -352,6 +406,37 @@ def test_the_trigger_runs_a_command_that_there_is():
         option, _, value = argument.partition("=")
         assert option in known
         assert not value.startswith("/") or str(Path(value).parent) in mounts
+    assert cronjob["concurrencyPolicy"] == "Forbid", "two at once would both find the data new"
+
+
+def test_the_trigger_finds_its_token():
+    pod = one("trigger", "CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
     token = next(env["value"] for env in container["env"] if env["name"] == "KF_PIPELINES_SA_TOKEN_PATH")
     assert str(Path(token).parent) in mounts
-    assert cronjob["concurrencyPolicy"] == "Forbid", "two at once would both find the data new"
+
+
+def test_the_nights_write_where_they_may_and_move_labels_where_the_servers_let_them(tmp_path):
+    template = one("nightly", "CronJob")["spec"]["jobTemplate"]["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    (tmp_path / "shop.yaml").write_text("name: shop\ndata: {interactions: {path: /srv/data/log.csv}}\n")
+    changes = [text.removeprefix("--set=") for text in container["args"] if text.startswith("--set=")]
+    config = load_config(tmp_path / "shop.yaml", changes)
+    writable = [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")]
+    assert {str(config.output), str(config.serving.base_path), "/tmp"} == set(writable)
+    (target,) = config.serving.replicas
+    name, _, port = target.removeprefix("dns:///").partition(":")
+    assert int(port) in [entry["port"] for entry in one("base", "Service", name)["spec"]["ports"]]
+    allowed = [
+        source["podSelector"]["matchLabels"].items()
+        for rule in one("base", "NetworkPolicy")["spec"]["ingress"]
+        if {"port": "admin"} in rule["ports"]
+        for source in rule["from"]
+    ]
+    assert any(labels <= template["metadata"]["labels"].items() for labels in allowed)
+    claims = [
+        v["persistentVolumeClaim"]["claimName"] for v in template["spec"]["volumes"] if "persistentVolumeClaim" in v
+    ]
+    assert one("base", "PersistentVolumeClaim")["metadata"]["name"] in claims
+    assert one("nightly", "PersistentVolumeClaim")["metadata"]["name"] in claims

@@ -89,7 +89,7 @@ def test_parameters_have_the_pipelines_types():
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("epoch=5", "no such parameter; the pipeline has: cutoff, epochs, flag"),
+        ("epoch=5", "no such parameter; the pipeline has: accept, cutoff, epochs, flag"),
         ("epochs", "expected name=value"),
         ("epochs=many", "expected number integer"),
         ("epochs=1.5", "expected number integer"),

@@ -1,27 +1,29 @@
 """The compiled pipeline really runs: the YAML's tasks, one process each, with what KFP tells them and nothing else."""
 
 import json
+import signal
 
 import pytest
 
 from components import versions
+from components.artifacts import NOT_SHIPPED
 from kubeflow.compiler import write_pipeline
 from pipeline.config import load_config
+from pipeline.nodes import SHIPPING
+from tests.components.stores import s3_server
 from tests.e2e.world import NODES, make_world, write_config, write_world
 from tests.kubeflow.clusters import in_cluster
-from tests.kubeflow.walker import Walker, report
+from tests.kubeflow.walker import BUCKET, Walker, report
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 NODES_OF_DATA = {"InteractionGen": {"cache": True}, "CatalogueGen": {"cache": True}}
 """As for data that never change under the same name."""
 
-
-def cluster(folder, config, *overrides):
-    """A cluster with the compiled pipeline of a config."""
-    folder.mkdir(exist_ok=True)
-    write_pipeline(load_config(config, overrides), folder / "pipeline.yaml")
-    return Walker(folder / "pipeline.yaml", folder)
+STOPPED = {
+    node: (signal.SIGTERM, signal.SIGKILL)[number % 2] for number, node in enumerate(sorted([*NODES, "Promoter"]))
+}
+"""The pod of each node ends once: by Kubernetes, or without a word."""
 
 
 def metrics(folder):
@@ -45,25 +47,29 @@ def metrics(folder):
 
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory):
-    """The small world and the first run of its pipeline in a cluster, with a task that was evicted once."""
+    """The small world and the first run of its pipeline in a cluster, with tasks whose pods ended once."""
     folder = tmp_path_factory.mktemp("walked")
     write_world(make_world(), folder)
     (folder / "models").mkdir()
     write_config(folder / "config.yaml", {"kubeflow": section(folder)})
-    walker = cluster(folder / "cluster", folder / "config.yaml")
-    return folder, walker, walker.run(evict=frozenset(["Transform"]))
+    write_pipeline(load_config(folder / "config.yaml"), folder / "pipeline.yaml")
+    with s3_server() as environment:
+        walker = Walker(folder / "pipeline.yaml", folder / "cluster", environment)
+        walker.store.mkdir(BUCKET)
+        for file in (folder / "data").iterdir():
+            walker.store.put_file(str(file), f"{BUCKET}/data/{file.name}")
+        yield folder, walker, walker.run(evict=STOPPED)
 
 
 def section(folder):
-    """The config's `kubeflow`: data and versions are on volumes of their own, for the nodes that need them."""
-    volumes = [
-        {"claim": "data", "mount_path": str(folder / "data"), "nodes": ["InteractionGen", "CatalogueGen"]},
-        {"claim": "models", "mount_path": str(folder / "models"), "nodes": ["Champion", "Pusher", "Promoter"]},
-    ]
-    return in_cluster(folder, nodes=NODES_OF_DATA, defaults={"retries": 1}, volumes=volumes)
+    """The config's `kubeflow`: data in the object store, versions on a volume, for the nodes that need them."""
+    volume = {"claim": "models", "mount_path": str(folder / "models"), "nodes": ["Champion", "Pusher", "Promoter"]}
+    files = {"interactions_path": "interactions", "users_path": "users", "catalogue_path": "items"}
+    data = {key: f"s3://{BUCKET}/data/{name}.csv" for key, name in files.items()}
+    return in_cluster(folder, nodes=NODES_OF_DATA, defaults={"retries": 1}, volumes=[volume], **data)
 
 
-def test_it_ends_with_the_model_of_a_local_run(walked, first_run, capsys, record_property):
+def test_it_ends_with_the_model_of_a_local_run(walked, first_run, capsys, record_property, tmp_path):
     folder, walker, tasks = walked
     record_property("nodes", report(tasks))  # for CI, where a worker's output is not seen
     with capsys.disabled():
@@ -72,16 +78,16 @@ def test_it_ends_with_the_model_of_a_local_run(walked, first_run, capsys, record
     [theirs] = versions.list_versions(first_run.folder / "models" / "small")
     assert ours.fingerprint == theirs.fingerprint
     blessings = [tasks["Evaluator"].outputs["blessing"], tasks["ServableValidator"].outputs["blessing"]]
-    assert [bool(list(walker.path(blessing["uri"]).glob("*BLESSED"))) for blessing in blessings] == [True, True]
+    assert [bool(walker.store.glob(f"{blessing['uri']}/*BLESSED")) for blessing in blessings] == [True, True]
     expected = metrics(first_run.root / "artifacts" / "Evaluator")
-    assert metrics(walker.path(tasks["Evaluator"].outputs["evaluation"]["uri"])) == pytest.approx(expected, abs=1e-6)
+    found = metrics(walker.download(tasks["Evaluator"].outputs["evaluation"]["uri"], tmp_path))
+    assert found == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_task_that_was_stopped_is_tried_again_from_nothing(walked):
+def test_tasks_whose_pods_ended_are_tried_again_from_nothing(walked):
     _, _, first = walked
     assert {task.state for task in first.values()} == {"succeeded"}, report(first)
-    assert {name: task.tries for name, task in first.items()} == {name: 1 + (name == "Transform") for name in first}
-    assert set(first) == {*NODES, "Promoter"}
+    assert {name: task.tries for name, task in first.items()} == dict.fromkeys([*NODES, "Promoter"], 2)
 
 
 def test_an_unapproved_run_promotes_nothing(walked):
@@ -94,20 +100,23 @@ def test_an_unapproved_run_promotes_nothing(walked):
 def test_a_second_run_takes_from_the_cache_what_kfp_can_tell_is_the_same(walked):
     folder, walker, first = walked
     second = walker.run({"promote_approved": "true"})
-    # Champion, Pusher and Promoter look at the base path; and the Evaluator gets a new artifact from the Champion.
-    run = {"Champion", "Evaluator", "Pusher", "Promoter"}
+    # These look at the base path; and the Evaluator gets a new artifact from the Champion, and gives a new blessing.
+    run = {"Guards", "Champion", "Evaluator", *SHIPPING, "ServableValidator", "Pusher", "Promoter"}
     assert {name for name, task in second.items() if task.state == "succeeded"} == run, report(second)
     assert {name for name, task in second.items() if task.state == "cached"} == set(first) - run
     assert second["Trainer"].outputs == first["Trainer"].outputs
+    assert second["Champion"].summary == "none: first version", "the version is what was shipped for the candidate"
     assert second["Pusher"].summary.startswith("nothing new: ")
     [version] = versions.list_versions(folder / "models" / "small")
+    assert first["Guards"].summary.endswith("; no pushed run to compare with")
+    assert second["Guards"].summary.endswith(f"; beside those of version {version.number}")
     assert str(version.number) in second["Promoter"].summary
     assert "stable" in (folder / "models" / "models.config").read_text("utf-8")
 
 
 def test_a_task_that_fails_is_tried_again_and_stops_what_follows(walked):
-    folder, walker, _ = walked
-    tasks = walker.run({"interactions_path": str(folder / "data" / "no.csv")})
+    _, walker, _ = walked
+    tasks = walker.run({"interactions_path": f"s3://{BUCKET}/data/no.csv"})
     failed = tasks["InteractionGen"]
     assert (failed.state, failed.code, failed.tries, failed.outputs) == ("failed", 2, 2, {})
     assert any("no.csv" in line["message"] for line in failed.logs if line["severity"] == "ERROR")
@@ -130,6 +139,7 @@ def test_a_model_that_is_not_blessed_is_not_pushed(walked):
     assert {task.state for task in tasks.values()} == {"succeeded", "cached"}, report(tasks)
     assert {tasks[name].state for name in ("InteractionGen", "Transform", "CatalogueTransform")} == {"cached"}
     assert "best of 1 epochs" in tasks["Trainer"].summary
+    assert {tasks[name].summary for name in SHIPPING} == {NOT_SHIPPED}
     assert tasks["Pusher"].summary == "not pushed: not blessed by the Evaluator"
     assert tasks["Pusher"].outputs["pushed_model"]["metadata"]["pushed"] == 0
     assert tasks["Promoter"].summary == "nothing to promote: not pushed: not blessed by the Evaluator"

@@ -10,6 +10,7 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 
+from components.breaches import BreachError
 from components.drivers.exec_properties import ExecPropertiesDriver
 from components.errors import InputError
 from components.progress import progress
@@ -35,6 +36,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         what = exec_properties["what"]
         if what == "wrong":
             raise InputError("log.csv: row 3 is wrong; mend it")
+        if what == "a breach":
+            raise BreachError("no pushed run", ["events: 5, 100 before"])
         if what == "broken":
             raise RuntimeError("something broke")
         if what == "killed":

@@ -1,9 +1,9 @@
 """Runs a compiled pipeline as open-source Kubeflow Pipelines does, knowing nothing but the YAML.
 
-Driver, launcher, object store, metadata store and cache behave as those of KFP's backend (backend/src/v2 of
-kubeflow/pipelines): artifacts of earlier tasks come with an empty instance schema and all their numbers as floats,
-objects have no directories, a task that failed uploads nothing, and each try has a container, here a process and a root
-folder, of its own.
+Driver, launcher, metadata store and cache behave as those of KFP's backend (backend/src/v2 of kubeflow/pipelines):
+artifacts of earlier tasks come with an empty instance schema and all their numbers as floats, a task that failed
+uploads nothing, and each try has a container, here a process and a root folder, of its own. What is between tasks is in
+an object store, over HTTP.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
+import s3fs
 import yaml
 
 from tests import forks
@@ -34,7 +35,8 @@ IMAGE = {
 }
 """The environment that the image has; there the package is installed."""
 
-_BUCKET = "s3://bucket"
+BUCKET = "bucket"
+"""In the object store, for all that a pipeline takes from there and leaves there."""
 
 Json = dict[str, Any]
 
@@ -64,12 +66,18 @@ class Walker:
 
     Args:
         pipeline: The compiled YAML.
-        folder: Where the object store and the containers are.
+        folder: Where the containers are.
+        environment: Leads to the object store, see `tests.components.stores`.
     """
 
-    def __init__(self, pipeline: Path, folder: Path) -> None:
+    def __init__(self, pipeline: Path, folder: Path, environment: Mapping[str, str]) -> None:
         self.upload(pipeline)
-        self._store = folder / "store"
+        self._environment = environment
+        self.store = s3fs.S3FileSystem(
+            endpoint_url=environment["AWS_ENDPOINT_URL"],
+            key=environment["AWS_ACCESS_KEY_ID"],
+            secret=environment["AWS_SECRET_ACCESS_KEY"],
+        )
         self._containers = folder / "containers"
         self._cwd = folder / "elsewhere"
         self._cwd.mkdir(parents=True)
@@ -84,12 +92,12 @@ class Walker:
         if len(documents) > 1:
             self.platform = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
-    def run(self, parameters: Mapping[str, Any] = {}, evict: frozenset[str] = frozenset()) -> dict[str, Task]:
+    def run(self, parameters: Mapping[str, Any] = {}, evict: Mapping[str, int] = {}) -> dict[str, Task]:
         """Runs all tasks in the order of their dependencies.
 
         Args:
             parameters: Instead of the defaults.
-            evict: Tasks whose first try is stopped as Kubernetes does it, as soon as it has written something.
+            evict: Tasks whose first try ends by a signal as soon as it has written something, and the signal.
 
         Returns:
             The tasks by name, in the order of running.
@@ -111,16 +119,12 @@ class Walker:
             for name in ready:
                 before = [done[other] for other in tasks[name].get("dependentTasks", ())]
                 if all(task.state in ("succeeded", "cached") for task in before):
-                    done[name] = self._task(name, values, done, f"{root}/{name}/{uuid.uuid4()}", name in evict)
+                    done[name] = self._task(name, values, done, f"{root}/{name}/{uuid.uuid4()}", evict.get(name))
                 else:
                     done[name] = Task("skipped")
         return done
 
-    def path(self, uri: str) -> Path:
-        """Where the object store keeps what is at a URI."""
-        return self._store / uri.removeprefix(f"{_BUCKET}/")
-
-    def _task(self, name: str, values: Json, done: dict[str, Task], root: str, evicted: bool) -> Task:
+    def _task(self, name: str, values: Json, done: dict[str, Task], root: str, evicted: Optional[int]) -> Task:
         task = self.spec["root"]["dag"]["tasks"][name]
         component = self.spec["components"][task["componentRef"]["name"]]
         container = self.spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
@@ -131,7 +135,7 @@ class Walker:
             return Task("cached", self._cache[key])
         result = Task("failed")
         while result.state == "failed" and result.tries <= task.get("retryPolicy", {}).get("maxRetryCount", 0):
-            self._try(container, described, result, evicted and not result.tries)
+            self._try(container, described, result, None if result.tries else evicted)
         if result.state == "succeeded" and cached:
             self._cache[key] = result.outputs
         return result
@@ -179,12 +183,13 @@ class Walker:
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def _try(self, container: Json, described: Json, result: Task, evicted: bool) -> None:
+    def _try(self, container: Json, described: Json, result: Task, evicted: Optional[int]) -> None:
         """One pod: KFP's launcher downloads, runs the command, and uploads if it succeeded."""
         result.tries += 1
         root = self._containers / uuid.uuid4().hex
         for given in described["inputs"]["artifacts"].values():
-            self._download(given["artifacts"][0]["uri"], root)
+            uri = given["artifacts"][0]["uri"]
+            self.download(uri, root / _local(uri)[1:])
         outputs = {name: listed["artifacts"][0] for name, listed in described["outputs"]["artifacts"].items()}
         for output in outputs.values():
             (root / _local(output["uri"])[1:]).parent.mkdir(parents=True, exist_ok=True)
@@ -193,6 +198,7 @@ class Walker:
         assert not re.search(r"\{\{\$", "".join(container["args"]).replace("{{$}}", "")), "a placeholder is left"
         environment = {
             **IMAGE,
+            **self._environment,
             **{entry["name"]: entry["value"] for entry in container.get("env", ())},
             "HOME": str(root),
             "TMPDIR": str(root),
@@ -205,12 +211,14 @@ class Walker:
         lines = []
         for line in process.stdout:
             if evicted and not lines:
-                process.send_signal(signal.SIGTERM)
+                process.send_signal(evicted)
             lines.append(line)
         result.code = process.wait()
         result.logs = [json.loads(line) for line in lines]  # all of it is JSON, or this fails
         file = root / described["outputs"]["outputFile"][1:]
-        if result.code:
+        if result.code == -signal.SIGKILL:
+            pass  # the container is gone, with all that was in it
+        elif result.code:
             left = [o["uri"] for o in outputs.values() if (root / _local(o["uri"])[1:]).exists()]
             assert not left, left
             assert not file.exists()
@@ -240,13 +248,16 @@ class Walker:
         local = root / _local(uri)[1:]
         for path in sorted(local.rglob("*")):
             if path.is_file():
-                target = self.path(uri) / path.relative_to(local)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
+                self.store.put_file(str(path), f"{uri}/{path.relative_to(local)}")
 
-    def _download(self, uri: str, root: Path) -> None:
-        if self.path(uri).exists():
-            shutil.copytree(self.path(uri), root / _local(uri)[1:])
+    def download(self, uri: str, target: Path) -> Path:
+        """Copies the objects below a URI into a folder, which it returns; without any there is none."""
+        start = uri.removeprefix("s3://")
+        for key in self.store.find(start):
+            path = target / key.removeprefix(f"{start}/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.store.get_file(key, str(path))
+        return target
 
 
 def _local(uri: str) -> str:

@@ -96,7 +96,7 @@ find "$root/tmp" -mindepth 1 -delete
 kept=()
 while IFS= read -r name; do
     kept+=("$name=${!name}")
-done < <(compgen -e | grep -E '^(PIP_|UV_|SSL_CERT|REQUESTS_CA|CURL_CA)|_(proxy|PROXY)$' | grep -vE '^UV_(CACHE_DIR|PYTHON)' ||
+done < <(compgen -e | grep -E '^(CI$|PIP_|UV_|SSL_CERT|REQUESTS_CA|CURL_CA)|_(proxy|PROXY)$' | grep -vE '^UV_(CACHE_DIR|PYTHON)' ||
     true)
 
 status=0
@@ -120,8 +120,8 @@ names = [\"tfx\", \"tensorflow\", \"tensorflow-recommenders\", \"protobuf\", \"n
 print(\", Python\", platform.python_version(), *(f\", {name} {version(name)}\" for name in names), end=\"\")
 " 2>/dev/null' | sed 's/ ,/,/g' || true)
 
-grep "^SKIPPED" "$root/srv/log.txt" || true
-tail -n 15 "$root/srv/log.txt" | grep -v "^SKIPPED" || true
+grep -E "^(SKIPPED|FAILED|ERROR)" "$root/srv/log.txt" || true
+tail -n 15 "$root/srv/log.txt" | grep -vE "^(SKIPPED|FAILED|ERROR)" || true
 revision=$(git -C "$checkout" describe --always --dirty 2>/dev/null || echo "no commit")
 echo "other track: $(date -u +%F), $revision, $versions"
 if [ "$status" = 0 ]; then

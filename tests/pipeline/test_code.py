@@ -124,6 +124,7 @@ USES = {
     "ImportSchemaGen": ("components/schema_gen/component.py", "components/examples/writing.py"),
     "CatalogueSchemaGen": ("components/schema_gen/component.py", "components/examples/writing.py"),
     "ExampleValidator": ("components/example_validator/anomalies.py", "components/examples/reading.py"),
+    "Guards": ("components/guards/checks.py", "components/indexer/rules.py"),
     "Transform": ("pipeline/model/preprocessing.py", "pipeline/model/losses.py"),
     "CatalogueTransform": ("pipeline/model/preprocessing.py", "pipeline/model/losses.py"),
     "Trainer": ("pipeline/model/losses.py", "components/indexer/rules.py"),
@@ -131,6 +132,10 @@ USES = {
     "Champion": ("components/champion/champion.py", "components/indexer/rules.py"),
     "Evaluator": ("components/metrics/ndcg.py", "components/servable_validator/checks.py"),
     "ServableValidator": ("serving/server/app.py", "components/metrics/ndcg.py"),
+    "AllEvents": ("components/examples/linking.py", "components/pusher/executor.py"),
+    "ShippedTransform": ("components/transform/executor.py", "pipeline/model/losses.py"),
+    "ShippedTrainer": ("pipeline/model/judged.py", "components/indexer/rules.py"),
+    "ShippedIndexer": ("components/indexer/rules.py", "pipeline/model/losses.py"),
     "Pusher": ("components/versions.py", "components/indexer/rules.py"),
     "Promoter": ("serving/promotion/promoter.py", "components/metrics/ndcg.py"),
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from components.breaches import BreachError
 from components.errors import InputError, LockedError
 from pipeline.failures import explain
 
@@ -20,6 +21,17 @@ def test_a_lock_that_is_held_is_nobodys_fault() -> None:
     wrapped = RuntimeError("while running")
     wrapped.__cause__ = LockedError("output/shop: another run is at work here")
     assert explain(wrapped) == ("output/shop: another run is at work here", 4, True)
+
+
+def test_data_out_of_the_limits_are_as_a_model_that_is_not_blessed() -> None:
+    failure = explain(BreachError("beside version 7", ["users: 5", "items: 3"]))
+    assert failure[1:] == (3, True)
+    assert failure.message.splitlines() == [
+        "the data are out of the limits (beside version 7):",
+        "  users: 5",
+        "  items: 3",
+        "mend the data, or let this one run through by --accept REASON",
+    ]
 
 
 def test_an_input_error_in_a_worker_of_beams_is_found() -> None:
@@ -55,3 +67,17 @@ def test_a_missing_package_is_named_with_the_way_to_get_it() -> None:
 def test_other_errors_name_their_type_and_an_interrupt_says_how_to_go_on() -> None:
     assert explain(ValueError("a bug")) == ("ValueError: a bug", 1, False)
     assert "run it again" in explain(KeyboardInterrupt()).message
+
+
+def test_a_job_that_an_engine_gave_up_is_named_as_the_engine_knows_it() -> None:
+    lost = RuntimeError(
+        "Pipeline BeamApp-root-1130123751-177f551b_eb23c644-4872-425a-9572-0be991076fcd failed in state FAILED: "
+        "java.net.ConnectException: finishConnect(..) failed: Connection refused"
+    )
+    message, code, expected = explain(lost)
+    assert message.startswith(
+        "the engine's job BeamApp-root-1130123751-177f551b is FAILED: java.net.ConnectException: finishConnect(..) "
+        "failed: Connection refused; the engine's own log"
+    )
+    assert "run it again" in message
+    assert (code, expected) == (1, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from tfx.dsl.components.base.base_component import BaseComponent
 from pipeline import __version__
 from pipeline import pipeline as module
 from pipeline.config import Config
+from pipeline.config.incremental import Before
+from pipeline.nodes import SHIPPING
 from pipeline.pipeline import Paths, create_pipeline
 
 PATHS = Paths("artifacts", "models", "log.csv", "users.csv", "items.csv", "", "checkpoints", "old")
@@ -92,13 +95,16 @@ def test_without_parameters_the_nodes_go_by_config_and_paths() -> None:
     assert trainer.get("epochs") is None
     assert settings(made["Trainer"])["checkpoints"] == "checkpoints"
     assert made["Indexer"].exec_properties["trained_catalogue"] == "old"
-    assert {made[name].exec_properties["base_path"] for name in ("Champion", "Pusher")} == {"models"}
+    assert {made[name].exec_properties["base_path"] for name in ("Guards", "Champion", "Pusher")} == {"models"}
+    assert made["Guards"].exec_properties["accept"] == ""
     assert "Promoter" not in made
 
 
 def test_parameters_take_the_place_of_config_and_paths() -> None:
     given = {name: f"given {name}" for name in ("interactions_path", "users_path", "catalogue_path", "cutoff")}
-    made = nodes({"cutoff": "2026-01-01"}, parameters={**given, "base_path": "elsewhere", "epochs": 3})
+    made = nodes(
+        {"cutoff": "2026-01-01"}, parameters={**given, "base_path": "elsewhere", "epochs": 3, "accept": "a reason"}
+    )
     log = made["InteractionGen"].exec_properties
     assert [log[name] for name in ("input_path", "users_path", "cutoff")] == [
         "given interactions_path",
@@ -107,7 +113,8 @@ def test_parameters_take_the_place_of_config_and_paths() -> None:
     ]
     assert made["CatalogueGen"].exec_properties["input_path"] == "given catalogue_path"
     assert made["Trainer"].exec_properties["epochs"] == 3
-    assert {made[name].exec_properties["base_path"] for name in ("Champion", "Pusher")} == {"elsewhere"}
+    assert {made[name].exec_properties["base_path"] for name in ("Guards", "Champion", "Pusher")} == {"elsewhere"}
+    assert made["Guards"].exec_properties["accept"] == "a reason"
 
 
 @pytest.mark.parametrize(
@@ -153,7 +160,7 @@ def test_each_node_is_told_of_the_features_that_it_uses() -> None:
 
 def test_nothing_is_learned_from_a_log_with_anomalies() -> None:
     made = nodes()
-    assert made["ExampleValidator"] in made["Transform"].upstream_nodes
+    assert {made["ExampleValidator"], made["Guards"]} <= made["Transform"].upstream_nodes
     assert {"Transform", "CatalogueTransform"} <= {node.id for node in made["Trainer"].upstream_nodes}
 
 
@@ -193,3 +200,110 @@ def test_the_version_of_the_code(
     monkeypatch.setattr(module, "__file__", str(tmp_path / "pipeline" / "pipeline.py"))
     monkeypatch.setattr(module.subprocess, "run", git)
     assert module._code_version() == version
+
+
+@pytest.mark.parametrize(
+    ("log", "fair_by"),
+    [
+        ({}, "time"),
+        ({"split": {"method": "leave_last_n"}}, "events"),
+        ({"columns": {"timestamp": None}}, ""),
+    ],
+)
+def test_the_champion_s_own_queries_are_told_from_training_events(log: dict[str, Any], fair_by: str) -> None:
+    made = nodes(log)["Evaluator"]
+    assert made.exec_properties["fair_by"] == fair_by
+    assert made.inputs["champion_queries"].producer_component_id == "Champion"
+
+
+def test_what_is_shipped_is_made_of_what_was_judged_by_and_of_what_was_found_out() -> None:
+    made = nodes()
+    shipping = made["AllEvents"], made["ShippedTransform"], made["ShippedTrainer"], made["ShippedIndexer"]
+    sources = [{key: channel.producer_component_id for key, channel in node.inputs.items()} for node in shipping]
+    assert sources[0] == {"examples": "InteractionGen", "blessing": "Evaluator"}
+    of_before = dict.fromkeys(("graph_before", "transformed_before"), "Transform")
+    assert sources[1] == {"examples": "AllEvents", **of_before}
+    assert json.loads(shipping[1].exec_properties["splits"]) == {"eval": "train"}
+    assert (sources[2]["examples"], sources[2]["judged"]) == ("ShippedTransform", "Trainer")
+    assert (sources[3]["towers"], sources[3]["interactions"]) == ("ShippedTrainer", "AllEvents")
+    for judged, shipped in (("Trainer", 2), ("Indexer", 3)):
+        assert settings(shipping[shipped]) == settings(made[judged])
+    for name in ("ServableValidator", "Pusher"):
+        inputs = {key: channel.producer_component_id for key, channel in made[name].inputs.items()}
+        assert (inputs["model"], inputs["judged"]) == ("ShippedIndexer", "Indexer")
+    assert made["Evaluator"].inputs["model"].producer_component_id == "Indexer"
+
+
+def test_the_judged_model_itself_may_be_shipped() -> None:
+    made = nodes(serving={"ship": "judged"})
+    assert not {*SHIPPING} & set(made)
+    for name in ("ServableValidator", "Pusher"):
+        assert made[name].inputs["model"].producer_component_id == "Indexer"
+        assert not made[name].inputs.get("judged")
+
+
+BEFORE = Before(
+    version="3",
+    examples="/all",
+    transform_graph="/graph",
+    transformed_examples="/transformed",
+    catalogue_graph="/items",
+    run="/run",
+)
+
+
+def test_a_run_that_goes_on_transforms_what_is_new_and_learns_it_from_the_weights_of_before() -> None:
+    log = {"window_days": 30, "columns": {"event": "type"}, "never_again": ["hide"]}
+    whole = nodes(log, incremental={"replay": 2.0})
+    made = nodes(log, incremental={"replay": 2.0}, paths=dataclasses.replace(PATHS, before=BEFORE))
+    assert set(made) - set(whole) == {f"before.{name}" for name in BEFORE.model_dump() if name != "version"}
+    sources = {
+        name: {key: channel.producer_component_id for key, channel in made[name].inputs.items()}
+        for name in (
+            "InteractionGen",
+            "Transform",
+            "CatalogueTransform",
+            "Trainer",
+            "ShippedTransform",
+            "ShippedTrainer",
+        )
+    }
+    assert sources["InteractionGen"] == {"before": "before.examples"}
+    assert sources["Transform"] == {
+        "examples": "InteractionGen",
+        "graph_before": "before.transform_graph",
+        "transformed_before": "before.transformed_examples",
+    }
+    assert sources["CatalogueTransform"] == {"examples": "CatalogueGen", "graph_before": "before.catalogue_graph"}
+    assert sources["Trainer"]["before"] == sources["ShippedTrainer"]["before"] == "before.run"
+    assert sources["ShippedTrainer"]["judged"] == "Trainer"
+    assert sources["ShippedTransform"]["graph_before"] == "Transform"
+    properties = made["Transform"].exec_properties
+    assert (properties["replay"], properties["window_days"]) == (2.0, 30)
+    assert json.loads(properties["splits"]) == {"train": "train", "negative": "negative"}
+    # The queries of a night are nobody's, and a lead over them is not one over those of weeks.
+    assert made["Champion"].exec_properties["goes_on"] == 1
+    assert "goes_on" not in whole["Champion"].exec_properties
+    leads = [settings(dag["Evaluator"])["thresholds"]["ndcg@10"]["keep_lead"] for dag in (made, whole)]
+    assert leads == [None, 0.5]
+    again = nodes(log, incremental={}, paths=dataclasses.replace(PATHS, went_on_from="2"))
+    assert again["Champion"].exec_properties["goes_on"] == 1
+    assert json.loads(again["Pusher"].exec_properties["origin"])["before"] == "2"
+    origin = json.loads(made["Pusher"].exec_properties["origin"])
+    assert origin["before"] == "3"
+    assert [json.loads(dag["Pusher"].exec_properties["record"]).get("went_on") for dag in (made, whole)] == [True, None]
+    # A reindex, which judges by fewer baselines, and other ports are no reason to begin anew.
+    judged = nodes(log, incremental={"replay": 2.0}, evaluation={"max_queries": 10}, serving={"port": 1})
+    others = json.loads(judged["Pusher"].exec_properties["origin"])
+    assert (others["learned_by"], others["config"] == origin["config"]) == (origin["learned_by"], False)
+    other = nodes(log, incremental={"replay": 2.0}, model={"dim": 8})
+    assert json.loads(other["Pusher"].exec_properties["origin"])["learned_by"] != origin["learned_by"]
+    # What trains on is trained as what begins anew, and keeps what the next one goes on from.
+    assert settings(made["Trainer"]) == settings(whole["Trainer"])
+    assert settings(made["Trainer"])["keep"] == "always"
+    assert settings(nodes()["Trainer"])["keep"] == "to_ship"
+    assert settings(nodes(serving={"ship": "judged"})["Trainer"])["keep"] == "nothing"
+    assert whole["InteractionGen"].exec_properties["keep"] == 20
+    embedded = nodes(log, incremental={}, serving={"similar": {"method": "embedding"}})
+    assert embedded["InteractionGen"].exec_properties["keep"] == 0
+    assert "keep" not in nodes()["InteractionGen"].exec_properties

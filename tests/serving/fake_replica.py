@@ -10,21 +10,24 @@ from typing import Any, Optional
 import grpc
 from google.protobuf import wrappers_pb2
 
+from serving.files import find_versions
 from serving.protos import models_config_pb2, serving_pb2
+from serving.stores import AnyPath, as_path
 
 ITEMS = [f"i{number:02}" for number in range(20)]
 MAX_K = 1_000
 
 
-def publish(base_path: Path, model: str, version: int, broken: str = "") -> None:
+def publish(base_path: AnyPath, model: str, version: int, broken: str = "") -> None:
     """Puts a version in place.
 
     What is `broken` about it: `load`, it can't be loaded; `answers`, it returns what was to be left out; `fails`, it
     fails when there is a history; `reversed`, it finds the last items best.
     """
     path = base_path / model / str(version)
-    path.mkdir(parents=True)
-    (path / "saved_model.pb").write_text(broken)
+    if isinstance(path, Path):
+        path.mkdir(parents=True)
+    (path / "saved_model.pb").write_bytes(broken.encode())
 
 
 class FakeReplica:
@@ -118,11 +121,8 @@ class FakeReplica:
         """Looks at the disk."""
         loaded, self.failed = {}, {}
         for entry in self.config.model_config_list.config:
-            found = {
-                int(path.name): (path / "saved_model.pb").read_text()
-                for path in Path(entry.base_path).iterdir()
-                if path.name.isdigit()
-            }
+            there = find_versions(as_path(entry.base_path))
+            found = {number: (path / "saved_model.pb").read_text() for number, path in there.items()}
             policy = entry.model_version_policy
             if policy.WhichOneof("policy_choice") == "specific":
                 wanted = set(policy.specific.versions) & set(found)

@@ -24,8 +24,9 @@ from typing import Any, Callable, Optional, Union
 
 import grpc
 
-from serving.client import AsyncRecommenderClient, tensors
+from serving.client import AsyncRecommenderClient, AsyncShardedClient, tensors
 from serving.client.tensors import Tensor
+from serving.contract import NO_SCORE
 from serving.protos import serving_pb2
 
 _HTTP = {
@@ -46,6 +47,10 @@ class Reply:
     version: int = 1
     delay: float = 0.0
     source: str = "user"
+    shard: str = ""
+    """Which shard it is, as `serving.contract.Shard` writes it."""
+    scores: tuple[float, ...] = ()
+    """Those of the items; by default 10 - place."""
 
 
 @dataclass(frozen=True)
@@ -127,15 +132,21 @@ class FakeServer:
 
 
 def outputs(seen: Seen, reply: Reply) -> dict[str, Tensor]:
-    """The signature's outputs, with score 10 - place."""
-    if seen.signature == "score":
-        candidates = seen.inputs["candidates"].shape
-        return {"scores": Tensor("float32", candidates, [float(reply.version)] * candidates[1])}
+    """The signature's outputs; of `score` the version, or of a shard 1 for what is among its items."""
     count = seen.inputs["examples" if "examples" in seen.inputs else "user_id"].shape[0]
+    told = {"shard": Tensor("string", (count,), [reply.shard] * count)} if reply.shard else {}
+    if seen.signature == "score":
+        candidates = seen.inputs["candidates"]
+        found = [1.0 if item in reply.items else NO_SCORE for item in candidates.values]
+        values = found if reply.shard else [float(reply.version)] * candidates.shape[1]
+        return {"scores": Tensor("float32", candidates.shape, values), **told}
     width = len(reply.items)
     return {
+        **told,
         "item_ids": Tensor("string", (count, width), [*reply.items] * count),
-        "scores": Tensor("float32", (count, width), [10.0 - place for place in range(width)] * count),
+        "scores": Tensor(
+            "float32", (count, width), [*(reply.scores or (10.0 - place for place in range(width)))] * count
+        ),
         "source": Tensor("string", (count,), [reply.source] * count),
     }
 
@@ -334,10 +345,12 @@ class Wire:
 class Awaited:
     """An `AsyncRecommenderClient` whose methods wait for their result, on an event loop of its own."""
 
+    _class: type = AsyncRecommenderClient
+
     def __init__(self, *arguments: Any, **options: Any):
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        self._client = AsyncRecommenderClient(*arguments, **options)
+        self._client = self._class(*arguments, **options)
 
     def __enter__(self) -> Awaited:
         return self
@@ -359,6 +372,12 @@ class Awaited:
         return lambda *arguments, **options: asyncio.run_coroutine_threadsafe(
             found(*arguments, **options), self._loop
         ).result()
+
+
+class AwaitedShards(Awaited):
+    """The same of an `AsyncShardedClient`."""
+
+    _class = AsyncShardedClient
 
 
 def _reset(connection: socket.socket) -> None:

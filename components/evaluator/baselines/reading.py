@@ -10,7 +10,8 @@ from components.errors import InputError
 from components.evaluator.baselines.base import TrainingEvents
 from components.evaluator.baselines.settings import BaselineSettings
 from components.examples.interactions import PLACE
-from components.examples.reading import distinct, read_batches, scalars
+from components.examples.past import read_all
+from components.examples.reading import distinct, scalars
 from components.hashing import hashes, mixed
 
 _BATCH = 131_072
@@ -18,7 +19,7 @@ _MICROSECONDS_A_DAY = 86_400e6
 
 
 def read_training_events(uri: str, settings: BaselineSettings) -> TrainingEvents:
-    """Reads the split `train` of the Interactions artifact at `uri`.
+    """Reads the training events of the Interactions artifact at `uri`, those of before among them.
 
     Events of a user at the same time come in the order of the log where that counts, and others of the same time in a
     fixed order that has nothing to do with the items.
@@ -32,7 +33,7 @@ def read_training_events(uri: str, settings: BaselineSettings) -> TrainingEvents
     """
     counted, kept = _Counted(settings.recent_half_life_days), _Kept(settings.max_events)
     types = {"user_id": bytes, "item_id": bytes, "timestamp": int, PLACE: int}
-    for batch in read_batches(uri, "train", types, _BATCH):
+    for batch in read_all(uri, "train", types, _BATCH):
         time = scalars(batch, "timestamp")
         item = counted.add(scalars(batch, "item_id"), time)
         kept.add(scalars(batch, "user_id"), item, time, scalars(batch, PLACE, 0))

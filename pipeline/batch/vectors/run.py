@@ -12,9 +12,8 @@ from typing import Any, Optional
 from rich.console import Console
 from rich.markup import escape
 
-from components import object_store
 from components.errors import InputError
-from components.versions import check_writable, describe, model_dir
+from components.versions import check_writable, describe
 from pipeline.batch.beside import work_beside
 from pipeline.batch.vectors.files import (
     ITEMS,
@@ -31,6 +30,7 @@ from pipeline.local.evaluate import find_model
 from pipeline.terminal import Outcome, Terminal, check_interrupts
 from serving import contract
 from serving.files import flush_folder
+from serving.stores import ObjectPath, download, is_object
 
 FORMAT = 1
 """Of manifest.json."""
@@ -68,8 +68,8 @@ def vectors(config: Config, request: Request, version: Optional[str] = None) -> 
     """
     out = request.out.absolute()
     check_output(request.out)
-    uri = version if version is not None and object_store.is_uri(version) else ""
-    here = None if uri else find_model(model_dir(config.serving.base_path, config.name), version).absolute()
+    uri = version if version is not None and is_object(version) else ""
+    here = None if uri else find_model(config, version).absolute()
     check_writable(out.parent)
     root = out.with_name(f".{out.name}.vectors")
 
@@ -158,12 +158,11 @@ def _fetched(uri: str, folder: Path, terminal: Terminal) -> Path:
         InputError: There is none, or the store can't be read.
     """
     terminal.start("download")
-    uri = uri.rstrip("/")
-    with object_store.opened(uri) as (store, path):
-        if not store.exists(f"{path}/{contract.SAVED_MODEL}"):
-            raise InputError(f"--version {uri}: no version lies there: it lacks {contract.SAVED_MODEL}")
-    model = folder / uri.rpartition("/")[2]
-    object_store.download(object_store.Version(0, uri, ""), model)
+    source = ObjectPath(uri)
+    if not (source / contract.SAVED_MODEL).is_file():
+        raise InputError(f"--version {uri}: no version lies there: it lacks {contract.SAVED_MODEL}")
+    model = folder / source.name
+    download(source, model)
     return model
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
+
+_NOT_IN_YAML = re.compile(r"[^\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass
@@ -16,6 +19,8 @@ class Draft:
     content: dict[str, Any] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     """Why, by the dotted key."""
+    warnings: list[str] = field(default_factory=list)
+    """What a person had better look at before a run."""
 
     def put(self, key: str, value: Any, reason: str = "") -> None:
         """Sets a dotted key; a part of a key may hold no dot."""
@@ -35,7 +40,8 @@ class Draft:
     def text(self, head: str) -> str:
         """Returns the YAML file, `head` as a comment on top of it."""
         lines = [f"# {line}".rstrip() for line in head.splitlines()]
-        return "\n".join([*lines, *self._lines(self.content, "", 0)]) + "\n"
+        # Values are dumped in characters that YAML takes; comments may show any that a file holds.
+        return _NOT_IN_YAML.sub("\ufffd", "\n".join([*lines, *self._lines(self.content, "", 0)]) + "\n")
 
     def _value(self, key: str) -> Any:
         place: Any = self.content

@@ -13,10 +13,13 @@ from pipeline.data.profile import Profile
 
 _TITLES = ("title", "name", "product_name", "label", "headline")
 _LEFT_OUT = ("url", "image", "img", "picture", "link", "http", "thumbnail", "path", "phone", "email", "zip", "zipcode")
-_SEPARATORS = ("|", ";", ",", "/", " ")
+_SEPARATORS = ("|", ">", ";", ",", "/", " ")
 _MAX_CATEGORIES = 5000
 _MAX_CATEGORY_SHARE = 0.5
 _WORDS_OF_TEXT = 3
+_TRIED_ON = 50
+_FRACTION = re.compile(r"(?<![\w.])-?\d+\.\d+(?![\w.])|\.\.\.")
+_DECIMALS = re.compile(r"-?\d+,\d+(\s+-?\d+,\d+)+")
 
 
 @dataclass
@@ -33,7 +36,7 @@ def guess_features(profiles: Mapping[str, Profile], taken: Set[str], users: bool
     Args:
         profiles: What the columns hold.
         taken: Columns that are something else, and names of features that there are already.
-        users: Whether the table is of users, to whom words say nothing.
+        users: Whether the table is of users, of whom neither words nor vectors are taken.
     """
     found, title = Features(), title_of(profiles)
     for column, seen in profiles.items():
@@ -47,7 +50,7 @@ def guess_features(profiles: Mapping[str, Profile], taken: Set[str], users: bool
             if column == title
             else _type(seen, has_ids=bool(set(parts_of(column)) & {"id", "no", "nr", "code", "key"}))
         )
-        if not kind or (users and kind == "text"):
+        if not kind or (users and kind in ("text", "vector")):
             continue
         found.features[name] = {"type": kind, **({} if name == column else {"column": column}), **more}
         found.reasons[name] = reason
@@ -65,6 +68,10 @@ def title_of(profiles: Mapping[str, Profile]) -> Optional[str]:
 
 
 def _type(seen: Profile, has_ids: bool) -> tuple[str, dict[str, Any], str]:
+    if seen.width is not None:
+        return "vector", {"dim": seen.width}, f"lists of {seen.width:,} numbers"
+    if seen.kind == "list" and _are_numbers(seen):
+        return "", {}, ""  # of several lengths, or with nan: no vectors, and no categories either
     if seen.kind == "list":
         return "categories", {}, "lists"
     if seen.kind == "number":
@@ -79,6 +86,8 @@ def _type(seen: Profile, has_ids: bool) -> tuple[str, dict[str, Any], str]:
         return "", {}, ""
     if any("://" in text for text in seen.texts):
         return "", {}, ""
+    if all(map(_DECIMALS.fullmatch, seen.texts)):
+        return "", {}, ""  # vectors, which are to have points
     separator = _separator(seen)
     if separator is not None:
         return "categories", {} if separator == "|" else {"separator": separator}, f"values with {separator!r} between"
@@ -90,6 +99,13 @@ def _type(seen: Profile, has_ids: bool) -> tuple[str, dict[str, Any], str]:
     if words >= _WORDS_OF_TEXT or (words >= 1.5 and seen.distinct > _MAX_CATEGORY_SHARE * there):
         return "text", {}, "words"
     return "", {}, ""
+
+
+def _are_numbers(lists: Profile) -> bool:
+    """Whether lists hold numbers with fractions."""
+    if lists.inner is not None:
+        return lists.inner.kind == "number"
+    return all(map(_FRACTION.search, lists.texts[:_TRIED_ON]))
 
 
 def _separator(seen: Profile) -> Optional[str]:

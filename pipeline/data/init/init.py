@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import glob
 import itertools
 import os
@@ -21,22 +22,25 @@ from components.interaction_gen.log import inspect
 from components.interaction_gen.preview import Preview, preview
 from components.interaction_gen.sanity import as_time
 from components.tables import reading, sampling
-from components.tables.columns import as_text
+from components.tables.columns import as_text, decoded
 from components.tables.row_report import Report
 from pipeline.config import Config
 from pipeline.config.config import InteractionsConfig
 from pipeline.data.init.dialect import Look, look_at
 from pipeline.data.init.draft import Draft, in_yaml
 from pipeline.data.init.features import guess_features, title_of
-from pipeline.data.init.numbers import NUMBERS, guess_numbers
+from pipeline.data.init.numbers import NUMBERS, guess_numbers, perhaps_thousands
 from pipeline.data.init.roles import (
     Roles,
     described,
     event_weights,
     guess_roles,
+    is_known,
+    shown_and_clicked,
     spread_settings,
     words_for_missing,
 )
+from pipeline.data.init.unread import warnings as warnings_of_unread
 from pipeline.data.profile import Profile, profile
 from pipeline.data.validate import validate
 from serving.files import write_atomically
@@ -57,6 +61,8 @@ _MOST_QUERIES = 100_000
 _FEW_QUERIES = 1_000
 _FEW_ITEMS = 100
 _REJECTED = 0.01
+_MUCH_REJECTED = 0.05
+_FEW_THINGS = 5
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,7 @@ def init(wanted: Wanted, force: bool = False, ask: Optional[Ask] = None) -> Made
     draft, of_what = make(wanted, ask)
     head = _HEAD.format(of_what=of_what, out=out)
     text = draft.text(head)
-    warnings, problem = [], ""
+    warnings, problem = [*draft.warnings], ""
     try:
         for finding in validate(Config.model_validate(yaml.safe_load(text))):
             warnings += [finding.text] if finding.is_warning else []
@@ -176,15 +182,23 @@ def _common_beginning(texts: Sequence[str]) -> str:
 def _log(draft: Draft, wanted: Wanted, ask: Optional[Ask]) -> Preview:
     pattern = pattern_of(wanted.log)
     look = look_at(pattern, "interactions")
+    _check_columns(look)
     plain = _profiles(look)
     profiles = _numbered(look, plain)
-    roles = guess_roles(profiles, "names" not in look.settings, wanted.roles, look.files[0].path, ask)
+    shown = shown_and_clicked(profiles) if "item" not in wanted.roles else None
+    given = {**wanted.roles, **({"item": shown[0]} if shown else {})}
+    roles = _roles(look, profiles, given, ask)
     rating = roles.columns["rating"]
     if rating is None or plain[rating].kind != "text":
         look.settings = {key: value for key, value in look.settings.items() if key not in NUMBERS}
     lists = spread_settings(profiles[str(roles.columns["item"])])
+    if shown:
+        lists = {"spread": True, "separator": " ", "clicked": shown[1]}
+        roles.reasons["item"] = "lists of what was shown, with a label of what was clicked"
+    draft.warnings += roles.warnings
+    _warn_of_unread(draft, look, profiles, roles)
     _call(look, {column: _COLUMNS[role] for role, column in roles.columns.items() if column is not None})
-    if "names" in look.settings:
+    if not look.named:
         profiles = dict(zip(look.columns, profiles.values()))
         roles.columns = {role: column and _COLUMNS[role] for role, column in roles.columns.items()}
     place = "data.interactions"
@@ -203,13 +217,74 @@ def _log(draft: Draft, wanted: Wanted, ask: Optional[Ask]) -> Preview:
         draft.put(f"{place}.{setting}", value)
     if lists:
         draft.reasons[f"{place}.spread"] = "each row holds a list of items"
+    if shown:
+        draft.reasons[f"{place}.clicked"] = "what else was shown is left out"
     _put_words(draft, place, {name: profiles[name] for name in roles.columns.values() if name is not None})
     if roles.columns.get("event") is not None:
-        weights = event_weights(profiles[str(roles.columns["event"])])
-        if len(weights) > 1:
+        event = profiles[str(roles.columns["event"])]
+        seen, weights = event.inner or event, event_weights(event)
+        if weights and len(seen.texts) > 1:
             reason = "what each type counts beside the others, by its name: yours to say; types not listed are dropped"
             draft.put(f"{place}.event_weights", weights, reason)
     return _tried(draft, look, roles, profiles)
+
+
+def _roles(
+    look: Look, profiles: Mapping[str, Profile], given: Mapping[str, Optional[str]], ask: Optional[Ask]
+) -> Roles:
+    """Guesses which column is what; the time is one of events, if any is, and not of users or items."""
+    path, passed_over = look.files[0].path, {}
+    first = roles = guess_roles(profiles, look.named, given, path, ask)
+    while "time" not in given and (time := roles.columns["time"]) and (thing := _same_for_each(look, roles, time)):
+        passed_over[time] = thing
+        left = {name: one for name, one in profiles.items() if name not in passed_over}
+        roles = guess_roles(left, look.named, given, path, ask)
+    said = [
+        f"{name} is the same in all events of {'an item' if thing == 'item' else 'a user'}, so that it tells little of "
+        "when they were"
+        for name, thing in passed_over.items()
+    ]
+    if roles.columns["time"] is None and "item" not in passed_over.values():
+        roles = first  # as the time of a session may be
+    time = roles.columns["time"]
+    taken = f"{time} is taken for the time" if time else "the order of the rows is taken for theirs"
+    if time in passed_over:
+        taken = "it is taken for the time, for there is no other; if it is not of visits, say --time none"
+    roles.warnings += [f"{each}: {taken}" for each in said]
+    return roles
+
+
+def _same_for_each(look: Look, roles: Roles, column: str) -> str:
+    """Returns of what a column is, "item" or "user", if it is the same in all of its events; "" for others."""
+    names = {**{role: str(roles.columns[role]) for role in ("item", "user")}, "value": column}
+    place = reading.Place(size=_LOOKED_AT)
+    block = next(iter(reading.read_blocks(look.files[0], list(names.values()), look.how, place=place)), None)
+    if block is None or any(pa.types.is_nested(column.type) for column in block.columns.values()):
+        return ""
+    table = pa.table([decoded(block.columns[name]) for name in names.values()], list(names))
+    for thing in ("item", "user"):
+        counts = table.group_by(thing).aggregate([("value", "count_distinct"), ("value", "count")])
+        several = counts.filter(pc.greater(counts["value_count"], 1))["value_count_distinct"]
+        if len(several) >= _FEW_THINGS and pc.sum(pc.equal(several, 1)).as_py() > 0.95 * len(several):
+            return thing
+    return ""
+
+
+def _check_columns(look: Look) -> None:
+    path, [first, *others] = look.files[0].path, look.columns
+    if not others and look.files[0].format == "csv":
+        raise InputError(f"{path}: its rows have one column, {first!r}: what stands between columns can't be told")
+    twice = [name for name, count in collections.Counter(look.columns).items() if count > 1 and is_known(name)]
+    if twice:
+        raise InputError(f"{path} has more than one column {twice[0]!r}: give each a name of its own")
+
+
+def _warn_of_unread(draft: Draft, look: Look, profiles: Mapping[str, Profile], roles: Roles) -> None:
+    read, time = set(roles.columns.values()), roles.columns["time"]
+    unread = {name: one for name, one in profiles.items() if name not in read}
+    for name, warning in warnings_of_unread(unread, profiles[time] if time else None, roles):
+        if not look.named or not _same_for_each(look, roles, name):  # of items or users it tells nothing of events
+            draft.warnings.append(warning)
 
 
 def _tried(draft: Draft, look: Look, roles: Roles, profiles: Mapping[str, Profile]) -> Preview:
@@ -227,6 +302,8 @@ def _tried(draft: Draft, look: Look, roles: Roles, profiles: Mapping[str, Profil
         what = "; ".join(sorted({each["reason"] for each in missing}))
         reason = f"{lost / rows:.1%} of the rows can't be used: {what}"
         draft.put(f"{place}.max_rejected_fraction", min(1.0, round(1.5 * lost / rows + 0.02, 2)), reason)
+        if lost > _MUCH_REJECTED * rows:
+            draft.warnings.append(f"{reason}: is that so?")
         found = _preview(draft)
     if not len(found.events):
         found.check()
@@ -260,7 +337,7 @@ def _split(draft: Draft, found: Preview) -> None:
             "is to be, leave this out and set serving.exclude: nothing"
         )
         draft.put(f"{place}.deduplicate", "user_item", reason)
-    rows = found.rows.share.of_all or found.rows.share.rows
+    rows = len(events) * (found.rows.share.of_all or found.rows.share.rows) / found.rows.share.rows
     spread = timed and len(np.unique(times)) > 1
     if spread:
         fraction = 0.2 if rows * 0.2 <= _MOST_QUERIES else max(0.01, float(f"{_MOST_QUERIES / rows:.1g}"))
@@ -336,14 +413,15 @@ def _table(
     if not shares[best]:
         such = ", ".join(map(repr, sorted(ids)[:3]))
         raise InputError(f"{pattern}: no column of the {what} has the log's ids, such as {such}: {described(profiles)}")
-    profiles = _numbered(look, profiles, table)
+    share, profiles = shares[best], _numbered(look, profiles, table)
+    look.warnings += perhaps_thousands(profiles)
     title = next((name for name, one in profiles.items() if _is_title(one)), None)
     calls = {best: called, **({title: "title"} if title is not None and title != best else {})}
-    if "names" in look.settings:
+    if not look.named:
         _call(look, calls)
         profiles = {calls.get(name, name): one for name, one in profiles.items()}
         best = called
-    return look, profiles, best, shares[best if best in shares else next(iter(calls))]
+    return look, profiles, best, share
 
 
 def _share(array: pa.Array, ids: set[str]) -> float:
@@ -388,19 +466,40 @@ def _of_what(found: Preview) -> str:
 
 def _profiles(look: Look) -> dict[str, Profile]:
     """Looks at the first rows of a table's columns."""
-    columns = [column for column in look.columns if column and look.columns.count(column) == 1]
+    counts = collections.Counter(look.columns)
+    columns = [column for column in look.columns if column and counts[column] == 1]
     found, against = {}, []
-    # In JSON a value that is an object in another row must not take the row from all columns.
-    for some in [columns] if look.files[0].format != "jsonl" else [[column] for column in columns]:
-        blocks = reading.read_blocks(look.files[0], some, look.how, place=reading.Place(size=_LOOKED_AT))
-        block = next(iter(blocks), None)
-        if block is not None and len(block.rows):
+    for some, block in _heads(look, columns, len(_head(look, []).malformed)):
+        if len(block.rows):
             found.update({column: profile(block.columns[column], look.how) for column in some})
-        elif block is not None:
+        else:
             against += [f"{bad.reason} (row {bad.row}: {bad.text[:80]!r})" for bad in block.malformed[:1]]
     if not found:
         raise InputError(f"{look.files[0].path}: no row can be read{': ' if against else ''}{'; '.join(against[:1])}")
     return {column: found[column] for column in columns if column in found}
+
+
+def _heads(look: Look, columns: Sequence[str], broken: int) -> Iterator[tuple[Sequence[str], reading.Block]]:
+    """Yields the first rows of a table's columns, of some of them at a time.
+
+    In JSON a value that is an object in another row must not take the row from all columns.
+
+    Args:
+        look: How the table is read.
+        columns: The columns.
+        broken: How many rows can't be read whatever the columns are.
+    """
+    block = _head(look, columns)
+    if len(block.malformed) > broken and len(columns) > 1 and look.files[0].format == "jsonl":
+        for half in (columns[: len(columns) // 2], columns[len(columns) // 2 :]):
+            yield from _heads(look, half, broken)
+    else:
+        yield columns, block
+
+
+def _head(look: Look, columns: Sequence[str]) -> reading.Block:
+    blocks = reading.read_blocks(look.files[0], columns, look.how, place=reading.Place(size=_LOOKED_AT))
+    return next(iter(blocks), reading.Block(np.empty(0, np.int64), {}))
 
 
 def _numbered(look: Look, profiles: dict[str, Profile], table: Optional[pa.Table] = None) -> dict[str, Profile]:
@@ -417,7 +516,7 @@ def _numbered(look: Look, profiles: dict[str, Profile], table: Optional[pa.Table
 
 def _call(look: Look, names: Mapping[Any, str]) -> None:
     """Gives columns of a table without a header names."""
-    if "names" in look.settings:
+    if not look.named:
         look.columns = [names.get(column, column) for column in look.columns]
         look.settings["names"] = look.columns
 
@@ -426,6 +525,7 @@ def _put_table(draft: Draft, place: str, pattern: str, look: Look) -> None:
     draft.put(f"{place}.path", pattern)
     for setting, value in look.settings.items():
         draft.put(f"{place}.{setting}", value, look.reasons[setting])
+    draft.warnings += look.warnings
 
 
 def _put_words(draft: Draft, place: str, profiles: Mapping[str, Profile]) -> None:

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pydantic import ValidationError
 
@@ -15,6 +16,8 @@ from components.tables.formats import TableSettings
 from pipeline.data.profile import Profile
 
 _LIKE_A_NUMBER = re.compile(r"\s*([^\d\s.,+-]{0,4})\s*[+-]?\d[\d.,' _\u00a0]*\s*([^\d\s.,]{0,4})\s*$")
+_THOUSANDS = r"\D*[1-9]\d{{0,2}}({0}\d{{3}})*\D*|\D*0\D*"
+"""Whole numbers of which each mark stands before three digits."""
 NUMBERS = ("decimal", "thousands", "units")
 """The settings that say how numbers are written."""
 
@@ -43,7 +46,7 @@ def guess_numbers(profiles: Mapping[str, Profile], how: TableSettings) -> tuple[
         units = sorted({unit.strip() for match in found if match for unit in match.groups() if unit.strip()})
         if not all(map(_is_unit, units)):
             continue
-        for settings in _ways(units):
+        for settings in _ways(units, texts):
             try:
                 other = TableSettings(**{**how.model_dump(exclude_unset=True), **settings})
             except ValidationError:  # such as thousands that are the delimiter's
@@ -53,10 +56,28 @@ def guess_numbers(profiles: Mapping[str, Profile], how: TableSettings) -> tuple[
     return {}, ""
 
 
-def _ways(units: list[str]) -> Iterator[dict[str, Any]]:
+def perhaps_thousands(profiles: Mapping[str, Profile]) -> Iterator[str]:
+    """Yields a warning of each column whose points may stand between thousands, as in 742 and 1.299."""
+    for name, seen in profiles.items():
+        if seen.kind != "number" or not seen.in_text or seen.numbers is None:
+            continue
+        whole = seen.numbers == np.floor(seen.numbers)
+        thousandths = 1000 * seen.numbers[~whole]
+        are_three = np.allclose(thousandths, np.round(thousandths)) and (np.round(thousandths) % 10 != 0).any()
+        if whole.any() and are_three and (thousandths >= 1000).all() and (seen.numbers < 1000).all():
+            yield (
+                f"{name} has numbers such as {seen.examples[0]!r}, none with other than three digits behind the point: "
+                "if it stands between thousands, set thousands: '.' and decimal: ','"
+            )
+
+
+def _ways(units: list[str], texts: list[str]) -> Iterator[dict[str, Any]]:
     more = {"units": units} if units else {}
     if units:
         yield more
+    for mark, others in ((",", {}), (".", {"decimal": ","})):
+        if all(re.fullmatch(_THOUSANDS.format(re.escape(mark)), text) for text in texts):
+            yield {**others, "thousands": mark, **more}
     yield {"decimal": ",", **more}
     yield {"thousands": ",", **more}
     yield {"decimal": ",", "thousands": ".", **more}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -24,31 +25,23 @@ WORDS_OF: dict[str, tuple[str, ...]] = {
     "user": (
         *("user", "customer", "visitor", "client", "member", "reviewer", "reader", "buyer", "shopper", "listener"),
         *("viewer", "learner", "student", "subscriber", "patient", "player", "guest", "consumer", "cust", "uid"),
-        *("who", "account", "person", "profile", "household", "kunde", "nutzer", "dummyuser", "session", "device"),
-        *(
-            "visit",
-            "cookie",
-            "basket",
-            "author",
-            "email",
-            "mail",
-            "klant",
-            "cliente",
-            "usuario",
-            "utilisateur",
-            "utente",
-        ),
+        *("who", "account", "person", "profile", "household", "kunde", "nutzer", "dummyuser", "session"),
+        *("device", "visit", "cookie", "basket", "author", "email", "mail", "klant", "cliente", "usuario"),
+        *("utilisateur", "utente", "username", "login", "borrower", "actor", "contact", "employee", "worker", "rater"),
+        *("пользователь", "клиент", "покупатель", "用户", "客户", "会员", "ユーザー", "顧客", "müşteri", "kullanıcı"),
     ),
     "item": (
         *("item", "product", "movie", "film", "book", "isbn", "asin", "sku", "article", "track", "song", "course"),
         *("artist", "business", "listing", "offer", "game", "app", "recipe", "restaurant", "hotel", "venue", "place"),
         *("news", "video", "content", "stock", "gtin", "ean", "iid", "pid", "mid", "page", "url", "tool", "artikel"),
         *("show", "anime", "joke", "paper", "job", "poi", "tag", "what", "items", "producto", "produit", "prodotto"),
-        *("articulo", "articolo", "libro", "livre"),
+        *("articulo", "articolo", "libro", "livre", "aid", "ad", "campaign", "repo", "podcast", "lesson", "question"),
+        *("товар", "фильм", "книга", "商品", "产品", "物品", "アイテム", "ürün", "produkt", "vara", "vare"),
     ),
     "time": (
         *("timestamp", "time", "datetime", "ts", "date", "at", "when", "created", "unixreviewtime", "day", "start"),
         *("zeit", "datum", "zeitpunkt", "visited", "viewed", "purchased", "utc", "t", "dt", "fecha", "tijd", "tstamp"),
+        *("дата", "время", "时间", "日期", "日時", "日付", "tarih", "data"),
     ),
     "rating": (
         *("rating", "ratings", "stars", "star", "score", "overall", "grade", "rate", "rated", "note", "bewertung"),
@@ -61,6 +54,8 @@ WORDS_OF: dict[str, tuple[str, ...]] = {
 }
 """Words by the role of a column whose name has them, the surest first."""
 
+_LISTS = ("events", "clicks", "actions", "interactions", "items", "history")
+"""Words before what objects in lists hold."""
 _WITH_ID = {f"{word}{end}": [word, end] for word in (*WORDS_OF["user"], *WORDS_OF["item"]) for end in ("id", "nummer")}
 """Names that are two words, such as userid."""
 EVENTS: dict[str, float] = {
@@ -72,30 +67,31 @@ EVENTS: dict[str, float] = {
 }
 """What types of events count by their names, in small letters and without marks."""
 
-REVOKING = frozenset(
-    (
-        "removefromcart",
-        "remove",
-        "delete",
-        "return",
-        "refund",
-        "dislike",
-        "unlike",
-        "unfollow",
-        "skip",
-        "cancel",
-        "hide",
-    )
+_REVOKING = re.compile(
+    "(removefromcart|remove|delete|return|refund|dislike|unlike|unfollow|skip|cancel|hide|reject)(s|d|l?ed|ped)?|hidden"
 )
 """Types that say the opposite."""
 
+_BASKETS = frozenset(("order", "invoice", "receipt", "transaction", "trip", "cart"))
+"""What stands for a user where none is named."""
+_LATER = frozenset(("updated", "modified", "changed", "expires", "expired", "expiry", "expiration", "due", "deleted"))
+"""Words for times at which nobody took an item."""
+_FEW_ITEMS = 20
+_LABELLED = re.compile(r"\S+([-:_])[01]")
+_MISSING = 60
+"""So much less sure is a column without any value."""
 _MAX_EVENTS = 30
 _MAX_RATINGS = 101
 _NOW = datetime.datetime.now(datetime.timezone.utc).timestamp()
 _FIRST = 631_152_000  # 1990
 _SCALES = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+_LIKE_IDS = ("excel", "%Y%m%d", "%y%m%d")
+"""What ids without a name may look like too."""
 _MANY = 20
-_SEPARATORS = (" ", "|", ";", ",")
+_MOST = 0.95
+_SURELY = 75
+_SEPARATORS = ("|", ";", ",", " ")
+_LIKE_ID = re.compile(r"[A-Za-z_-]{0,4}\d+")
 _REPEATED_PARTS = 4
 
 
@@ -108,6 +104,8 @@ class Roles:
     reasons: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     """Settings of the log that say how times are read."""
+    warnings: list[str] = field(default_factory=list)
+    """What a person had better look at."""
 
     def say(self, role: str, column: Optional[str], reason: str) -> None:
         """Takes a column for a role and says why."""
@@ -123,9 +121,13 @@ def parts_of(name: str) -> list[str]:
     """
     name = re.sub(r":(token|float|token_seq|float_seq)$", "", name)
     name = re.sub(r"([a-z0-9])([A-Z])", r"\1 \2", name)
-    name = "".join(sign for sign in unicodedata.normalize("NFKD", name) if not unicodedata.combining(sign))
-    parts = re.findall(r"[^\W_]+", name.lower())
+    parts = re.findall(r"[^\W_]+", _without_accents(name).lower())
     return [each for part in parts for each in _WITH_ID.get(part, [part])]
+
+
+@functools.cache
+def _without_accents(text: str) -> str:
+    return "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
 
 
 def is_known(name: str) -> bool:
@@ -157,10 +159,15 @@ def guess_roles(
         if column is not None and column not in profiles:
             raise InputError(f"{what} has no column {column!r} for --{role}; it has {', '.join(map(repr, profiles))}")
         roles.say(role, column, f"--{role} says so")
+    if given.get("user") is not None and given["user"] == given.get("item"):
+        raise InputError(f"{given['user']!r} can't be both --user and --item")
     for role, guess in (("time", _time), ("event", _event), ("rating", _rating)):
         if role not in given:
             left = {name: one for name, one in profiles.items() if name not in roles.columns.values()}
-            roles.say(role, *guess(left, named))
+            column, reason = guess(left, named)
+            if column is None and (beside := _in_lists(left)):
+                column, reason = guess(beside, named)
+            roles.say(role, column, reason)
     for role in ("user", "item"):
         if role in given:
             continue
@@ -176,11 +183,55 @@ def guess_roles(
                 + ("" if roles.columns.get("time") else ", and --time COLUMN if there is one")
             )
         roles.say(role, column, reason)
+    for role in ("time", "event", "rating"):
+        column = roles.columns[role]
+        one_each = profiles[str(roles.columns["item"])].kind != "list"
+        if role not in given and column and profiles[column].kind == "list" and one_each:
+            roles.say(role, None, _NO_TIME if role == "time" else "")
+    _say_times(roles, profiles, given, named)
+    return roles
+
+
+def _say_times(roles: Roles, profiles: Mapping[str, Profile], given: Mapping[str, Optional[str]], named: bool) -> None:
+    """Says how times are written, and what looks like times and isn't read."""
     time = roles.columns["time"]
     if time is not None:
-        roles.settings, why = time_settings(time, profiles[time])
+        seen = profiles[time].inner or profiles[time]
+        roles.settings, why = time_settings(time, seen.mostly or seen)
         roles.reasons["time"] += why
-    return roles
+        if odd := _no_times(seen):
+            roles.warnings.append(
+                f"{time}: some values are no times or far from the others, such as {', '.join(map(repr, odd))}: what "
+                "can't be read so is rejected"
+            )
+    elif "time" not in given:
+        roles.warnings += [
+            f"{name} is named like a time, but how its values are written is not known, such as {one.examples[0]!r}: "
+            f"the order of the rows is taken for theirs; if they are times, set columns.timestamp: {name} and "
+            "timestamp_format or timestamp_unit"
+            for name, one in profiles.items()
+            if named and one.examples and name not in roles.columns.values() and _by_name(name, "time") >= _SURELY
+        ]
+        roles.warnings += [
+            f"{name} has numbers such as {one.examples[0]}, and no column is read for the time: if they count "
+            f"{_UNITS[unit]} since 1970, say --time {name}"
+            for name, one in profiles.items()
+            if one.distinct > 1 and name not in roles.columns.values() and _by_name(name, "time") < _SURELY
+            if (unit := _number_of(one)) in _UNITS
+        ]
+
+
+def _no_times(seen: Profile) -> tuple[str, ...]:
+    """Returns examples of the values of a column of times that are none, or none of a sensible time."""
+    if seen.odd or seen.numbers is None:
+        return seen.odd
+    unit = _number_of(seen)
+    return tuple(f"{number:.15g}" for number in seen.numbers[~_are_sensible(seen.numbers, unit)][:3])
+
+
+def _in_lists(profiles: Mapping[str, Profile]) -> dict[str, Profile]:
+    """Returns what the values of lists are, such as of a session's times, or of objects in lists at their keys."""
+    return {name: one.inner for name, one in profiles.items() if one.inner is not None and one.width is None}
 
 
 def described(profiles: Mapping[str, Profile]) -> str:
@@ -199,7 +250,7 @@ def time_settings(column: str, seen: Profile) -> tuple[dict[str, Any], str]:
         other = f", or {seen.forms[0]}, which these values would fit as well" if seen.forms else ""
         return {"timestamp_format": seen.form}, f"; {seen.examples[0]} is of the form {seen.form}{other}"
     kind = _number_of(seen)
-    if kind in ("%Y%m%d", "%Y%m%d%H", "%Y%m%d%H%M", "%Y%m%d%H%M%S"):
+    if kind.startswith("%"):
         return {"timestamp_format": kind}, f"; {seen.examples[0]} is of the form {kind}"
     if kind == "excel":
         return {"timestamp_unit": "excel"}, f"; {seen.examples[0]} is in the days of a spreadsheet"
@@ -212,9 +263,10 @@ _UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nan
 def _by_name(name: str, role: str) -> int:
     """How surely a column's name says its role, 0 to 100."""
     parts = parts_of(name)
+    if len(parts) == 2 and parts[0] in _LISTS:
+        parts = parts[1:]
     joined, plain = "".join(parts), [part for part in parts if part not in _IDS]
-    known = WORDS_OF[role]
-    for place, word in enumerate(known):
+    for place, word in enumerate(map(_without_accents, WORDS_OF[role])):
         sure = 100 - place
         if joined == word or joined in (f"{word}id", f"id{word}"):
             return sure
@@ -223,7 +275,7 @@ def _by_name(name: str, role: str) -> int:
             others = len(plain) - 1
             has_id = any(part in _IDS for part in parts)
             return sure - (15 if has_id else 25) * others - (0 if has_id or others == 0 else 10)
-        if joined.startswith(word) and joined.endswith(_IDS) and len(word) > 2:
+        if joined.startswith(word) and joined.endswith(_IDS) and (len(word) > 2 or not word.isascii()):
             return sure - 20
     return 0
 
@@ -234,7 +286,7 @@ def _id(profiles: Mapping[str, Profile], role: str, named: bool) -> tuple[Option
         for name, one in profiles.items()
         if one.kind in ("whole", "text")
         or (one.kind == "number" and one.in_text and named)
-        or (role == "item" and one.kind == "list")
+        or (role == "item" and one.kind == "list" and one.width is None)
     }
     if not named:
         column = next((name for name, one in able.items() if one.distinct > 1 and not _is_row_number(one)), None)
@@ -249,9 +301,12 @@ def _id(profiles: Mapping[str, Profile], role: str, named: bool) -> tuple[Option
         best = max(scores, key=lambda name: scores[name])
         return best, f"named like {'an' if role == 'item' else 'a'} {role}"
     if role == "user":
-        return None, ""
+        baskets = [name for name in able if set(parts_of(name)) & _BASKETS and set(parts_of(name)) & {*_IDS}]
+        found = len(baskets) == 1 and able[baskets[0]].distinct < able[baskets[0]].rows
+        return (baskets[0], "no column is named like a user: each of these stands for one") if found else (None, "")
     left = [name for name, one in able.items() if one.distinct > 1 and one.kind != "number" and not _is_row_number(one)]
-    with_ids = [name for name in left if any(part in _IDS for part in parts_of(name))]
+    left = [name for name in left if able[name].kind != "whole" or able[name].distinct > _FEW_ITEMS or _says_id(name)]
+    with_ids = [name for name in left if _says_id(name)]
     titles = [name for name in left if parts_of(name)[-1:] in (["title"], ["name"])]
     for few in (left, with_ids, titles):
         if len(few) == 1:
@@ -259,14 +314,18 @@ def _id(profiles: Mapping[str, Profile], role: str, named: bool) -> tuple[Option
     return None, ""
 
 
-def _has_ids(name: str, seen: Profile) -> int:
+def _says_id(name: str) -> bool:
+    return any(part in _IDS for part in parts_of(name))
+
+
+def _has_ids(name: str, seen: Profile) -> float:
     """What a column's values and the rest of its name say of ids."""
-    score = 12 if any(part in _IDS for part in parts_of(name)) else 0
+    score = 12.0 if _says_id(name) else 0.0
     if _is_row_number(seen):
         score -= 40
     if seen.distinct <= 1:
         score -= 20
-    return score - 30 * (seen.missing > 0.9 * seen.rows)
+    return score - _MISSING * seen.missing / max(seen.rows, 1)
 
 
 def _is_row_number(seen: Profile) -> bool:
@@ -277,19 +336,23 @@ def _is_row_number(seen: Profile) -> bool:
 
 
 def _time(profiles: Mapping[str, Profile], named: bool) -> tuple[Optional[str], str]:
-    able = {name: one for name, one in profiles.items() if one.kind == "time" or _number_of(one)}
+    most = {name: one.mostly or one for name, one in profiles.items()}
+    able = {name: one for name, one in most.items() if one.kind == "time" or _number_of(one)}
     if not named:
-        sure = [name for name, one in able.items() if one.kind == "time" or _number_of(one) not in ("excel", "%Y%m%d")]
+        sure = [name for name, one in able.items() if one.kind == "time" or _number_of(one) not in _LIKE_IDS]
         chosen = sure or list(able)
         return (chosen[-1], "its values are times") if chosen else (None, _NO_TIME)
     scores = {}
     for name, one in able.items():
         score = _by_name(name, "time")
         if one.kind == "time":
-            score += 40 + 10 * (_is_exact(one))
+            score += 40 + 40 * _is_exact(one)
         elif score <= 0:
             continue  # a number may be anything
-        scores[name] = score - 40 * (one.missing > 0.5 * one.rows)
+        else:
+            score += 40 + 40 * (_number_of(one) in _UNITS)
+        later = bool(_LATER & set(parts_of(name)))
+        scores[name] = score - 70 * later - 40 * (one.missing > 0.5 * one.rows)
     if not scores:
         return None, _NO_TIME
     best = max(scores, key=lambda name: scores[name])
@@ -301,41 +364,60 @@ _NO_TIME = "no column holds times: the order of the rows is taken for theirs (sa
 
 def _is_exact(seen: Profile) -> bool:
     """Whether times are finer than days."""
-    return any(":" in text for text in seen.examples)
+    return any(":" in text and "00:00:00" not in text for text in seen.examples)
 
 
 def _number_of(seen: Profile) -> str:
     """Returns the unit, or the form, that makes sensible times of numbers; "" where none does."""
     if seen.kind not in ("whole", "number") or seen.numbers is None or not len(seen.numbers):
         return ""
-    numbers = seen.numbers
+    numbers = seen.numbers[seen.numbers > 0]  # 0 is what some write for a missing time
+    if len(numbers) < _MOST * len(seen.numbers):
+        return ""
     whole = seen.kind == "whole" and np.abs(numbers).max() < 2.0**63  # ids may be longer than any time
     try:
         unit = guess_time_unit(pa.array(numbers.astype(np.int64) if whole else numbers), "")
     except InputError as error:
         found = re.search(r"timestamp_format: '([^']+)'", str(error))
         return found[1] if found else "excel" if "excel" in str(error) else ""
-    seconds = numbers / _SCALES.get(unit, np.inf)
-    return unit if seconds.min() >= _FIRST and seconds.max() <= _NOW + 366 * 86_400 else ""
+    return unit if _are_sensible(numbers, unit).mean() >= _MOST else ""
+
+
+def _are_sensible(numbers: np.ndarray, unit: str) -> np.ndarray:
+    """Returns which counts are of times since 1990, and not far in the future."""
+    if unit not in _SCALES:
+        return numbers > 0
+    seconds = numbers / _SCALES[unit]
+    return (seconds >= _FIRST) & (seconds <= _NOW + 366 * 86_400)
 
 
 def _event(profiles: Mapping[str, Profile], named: bool) -> tuple[Optional[str], str]:
     for name, one in profiles.items():
         if one.kind != "text" or not 1 <= one.distinct <= _MAX_EVENTS:
             continue
-        known = [text for text in one.texts if _plain(text) in EVENTS or _plain(text) in REVOKING]
+        known = [text for text in one.texts if _weight_of(text) or revokes(text)]
         if known and (len(known) >= 2 or len(known) == one.distinct):
             return name, f"its values are types of events: {', '.join(sorted(one.texts)[:6])}"
     if named:
         for name, one in profiles.items():
-            if one.kind == "text" and 2 <= one.distinct <= _MAX_EVENTS and _by_name(name, "event") >= 75:
+            if one.kind == "text" and 2 <= one.distinct <= _MAX_EVENTS and _by_name(name, "event") >= _SURELY:
                 return name, "named like a type of event"
     return None, ""
 
 
 def event_weights(seen: Profile) -> dict[str, float]:
     """Returns what each type of event counts, by the names that they have; those that say the opposite are left out."""
-    return {text: EVENTS.get(_plain(text), 1) for text in seen.texts if _plain(text) not in REVOKING}
+    texts = (seen.inner or seen).texts
+    return {text: _weight_of(text) or 1 for text in texts if not revokes(text)}
+
+
+def revokes(text: str) -> bool:
+    """Whether a type of event says that somebody did not take an item, or not for long."""
+    return _REVOKING.fullmatch(_plain(text)) is not None
+
+
+def _weight_of(text: str) -> float:
+    return EVENTS.get(_plain(text)) or EVENTS.get(_plain(text).removesuffix("s"), 0)
 
 
 def _plain(text: str) -> str:
@@ -367,15 +449,30 @@ def spread_settings(items: Profile) -> dict[str, Any]:
     """Returns the settings by which rows with lists of items are spread out; none where a row has one item."""
     if items.kind == "list":
         return {"spread": True}
-    for separator in _SEPARATORS:
+    for mark in _SEPARATORS:
+        with_mark = [text for text in items.texts if mark in text.strip()]
+        separator = f"{mark} " if mark != " " and all(f"{mark} " in text for text in with_mark) else mark
         lists = [text.split(separator) for text in items.texts]
         parts = [part for some in lists for part in some]
-        several = sum(len(some) > 1 for some in lists)
-        # Lists hardly come again, what is in them does.
-        again = len(set(parts)) * _REPEATED_PARTS <= len(parts) and 2 * items.distinct > items.rows - items.missing
-        if several > 0.9 * len(lists) and again:
+        # Lists hardly come again, what is in them does; the more surely, the more it looks like ids.
+        varied_ids = len({*map(len, lists)}) > 2 and all(map(_LIKE_ID.fullmatch, parts))
+        most, repeated = (0.5, 1.5) if varied_ids else (0.9, _REPEATED_PARTS)
+        again = len(set(parts)) * repeated <= len(parts) and 2 * items.distinct > items.rows - items.missing
+        if len(with_mark) > most * len(lists) and again:
             return {"spread": True, **({} if separator == "|" else {"separator": separator})}
     return {}
+
+
+def shown_and_clicked(columns: Mapping[str, Profile]) -> Optional[tuple[str, str]]:
+    """Returns the column of lists of what was shown with labels of what was clicked, as in `N55689-1 N35729-0`, and the
+    label of that; None where there is none."""
+    for name, one in columns.items():
+        lists = [text.split() for text in one.texts]
+        marks = {match and match[1] for parts in lists for match in map(_LABELLED.fullmatch, parts)}
+        labels = {part[-1] for parts in lists for part in parts}
+        if len(marks) == 1 and None not in marks and labels == {"0", "1"} and any(len(parts) > 1 for parts in lists):
+            return name, f"{marks.pop()}1"
+    return None
 
 
 def words_for_missing(columns: Mapping[str, Profile]) -> tuple[str, ...]:

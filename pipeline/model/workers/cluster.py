@@ -135,6 +135,8 @@ def train_on_workers(job: Job) -> bool:
     cluster = from_environment(os.environ)
     if cluster is None and count == 1:
         return False
+    if cluster is not None and job.judged:
+        return False  # the other machines have ended with the training that was judged
     if cluster is None:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / JOB_FILE

@@ -88,6 +88,32 @@ def test_texts_become_vectors_also_of_items_without_any(tmp_path, monkeypatch):
     ]
 
 
+def test_vectors_are_a_column_or_beside_the_catalogue(tmp_path, monkeypatch):
+    monkeypatch.setattr("components.catalogue_gen.executor._READ_RECORDS", 2)
+    np.save(tmp_path / "sound.npy", np.array([[0, 2, 0], [9, 9, 9], [-5, 0, 0], [4, 0, 3]], np.float16))
+    (tmp_path / "ids.txt").write_text("z\nunknown\na\nb\n")
+    sound = {"type": "vector", "path": f"{tmp_path}/sound.npy", "ids": f"{tmp_path}/ids.txt", "dim": 3}
+    features = {"look": {"type": "vector", "dim": 2}, "sound": sound}
+    content = 'item_id,look\na,"3, 4"\nb,\nc,[0 1]\n'
+    rows, summary = generate(tmp_path, ["a", "b", "z"], content, {"features": features})
+    assert {row["item_id"][0]: (row["look"], row["sound"]) for row in rows} == {
+        "a": (pytest.approx([0.6, 0.8]), [-1, 0, 0]),
+        "b": ([0, 0], pytest.approx([0.8, 0, 0.6])),
+        "c": ([0, 1], [0, 0, 0]),
+        "z": ([0, 0], [0, 1, 0]),
+    }
+    assert summary == (
+        "4 items: 3 listed (1 of them never seen in the log), 1 only in the log; rejected 0; look: no vector of 2 of 4 "
+        "items; sound: no vector of 1 of 4 items, vectors of 1 id that is no item"
+    )
+    rows, summary = generate(tmp_path, ["a", "b", "z"], None, {"features": {"sound": sound}}, name="")
+    assert [row["sound"] for row in rows] == [[-1, 0, 0], pytest.approx([0.8, 0, 0.6]), [0, 1, 0]]
+    assert summary.endswith("sound: vectors of 1 id that is no item")
+    np.save(tmp_path / "sound.npy", np.full((4, 3), np.inf))
+    with pytest.raises(InputError, match=r"sound\.npy: row 1, of 'z', holds inf, which is no finite number"):
+        generate(tmp_path, ["a"], None, {"features": {"sound": sound}}, name="")
+
+
 def test_a_missing_encoder_is_told_before_anything_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(encoders, "_PACKAGES", ("no_such_package",))
     features = {"about": {"type": "text", "encoder": "wordllama"}}
@@ -108,6 +134,11 @@ def test_without_a_catalogue_the_items_are_the_logs(tmp_path):
     [
         (None, {}, "catalogue: there is no file"),
         ("item_id\n", {}, "there are no rows"),
+        (
+            "item_id,x\na,1 2\nb,1 2 3\n",
+            {"features": {"x": {"type": "vector", "dim": 3}}},
+            r"items\.csv: 1 × x has not 3 numbers \(see dim\) \(rows 2: 'a,1 2'\)",
+        ),
         ("item,title\na,b\n", {}, "no column 'item_id'; it has 'item', 'title'; did you mean 'item'"),
         ("item_id\na\nb\na\na\nb\n", {}, r"listed more than once: 'a' \(rows 2, 4, 5\), 'b' \(rows 3, 6\)"),
         ("item_id,x\na,much\nb,1\n", {"features": {"x": {"type": "number"}}}, "x is not a number .rows 2: 'a,much'"),

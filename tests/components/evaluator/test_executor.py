@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,14 @@ def expected_ranks(queries: list[dict], step: int, exclude: str = "all") -> list
 class Run:
     """One execution of the executor, as a runner would do it."""
 
-    def __init__(self, root: Path, interactions: Path, models: dict[str, Path], settings: EvaluatorSettings):
+    def __init__(
+        self,
+        root: Path,
+        interactions: Path,
+        models: dict[str, Path],
+        settings: EvaluatorSettings,
+        champion_queries: Path | None = None,
+    ):
         examples = standard_artifacts.Examples()
         examples.uri = str(interactions)
         catalogue = standard_artifacts.Examples()
@@ -131,6 +139,10 @@ class Run:
         context = base_beam_executor.BaseBeamExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
         outputs = {"evaluation": [self.evaluation], "blessing": [self.blessing]}
         properties = {"item_features": json.dumps(["colour"]), "settings": settings.model_dump_json()}
+        if champion_queries is not None:
+            queries = standard_artifacts.Examples()
+            queries.uri = str(champion_queries)
+            inputs["champion_queries"], properties["fair_by"] = [queries], "time"
         Executor(context).Do(inputs, outputs, properties)
         self.report = load_report(self.evaluation.uri)
         self.summary = self.evaluation.get_string_custom_property("summary")
@@ -474,3 +486,65 @@ def test_items_that_training_never_saw_are_missed_by_baselines_and_have_a_slice(
     report = Run(tmp_path, write_interactions(tmp_path / "x", queries), {"model": servable()}, settings).report
     assert report.slices() == ["overall", "item_popularity=new"]
     assert {slices["item_popularity=new"]["mrr"] for slices in report.metrics.values()} == {0}
+
+
+def shrunken(count: int) -> list[dict]:
+    """Queries of a log that has lost the histories of its users, in which all but popular items are guesses."""
+    return [
+        {"user_id": f"s{number}", "item_id": ITEMS[number % 3], "user_type": "new", "timestamp": 100 + number}
+        for number in range(count)
+    ]
+
+
+def test_a_shrunken_log_can_not_lower_the_bar(tmp_path: Path, servable: Callable[..., Path]) -> None:
+    """On tonight's log a model that knows popular items is as good as the champion, who knows what follows what."""
+    settings = PLAIN.model_copy(
+        update={"thresholds": {"hit_rate@2": Threshold(max_drop=0.01)}, "bootstrap_replicates": 20}
+    )
+    own = [{**query, "timestamp": 150 + number} for number, query in enumerate(make_queries(60))]
+    learned = [{**query, "timestamp": 50} for query in make_queries(60)]
+    write_examples(tmp_path / "own", "eval", [*learned, *own])
+    tonight = write_interactions(tmp_path / "tonight", shrunken(30))
+    # Steps back from the newest of the history: it finds what follows for nobody, but popular items without a history.
+    models = {"model": servable(step=-9, fingerprint="f9"), "champion": servable()}
+
+    blind = Run(tmp_path / "blind", tonight, models, settings)
+    assert blind.report.blessed
+    assert blind.report.own_night == "the champion's own queries are not there to be asked"
+
+    seeing = Run(tmp_path / "seeing", tonight, models, settings, tmp_path / "own")
+    assert not seeing.report.blessed
+    [failure] = seeing.report.failures
+    hits = {step: sum(rank < 2 for rank in expected_ranks(own, step)) / 60 for step in (-9, 1)}
+    assert (failure.metric, failure.own_night, failure.figure) == ("hit_rate@2", True, pytest.approx(hits[-9]))
+    assert failure.bound == pytest.approx(0.99 * hits[1])
+    assert str(failure).endswith("(less the drop allowed) on the champion's own queries")
+    assert seeing.report.own_night == (
+        "60 of the champion's own queries were asked too: those that tonight's training had no part in"
+    )
+    # All else is as it was.
+    assert seeing.report.metrics == blind.report.metrics
+
+    # Nobody is judged by queries of a few.
+    few = settings.model_copy(update={"min_slice_size": 31})
+    found = Run(tmp_path / "few", tonight, models, few, tmp_path / "own").report
+    assert found.blessed
+    assert "are of 30 users, fewer than" in found.own_night
+
+
+def test_a_lead_that_is_lost_is_told_by_what_the_champion_says_of_itself(
+    tmp_path: Path, servable: Callable[..., Path]
+) -> None:
+    champion = tmp_path / "champion"
+    shutil.copytree(servable(), champion)
+    release = {"metrics": {"hit_rate@2": 0.6}, "baselines": {"popularity": {"hit_rate@2": 0.3}}}
+    (champion / "assets.extra" / "release.json").write_text(json.dumps(release))
+    settings = PLAIN.model_copy(update={"thresholds": {"hit_rate@2": Threshold(keep_lead=0.5)}})
+    write_interactions(tmp_path / "tonight", shrunken(30))
+    found = Run(
+        tmp_path / "run", tmp_path / "tonight", {"model": servable(step=-9), "champion": champion}, settings
+    ).report
+    popularity = found.metrics["popularity"]["overall"]["hit_rate@2"]
+    assert found.metrics["candidate"]["overall"]["hit_rate@2"] == popularity
+    [failure] = found.failures
+    assert (failure.kind, failure.bound) == ("lead", pytest.approx(min(1.5 * popularity, 1)))

@@ -128,7 +128,7 @@ def test_what_is_judged_at_the_cut_is_what_the_users_are_served(towers: str, exc
         ]
         found, _, _ = core(rows, Cut(14), excluded_types=exclude if isinstance(exclude, tuple) else (), **KINDS)
         for split, examples in found.items():
-            splits[split] += examples
+            splits.setdefault(split, []).extend(examples)
     names = ("user_id", "item_id", "timestamp", "event", "#for_good")
     for split in ("train", "negative"):
         rows = [{name: example[name] for name in names if name in example} for example in splits[split]]

@@ -5,11 +5,16 @@ from __future__ import annotations
 import pytest
 
 from components.evaluation_report import Check, Interval
+from components.evaluator.earlier import Night
 from components.evaluator.settings import EvaluatorSettings, Threshold
 
 
 def _check(
-    settings: EvaluatorSettings, failures: set, interval: Interval | None = None, **values: dict[str, float]
+    settings: EvaluatorSettings,
+    failures: set,
+    interval: Interval | None = None,
+    night: Night = Night(),  # noqa: B008 - it is frozen
+    **values: dict[str, float],
 ) -> list[Check]:
     """Checks thresholds on models with one slice besides the whole; the metrics all have the same values.
 
@@ -25,7 +30,7 @@ def _check(
         for model, of_slice in values.items()
     }
     columns = {"overall": (), "user_type=new": ("user_type",)}
-    return check_thresholds(table, columns, failures, settings, lambda *of: interval)
+    return check_thresholds(table, columns, failures, settings, lambda *of: interval, night)
 
 
 def test_the_default_thresholds() -> None:
@@ -139,3 +144,34 @@ def test_a_lead_may_be_noise_too() -> None:
 
     assert verdict(certain=False) == ("NDCG@10 0.1200 is above popularity's 0.1100", True)
     assert verdict(certain=True) == ("NDCG@10 0.1200 is within noise of popularity's 0.1100", False)
+
+
+def test_half_of_the_lead_that_the_champion_had_is_to_be_kept() -> None:
+    settings = EvaluatorSettings.model_validate(
+        {"thresholds": {"ndcg@10": {"keep_lead": 0.5}}, "baselines": {"names": ["popularity", "ease", "slit"]}}
+    )
+    # It had 1.5 times what ease had; slit was not there.
+    night = Night(metrics={"ndcg@10": 0.3}, baselines={"popularity": {"ndcg@10": 0.1}, "ease": {"ndcg@10": 0.2}})
+
+    def checks(
+        candidate: float, champion: bool = True, interval: Interval | None = None, **others: float
+    ) -> list[Check]:
+        values = {"popularity": 0.1, "ease": 0.08, "slit": 0.3, **others, "candidate": candidate}
+        values |= {"champion": 0.1} if champion else {}
+        table = {name: {"overall": value, "new": value} for name, value in values.items()}
+        return _check(settings, set(), interval, night, **table)
+
+    [found] = checks(0.13)
+    assert (found.bound, found.kind, found.passed) == (pytest.approx(0.125), "lead", True)
+    assert str(found) == "NDCG@10 0.1300 keeps the lead that the champion had, 0.1250"
+    [found] = checks(0.1)
+    assert (str(found), found.passed) == ("NDCG@10 0.1000 is below the lead that the champion had, 0.1250", False)
+    [found] = checks(0.1, interval=(-0.04, 0.01))
+    assert (str(found), found.passed) == (
+        "NDCG@10 0.1000 is within noise of the lead that the champion had, 0.1250",
+        True,
+    )
+    [found] = checks(0.1, champion=False)
+    assert (found.kind, found.passed) == ("lead", False), "its lead may be all that is known of a champion"
+    [found] = checks(1.0, popularity=0.9)
+    assert found.passed, "nothing is above 1"

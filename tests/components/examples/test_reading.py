@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from components.errors import InputError
 from components.examples import reading
+from components.examples.writing import write_columns
 from tests.components.conftest import write_examples
 
 FEATURES = {"user_id": bytes, "timestamp": int, "weight": float, "history": bytes}
@@ -124,3 +126,31 @@ def test_a_damaged_file_is_named(uri: Path) -> None:
     file.write_bytes(file.read_bytes()[:-30])
     with pytest.raises(InputError, match=f"{file.name}: a damaged TFRecord file"):
         reading.read_columns(str(uri), "eval", FEATURES)
+
+
+def test_columns_are_read_as_examples_are(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "item_id": ["a", "b", None],
+            "timestamp": [1, 2, 3],
+            "weight": pa.array([0.5, None, 2.0], pa.float32()),
+            "history": pa.array([["x", "y"], [], ["z"]], pa.list_(pa.string())),
+            "else": ["not", "asked", "for"],
+        }
+    )
+    path = str(tmp_path / "new" / "data.parquet")
+    write_columns(path, [table.slice(0, 2), table.slice(2)], str(tmp_path / "temporary"))
+    types = {"history": bytes, "item_id": bytes, "timestamp": int, "weight": float, "missing": int}
+    found = pa.Table.from_batches(list(reading.read_file(path, types, 2)))
+    assert found.schema == reading.decode([], types).schema
+    assert found.to_pydict() == {
+        "history": [[b"x", b"y"], [], [b"z"]],
+        "item_id": [[b"a"], [b"b"], []],
+        "timestamp": [[1], [2], [3]],
+        "weight": [[0.5], [], [2.0]],
+        "missing": [None] * 3,
+    }
+    assert reading.scalars(found, "weight", 0).tolist() == [0.5, 0, 2]
+    write_columns(str(tmp_path / "none.parquet"), [], str(tmp_path / "temporary"))
+    assert not (tmp_path / "none.parquet").exists()
+    assert not list((tmp_path / "temporary").iterdir())

@@ -29,6 +29,15 @@ def test_of_some_of_the_items(tmp_path: Path) -> None:
     np.testing.assert_array_equal(attributes.amounts, np.array([[np.nan, 19.99]], np.float32))
 
 
+def test_of_a_range_of_the_items(tmp_path: Path) -> None:
+    """Of those that fulfil no condition the conditions stay: they are no mistake."""
+    attributes = read_attributes(write_three(tmp_path), FEATURES).among(1, 3)
+    assert attributes.conditions.tolist() == [b"=", b"tags=new", b"tags=red", b"brand=x", b"brand=y"]
+    assert attributes.splits.tolist() == [0, 0, 0, 1, 1, 2]
+    assert attributes.rows.tolist() == [0, 0]
+    np.testing.assert_array_equal(attributes.amounts, np.array([[np.nan, 19.99]], np.float32))
+
+
 def test_line_breaks_are_escaped(tmp_path: Path) -> None:
     uri = write_examples(tmp_path, "catalogue", [{"item_id": "a", "brand": "x\ny\\\r"}])
     assert read_attributes(uri, {"brand": "category"}).conditions.tolist() == [b"=", rb"brand=x\ny\\\r"]

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from tfx.types import standard_artifacts
 
+from components.artifacts import NOT_SHIPPED
 from components.indexer import executor
 from components.indexer.executor import Executor
 from components.indexer.index import Index
@@ -105,3 +106,20 @@ def test_how_an_approximate_index_did_is_said(towers: str, tmp_path: Path, saved
     )
     assert output.get_float_custom_property("index_recall") == 0.97
     assert output.get_float_custom_property("index_latency_ms") == 1.25
+
+
+@pytest.mark.parametrize("missing", ["towers", "events"])
+def test_where_nothing_is_to_be_shipped_there_is_no_servable(missing: str, saved: list[tuple], tmp_path: Path) -> None:
+    """Events are missing too where a reindex, which has the towers of before, is not blessed."""
+    (tmp_path / "towers" / "Format-Serving").mkdir(parents=True)
+    if missing == "events":
+        (tmp_path / "towers" / "Format-Serving" / "saved_model.pb").touch()
+    inputs = {"towers": standard_artifacts.Model(), "catalogue": standard_artifacts.Examples()}
+    inputs["interactions"] = standard_artifacts.Examples()
+    for name, artifact in inputs.items():
+        artifact.uri = str(tmp_path / name)
+    output = standard_artifacts.Model()
+    properties = {"settings": SETTINGS.model_dump_json(), "model_name": "m", "filter_types": "{}"}
+    Executor().Do({name: [artifact] for name, artifact in inputs.items()}, {"model": [output]}, properties)
+    assert saved == []
+    assert output.get_string_custom_property("summary") == NOT_SHIPPED

@@ -7,11 +7,11 @@ import json
 import tensorflow as tf
 from tfx.types import standard_artifacts
 
-from components.interaction_gen.component import RejectedRows
+from components.data_profile import RejectedRows
 from components.interaction_gen.executor import Executor
 
 
-def generate(folder, content, options=None, users="", cutoff="", name="log.csv"):
+def generate(folder, content, options=None, users="", cutoff="", name="log.csv", suppression=""):
     """Runs the executor on a log with `content`; returns {split: [examples]}, the summary and the folder of rejects."""
     if content is not None:
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -26,6 +26,7 @@ def generate(folder, content, options=None, users="", cutoff="", name="log.csv")
         "settings": json.dumps(options or {}),
         "users_path": str(folder / "users.csv") if users else "",
         "cutoff": cutoff,
+        "suppression": suppression,
     }
     Executor(context).Do({}, {"examples": [examples], "rejects": [rejects]}, properties)
     found = {part: read_split(folder, part) for part in ("train", "eval")}

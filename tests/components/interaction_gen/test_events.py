@@ -57,6 +57,60 @@ def test_weights_of_a_column_multiply_those_of_the_type(transform, expected):
     assert sorted(reason for _, reason in report.rejected) == ["seconds is missing", "seconds is not a number"]
 
 
+def test_types_that_are_written_otherwise_are_dropped_by_name():
+    types = ["view", "View", "view ", "buy", "other"]
+    columns = {"user_id": pa.array(["u"] * 5), "item_id": pa.array([*"abcde"]), "kind": pa.array(types)}
+    options = {"columns": {"timestamp": None, "event": "kind"}, "event_weights": {"view": 1}}
+    config = InteractionSettings.model_validate(options)
+    block = reading.Block(np.arange(2, 7), columns)
+    events, report = clean(block, reading.TableFile("log.csv", "csv", 1, 0), config, "us", False)
+    assert events["item_id"].to_pylist() == ["a"]
+    assert report.dropped == {
+        "of type 'View', which event_weights has as 'view'": 1,
+        "of type 'view ', which event_weights has as 'view'": 1,
+        "of a type not in event_weights": 2,
+    }
+
+
+@pytest.mark.parametrize("timestamp", [None, "at"])
+def test_a_header_within_the_rows_is_no_event(timestamp):
+    users = ["who", "---", "u1", "who", "item", "-"]
+    columns = {
+        "who": pa.array(users),
+        "what": pa.array(["what", ":---", "i1", "i2", "what", "-"]),
+        "at": pa.array(["at", "---", "5", "6", "7", "8"]),
+    }
+    config = InteractionSettings.model_validate(
+        {"columns": {"user_id": "who", "item_id": "what", "timestamp": timestamp}}
+    )
+    block = reading.Block(np.arange(2, 8), {name: columns[name] for name in config.log_columns().values()})
+    events, report = clean(block, reading.TableFile("log.csv", "csv", 1, 0), config, "s", False)
+    assert events["user_id"].to_pylist() == users[2:]
+    assert report.dropped == {"that are the header again": 1, "that are a line below a header": 1}
+    assert not report.rejected
+
+
+@pytest.mark.parametrize(
+    ("first", "items", "is_header"),
+    [
+        (("nutzer", "artikel"), [f"i{k}" for k in range(6)], True),
+        (("nutzer", "artikel"), ["milk", "rye", "tea", "ale", "jam", "oat"], True),
+        (("nutzer", "a1"), [f"i{k}" for k in range(6)], False),
+        (("nutzer", "artikel"), ["i1", "i2", "i3"], False),
+    ],
+)
+def test_a_header_where_names_are_given_is_no_event(first, items, is_header):
+    config = InteractionSettings.model_validate({"names": ["user_id", "item_id"], "columns": {"timestamp": None}})
+    columns = {
+        "user_id": pa.array([first[0], *map(str, range(len(items)))]),
+        "item_id": pa.array([first[1], *items]),
+    }
+    block = reading.Block(np.arange(1, len(items) + 2), columns)
+    events, report = clean(block, reading.TableFile("log.csv", "csv", 1, 0), config, "s", False)
+    assert len(events) == len(items) + (not is_header)
+    assert report.dropped == ({"that look like a header (leave out names)": 1} if is_header else {})
+
+
 def test_partitions_are_stable_and_complete():
     table = pa.table({"user_id": [f"u{k % 20}" for k in range(100)], "row": list(range(100))})
     parts = dict(by_partition(table, 4))

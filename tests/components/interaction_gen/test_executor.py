@@ -2,11 +2,20 @@
 
 import csv
 import json
+import random
+from pathlib import Path
 
+import numpy as np
 import pytest
+from tfx.types import standard_artifacts
 
+from components.all_events.executor import Executor as AllEvents
+from components.data_profile import RejectedRows
 from components.errors import InputError
-from tests.components.interaction_gen.small import ROWS, generate, log_of
+from components.examples.past import Read, read_all
+from components.examples.reading import ragged, read_columns, scalars
+from components.interaction_gen.executor import Executor
+from tests.components.interaction_gen.small import ROWS, generate, log_of, read_split
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]  # Beam takes its time
 
@@ -148,3 +157,86 @@ def test_sessions_spread_out_capped_and_aged_are_counted(tmp_path):
     assert [e["item_id"] for e in found["train"] if e["user_id"] == ["s0"]] == [["i0"]] * 2
     assert found["eval"][-1]["history"] == ["i1", "i4", "i0"]
     assert json.loads((rejects / "report.json").read_text())["facts"]["rows spread out"] == 5
+
+
+def _read(folder, content, before=None, **options):
+    """Reads a log of rows by files, on from `before`; returns its examples, and these with all of their events."""
+    (folder / "log").mkdir(exist_ok=True, parents=True)
+    for name, rows in content.items():
+        (folder / "log" / name).write_text(log_of(rows, ("user_id", "item_id", "timestamp", "event")))
+    made, together, rejects = standard_artifacts.Examples(), standard_artifacts.Examples(), RejectedRows()
+    place = folder / ("on" if before else "first")
+    made.uri, together.uri, rejects.uri = str(place / "examples"), str(place / "all"), str(place / "rejects")
+    context = Executor.Context(beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(place / "tmp"), unique_id="1")
+    settings = {"columns": {"event": "event"}, "never_again": ["hide"], "split": {"eval_fraction": 0.5}, **options}
+    properties = {"input_path": str(folder / "log" / "*"), "settings": json.dumps(settings), "keep": 2}
+    inputs = {"before": [before]} if before else {}
+    Executor(context).Do(inputs, {"examples": [made], "rejects": [rejects]}, properties)
+    blessing = standard_artifacts.ModelBlessing()
+    blessing.set_int_custom_property("blessed", 1)
+    AllEvents().Do({"examples": [made], "blessing": [blessing]}, {"all_examples": [together]}, {})
+    return made, together
+
+
+def _by_event(examples, *splits):
+    """What examples have but for their user_type, by user and time."""
+    return {
+        (row["user_id"][0], row["timestamp"][0]): {name: row[name] for name in row if name != "user_type"}
+        for split in splits
+        for row in read_split(Path(examples.uri).parent, split)
+    }
+
+
+def test_a_log_that_is_read_on_has_the_examples_of_one_that_is_read_as_a_whole(tmp_path):
+    rng, partitions = random.Random(3), 7
+    kinds = ["view", "view", "hide"]
+    rows = [(f"u{k}", "i0", 10 * k, "view") for k in range(5)]  # or the first read drops users with negative ones alone
+    rows += [
+        # Some users, and with them parts of the log, have nothing new.
+        (f"u{rng.randrange(5 if k < 40 else 2)}", f"i{rng.randrange(7)}", 10 * k, rng.choice(kinds))
+        for k in range(5, 60)
+    ]
+    old, new = rows[:40], rows[40:]
+    whole, _ = _read(tmp_path / "whole", {"1.csv": old, "2.csv": new}, partitions=partitions)
+    _, base = _read(tmp_path / "parts", {"1.csv": old}, partitions=partitions)
+    made, together = _read(tmp_path / "parts", {"2.csv": new}, base, partitions=partitions)
+    assert json.loads(made.split_names) == ["train", "eval", "negative", "later_negative"]
+    expected, found = _by_event(whole, "train", "eval"), _by_event(made, "train", "eval")
+    assert found
+    assert {when for _, when in found} == {10_000_000 * k for k in range(40, 60) if rows[k][3] == "view"}
+    # The newer half of what is new is asked for.
+    asked = {when for _, when in _by_event(made, "eval")}
+    assert asked == {10_000_000 * k for k in range(50, 60) if rows[k][3] == "view"}
+    for event, row in found.items():
+        known = expected[event]
+        assert {name: row[name] for name in row if name in known} == {n: known[n] for n in known if n in row}, event
+    # What is of before lies beside it, and the next one goes on from all.
+    views = [row for row in rows if row[3] == "view"]
+    table = read_columns(made, "past", {"timestamp": int, "history": bytes})
+    past = scalars(table, "timestamp")
+    assert np.diff(ragged(table, "history")[1]).max() == 2
+    assert sorted(past.tolist()) == [10_000_000 * k for k in range(40) if rows[k][3] == "view"]
+    assert len(list(read_all(together.uri, "train", {"timestamp": int}, 1))) == len(views)
+    assert len(list(read_all(together.uri, "negative", {"timestamp": int}, 1))) == len(rows) - len(views)
+    read = Read.of(together.uri)
+    assert ([Path(path).name for path in read.files], read.nights) == (["1.csv", "2.csv"], 1)
+    profile = json.loads((Path(made.uri).parent / "rejects" / "profile.json").read_text())
+    assert (profile["events"], profile["users"], profile["first"], profile["last"]) == (60, 5, 0, 590_000_000)
+    with pytest.raises(InputError, match="has no file that was not read before"):
+        _read(tmp_path / "parts", {}, together)
+
+
+def test_only_a_window_of_days_is_kept(tmp_path):
+    day = 86_400
+    rows = [("u", f"i{k}", k * day, "view") for k in range(10)]
+    made, base = _read(tmp_path, {"1.csv": rows}, window_days=4)
+    assert sorted(when // 86_400_000_000 for _, when in _by_event(made, "train", "eval")) == [5, 6, 7, 8, 9]
+    assert "dropped 5 (5 older than window_days 4)" in made.get_string_custom_property("summary")
+    later = [("u", f"i{k}", k * day, "view") for k in (10, 11)]
+    made, together = _read(tmp_path, {"2.csv": later}, base, window_days=4)
+    queries = _by_event(made, "eval")
+    assert {when // 86_400_000_000: row["history"] for (_, when), row in queries.items()} == {
+        11: ["i10", "i9", "i8", "i7"]
+    }
+    times = [scalars(batch, "timestamp") for batch in read_all(together.uri, "train", {"timestamp": int}, 5)]
+    assert sorted(np.concatenate(times) // 86_400_000_000) == [7, 8, 9, 10, 11]

@@ -70,6 +70,8 @@ def test_partitions_go_by_the_bytes_that_are_read(tmp_path, monkeypatch):
     path = write_log(tmp_path, 1, 2)  # 26 bytes and two rows of 6
     assert inspect(settings_of(), path, "", "").partitions == 4
     assert inspect(settings_of(partitions=2), path, "", "").partitions == 2
+    known = [(path, False), (path, True)]  # read with it, each as large again
+    assert inspect(settings_of(), path, "", "", known=known).partitions == 12
 
 
 USERS = {"users": {"id": "id", "features": {"age": {"type": "number"}, "born": {"type": "number", "column": "age"}}}}

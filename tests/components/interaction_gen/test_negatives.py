@@ -34,6 +34,8 @@ def test_the_worked_example():
     }
     negative = {e["item_id"]: (e["history"], e["weight"], e["#for_good"], e["event"]) for e in found["negative"]}
     assert negative == {"b": (["a"], 2.0, 0, "dislike"), "c": (["a"], 1.0, 1, "hide")}
+    later = {e["item_id"]: (e["history"][:1], e["weight"], e["#for_good"]) for e in found["later_negative"]}
+    assert later == {"e": (["c"], 2.0, 0), "a": (["f"], 2.0, 0)}
     first, second = found["eval"]
     assert (first["item_id"], first["history"], first["seen"]) == ("f", ["c", "b", "d", "a"], ["c", "b", "d", "a"])
     assert first["#rejected"] == ["e", "c"]
@@ -72,6 +74,13 @@ def test_minimum_counts_are_of_the_other_events_and_take_the_negative_ones_with_
     assert sorted(e["item_id"] for e in found["train"]) == ["a", "b"]
     assert [e["item_id"] for e in found["negative"]] == ["c"]
     assert report.dropped == {"of users below min_user_events 2": 2}
+
+
+def test_who_has_negative_events_alone_is_dropped_by_name():
+    rows = [("u", "a", 1, "dislike"), ("v", "a", 3, "view"), ("v", "b", 9, "view")]
+    found, report, _ = core(rows, split.Cut(9), **TYPES)
+    assert (len(found["train"]), len(found["negative"])) == (1, 0)
+    assert report.dropped == {"of users with negative events alone": 1}
 
 
 @pytest.mark.parametrize("deduplicate", [True, "user_item"])

@@ -187,8 +187,12 @@ def test_a_training_event_weighs_half_for_each_half_life_before_the_cut():
     rows = [("u", "a", 0), ("u", "b", 15 * day), ("u", "c", 30 * day), ("u", "d", 40 * day)]
     found, report, _ = core(rows, split.Cut(30 * day), half_life=15)
     assert {e["item_id"]: e["weight"] for e in found["train"]} == {"a": 0.25, "b": 0.5}
-    assert [e["weight"] for e in found["eval"]] == [1.0, 1.0]  # nobody learns from them
+    # Those of the evaluation, which the shipped model learns from, go on alike: 2 ** (10 / 15) ten days after the cut.
+    assert [e["weight"] for e in found["eval"]] == [1.0, pytest.approx(1.5874, abs=1e-4)]
     assert report.facts["training events older than half_life"] == 1  # one of exactly that age weighs half
+    late = [("u", "a", 0), ("u", "b", 16 * 365 * day)]
+    [wrong] = core(late, split.Cut(day), half_life=15)[0]["eval"]
+    assert wrong["weight"] == 256, "a wrong date must not outweigh all others"
     # Without a cut from the newest event back.
     found, _, _ = core(rows, half_life=5, split={"method": "leave_last_n"})
     assert {e["item_id"]: e["weight"] for e in found["train"]} == {"a": 2**-8, "b": 2**-5, "c": 2**-2}

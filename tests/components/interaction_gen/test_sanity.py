@@ -1,11 +1,15 @@
 """What is striking about a log as a whole."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from components.hashing import hashes
 from components.interaction_gen import sanity
 from components.interaction_gen.settings import InteractionSettings
+from components.log_profile import LogProfile
 from components.tables.row_report import Report
+from components.tables.times import ROUGH_TIMES
 
 SECOND = 1_000_000
 START = 1_600_029_219 * SECOND
@@ -22,16 +26,38 @@ def events(users, items=None, times=None, **more):
     return pa.table(columns)
 
 
-def warnings(table, report=None, **options):
+def warnings(table, report=None, excluded_types=(), **options):
     found = sanity.look(table)
     found.columns = sanity.look_at_columns(table)
     settings = InteractionSettings.model_validate(options)
-    return sanity.warnings(sanity.merged([found]), report or Report(rows=len(table)), settings)
+    return sanity.warnings(sanity.merged([found]), report or Report(rows=len(table)), settings, excluded_types)
 
 
 def test_nothing_is_striking_about_a_plain_log():
     assert warnings(events([f"u{k % 9}" for k in range(90)])) == []
     assert warnings(events([])) == []
+
+
+def test_the_profile_of_a_log_is_that_of_its_parts():
+    day = 86_400 * SECOND
+    first = events(["ann", "ann", "bob"], ["a", "b", "b"], [0, day, day + 1])
+    second = events(["cid"] * 4, ["b", "c", "c", "d"], [5 * day] * 4)
+    of_items = dict(zip("abcd", hashes(item.encode() for item in "abcd").tolist()))
+    found = sanity.profile(sanity.merged([sanity.look(first), sanity.look(second)]), timed=True)
+    assert found == LogProfile(
+        events=7,
+        users=3,
+        items=4,
+        user=("cid", 4),
+        item=("b", 3),
+        first=0,
+        last=5 * day,
+        days={0: 1, 1: 2, 5: 4},
+        sample={of_items["a"]: 1, of_items["b"]: 3, of_items["c"]: 2, of_items["d"]: 1},
+    )
+    untimed = sanity.profile(sanity.look(first), timed=False)
+    assert (untimed.first, untimed.last, untimed.days) == (None, None, {})
+    assert sanity.profile(sanity.look(events([])), timed=True).events == 0
 
 
 @pytest.mark.parametrize("word", ["NA", "NULL", r"\N", "nan", "None"])
@@ -52,8 +78,53 @@ def test_the_greatest_user_and_item_are_named_where_they_are_too_great():
     ]
     assert warnings(events([*many, *many], ["x"] * 20 + [f"i{k}" for k in range(340)])) == [], "items are that popular"
     assert warnings(events([*many, *many], ["x"] * 190 + [f"i{k}" for k in range(170)])) == [
-        "one item, 'x', has 190 of 360 events: if that stands for a missing item_id, set missing: ['x']"
+        "one item, 'x', has 190 of 360 events: if that stands for a missing item_id, set missing: ['x']; if for one "
+        "that is everywhere, max_item_events"
     ]
+
+
+@pytest.mark.parametrize("word", ["-", "?", "unknown", "-1", "(not set)", "00000000-0000-0000-0000-000000000000"])
+def test_words_for_nobody_are_named_where_they_are_few(word):
+    [said] = warnings(events([word] + [f"u{k % 90}" for k in range(900)]))
+    assert said.startswith(f"one user, {word!r}, has 1 of 901 events: if that stands for a missing user_id")
+
+
+def test_zero_is_an_id_like_others_unless_it_has_more_events():
+    users = [str(k % 30) for k in range(300)]
+    assert warnings(events(users)) == []
+    [said] = warnings(events(["0"] * 30 + users))
+    assert said == (
+        "one user, '0', has 40 of 330 events: if that stands for a missing user_id, set missing: ['0']; if for a bot, "
+        "max_user_events"
+    )
+
+
+def test_blanks_around_ids():
+    assert warnings(events(["u1", "u1 ", "u1\u00a0"] + [f"u{k}" for k in range(9)])) == [
+        "user_id has blanks around it in 2 of 12 events, such as 'u1 ': set trim: true if they mean nothing"
+    ]
+
+
+def test_labels_of_what_was_shown():
+    items = [f"N{k % 7}-{k % 2}" for k in range(90)]
+    users = [f"u{k % 9}" for k in range(90)]
+    [said] = warnings(events(users, items))
+    assert said == (
+        "item_id ends in -0 or -1 in all events, such as 'N0-0', as labels of what was shown do: set clicked: '-1'"
+    )
+    assert warnings(events(users, [f"shirt_{k}-1" for k in range(90)])) == [], "each is a thing of its own"
+
+
+def test_types_that_are_named_and_not_there():
+    table = events([f"u{k % 9}" for k in range(90)], event=["view", "buy", "skip"] * 30)
+    there = "there are 'view', 'buy', 'skip'"
+    options = {"columns": {"event": "event"}, "event_weights": {"view": 1, "purchase": 2, "skip": -1}}
+    assert warnings(table, excluded_types=["buys"], never_again=["hide", "skip"], **options) == [
+        f"no event is of type 'purchase', which event_weights names: {there}",
+        f"no event is of type 'hide', which never_again names: {there}",
+        f"no event is of type 'buys', which serving.exclude names: {there}",
+    ]
+    assert warnings(table, excluded_types=["buy"], columns={"event": "event"}) == []
 
 
 @pytest.mark.parametrize(
@@ -75,6 +146,60 @@ def test_the_span_of_time(first, last, message):
     assert warnings(table, columns={"timestamp": None}) == []
 
 
+@pytest.mark.parametrize(
+    ("read_as", "clock"),
+    [
+        (
+            637_357_148_860_000_000 // 1000,
+            "1990: if they are counts of 100 nanoseconds since the year 1, as .NET's",
+        ),
+        (711_810_886 * SECOND, "1992: if they are counts of seconds since 2001, as Apple's systems do: add 978307200"),
+        (132_445_036_860_000_000 // 1000, "1974: if they are counts of 100 nanoseconds since 1601, as Windows does"),
+    ],
+)
+def test_counts_from_other_years_than_1970(read_as, clock):
+    *_, said = warnings(events([f"u{k % 9}" for k in range(90)], times=[read_as + k * SECOND for k in range(90)]))
+    assert said.startswith(f"times end in {clock}")
+
+
+def test_the_nineties_are_no_other_count():
+    films = [(874_724_710 + k * 200_000) * SECOND for k in range(90)]  # MovieLens-100K's
+    assert warnings(events([f"u{k % 9}" for k in range(90)], times=films)) == []
+
+
+@pytest.mark.parametrize(
+    ("odd", "what"),
+    [
+        ("8.80013E+12", "as spreadsheets write long numbers, whose last digits are lost: export it anew, as text"),
+        ("8,8E+12", "as spreadsheets write long numbers, whose last digits are lost: export it anew, as text"),
+        ('="1012"', "as spreadsheets keep text: take off what stands around it"),
+        ("'1012", "as spreadsheets keep text: take off what stands around it"),
+        ("10\u200b12", "with a character that can't be seen: take it out"),
+    ],
+)
+def test_ids_as_programs_leave_them(odd, what):
+    items = [odd if k == 50 else f"{k % 30}" for k in range(90)]
+    assert warnings(events([f"u{k % 9}" for k in range(90)], items)) == [
+        f"item_id has ids such as {odd!r} in 1 of 90 events, {what}"
+    ]
+    assert warnings(events([f"u{k % 9}" for k in range(90)], ["1E5", "e+1", "3'4"] * 30)) == []
+
+
+def test_one_column_for_both_ids():
+    users = [f"u{k % 9}" for k in range(90)]
+    assert warnings(events(users, users), columns={"item_id": "user_id"}) == [
+        "columns.user_id and columns.item_id are both 'user_id'"
+    ]
+
+
+def test_times_that_lost_digits():
+    report = Report(rows=90)
+    report.facts[ROUGH_TIMES] = 80
+    assert warnings(events([f"u{k % 9}" for k in range(90)]), report) == [
+        "timestamp has lost digits in 80 of 90 rows, as 32-bit floats and 1.6e+09 do: write whole numbers"
+    ]
+
+
 def test_lists_and_floats_for_ids():
     users = [f"u{k % 9}" for k in range(90)]
     assert warnings(events(users, [f"['a{k}', 'b']" for k in range(90)])) == [
@@ -83,13 +208,16 @@ def test_lists_and_floats_for_ids():
     assert warnings(events([f"{k % 9}.0" for k in range(90)])) == [
         "user_id has ids such as '8.0', as whole numbers become beside a missing value: write them without .0"
     ]
+    [said] = warnings(events([f"{k % 9}{'.0' * (k % 9 == 3)}" for k in range(90)]))
+    assert said.startswith("user_id has ids such as '3.0', as"), "one with it beside others without"
+    assert warnings(events([f"v{k % 9}.0" for k in range(90)])) == []
 
 
 def test_lists_with_something_between_their_values():
     users = [f"u{k}" for k in range(90)]
     lists = [f"{k % 7};{k % 5};{k}" for k in range(90)]
     assert warnings(events(users, [f"{k % 7};{k % 5};{k % 11}" for k in range(90)])) == [
-        "item_id looks like a list of items in each row, such as '0;0;0', and each list is one item: set spread: true "
+        "item_id looks like a list of items in each row, such as '1;1;1', and each list is one item: set spread: true "
         "and separator: ';'"
     ]
     assert warnings(events(users, lists)) == [], "each has a part of its own, as codes of articles may"
@@ -97,8 +225,25 @@ def test_lists_with_something_between_their_values():
     report = Report(rows=90)
     report.facts["rows spread out"] = 90
     assert warnings(events(users), report, spread=True) == ["no row has more than one item_id: is separator '|' right?"]
+    report.rejected["log", "item_id is a list of more than 65,536 values"] = 1
+    assert warnings(events(users), report, spread=True) == []
+    report.rejected.clear()
     report.rows = 91
     assert warnings(events(users), report, spread=True) == []
+
+
+@pytest.mark.parametrize(("between", "separator"), [(" ", " "), (", ", ","), ("|", "|")])
+def test_lists_are_told_where_lists_of_one_are_the_most_frequent(between, separator):
+    numbers = np.random.default_rng(0)
+    baskets = [map(str, numbers.integers(1000, 1200, numbers.integers(1, 11))) for _ in range(2000)]
+    table = events([f"u{k % 500}" for k in range(2000)], [between.join(basket) for basket in baskets])
+    whole = sanity.look(table)
+    assert all(item.isdecimal() for item in list(whole.greatest["item_id"])[:50])
+    [said] = warnings(table)
+    assert said.startswith("item_id looks like a list of items in each row")
+    assert said.endswith(f"and each list is one item: set spread: true and separator: {separator!r}")
+    halves = [sanity.look(table.slice(0, 1000)), sanity.look(table.slice(1000))]
+    assert sanity.merged(halves).texts == sanity.merged([whole]).texts
 
 
 def test_rows_that_repeat():

@@ -70,6 +70,76 @@ def test_lists_beside_the_items_go_along_and_what_has_one_value_is_that_of_all()
     assert events["page"].to_pylist() == ["home", "home", "shop"]
 
 
+@pytest.mark.parametrize(("separator", "times"), [("|", "70|60"), (";", "[70, 60]")])
+def test_lists_in_text_beside_the_items_go_along(separator, times):
+    columns = {
+        "user_id": pa.array(["u", "v", "w", "w"]),
+        "item_id": pa.array([f"a{separator}b", "c", f"d{separator}e{separator}f", f"g{separator}h"]),
+        "timestamp": pa.array([times, "50", times, times]),
+        "type": pa.array([separator.join(["view", "cart"]), "cart", "view", separator.join(["cart", "cart"])]),
+        "device": pa.array([separator.join("xy"), "z", "z", "z"]),
+    }
+    options = {"columns": {"event": "type"}, "features": {"device": {"type": "text"}}}
+    events, report = spread(columns, separator=separator, **options)
+    assert brief(events) == [("u", "a", 70), ("u", "b", 60), ("v", "c", 50), ("w", "g", 70), ("w", "h", 60)]
+    assert events["event"].to_pylist() == ["view", "cart", "cart", "cart", "cart"]
+    assert events["device"].to_pylist()[:2] == [separator.join("xy")] * 2, "a text is a text"
+    assert dict(report.rejected) == {("log", "timestamp is a list of another length than item_id"): 1}
+
+
+@pytest.mark.parametrize("form", [None, "%d.%m.%Y %H:%M:%S"])
+def test_the_time_of_all_items_of_a_row_is_no_list(form):
+    columns = {
+        "user_id": pa.array(["u", "v"]),
+        "item_id": pa.array(["a b", "c d"]),
+        "timestamp": pa.array(["13.09.2020 20:33:39" if form else "2020-09-13 20:33:39"] * 2),
+        "type": pa.array(["not now"] * 2),
+    }
+    options = {"timestamp_format": form, "columns": {"event": "type"}}
+    events, _ = spread(columns, unit="form" if form else "iso", separator=" ", **options)
+    assert set(events["event"].to_pylist()) == {"not now"}
+    assert {time // 1_000_000 for time in events["timestamp"].to_pylist()} == {1_600_029_219}
+
+
+def test_lists_in_text_of_other_lengths_are_told_as_such():
+    columns = {
+        "user_id": pa.array(["u", "v", "w"]),
+        "item_id": pa.array(["a|b|c", "d|e|f", "g|h"]),
+        "timestamp": pa.array(["70|60", "80|90", "1|2"]),
+        "type": pa.array(["a|b"] * 3),
+    }
+    events, report = spread(columns, columns={"event": "type"})
+    assert brief(events) == [("w", "g", 1), ("w", "h", 2)]
+    assert dict(report.rejected) == {("log", "timestamp is a list of another length than item_id"): 2}
+    assert events["event"].to_pylist() == ["a|b", "a|b"], "what a type may be called"
+    columns = {"user_id": pa.array(["u"]), "item_id": pa.array(["a,b,c"]), "worth": pa.array(["1,5"])}
+    options = {"separator": ",", "decimal": ",", "columns": {"timestamp": None, "weight": "worth"}}
+    assert spread(columns, **options)[0]["weight"].to_pylist() == [1.5] * 3
+
+
+def test_blanks_and_words_for_none_in_lists():
+    columns = {
+        "user_id": pa.array(["u"]),
+        "item_id": pa.array([["a ", " NA", "b"]]),
+        "timestamp": pa.array([10]),
+    }
+    events, report = spread(columns, trim=True, missing=["NA"])
+    assert brief(events) == [("u", "a", 10), ("u", "b", 12)]
+    assert dict(report.rejected) == {("log", "item_id is missing"): 1}
+
+
+def test_of_what_was_shown_only_what_was_clicked_is_an_event():
+    columns = {
+        "user_id": pa.array(["u", "v"]),
+        "item_id": pa.array(["N5-1 N3-0 N7-1", "N5-0"]),
+        "timestamp": pa.array([10, 20]),
+    }
+    events, report = spread(columns, separator=" ", clicked="-1")
+    assert brief(events) == [("u", "N5", 10), ("u", "N7", 12)]
+    assert report.dropped == {"shown and not clicked (see clicked: '-1')": 2}
+    assert report.rows == 4
+
+
 def test_rows_whose_lists_do_not_fit_and_items_that_are_none_are_rejected():
     columns = {
         "user_id": pa.array(["u", "v", "w"]),

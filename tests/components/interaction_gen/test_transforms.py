@@ -1,11 +1,13 @@
 """What Beam makes of files, partitions and users."""
 
+import csv
 import datetime
 import json
 
 import pyarrow as pa
 import pytest
 
+from components import suppression
 from components.errors import InputError
 from tests.components.interaction_gen.small import ROWS, generate, log_of
 
@@ -27,6 +29,24 @@ def test_users_are_joined(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             generate(tmp_path, log, options, users=users)
+
+
+def test_users_who_are_forgotten_are_not_read(tmp_path):
+    path = str(tmp_path / "suppression.json")
+    suppression.add(path, ["u2"])
+    # A row of the user's that can't be used is counted, but not written down.
+    log = log_of(ROWS) + "u2,i1,never\nu3,i1,nor this\n"
+    options = {"max_rejected_fraction": 0.5}
+    found, summary, rejects = generate(tmp_path, log, options, suppression=path)
+    without = tmp_path / "without"
+    without.mkdir()
+    rows = [row for row in ROWS if row[0] != "u2"]
+    expected, _, _ = generate(without, log_of(rows), options)
+    for part in ("train", "eval"):
+        one, other = (sorted(events[part], key=lambda event: event["timestamp"]) for events in (found, expected))
+        assert one == other
+    assert "dropped 5 (5 of users who are forgotten); rejected 2" in summary
+    assert [row["line"] for row in csv.DictReader((rejects / "rejected.csv").open())] == ["", "u3,i1,nor this"]
 
 
 def test_output_does_not_depend_on_the_number_of_partitions_and_its_bytes_are_stable(tmp_path):

@@ -69,7 +69,7 @@ def test_what_was_not_pushed_is_not_promoted(tmp_path: Path) -> None:
         ("maybe", "stable", "", "promote_approved 'maybe': it is true or false"),
         ("true", "best", "", "label 'best': it is stable or canary"),
         ("true", "canary", "", "m has no stable version"),
-        ("true", "stable", "gs://bucket/models", "gs://bucket/models: .*must be a local or mounted directory"),
+        ("true", "stable", "hdfs://models", "hdfs://models: .*must be a local or mounted directory"),
     ],
 )
 def test_wrong_parameters(

@@ -16,6 +16,14 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Guards' artifact."""
+    path = tmp_path_factory.mktemp("profile")
+    (path / "data_profile.json").write_text("what the data are like")
+    return path
+
+
+@pytest.fixture(scope="module")
 def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Evaluator's artifact."""
     path = tmp_path_factory.mktemp("evaluation")

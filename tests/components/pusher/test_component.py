@@ -9,12 +9,15 @@ import pytest
 from tfx.types import standard_artifacts
 
 from components import versions
+from components.data_profile import DataProfile
 from tests.components.nodes import node_states
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]
 
 
-def test_the_pusher_looks_at_the_base_path_on_every_run(model: Path, evaluation: Path, tmp_path: Path) -> None:
+def test_the_pusher_looks_at_the_base_path_on_every_run(
+    model: Path, evaluation: Path, profile: Path, tmp_path: Path
+) -> None:
     from components.pusher.component import Pusher
 
     base = tmp_path / "base"
@@ -25,6 +28,7 @@ def test_the_pusher_looks_at_the_base_path_on_every_run(model: Path, evaluation:
         "evaluation": (evaluation, standard_artifacts.ModelEvaluation),
         "champion": (tmp_path / "none", standard_artifacts.Model),
         "examples": (tmp_path / "examples", standard_artifacts.Examples),
+        "profile": (profile, DataProfile),
     }
 
     def run() -> tuple[str, int]:

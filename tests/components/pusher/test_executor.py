@@ -11,18 +11,27 @@ import pytest
 from tfx.types import standard_artifacts
 
 from components import versions
+from components.data_profile import DataProfile
 from components.errors import InputError
 from components.pusher.executor import Executor
+from components.pusher.origin import ORIGIN, read_origin
 from serving.promotion import Promoter
 from tests.components.nodes import make_model
 
 
 @pytest.fixture
-def push(evaluation: Path) -> Callable[..., Any]:
+def push(evaluation: Path, profile: Path) -> Callable[..., Any]:
     """Runs the executor; returns its output artifact."""
 
     def run(
-        model_uri: Path, base: Path, model_blessed: int = 1, infra_blessed: int = 1, champion: str = "", **options: Any
+        model_uri: Path,
+        base: Path,
+        model_blessed: int = 1,
+        infra_blessed: int = 1,
+        champion: str = "",
+        accepted: str = "",
+        judged: Path | None = None,
+        **options: Any,
     ) -> Any:
         artifacts = {
             "model": standard_artifacts.Model(),
@@ -31,10 +40,16 @@ def push(evaluation: Path) -> Callable[..., Any]:
             "evaluation": standard_artifacts.ModelEvaluation(),
             "champion": standard_artifacts.Model(),
             "examples": standard_artifacts.Examples(),
+            "profile": DataProfile(),
         }
+        if judged:
+            artifacts["judged"] = standard_artifacts.Model()
+            artifacts["judged"].uri = str(judged)
         for number, artifact in enumerate(artifacts.values(), 1):
             artifact.id = number
         artifacts["model"].uri, artifacts["evaluation"].uri = str(model_uri), str(evaluation)
+        artifacts["profile"].uri = str(profile)
+        artifacts["profile"].set_string_custom_property("accepted", accepted)
         artifacts["model_blessing"].set_int_custom_property("blessed", model_blessed)
         artifacts["infra_blessing"].set_int_custom_property("blessed", infra_blessed)
         artifacts["examples"].set_string_custom_property("summary", "4 rows read")
@@ -104,20 +119,25 @@ def test_a_base_path_that_can_not_be_written(push: Any, model: Path, tmp_path: P
 
 
 def test_a_version_says_how_good_it_is_and_where_it_comes_from(push: Any, model: Path, tmp_path: Path) -> None:
-    pushed = push(model, tmp_path / "base", champion="7")
-    about = versions.release(tmp_path / "base" / "m" / pushed.get_string_custom_property("version"))
+    pushed = push(model, tmp_path / "base", champion="7", accepted="closed for a week")
+    version = tmp_path / "base" / "m" / pushed.get_string_custom_property("version")
+    about = versions.release(version)
+    assert (version / "assets.extra" / "data_profile.json").read_text() == "what the data are like"
+    assert not (version / ORIGIN).exists()
     assert about.pop("time").endswith("+00:00")
     assert about == {
         "fingerprint": "new",
         "blessed": True,
         "checks": ["hit@10 0.2500 is above popularity's 0.1250"],
         "metrics": {"hit_rate@10": 0.25, "count": 4.0},
+        "baselines": {"popularity": {"hit_rate@10": 0.125, "count": 4.0}},
         "lineage": {
             "pipeline": "",
             "run": "",
             "config": "abc",
             "code": "1.0 f00",
             "data": "4 rows read",
+            "accepted": "closed for a week",
             "parent": "7",
             "artifacts": {
                 "champion": 5,
@@ -126,6 +146,7 @@ def test_a_version_says_how_good_it_is_and_where_it_comes_from(push: Any, model:
                 "infra_blessing": 3,
                 "model": 1,
                 "model_blessing": 2,
+                "profile": 7,
             },
         },
     }
@@ -140,3 +161,32 @@ def test_old_versions_go_but_none_that_is_promoted(push: Any, tmp_path: Path) ->
     assert pushed.get_string_custom_property("reason").endswith(" is published; 1 old removed")
     push(make_model(tmp_path / "e", "e"), base, retain=1)
     assert [version.fingerprint for version in versions.list_versions(base / "m")] == ["b", "e"]
+
+
+def test_what_is_shipped_says_which_model_its_figures_are_of(push: Any, model: Path, tmp_path: Path) -> None:
+    judged = make_model(tmp_path / "judged", "judged")
+    push(model, tmp_path / "base", judged=judged)
+    (version,) = versions.list_versions(tmp_path / "base" / "m")
+    about = versions.release(version.path)
+    assert (about["fingerprint"], about["judged"]) == ("new", "judged")
+    assert about["lineage"]["artifacts"]["judged"] == 8
+    assert versions.fingerprints(version) == {"new", "judged"}
+    again = push(model, tmp_path / "base", judged=judged).get_string_custom_property("summary")
+    assert again.startswith("nothing new: ")
+
+
+def test_where_nothing_was_made_to_be_shipped_nothing_is_pushed(push: Any, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "nothing").mkdir()
+    pushed = push(tmp_path / "nothing", tmp_path / "base", judged=model)
+    assert pushed.get_int_custom_property("pushed") == 0
+    assert "no model was trained on all events" in pushed.get_string_custom_property("summary")
+    assert not (tmp_path / "base").exists()
+
+
+def test_a_version_carries_what_it_was_made_by(push: Any, model: Path, profile: Path, tmp_path: Path) -> None:
+    (profile / "files.json").write_text('{"interactions": [{"path": "log.csv", "bytes": 3, "digest": "ab"}]}')
+    pushed = push(model, tmp_path / "base", record=json.dumps({"config": {"name": "m"}, "code": {}}))
+    made = read_origin(tmp_path / "base" / "m" / pushed.get_string_custom_property("version"))
+    assert (made["format"], made["config"], made["code"]) == (1, {"name": "m"}, {})
+    assert made["files"]["interactions"][0]["path"] == "log.csv"
+    assert {"tfx", "numpy"} <= made["surroundings"]["packages"].keys()

@@ -12,6 +12,7 @@ from components.errors import InputError
 from components.servable_validator import checks, executor
 from components.servable_validator.checks import Latency
 from components.servable_validator.executor import Executor, Report, validate, write_blessing
+from components.servable_validator.likeness import Likeness
 from components.servable_validator.sample import Sample
 from components.servable_validator.settings import ServableValidatorSettings
 from serving.server import process
@@ -91,6 +92,19 @@ def test_what_a_servable_says_of_users_is_asked_too(contract_servable, owned):
     assert report.failures == [] if owned else f"audience of {item!r}: user " in about[0]
 
 
+@pytest.mark.parametrize("said", [True, False])
+def test_what_a_servable_leaves_out_is_not_asked_for(servable, said, tmp_path):
+    """Such as items that the catalogue lists no more, where `serving.only_listed` is set."""
+    shutil.copytree(servable, tmp_path / "model")
+    if said:
+        (tmp_path / "model" / "assets").mkdir(exist_ok=True)
+        (tmp_path / "model" / "assets" / "items.txt").write_text("1\na,b\n")
+    sample = Sample(SAMPLE.users, SAMPLE.histories, ["1", "retired"])
+    report = validate(str(tmp_path / "model"), sample, SETTINGS)
+    unknown = [f"{asked} 'retired': said to be unknown" for asked in ("similar to", "describe")]
+    assert report.failures == ([] if said else unknown)
+
+
 def test_limits_that_are_too_tight(servable):
     settings = ServableValidatorSettings(num_requests=5, max_latency_ms=0.001, max_memory_mb=1)
     report = validate(servable, SAMPLE, settings)
@@ -137,3 +151,36 @@ def test_what_a_refusal_leaves(tmp_path):
         "not blessed: reason 0; reason 1; reason 2; and 2 more, see servable_validation.json"
     )
     assert json.loads((tmp_path / "servable_validation.json").read_text())["failures"][0] == "reason 0"
+
+
+def test_what_is_unlike_the_judged_model_is_refused_and_without_it_the_judged_one_is_asked(
+    servable, interactions, tmp_path, monkeypatch
+):
+    """Asked are users of all events where there is a model of these."""
+    asked = []
+    monkeypatch.setattr(executor, "validate", lambda path, sample, settings: asked.append((path, sample)) or Report([]))
+    monkeypatch.setattr(executor, "compare", lambda *_: Likeness(9, 0.0, 1.0, 0, 0))
+
+    def artifact(kind, uri):
+        made = kind()
+        made.uri = str(uri)
+        return [made]
+
+    def blessing(shipped):
+        inputs = {
+            "model": artifact(standard_artifacts.Model, shipped),
+            "judged": artifact(standard_artifacts.Model, tmp_path / "judged"),
+            "examples": artifact(standard_artifacts.Examples, interactions),
+            "judged_examples": artifact(standard_artifacts.Examples, interactions),
+        }
+        output = artifact(standard_artifacts.InfraBlessing, tmp_path / f"blessing{len(asked)}")
+        Executor().Do(inputs, {"blessing": output}, {"settings": SETTINGS.model_dump_json()})
+        return output[0]
+
+    for name in ("judged", "shipped"):
+        shutil.copytree(servable, tmp_path / name / "Format-Serving")
+    refused = blessing(tmp_path / "shipped")
+    assert refused.get_int_custom_property("blessed") == 0
+    assert "gives other answers than the judged one" in refused.get_string_custom_property("reasons")
+    assert blessing(tmp_path / "nothing").get_int_custom_property("blessed") == 1
+    assert [path for path, _ in asked] == [str(tmp_path / name / "Format-Serving") for name in ("shipped", "judged")]

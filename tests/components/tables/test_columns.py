@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from components.errors import InputError
-from components.tables.columns import as_lists, as_numbers, as_text, like_a_price
+from components.tables.columns import as_lists, as_numbers, as_text, like_a_price, not_utf8
 from components.tables.formats import TableSettings
 
 
@@ -35,19 +35,34 @@ def test_lists():
     assert as_lists(pa.array([["a|b", ""], None, ["c"]]), "|", "x")[0].to_pylist() == [["a|b"], [], ["c"]]
 
 
-def test_lists_as_python_or_json_writes_them():
-    array = pa.array(
-        ["['Fiction', \"Children's\"]", '["Sci-Fi | Fantasy", 3]', "[]", "[Art|Music", "[Art]", "x|[y]", None]
-    )
-    assert as_lists(array, "|", "genres")[0].to_pylist() == [
-        ["Fiction", "Children's"],
-        ["Sci-Fi | Fantasy", "3"],
-        [],
-        ["[Art", "Music"],
-        ["[Art]"],
-        ["x", "[y]"],
-        [],
-    ]
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("['Fiction', \"Children's\"]", ["Fiction", "Children's"]),
+        ('["Sci-Fi | Fantasy", 3, 5.0, null]', ["Sci-Fi | Fantasy", "3", "5"]),
+        ("[]", []),
+        ("[Art|Music", ["[Art", "Music"]),
+        ("x|[y]", ["x", "[y]"]),
+        ("[x] y [z]", ["[x] y [z]"]),
+        ("('a', 'b')", ["a", "b"]),
+        ("(live)", ["(live)"]),
+        ("{'b', 'a'}", ["b", "a"]),
+        ('{b,"a c",NULL}', ["b", "a c"]),  # PostgreSQL
+        ("['a' 'b c'\n 'd']", ["a", "b c", "d"]),  # NumPy, which Python takes for one text
+        ("[12  7\n 3]", ["12", "7", "3"]),
+        ("[i1, i2]", ["i1", "i2"]),
+        ("[i1|i2]", ["i1", "i2"]),
+    ],
+)
+def test_lists_as_programs_write_them(text, expected):
+    lists, bad = as_lists(pa.array([text, None]), "|", "genres")
+    assert lists.to_pylist() == [expected, []]
+    assert not bad.any()
+
+
+@pytest.mark.parametrize("text", ["[0 1 ... 8 9]", "[[0 1] [2 3]]", "{a: 1}"])
+def test_what_numpy_cut_short_and_lists_of_lists_are_none(text):
+    assert as_lists(pa.array([text]), "|", "genres")[1].tolist() == [True]
 
 
 def test_nested_lists_are_no_categories():
@@ -72,6 +87,31 @@ def test_whole_floats_are_ids_and_others_are_not():
     for value in (2.0**60, float("inf")):
         with pytest.raises(InputError, match="whose last digits are lost"):
             as_text(pa.array([value]), "id")
+
+
+def test_floats_of_fewer_bits_lose_digits_sooner():
+    assert as_text(pa.array([2.0**24 - 1], pa.float32()), "id").to_pylist() == ["16777215"]
+    for value, kind in ((2.0**24, pa.float32()), (2.0**53, pa.float64())):
+        with pytest.raises(InputError, match="whose last digits are lost"):
+            as_text(pa.array([value], kind), "id")
+
+
+def test_bytes_that_are_no_text_are_told_apart():
+    """Each as hexadecimal digits where all are equally long; others are none, and no one id for all of them."""
+    hashes = [b"\xff" * 20, b"\xfe" * 20, None]
+    for kind in (pa.binary(), pa.binary(20)):
+        assert as_text(pa.array(hashes, kind), "id").to_pylist() == ["ff" * 20, "fe" * 20, None]
+        assert not not_utf8(pa.array(hashes, kind)).any()
+    assert not_utf8(pa.array([b"\xff", b"ab", None])).tolist() == [True, False, False]
+
+
+def test_blanks_are_nothing():
+    assert as_text(pa.array([" ", "\t\u00a0", " a"]), "id").to_pylist() == [None, None, " a"]
+
+
+def test_whole_decimals_are_whole_numbers():
+    found = as_text(pa.array([Decimal("3.00"), Decimal("3.50"), None], pa.decimal128(38, 2)), "id")
+    assert found.to_pylist() == ["3", "3.50", None]
 
 
 def test_uuids_decimals_and_bytes():
@@ -119,3 +159,12 @@ def test_prices_are_known_by_their_look():
     ):
         assert like_a_price(pa.array([text, "x"]), np.array([True, False])) == like
     assert not like_a_price(pa.array(["x", "$5"]), np.array([True, False])), "of the rows that are asked for"
+
+
+def test_lengths_of_time_are_seconds_and_no_text():
+    lengths = pa.array([1500, None, 0], pa.duration("ms"))
+    values, missing, bad = as_numbers(lengths, "watched")
+    assert values[[0, 2]].tolist() == [1.5, 0]
+    assert (missing.tolist(), bad.any()) == ([False, True, False], False)
+    with pytest.raises(InputError, match=r"'watched' is of type duration\[ms\] where text is needed"):
+        as_text(lengths, "watched")

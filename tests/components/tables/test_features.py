@@ -53,3 +53,16 @@ def test_an_encoder_is_for_texts_of_items():
 
 def test_good_names():
     assert list(CHECKED.validate_python({"a": {"type": "text"}, "B_2": {"type": "number"}})) == ["a", "B_2"]
+
+
+def test_a_vector_is_for_items():
+    assert ItemFeature(type="vector").kind == "embedding"
+    assert ItemFeature(type="vector", path="v.npy", ids="ids.txt", dim=3).dim == 3
+    with pytest.raises(pydantic.ValidationError, match="dim is for features of type vector, not text"):
+        ItemFeature(type="text", dim=3)
+    with pytest.raises(pydantic.ValidationError, match="path and ids belong together"):
+        ItemFeature(type="vector", path="v.npy")
+    with pytest.raises(pydantic.ValidationError, match="encoder is for features of type text, not vector"):
+        ItemFeature(type="vector", encoder="wordllama")
+    with pytest.raises(pydantic.ValidationError, match="'category', 'categories', 'number' or 'text'"):
+        CHECKED.validate_python({"look": {"type": "vector"}})

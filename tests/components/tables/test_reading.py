@@ -1,5 +1,6 @@
 """Reading tables: odd files, exact row numbers, clear errors."""
 
+import base64
 import bz2
 import csv
 import gzip
@@ -126,6 +127,19 @@ def test_parquet_row_groups_and_types(tmp_path):
     assert rows == {1: (1, ["a", "b"]), 2: (10**18, []), 3: (None, None)}
 
 
+def test_parquet_lists_of_one_length_with_a_null_among_them(tmp_path):
+    lists = [[1.0, 2.0], None, [3.0, 4.0]]
+    table = pa.table({"id": ["a", "b", "c"], "v": pa.array(lists, pa.list_(pa.float32()))})
+    # As newer Arrow writes them; Arrow 10 can neither write nor read them.
+    as_written = pa.schema({"id": pa.string(), "v": pa.list_(pa.float32(), 2)}).serialize()
+    path = tmp_path / "items.parquet"
+    pq.write_table(table.replace_schema_metadata({"ARROW:schema": base64.b64encode(as_written)}), path)
+    [file] = reading.find_files(str(path), "auto", "items")
+    assert reading.column_names(file, TableSettings()) == ["id", "v"]
+    [block] = reading.read_blocks(file, ["v", "id"], TableSettings())
+    assert {name: column.to_pylist() for name, column in block.columns.items()} == {"v": lists, "id": ["a", "b", "c"]}
+
+
 def test_tfrecords(tmp_path):
     import tensorflow as tf
 
@@ -200,7 +214,7 @@ def test_a_wrong_header(tmp_path, content, message):
 def test_a_file_that_is_not_of_its_format(tmp_path, name):
     (tmp_path / name).write_text("user_id,item_id\n" * 20)
     (file,) = reading.find_files(str(tmp_path / name), "auto", "log")
-    with pytest.raises(InputError, match=f"{name} can't be read as "):
+    with pytest.raises(InputError, match=rf"{name} (can't be read as|is no Parquet file)"):
         reading.column_names(file, PLAIN)
 
 
@@ -288,6 +302,43 @@ def test_a_file_without_a_header_and_with_delimiters_of_several_characters(tmp_p
             reading.check_columns(file, ["u"], TableSettings(**how))
 
 
+@pytest.mark.parametrize(
+    ("names", "rows"),
+    [(["a", "b", "end"], ["x,y,", "z,w,"]), (["row", "a", "b"], ["1,x,y", "2,z,w"])],
+)
+@pytest.mark.parametrize("block", [4, 1 << 20])
+def test_a_header_with_a_column_less_than_the_rows(tmp_path, monkeypatch, names, rows, block):
+    """Where a delimiter ends each row, or each begins with an index, as R writes it."""
+    monkeypatch.setattr(reading, "_BLOCK_BYTES", block)
+    path = tmp_path / "log.csv"
+    path.write_text("\n".join(["a,b", *rows]) + "\n")
+    hint = "3 columns instead of 2 in each row, whose last may be empty or whose first an index: see names"
+    assert [bad.reason for bad in read(path, ["a", "b"])[1]] == [hint] * 2
+    assert read(path, ["a", "b"], names=names) == ({2: ("x", "y"), 3: ("z", "w")}, [])
+    with pytest.raises(InputError, match=r"names are 3, but the first row has 2 columns: \['a', 'b'\]"):
+        read(path, ["a", "c"], names=["a", "c", "d"])
+
+
+def test_a_delimiter_at_the_end_of_the_header_too_is_an_empty_column(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("a,b,\nx,y,\nz,w,\n")
+    assert read(path, ["a", "b"]) == ({2: ("x", "y"), 3: ("z", "w")}, [])
+
+
+def test_one_row_of_a_column_more_has_no_advice(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("a,b\nx,y\nz,w,v\n")
+    assert [bad.reason for bad in read(path, ["a", "b"])[1]] == ["3 columns instead of 2"]
+
+
+def test_blanks_that_mean_nothing(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text('a , b\nx , "y, z "\n "NA","1""2"\n')
+    assert read(path, ["a", "b"], trim=True, missing=["NA"]) == ({2: ("x", "y, z"), 3: (None, '1"2')}, [])
+    with pytest.raises(InputError, match=r"did you mean ' b'\? \(or set trim: true\)"):
+        read(path, ["b"])
+
+
 def test_a_tail_after_a_quote_is_a_fault_and_a_stray_quote_stops(tmp_path):
     path = tmp_path / "items.tsv"
     path.write_text('id\ttitle\n1\tx\n2\t"Heroes" (2017)\n3\ty\n')
@@ -347,6 +398,7 @@ def test_what_a_file_is_packed_by_is_told_by_its_content(tmp_path):
         ("log.csv", "parquet", "is a Parquet file: set format: parquet"),
         ("log.csv", "utf-16", "is UTF-16, not UTF-8: set encoding: utf-16"),
         ("log.jsonl", "utf-16", "is UTF-16"),
+        ("log.csv", "utf-32", "is UTF-32, not UTF-8: set encoding: utf-32"),
         ("log.csv", "utf-16-le", "holds zero bytes: is it UTF-16 .set encoding: utf-16-le., or not CSV at all"),
         ("log.csv", "blank", "the first row is empty"),
         ("log.csv", "nothing", "is empty"),
@@ -370,6 +422,54 @@ def test_what_is_no_table_is_named(tmp_path, name, pack, message):
     (file,) = reading.find_files(str(path), "auto", "log")
     with pytest.raises(InputError, match=rf"{name}.*{message}"):
         reading.check_columns(file, ["a"], PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"ARROW1\0\0", "is an Arrow file"),
+        (b"\x04\x22\x4d\x18d@", "is packed by lz4"),
+        (b"SQLite format 3\0", "is a database of SQLite"),
+        (b"PK\x05\x06" + bytes(18), "is a ZIP archive without files"),
+        (b"<!DOCTYPE html>\n<title>404</title>\n", "is HTML or XML, perhaps what a download that failed left"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "only points to a file in Git LFS"),
+    ],
+)
+def test_other_files_are_known_by_what_they_hold(tmp_path, content, message):
+    (tmp_path / "log.csv").write_bytes(content)
+    (file,) = reading.find_files(str(tmp_path / "log.csv"), "auto", "log")
+    with pytest.raises(InputError, match=rf"log\.csv {message}"):
+        reading.check_columns(file, ["a"], PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("log.csv", b'{"user_id": 1012, "item_id": 1}\n', "log.csv holds JSON, not CSV: set format: jsonl"),
+        ("log.parquet", b"user_id,item_id\n1,2\n", "is no Parquet file: it begins as text does: set format: csv"),
+        ("log.parquet", b'{"user_id": 1}\n', "is no Parquet file: it begins as text does: set format: jsonl"),
+        ("log.parquet.gz", gzip.compress(b"PAR1", mtime=0), "is no Parquet file: it is packed as a whole: unpack it"),
+        ("log.parquet", b"PAR1 and then an end", "log.parquet can't be read as parquet: "),
+    ],
+)
+def test_a_name_that_tells_another_format(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    [file] = reading.find_files(str(tmp_path / name), "auto", "log")
+    with pytest.raises(InputError) as caught:
+        reading.check_columns(file, ["user_id"], PLAIN)
+    assert message in str(caught.value)
+
+
+def test_files_that_are_passed_over_are_said_to_be(tmp_path):
+    for name in ("_a.csv", ".b.csv", "_c.csv"):
+        (tmp_path / name).write_text("a\n1\n")
+    with pytest.raises(
+        InputError, match=r"_\*\.csv has no files but such whose names begin with _ or \., which are passed over"
+    ):
+        reading.find_files(str(tmp_path / "_*.csv"), "auto", "log")
+    with pytest.raises(InputError, match="has no files but such"):
+        reading.find_files(str(tmp_path), "auto", "log")
+    assert len(reading.find_files(str(tmp_path / "_a.csv"), "auto", "log")) == 1, "it is named itself"
 
 
 def test_words_for_missing_values(tmp_path):
@@ -476,8 +576,13 @@ def test_folders_as_spark_writes_them(tmp_path):
     assert [len(list(reading.read_blocks(file, ["a"], PLAIN))) for file in files] == [1, 1, 0]
     (folder / "_delta_log").mkdir()
     (folder / "_delta_log" / "0.json").write_text("{}")
-    with pytest.raises(InputError, match="is a Delta table"):
+    with pytest.raises(InputError, match=r"^log: .* is a Delta table"):
         reading.find_files(str(folder), "auto", "log")
+    for kind, marker in (("a Hudi", ".hoodie/hoodie.properties"), ("an Iceberg", "metadata/v1.metadata.json")):
+        (tmp_path / kind / marker).parent.mkdir(parents=True)
+        (tmp_path / kind / marker).write_text("{}")
+        with pytest.raises(InputError, match=f"is {kind} table"):
+            reading.find_files(str(tmp_path / kind), "auto", "log")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"there is no file .*empty"):
         reading.find_files(str(tmp_path / "empty"), "auto", "log")
@@ -504,6 +609,12 @@ def test_names_and_patterns_as_people_have_them(tmp_path, monkeypatch, name, pat
     assert (file.format, file.path.removeprefix(f"{tmp_path}/")) == ("csv", name)
     [block] = reading.read_blocks(file, ["b"], PLAIN)
     assert block.columns["b"].to_pylist() == ["2"]
+
+
+def test_a_uri_of_a_file_on_disk_is_its_path(tmp_path):
+    (tmp_path / "log.csv").write_text("a\n1\n")
+    [file] = reading.find_files(f"file://{tmp_path}/*.csv", "auto", "log")
+    assert file.path == f"{tmp_path}/log.csv"
 
 
 def test_a_key_that_one_json_file_lacks(tmp_path):
@@ -535,6 +646,9 @@ def test_a_column_of_the_folders_alone(tmp_path):
     [
         ("user_id||item_id", "its delimiter looks like '||', not ','"),
         ("user_id item_id", "its delimiter looks like ' ', not ','"),
+        ("item_id#user_id", "its delimiter looks like '#', not ','"),
+        ("item_id:at", "has no column 'user_id'; it has 'item_id:at'"),
+        ('"item_id,user_id,at"', "each row stands in quotes as one value: take these off"),
         ("# exported in 2020", "its first row must be the header: take what stands above out of the file"),
         ("sep=,", "its first row must be the header"),
         ("'user_id','item_id'", 'its values stand in single quotes: set quote: "\'"'),
@@ -570,7 +684,11 @@ def test_utf_8_is_not_taken_for_bytes_of_one_character_each(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("log.csv.zip", "is an archive: unpack it"), ("LOG.XLSX", "is a spreadsheet: save it as CSV")],
+    [
+        ("log.csv.zip", "is an archive: unpack it"),
+        ("LOG.XLSX", "is a spreadsheet: save it as CSV"),
+        ("log.avro", "is of a format that can't be read: save"),
+    ],
 )
 def test_archives_and_spreadsheets_are_known_by_their_names(tmp_path, name, message):
     (tmp_path / name).write_text("PK")

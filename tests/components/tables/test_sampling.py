@@ -124,8 +124,10 @@ def test_parts_of_parquet_spread_over_the_file(tmp_path, small):
     assert all(value == row - 1 for row, value in rows.items())
     assert (len(rows), found.share.rows, found.share.whole, found.share.of_all) == (320, 320, False, COUNT)
     assert max(rows) > COUNT - 50
-    whole = sample(path, (COUNT + 1) * sampling._BYTES_PER_ROW * 3)[1].share
-    assert (whole.whole, whole.rows) == (False, 32 * 50), "so many parts at most"
+    assert sample(path, COUNT * sampling._BYTES_PER_ROW)[1].share == sampling.Share(COUNT, True, COUNT)
+    pq.write_table(pa.table({"a": list(range(COUNT))}), path, row_group_size=10)
+    share = sample(path, COUNT * sampling._BYTES_PER_ROW)[1].share
+    assert (share.whole, share.rows) == (False, 256 * 10), "so many parts at most"
     pq.write_table(pa.table({"a": list(range(COUNT))}), path, row_group_size=1000)
     assert sample(path, COUNT * sampling._BYTES_PER_ROW)[1].share == sampling.Share(COUNT, True, COUNT)
 

@@ -4,7 +4,8 @@ import pyarrow as pa
 import pytest
 
 from components.errors import InputError
-from components.tables.times import as_times, guess_forms, guess_time_unit
+from components.tables.formats import TableSettings
+from components.tables.times import as_times, guess_forms, guess_time_unit, rough
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,10 @@ BERLIN = "Europe/Berlin"
         ("2020-10-25 02:30:00", BERLIN, 1_603_585_800_000_000),  # twice on that day: the first, 00:30 UTC
         ("2020-03-29 02:30:00", BERLIN, 1_585_443_600_000_000),  # never: 03:00, which is 01:00 UTC
         ("2020-09-14", BERLIN, 1_600_034_400_000_000),  # 22:00 UTC of the day before
+        ("2020-09-13T22:33:39.25+02:00[Europe/Berlin]", None, 1_600_029_219_250_000),  # Java
+        ("2020-09-13T20:33:39Z[UTC]", BERLIN, 1_600_029_219_000_000),
+        ("2020-09-13 20:33:39.25 +0000 UTC", None, 1_600_029_219_250_000),  # Go
+        ("2020-09-13 16:33:39 -0400 EDT", None, 1_600_029_219_000_000),
         ("2020-09-13 20:33:39 EST", None, None),
         ("2020-09-13 UTC", None, None),
     ],
@@ -81,6 +86,13 @@ def test_more_of_iso_and_local_times(text, zone, expected):
         ("Sun Sep 13 20:33:39 +0000 2020", "%a %b %d %H:%M:%S %z %Y", BERLIN, 1_600_029_219_000_000),
         ("09/13/2020 08:33 PM", "%m/%d/%Y %I:%M %p", None, 1_600_029_180_000_000),
         ("20200914", "%Y%m%d", None, 1_600_041_600_000_000),
+        ("2020-09-13 22:33:39 CEST", "%Y-%m-%d %H:%M:%S %Z", None, 1_600_029_219_000_000),
+        ("2020-12-13 21:33:39 CET", "%Y-%m-%d %H:%M:%S %Z", None, 1_607_891_619_000_000),
+        ("Sun Sep 13 16:33:39 EDT 2020", "%a %b %d %H:%M:%S %Z %Y", BERLIN, 1_600_029_219_000_000),
+        ("2020-09-14 04:33:39 CST", "%Y-%m-%d %H:%M:%S %Z", "Asia/Shanghai", 1_600_029_219_000_000),
+        ("2020-09-13 20:33:39 CST", "%Y-%m-%d %H:%M:%S %Z", None, None),  # in Chicago, Shanghai or Havana
+        ("Sun Sep 13 2020 22:33:39 GMT+0200 (CEST)", "%a %b %d %Y %H:%M:%S GMT%z", None, 1_600_029_219_000_000),
+        ("2020-09-13 22:33 +0200 (CEST)", "%Y-%m-%d %H:%M %z (CEST)", None, 1_600_029_180_000_000),
         ("31.02.2020", "%d.%m.%Y", None, None),  # not 2 March
         ("13.09.2020 and more", "%d.%m.%Y", None, None),
         ("13.09.20", "%d.%m.%Y", None, None),
@@ -120,9 +132,17 @@ def test_days_as_parquet_and_spreadsheets_hold_them():
         (["2020091320"], r"looks like YYYYMMDDHH .*'%Y%m%d%H'"),
         (["202009132033"], "looks like YYYYMMDDHHMM "),  # read as milliseconds: 1976
         ([20200913203339], r"looks like YYYYMMDDHHMMSS .*'%Y%m%d%H%M%S'"),
+        (
+            [13_244_503_686_000_000],
+            r"looks like microseconds since 1601, as browsers count \(13244503686000000\): write",
+        ),
         (["44087.85670", "44088"], r"looks like the days of a spreadsheet \(44087.9\): set timestamp_unit: excel"),
         (["13-09-2020 20:33"], r"holds '13-09-2020 20:33', neither .* set timestamp_format: '%d-%m-%Y %H:%M' \(and"),
         (["09/08/2020"], r"'%m/%d/%Y' or '%d/%m/%Y'"),
+        (["200913", "200930"], r"looks like YYMMDD \(200913\): set timestamp_format: '%y%m%d'"),
+        (["20200913203339123"], r"looks like YYYYMMDDHHMMSS and milliseconds .*'%Y%m%d%H%M%S%f'"),
+        (["202009", "202112"], r"looks like YYYYMM \(202009\), months, which tell no day: .* timestamp: null"),
+        (["13 sept. 2020"], "; names of months can be read in English alone"),
         (["yesterday"], r"'yesterday', neither a number nor a time in ISO 8601: set timestamp_format: such as"),
     ],
 )
@@ -149,9 +169,42 @@ def test_what_only_looks_a_little_like_days(values, unit):
     assert guess_time_unit(pa.array(values), "when") == unit
 
 
+def test_numbers_are_times_as_they_are_written():
+    how = TableSettings(decimal=",", thousands=".")
+    texts = pa.array(["1.600.029.219", "1600029219,5", "x"])
+    assert guess_time_unit(texts, "at", how=how) == "s"
+    micros, _, bad = as_times(texts, "s", "at", how=how)
+    assert micros[:2].tolist() == [1_600_029_219_000_000, 1_600_029_219_500_000]
+    assert bad.tolist() == [False, False, True]
+    with pytest.raises(InputError, match="looks like the days of a spreadsheet"):
+        guess_time_unit(pa.array(["44000,25"]), "at", how=how)
+
+
+@pytest.mark.parametrize("text", ["20:33", "8:33:39 PM", "20:33:39.5"])
+def test_times_of_day_in_text_lack_a_day(text):
+    with pytest.raises(InputError, match=r"holds '.*', a time without a day: write both into one column"):
+        guess_time_unit(pa.array([text]), "at")
+
+
+@pytest.mark.parametrize(
+    ("array", "count"),
+    [
+        (pa.array(["1.600118e+09", " 1.60E+09", "1.600118086e+09", "1600118086", "1e3", None]), 3),
+        (pa.array(["13 September 2020", "1600118086.5"]), 0),
+        (pa.array([1_600_118_086.0, 1_000.0, None], pa.float32()), 1),
+        (pa.array([1_600_118_086.0, float("nan")]), 0),
+        (pa.array([[1_600_118_086]]), 0),
+    ],
+)
+def test_counts_that_lost_digits(array, count):
+    assert rough(array) == count
+
+
 def test_times_of_day_are_no_times():
     with pytest.raises(InputError, match=r"'when' is of type time32\[s\], a time without a day"):
         guess_time_unit(pa.array([1], pa.time32("s")), "when")
+    with pytest.raises(InputError, match=r"'when' is of type duration\[s\], a time without a day: write both"):
+        as_times(pa.array([1], pa.duration("s")), "s", "when")
 
 
 @pytest.mark.parametrize(
@@ -163,6 +216,17 @@ def test_times_of_day_are_no_times():
         (["01/02/2020", "01/13/2020"], ["%m/%d/%Y"]),
         (["13/Sep/2020:20:33:39 +0000"], ["%d/%b/%Y:%H:%M:%S %z"]),
         (["09 13, 2020"], ["%m %d, %Y"]),
+        (["2020-09-13 22:33:39 CEST", "2020-12-13 21:33:39 CET"], ["%Y-%m-%d %H:%M:%S %Z"]),
+        (["Sun Sep 13 20:33:39 CST 2020"], ["%a %b %d %H:%M:%S %Z %Y"]),
+        (["Sun Sep 13 2020 20:33:39 GMT+0200 (Central European Summer Time)"], ["%a %b %d %Y %H:%M:%S GMT%z"]),
+        (["Sun, 13 Sep 2020 20:33:39 +0200 (CEST)"], ["%a, %d %b %Y %H:%M:%S %z"]),
+        (["13SEP2020:20:33:39"], ["%d%b%Y:%H:%M:%S"]),  # SAS
+        (["2020-09-13-20.33.39.000000"], ["%Y-%m-%d-%H.%M.%S.%f"]),  # DB2
+        (["13-SEP-20 08.33.39.000000 PM"], ["%d-%b-%y %I.%M.%S.%f %p"]),  # Oracle
+        (["20200913_203339"], ["%Y%m%d_%H%M%S"]),
+        (["13/09/2020 20h33"], ["%d/%m/%Y %Hh%M"]),
+        (["2020年09月13日 20时33分"], ["%Y年%m月%d日 %H时%M分"]),
+        (["192.168.20.10"], []),
         (["soon"], []),
     ],
 )

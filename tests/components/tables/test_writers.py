@@ -75,7 +75,12 @@ def read(path: Path, **how: Any) -> list[tuple[Any, ...]]:
 
 def expected(rows: list[Row]) -> list[tuple[Any, ...]]:
     return [
-        (str(number), text, value, (time - EPOCH) // datetime.timedelta(microseconds=1))
+        (
+            str(number),
+            None if text is None or text.isspace() else text,
+            value,
+            (time - EPOCH) // datetime.timedelta(microseconds=1),
+        )
         for number, text, value, time in rows
     ]
 

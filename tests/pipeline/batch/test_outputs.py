@@ -208,7 +208,7 @@ def test_what_a_name_means(tmp_path: Path, name: str, options: dict[str, str], e
     ("name", "options", "message"),
     [
         ("top", {}, "top: which format"),
-        ("gs://bucket/top.csv", {}, "must be local or mounted"),
+        ("hdfs://bucket/top.csv", {}, "must be local or mounted"),
         ("top.xlsx", {}, "which format"),
         ("top.csv", {"file_format": "parquet"}, "its ending says csv, --format says parquet"),
         ("top.csv", {"file_format": "excel"}, "--format excel: it is csv, parquet, tfrecord"),

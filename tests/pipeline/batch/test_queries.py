@@ -55,12 +55,18 @@ def test_ids_of_a_file(model: Path, tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"user_id\nann\n", "its first line is a header, user_id, which a file of ids must not have"),
+        (b'plan;"user_id"\nx;ann\n', "its first line is a header, plan;.user_id., which"),
         (b"ann\rbob\r", "its lines end by carriage returns alone"),
+        (b"a\0n\0n\0\n\0", " holds zero bytes: save it as UTF-8"),
+        (b'{"user_id": "ann"}\n', """ holds JSON, '{"user_id": "ann"}': a file of ids has an id a line"""),
+        (b'["ann", "bob"]', " holds JSON"),
+        (b"<!DOCTYPE html>\n", " begins with '<!DOCTYPE html>': a file of ids has an id a line"),
+        (b'"ann"\n"bob"\n', 'its ids stand in quotes, as "ann": take these off'),
     ],
 )
 def test_what_is_no_file_of_ids(model: Path, tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "users.csv").write_bytes(content)
-    with pytest.raises(InputError, match=rf"--users .*users\.csv: {message}"):
+    with pytest.raises(InputError, match=rf"--users .*users\.csv:? ?{message}"):
         rows(tmp_path / "users.csv", model)
 
 
@@ -82,6 +88,9 @@ def test_items_of_the_model_or_a_file(model: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^--items .*items\.txt: there are no items in it$"):
         write_items(str(tmp_path / "items.txt"), model, tmp_path / "none")
     assert not (tmp_path / "none").exists()
+    (tmp_path / "items.txt").write_bytes(b"item_id\n1\n")
+    with pytest.raises(InputError, match=r"^--items .*items\.txt: its first line is a header, item_id, which a file"):
+        write_items(str(tmp_path / "items.txt"), model, tmp_path / "none")
     with pytest.raises(
         InputError, match=r"^--items nowhere: can't be read: .*; it is all, or a file with an id a line$"
     ):
@@ -113,6 +122,8 @@ def test_rows_with_a_history_of_their_own(model: Path, tmp_path: Path) -> None:
     ("line", "message"),
     [
         ("{", "line 2: no JSON"),
+        ("[" * 200_000, "line 2: no JSON"),
+        ('{"user_id": ' + "9" * 5_000 + "}", "line 2: "),
         ("[1]", "line 2: the line: .*dict"),
         ('{"user_id": 42}', r"line 2: user_id: .*string \(got 42\); a line is such as"),
         ('{"user_id": ""}', "line 2: user_id: "),

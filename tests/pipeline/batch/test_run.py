@@ -12,9 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
+from aiobotocore.client import AioBaseClient
 
 from components.errors import InputError, LockedError
 from pipeline.batch import run
@@ -23,9 +25,13 @@ from pipeline.batch.outputs import output_of
 from pipeline.batch.run import Request, batch
 from pipeline.config import Config
 from pipeline.local.lock import lock
+from serving import stores
 from serving.client import RecommenderClient
 from serving.server.process import ServerProcess
+from serving.stores import ObjectPath
+from tests.components.conftest import s3 as s3
 from tests.components.indexer.tiny import SETTINGS, make_index, write_towers
+from tests.components.stores import enter
 from tests.e2e.world import end_group, recommender, start, wait_for
 from tests.serving.wire import contract
 
@@ -484,3 +490,45 @@ def test_another_wish_is_other_work(base: Path, tmp_path: Path) -> None:
 @pytest.mark.smoke
 def test_shards_are_neither_large_nor_tiny() -> None:
     assert [run.shard_size(k) for k in (1, 100, 1_000, 57_000)] == [4_096, 4_096, 524, 64]
+
+
+@pytest.mark.slow
+def test_an_output_in_a_store(base: Path, s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(s3, monkeypatch)
+    fsspec.filesystem("s3").mkdir("answers")
+    store, config = ObjectPath("s3://answers/top"), config_of(base, output=tmp_path)
+
+    def asked(out: ObjectPath, k: int = 3, **format: str) -> Request:
+        return Request(Wish(k), output_of(str(out), **format), "all")
+
+    outcome = batch(config, asked(store / "top.csv"))
+    assert outcome.facts is not None
+    assert outcome.facts["out"] == store / "top.csv"
+    with stores.on_disk(store) as copy:
+        assert read(copy / "top.csv")[1:] == [[user, *best(user, 3)] for user in contract.USERS]
+
+    monkeypatch.setattr(run, "shard_size", lambda k: 2)
+    folder, original = store / "parts", AioBaseClient._make_api_call
+    (folder / "part-00007-of-00009.parquet").write_bytes(b"of an earlier one")
+    (folder / "_SUCCESS").write_bytes(b"")
+
+    async def fails(self: Any, operation: str, parameters: Any) -> Any:
+        if operation == "PutObject" and "00001" in parameters["Key"]:
+            raise PermissionError("the store is away")
+        return await original(self, operation, parameters)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AioBaseClient, "_make_api_call", fails)
+        with pytest.raises(InputError, match=r"parts: can't be written: the store is away.*what is done is kept"):
+            batch(config, asked(folder, file_format="parquet"))
+    assert not (folder / "_SUCCESS").exists(), "half of it is not whole"
+    outcome = batch(config, asked(folder, file_format="parquet"))
+    assert outcome.facts is not None
+    assert outcome.facts["done_before"] == len(contract.USERS)
+    assert [*folder.files()] == ["_SUCCESS", *(f"part-0000{n}-of-00003.parquet" for n in range(3))]
+    with stores.on_disk(folder) as copy:
+        assert set(pq.read_table(copy)["user_id"].to_pylist()) == set(contract.USERS)
+    assert not [*tmp_path.rglob("part-*")]
+    (folder / "thesis.tex").write_bytes(b"")
+    with pytest.raises(InputError, match=r"--out s3://answers/top/parts: there is what `recommender batch` didn't"):
+        asked(folder, file_format="parquet")

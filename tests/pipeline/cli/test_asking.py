@@ -311,7 +311,10 @@ def test_no_server_exits_with_1():
     for transport in ("grpc", "rest"):
         ended = recommender("query", "--target", target, "--name", MODEL, "--transport", transport)
         assert ended.returncode == 1
-        assert ended.stderr.strip() == f"error: no model server at {target}: start one with `recommender serve`"
+        assert (
+            ended.stderr.strip()
+            == f"error: no model server at {target}: start one with `recommender serve`, or wait until it says `ready`"
+        )
 
 
 @pytest.mark.slow

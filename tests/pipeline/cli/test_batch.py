@@ -1,4 +1,4 @@
-"""`recommender batch`, `vectors` and `export`: what their options ask for, and what is said of it."""
+"""`recommender batch`, `vectors`, `export` and `shard`: what their options ask for, and what is said of it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pipeline.batch.run import Request
 from pipeline.batch.vectors import run as vectors
 from pipeline.cli.app import app
 from pipeline.config import Config
+from pipeline.local import sharding
 from pipeline.terminal import Outcome
 from tests.pipeline.cli.command import recommender
 
@@ -180,3 +181,18 @@ def test_export_says_how_large_the_archive_is(folder: Path) -> None:
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.startswith("error: --version 8: neither a version in ")
     assert not (folder / "b.tar.gz").exists()
+
+
+def test_shard_splits_the_version_that_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Path, int, int | None]] = []
+
+    def note(config: Config, out: Path, shards: int, number: int | None) -> Outcome:
+        asked.append((out, shards, number))
+        return Outcome()
+
+    monkeypatch.setattr(sharding, "shard", note)
+    arguments = ["shard", "--config", str(folder / "config.yaml"), "--out", "shards", "--shards"]
+    assert CliRunner().invoke(app, [*arguments, "4"]).exit_code == 0
+    assert CliRunner().invoke(app, [*arguments, "2", "--version", "7"]).exit_code == 0
+    assert asked == [(Path("shards"), 4, None), (Path("shards"), 2, 7)]
+    assert CliRunner().invoke(app, [*arguments, "1"]).exit_code == 2

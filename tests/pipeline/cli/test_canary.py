@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from serving.promotion import Promoter, files
 from tests.pipeline.cli.command import recommender
+from tests.pipeline.feedback.shop import answer, write_answers
 from tests.serving.fake_replica import FakeReplica, publish
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]
@@ -79,3 +82,45 @@ def test_a_worse_canary_is_stopped(replica: FakeReplica, tmp_path: Path) -> None
     assert "not kept: overlap with stable's items: 0.000, at least 0.1 is wanted" in told.splitlines()
     assert told.splitlines()[-1] == "✓ m: canary is version 1, before: 2 on 1 of 1 replicas"
     assert replica.labels["m"] == {"stable": 1, "canary": 1}
+
+
+def a_trial(folder: Path, share: float, stable: int, canary: int, count: int) -> None:
+    """Has had `count` users on each side, of whom so many clicked, since the trial's beginning four days ago."""
+    Promoter(folder / "models", "m", [], timeout=5).share(share)
+    began = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(days=4)
+    assert files.redact_audit(folder / "models", lambda line: {**line, "time": began.isoformat(timespec="seconds")})
+    now = math.ceil(began.timestamp())
+    lines, log = [], ["user_id,item_id,timestamp"]
+    for label, clicking in (("stable", stable), ("canary", canary)):
+        for number in range(count):
+            user = f"{label}-{number}"
+            lines.append(answer(user, now + 600 * number, ["a", "b"], label=label, model="m"))
+            if number < clicking:
+                log.append(f"{user},b,{now + 600 * number + 60}")
+    log.append(f"nobody,z,{now + 3 * 86_400}")
+    write_answers(folder / "answers" / "one.jsonl", lines)
+    (folder / "log.csv").write_text("\n".join(log) + "\n")
+
+
+def test_users_who_have_not_decided_yet(replica: FakeReplica, tmp_path: Path) -> None:
+    a_trial(tmp_path, 0.5, stable=40, canary=41, count=100)
+    told, said = compare(tmp_path, "--log", "answers", "--auto", "--json", code=5)
+    facts = json.loads(told)
+    assert facts["passed"]
+    assert facts["done"] == []
+    outcomes = facts["outcomes"]
+    assert (outcomes["decision"], outcomes["stable"]["active"], outcomes["canary"]["active"]) == ("go on", 40, 41)
+    assert outcomes["difference"]["low"] < 0 < outcomes["difference"]["high"]
+    assert "… nothing is decided yet" in said
+    assert f"likely decided after {outcomes['needed_users']:,} users" in said
+    assert f"in about {outcomes['days_left']:,.1f} days as users come now" in said
+    assert replica.labels["m"] == {"stable": 1, "canary": 2}
+
+
+def test_users_stop_a_worse_canary(replica: FakeReplica, tmp_path: Path) -> None:
+    a_trial(tmp_path, 0.5, stable=90, canary=30, count=100)
+    told, _ = compare(tmp_path, "--log", "answers", "--auto", code=3)
+    assert "not kept: the canary's users have fewer clicks" in told.splitlines()
+    assert told.splitlines()[-1] == "✓ m: canary is version 1, before: 2 on 1 of 1 replicas"
+    [*_, entry] = files.read_audit(tmp_path / "models", "m")
+    assert re.search(r"fewer clicks: -66\.7% clicks a user \(-\S+% to -\S+%, whenever one looks\)", entry.why)

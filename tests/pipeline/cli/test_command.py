@@ -29,6 +29,7 @@ OWN = {
     "--filter": "the same",
     "--user": "query's may be nobody, demo's one of training's, init's is a column",
     "--item": "init's is a column",
+    "--check": "that of vectors asks a search, that of reproduce what differs",
     "--users": "those of batch are asked for, those of init are a table",
 }
 
@@ -37,8 +38,10 @@ def test_these_are_all_there_are() -> None:
     assert list(COMMANDS) == [
         *("run", "reindex", "init", "validate", "tune", "demo", "doctor"),
         *("evaluate", "report", "compare"),
-        *("serve", "query", "similar", "audience", "batch", "vectors", "export"),
+        *("serve", "query", "similar", "audience", "batch", "vectors", "export", "shard", "feedback"),
         *("versions", "history", "promote", "rollback", "retire"),
+        *("nightly", "status"),
+        *("gc", "reproduce", "forget"),
         *("compile", "submit", "trigger"),
         *("canary start", "canary share", "canary stop", "canary compare"),
     ]
@@ -105,7 +108,8 @@ def test_what_was_renamed_is_still_understood(name: str) -> None:
         assert new in options(command)
     assert ("--model" in command.formerly) == (
         name not in ("run", "reindex", "init", "validate", "tune", "demo", "doctor", "report", "compare", "export")
-        and name not in ("vectors", "audience", "compile", "submit", "trigger")
+        and name not in ("vectors", "feedback", "audience", "gc", "reproduce", "forget", "compile", "submit", "trigger")
+        and name not in ("nightly", "status", "shard")
     )
 
 
@@ -115,7 +119,7 @@ def test_help_is_plain_where_it_is_piped(option: str) -> None:
     assert ended.returncode == 0
     assert ended.stderr == ""
     assert ended.stdout.startswith("Usage: recommender canary compare [OPTIONS]\n")
-    assert "Example:\n  recommender canary compare --max-p99-ratio 1.5 --auto\n" in ended.stdout
+    assert "Examples:\n  recommender canary compare --max-p99-ratio 1.5 --auto\n" in ended.stdout
     assert not set("╭╮│─━") & set(ended.stdout)
 
 

@@ -88,6 +88,16 @@ def test_nobody_at_the_address_ends_with_one(tmp_path, monkeypatch, capsys, comp
     assert "error: no Kubeflow Pipelines at http://127.0.0.1:1" in capsys.readouterr().err
 
 
+def test_a_reason_lets_one_run_through_and_no_recurring_one(tmp_path, monkeypatch, capsys, api, compiled):
+    config = str(config_file(tmp_path, api.host))
+    given = ("submit", "-c", config, "--param", "accept=a sale")
+    assert recommender(monkeypatch, *given, "--schedule", "0 3 * * *") == 2
+    assert "--param accept: lets one run through" in capsys.readouterr().err
+    assert not api.runs
+    assert recommender(monkeypatch, *given) == 0
+    assert [run["runtime_config"] for run in api.runs] == [{"parameters": {"accept": "a sale"}}]
+
+
 # --- trigger ----------------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,8 @@ import yaml
 from components.errors import InputError, LockedError
 from pipeline.cli.command import CommandError
 from pipeline.cli.options import AuditOptions, ConfigSource
-from pipeline.cli.place import Place, PlaceOptions, VersionsOptions, find_place, reported
+from pipeline.cli.place import PlaceOptions, VersionsOptions, find_place, promoter_of, reported
+from pipeline.local.place import Place
 from serving.promotion import PromotionFailed, PromotionLocked, WrongPromotion, files
 from serving.server.ports import free_port
 from tests.serving.fake_replica import FakeReplica, publish
@@ -84,8 +85,8 @@ def test_with_offline_no_server_may_run(place: Any, tmp_path: Path) -> None:
         found = place(PlaceOptions(targets=[replica.target, nobody]))
         assert found.states() == {replica.target: {1: "AVAILABLE"}, nobody: None}
         with pytest.raises(InputError, match=rf"^a model server runs at {replica.target}: leave out --offline, or"):
-            found.promoter(AuditOptions(), offline=True)
-    place(PlaceOptions(targets=[nobody])).promoter(AuditOptions(), offline=True).promote(1, "stable")
+            promoter_of(found, AuditOptions(), offline=True)
+    promoter_of(place(PlaceOptions(targets=[nobody])), AuditOptions(), offline=True).promote(1, "stable")
     assert files.aspired(files.read_config(tmp_path / "models"), "shop").labels == {"stable": 1}
 
 

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from components.versions import publish
 from serving.client import ModelNotFound, RecommenderClient
 from serving.promotion import files
 from serving.server.ports import free_port
-from serving.server.process import EMBEDDED, ServerProcess
-from tests.pipeline.cli.command import recommender
+from serving.server.process import EMBEDDED, ServerProcess, environment
+from serving.stores import ObjectPath
+from tests.components.conftest import s3 as s3
+from tests.components.stores import enter
+from tests.pipeline.cli.command import COMMAND, recommender
 from tests.serving import tiny_servable
 from tests.serving.fixtures import MODEL, tiny
+from tests.serving.server.running import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -184,3 +190,56 @@ def test_what_a_careless_user_does(world: World) -> None:
     listed = json.loads(world.run("versions", "--json", target=nobody))
     assert (listed["down"], listed["interrupted"]) == ([nobody], False)
     assert listed["versions"][-1]["release"]["lineage"]["run"] == "r1"
+
+
+def test_a_base_path_in_a_store(
+    s3: dict[str, str], servable: Path, second_servable: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter(s3, monkeypatch)
+    fsspec.filesystem("s3").mkdir("served")
+    base, port = ObjectPath("s3://served/models"), free_port()
+    target = f"127.0.0.1:{port}"
+    place = ("--base-path", str(base), "--name", MODEL)
+    first = publish(servable, base / MODEL, RELEASE).number
+
+    def run(*arguments: str, asks: bool = True, code: int = 0) -> str:
+        ended = recommender(*arguments, *place, *(("--target", target) if asks else ()))
+        assert ended.returncode == code, ended.stderr + ended.stdout
+        return ended.stdout
+
+    def answering() -> tuple[int | None, float]:
+        with RecommenderClient(target, model=MODEL) as client:
+            answer = client.recommend("ann", k=2)
+            return answer.version, answer[0].score // 1000
+
+    ports = ("--port", str(port), "--rest-port", "0", "--", "--file_system_poll_wait_seconds=0.1")
+    server = subprocess.Popen([*COMMAND, "serve", *place, *ports], env=environment(), stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline() == (
+            f"serving {MODEL} version {first} from {base / MODEL} by the embedded model server\n"
+        )
+        assert any(line.startswith("ready ") for line in server.stdout)
+        assert answering() == (first, 0)
+        second = publish(second_servable, base / MODEL, RELEASE).number
+        wait_until(lambda: answering() == (second, 1), 20)
+        run("promote", str(first), "--label", "stable", "--why", "first")
+        assert answering() == (first, 0)
+        run("canary", "start", str(second), "--share", "0.5")
+        run("canary", "compare", "--num-queries", "20", "--min-overlap", "0")
+        run("promote", str(second), "--label", "stable")
+        assert answering() == (second, 1)
+        run("rollback")
+        [*older, last] = json.loads(run("history", "--json", asks=False))
+        assert [entry["action"] for entry in older] == ["promote", "promote", "canary share", "promote"]
+        assert (last["action"], last["result"], last["to_version"]) == ("rollback", "done", first)
+        assert "lines as they were written" in run("history", "--verify", asks=False)
+        listed = json.loads(run("versions", "--json"))
+        assert (listed["base_path"], listed["labels"]["stable"]) == (str(base), first)
+        assert [row["release"] for row in listed["versions"]] == [RELEASE, RELEASE]
+        run("canary", "stop")
+        run("retire", str(second))
+        assert files.versions_on_disk(base, MODEL) == [first]
+    finally:
+        server.kill()
+        server.wait()

@@ -99,10 +99,13 @@ def test_an_error_leaves_no_document(shop: Path) -> None:
 @pytest.mark.parametrize(
     ("typed", "module", "function", "given"),
     [
-        (("run",), "run", "run", (None, None)),
-        (("run", "--from", "Trainer"), "run", "run", ("Trainer", None)),
-        (("run", "--only", "Trainer"), "run", "run", (None, "Trainer")),
-        (("reindex",), "reindex", "reindex", ()),
+        (("run",), "run", "run", (None, None, "", False)),
+        (("run", "--full"), "run", "run", (None, None, "", True)),
+        (("run", "--from", "Trainer"), "run", "run", ("Trainer", None, "", False)),
+        (("run", "--only", "Trainer"), "run", "run", (None, "Trainer", "", False)),
+        (("run", "--accept", " a sale "), "run", "run", (None, None, "a sale", False)),
+        (("reindex",), "reindex", "reindex", ("",)),
+        (("reindex", "--accept", "a sale"), "reindex", "reindex", ("a sale",)),
         (("tune",), "tuning", "tune", ()),
         (("demo", "--user", "42"), "demo", "demo", ("42",)),
     ],
@@ -113,7 +116,7 @@ def test_a_command_does_what_it_is_called_with_its_config(
     typed: tuple[str, ...],
     module: str,
     function: str,
-    given: tuple[str | None, ...],
+    given: tuple[str | bool | None, ...],
 ) -> None:
     """And ends with the exit code that comes of it."""
     called: list[tuple[Any, ...]] = []
@@ -128,3 +131,9 @@ def test_a_command_does_what_it_is_called_with_its_config(
     ended = recommender(*typed, "--config", "shop.yaml", "--set", "seed=7", cwd=shop)
     assert (ended.returncode, ended.stderr) == (3, "")
     assert called == [("shop", 7, *given)]
+
+
+def test_a_reason_must_say_something(shop: Path) -> None:
+    ended = recommender("run", "--accept", " ", "--config", "shop.yaml", cwd=shop)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "error: --accept: say why, for whoever reads the report later\n"

@@ -116,4 +116,4 @@ def test_it_says_where_and_how_to_ask(host, port, where, target, capsys):
     _announce("small", "embedded", listening, ServingConfig(host="127.0.0.1", port=8500))
     _, ports, ask = capsys.readouterr().out.splitlines()
     assert ports.startswith(f"gRPC on {where}, REST on ")
-    assert ask == f"ask with: recommender query --user ID{target}"
+    assert ask == f"when it says `ready`, ask with: recommender query --user ID{target}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 
 from components.errors import InputError
 from pipeline.config import Config, load_config
-from pipeline.config.config import ServingConfig
+from pipeline.config.config import ServingConfig, find_notify
 from serving.client.calls import parse_target
+from serving.stores import AnyPath, ObjectPath
 
 ROOT = Path(__file__).parents[3]
 MINIMAL = "name: shop\ndata:\n  interactions: {path: log.csv}\n"
@@ -45,10 +47,36 @@ def test_shipped_configs_are_valid(path: Path) -> None:
     assert load_config(path).name == path.stem
 
 
+def test_a_base_path_is_on_disk_or_in_a_store(tmp_path: Path) -> None:
+    def base_path(text: str) -> AnyPath:
+        config = load_config(config_file(tmp_path, f"{MINIMAL}serving: {{base_path: {text}}}\n"))
+        assert json.loads(config.model_dump_json())["serving"]["base_path"] == str(config.serving.base_path)
+        assert ServingConfig.model_validate(config.serving.model_dump()) == config.serving
+        return config.serving.base_path
+
+    assert base_path("models") == Path("models")
+    assert base_path("s3://shop/models/") == ObjectPath("s3://shop/models")
+    assert base_path("gs://shop") == ObjectPath("gs://shop")
+    for wrong, message in (
+        ("hdfs://shop/models", "must be a local or mounted directory, or one in s3:// or gs://"),
+        ("'s3:///models'", "must name its bucket"),
+        ("7", "must be a path"),
+    ):
+        with pytest.raises(InputError, match=f"serving.base_path: .*{message}"):
+            base_path(wrong)
+
+
 def test_tasks_go_with_a_log_that_has_their_events(tmp_path: Path) -> None:
     for weights in ("", ", event_weights: {buy: 5, see: 1}"):
         text = TASKS.format(f"path: log.csv, columns: {{event: type}}{weights}")
         assert load_config(config_file(tmp_path, text)).model.tasks["purchase"].weight == 2
+
+
+def test_limits_of_drift_are_of_features_that_are_compared(tmp_path: Path) -> None:
+    text = f"{MINIMAL}  catalogue: {{path: items.csv, features: {{price: {{type: number}}, title: {{type: text}}}}}}\n"
+    assert load_config(config_file(tmp_path, f"{text}guards: {{drift: {{catalogue.price: null}}}}\n")).guards.drift
+    with pytest.raises(InputError, match=r"'catalogue\.title' is no .* \(there are: weight, catalogue\.price\)"):
+        load_config(config_file(tmp_path, f"{text}guards: {{drift: {{catalogue.title: 0.5}}}}\n"))
 
 
 def test_overrides_are_yaml_and_make_missing_sections(tmp_path: Path) -> None:
@@ -63,8 +91,34 @@ def test_overrides_are_yaml_and_make_missing_sections(tmp_path: Path) -> None:
         (MINIMAL + "modle: {dim: 3}\n", ["modle: unknown key", "did you mean 'model'"]),
         (MINIMAL + "model: {dimension: 3}\n", ["model.dimension: unknown key", "dim"]),
         (MINIMAL + "training: {zzz: 3}\n", ["training.zzz: unknown key; known keys:", "batch_size"]),
+        (
+            MINIMAL + "  catalogue: {path: c.csv, features: {price: {type: number, unit: $}}}\n",
+            ["data.catalogue.features.price.unit: unknown key; known keys: column, dim,"],
+        ),
+        (
+            MINIMAL + "  catalogue: {path: c.csv, features: {price: {type: number, encodr: x}}}\n",
+            ["data.catalogue.features.price.encodr: unknown key; did you mean 'encoder'"],
+        ),
         (MINIMAL + "model: {dim: many}\n", ["model.dim", "integer", "'many'"]),
         (MINIMAL + "model: {dim: 0}\n", ["model.dim", "greater than or equal to 1", "got 0"]),
+        *(
+            (f"name: shop\ndata: {{interactions: {{path: log.csv, {some}}}}}\n", [f"{key}: needs {message}"])
+            for some, key, message in (
+                (
+                    "columns: {event: e}, event_weights: {no: 1}",
+                    "event_weights",
+                    "text, and YAML takes it for true or false (False): put it in quotes",
+                ),
+                (
+                    "columns: {event: e}, event_weights: {0: 1}",
+                    "event_weights",
+                    "text, and YAML takes it for a number",
+                ),
+                ("missing: [-1]", "missing.0", "text, and YAML takes it for a number (-1): put it in quotes"),
+                ("missing: NA", "missing", "a list: write ['NA']"),
+                ("clicked: 2020-09-14", "clicked", "text, and YAML takes it for a day (2020-09-14)"),
+            )
+        ),
         (MINIMAL + "training: {learning_rate: .inf}\n", ["training.learning_rate", "finite"]),
         (MINIMAL + "model: {history: transformer}\ntraining: {workers: 2}\n", ["model.history transformer", "set 1"]),
         ("name: shop\n", ["data: missing"]),
@@ -117,7 +171,12 @@ def test_mistakes_are_named(tmp_path: Path, text: str, words: list[str]) -> None
 
 @pytest.mark.parametrize(
     ("override", "words"),
-    [("model.dim", "expected key=value"), ("name.dim=3", "'name' has no keys"), ("model.dim=[", "not valid YAML")],
+    [
+        ("model.dim", "expected key=value"),
+        ("name.dim=3", "'name' has no keys"),
+        ("model.dim=[", "not valid YAML"),
+        ("a.b=%Y", """not valid YAML, write "'%Y'": """),
+    ],
 )
 def test_bad_overrides_are_named(tmp_path: Path, override: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
@@ -192,3 +251,17 @@ def test_negative_events_need_no_task() -> None:
     assert Config.model_validate(config).data.interactions.has_negatives
     config["model"] = {"tasks": {"purchase": {"events": ["buy", "return", "hide"]}}}
     assert Config.model_validate(config).data.interactions.weight_of_type == {"hide": -1, "buy": 2, "return": -1}
+
+
+def test_whom_to_tell_is_found_in_what_is_no_config(tmp_path: Path) -> None:
+    config = tmp_path / "shop.yaml"
+    config.write_text("nightly:\n  notify: [json://a, 7]\n\n  gc: off\ndata: {never: closed\n")
+    assert find_notify(config) == ["json://a"]
+    assert find_notify(config, environ={"RECOMMENDER_NIGHTLY__NOTIFY": "[json://b]"}) == ["json://b"]
+    assert find_notify(config, ["nightly.notify=[json://c]"]) == ["json://c"]
+    (tmp_path / "more.yaml").write_text("nightly: {notify: [json://d]}")
+    assert find_notify(config, overrides=[tmp_path / "more.yaml"]) == ["json://d"]
+    assert find_notify(tmp_path / "none.yaml") == []
+    for content in ("", "7", "nightly: 7", "nightly: {notify: 7}", "{", "\0"):
+        config.write_text(content)
+        assert find_notify(config) == []

@@ -39,3 +39,11 @@ def test_a_nodes_own_keys_count_more_than_the_defaults():
     trainer, other = settings.node("Trainer"), settings.node("Indexer")
     assert (trainer.retries, trainer.timeout, trainer.cpu.limit) == (0, "1h", "2")
     assert (other.retries, other.timeout, other.cpu.limit) == (5, "1h", None)
+
+
+def test_a_node_has_what_the_one_has_that_it_is_like() -> None:
+    settings = KubeflowSettings.model_validate(
+        {"nodes": {"Trainer": {"retries": 3, "cpu": {"limit": 2}}, "ShippedTrainer": {"retries": 5}}}
+    )
+    shipped = settings.node("ShippedTrainer")
+    assert (shipped.retries, shipped.cpu) == (5, settings.node("Trainer").cpu)

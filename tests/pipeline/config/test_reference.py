@@ -57,7 +57,7 @@ def test_every_key_is_explained_with_what_it_may_be() -> None:
         ("data.interactions.deduplicate", "`true` or `false` or `user_item`", "`true`"),
         ("data.interactions.features.NAME.separator", "text (not empty)", "`|`"),
         ("evaluation.thresholds", "names, each with keys",
-         '`{"hit_rate@10": {"max_drop": 0.01}, "ndcg@10": {"beat_baselines": true}}`'),
+         '`{"hit_rate@10": {"max_drop": 0.01}, "ndcg@10": {"beat_baselines": true, "keep_lead": 0.5}}`'),
         ("tuning.space.NAME.choices", "list of anything (at least 1) or `null`", ""),
         ("serving.tls", "keys or `null`", ""),
         ("kubeflow.volumes", "list of groups of keys", "`[]`"),

@@ -20,11 +20,13 @@ from pipeline.data.profile import profile
         ([1, 2, None], "whole", ("1", "2")),
         ([1.0, None, 3.0], "whole", ("1", "3")),
         ([1.5, float("nan")], "number", ("1.5",)),
+        ([datetime.timedelta(seconds=90), None], "whole", ("90",)),
         ([True, False], "flag", ("True", "False")),
         (["yes", "no"], "flag", ("yes", "no")),
         ([datetime.date(2020, 9, 13)], "time", ("2020-09-13",)),
         (["2020-09-13T20:33:39Z"], "time", ("2020-09-13T20:33:39Z",)),
         (["13.09.2020 20:33"], "time", ("13.09.2020 20:33",)),
+        (["[13/Sep/2020:20:33:39 +0000]"], "time", ("[13/Sep/2020:20:33:39 +0000]",)),
         (["['Art', 'Pop']", "[]"], "list", ("['Art', 'Pop']", "[]")),
         ([["Art", "Pop"], None, []], "list", ("['Art', 'Pop']",)),
         ([["Art"], None, []], "text", ("Art",)),  # as TFRecords have it
@@ -61,3 +63,23 @@ def test_numbers_as_the_settings_have_them() -> None:
     assert found.kind == "number"
     assert found.numbers is not None
     assert found.numbers.tolist() == [1299.5, 3.0]
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.float64()), pa.list_(pa.float32(), 2), pa.large_list(pa.float64())])
+def test_vectors_of_any_kind_of_list(kind: pa.DataType) -> None:
+    found = profile(pa.array([[0.5, 1.0], [2.0, 3.0], None], kind), TableSettings())
+    assert (found.kind, found.width, found.missing, found.examples[0]) == ("list", 2, 1, "[0.5, 1.0]")
+
+
+def test_lists_of_other_lengths_are_no_vectors() -> None:
+    assert profile(pa.array([[0.5, 1.0], [2.0]]), TableSettings()).width is None
+    assert profile(pa.array(["[0.5, x]"]), TableSettings()).width is None
+    assert profile(pa.array(["52.5, 13.4"]), TableSettings()).width is None
+
+
+def test_what_most_values_are_is_known_where_a_few_are_something_else() -> None:
+    found = profile(pa.array(["2020-09-13"] * 39 + ["Total"]), TableSettings())
+    assert (found.kind, found.odd) == ("text", ("Total",))
+    assert found.mostly is not None
+    assert (found.mostly.kind, found.mostly.rows) == ("time", 39)
+    assert profile(pa.array(["2020-09-13"] * 9 + ["Total"]), TableSettings()).mostly is None

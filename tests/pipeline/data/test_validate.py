@@ -7,6 +7,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from components.errors import InputError
@@ -69,6 +70,23 @@ def config_of(folder: Path, **more: Any) -> Config:
     items = {"path": f"{folder}/items.csv", "features": {"title": {"type": "text"}}}
     places = {"output": folder / "output", "serving": {"base_path": folder / "models"}}
     return Config.model_validate({"name": "shop", "data": {"interactions": log, "catalogue": items}, **places, **more})
+
+
+def test_of_very_many_columns_some_are_named(tmp_path: Path) -> None:
+    rows = [[f"u{k % 3}", f"i{k % 5}", 1_600_000_000 + k, *[1] * 103] for k in range(20)]
+    header = ["user_id", "item_id", "timestamp", *(f"c{k}" for k in range(103))]
+    (tmp_path / "log.csv").write_text("\n".join(",".join(map(str, row)) for row in [header, *rows]) + "\n")
+    config = Config.model_validate(
+        {
+            "name": "shop",
+            "data": {"interactions": {"path": f"{tmp_path}/log.csv"}},
+            "output": tmp_path / "output",
+            "serving": {"base_path": tmp_path / "models"},
+        }
+    )
+    [said] = [each.details[-1] for each in validate(config) if each.text.startswith("interactions")]
+    assert said.startswith("not read: c0, c1, ")
+    assert said.endswith(", c99 and 3 more")
 
 
 def test_what_is_understood_of_each_table_is_said(shop: Path) -> None:
@@ -223,6 +241,15 @@ def test_a_log_alone_is_enough(shop: Path) -> None:
     assert [finding.text.partition(":")[0] for finding in found[:3]] == ["config shop", "interactions", "events"]
 
 
+def test_types_that_answers_are_to_leave_out_are_looked_for(shop: Path) -> None:
+    columns = {"user_id": "u", "item_id": "i", "timestamp": "t", "event": "device"}
+    log = {"path": f"{shop}/log-2.csv", "columns": columns, "split": {"eval_fraction": 0.5}}
+    config = config_of(shop, data={"interactions": log})
+    serving = config.serving.model_copy(update={"exclude": ("androd", "web")})
+    said = [finding.text for finding in validate(config.model_copy(update={"serving": serving})) if finding.is_warning]
+    assert said == ["no event is of type 'androd', which serving.exclude names: there are 'ios', 'web'"]
+
+
 def test_files_of_evaluation_events_are_checked_as_the_log_is(shop: Path) -> None:
     columns = {"user_id": "u", "item_id": "i", "timestamp": "t"}
     split = {"method": "files", "eval_path": f"{shop}/users.csv"}
@@ -240,6 +267,31 @@ def test_a_baseline_whose_package_is_missing_is_told_before_the_data(
     wanted = {"baselines": {"names": ["popularity", "ials"]}}
     with pytest.raises(InputError, match=r"baseline 'ials' needs the package 'implicit'.*evaluation\.baselines\.names"):
         list(validate(config_of(shop, evaluation=wanted)))
+
+
+def test_vectors_of_a_column_and_beside_the_catalogue(shop: Path) -> None:
+    (shop / "items.csv").write_text('item_id,look\nx,"1, 2"\ny,\nz,0 1\n')
+    np.save(shop / "sound.npy", np.ones((3, 4), np.float16))
+    (shop / "ids.txt").write_text("x\ny\nother\n")
+    sound = {"type": "vector", "path": f"{shop}/sound.npy", "ids": f"{shop}/ids.txt"}
+    log = config_of(shop).data.interactions.model_dump()
+    items = {"path": f"{shop}/items.csv", "features": {"look": {"type": "vector"}, "sound": sound}}
+    config = config_of(shop, data={"interactions": log, "catalogue": items})
+    found = list(validate(config))
+    [table] = [finding for finding in found if finding.text.startswith("catalogue: ")]
+    assert table.details[2] == "look     look (embedding)  text  1, 2, 0 1"
+    [beside] = [finding for finding in found if finding.text.startswith("vectors ")]
+    assert beside.text == "vectors sound: 3 of 4 numbers, float16, such as of 'x'"
+    assert "sound: no vector of 1 of 3 items, vectors of 1 id that is no item" in [finding.text for finding in found]
+    checked = check_data(config, data_paths(config)).data.catalogue.features
+    assert (checked["look"].dim, checked["sound"].dim) == (2, 4)
+    np.save(shop / "sound.npy", np.ones((2, 4)))
+    for check in (lambda: list(validate(config)), lambda: check_data(config, data_paths(config))):
+        with pytest.raises(InputError, match=r"sound\.npy has 2 rows, but .*ids\.txt has 3 ids"):
+            check()
+    (shop / "items.csv").write_text("item_id,look\nx,1 2\ny,1 2\nz,1 2 3\n")
+    with pytest.raises(InputError, match=r"1 × look has not 2 numbers \(see dim\) \(rows 4: 'z,1 2 3'\)"):
+        list(validate(config))
 
 
 def test_an_encoder_whose_package_is_missing_is_told_before_the_data(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from components.errors import InputError
@@ -13,7 +15,10 @@ from components.evaluation_report import load_report
 from components.evaluator.baselines import BaselineSettings
 from pipeline.config import Config
 from pipeline.local.evaluate import evaluate, find_model
+from serving.stores import ObjectPath
 from tests.components.conftest import ITEMS, write_servable
+from tests.components.conftest import s3 as s3
+from tests.components.stores import enter
 
 
 def make_version(base: Path, number: int) -> Path:
@@ -24,11 +29,35 @@ def make_version(base: Path, number: int) -> Path:
 
 
 def test_the_newest_version_is_taken_unless_another_is_named(tmp_path: Path) -> None:
-    versions = tmp_path / "shop"
+    config, versions = make_config(tmp_path), tmp_path / "models" / "shop"
     nine, ten = make_version(versions, 9), make_version(versions, 10)
-    assert find_model(versions, None) == ten
-    assert find_model(versions, "9") == nine
-    assert find_model(versions, str(nine)) == nine
+    assert find_model(config, None) == ten
+    assert find_model(config, "9") == nine
+    assert find_model(config, str(nine)) == nine
+
+
+@pytest.mark.slow
+def test_a_version_in_a_store_is_copied_once(
+    s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter(s3, monkeypatch)
+    fsspec.filesystem("s3").mkdir("evaluated")
+    base = ObjectPath("s3://evaluated/models")
+    config = make_config(tmp_path)
+    config = config.model_copy(update={"serving": config.serving.model_copy(update={"base_path": base})})
+    for number in (9, 10):
+        (base / "shop" / str(number) / "saved_model.pb").write_bytes(b"%d" % number)
+    found = find_model(config, None)
+    assert (found.name, (found / "saved_model.pb").read_bytes()) == ("10", b"10")
+    assert found.is_relative_to(tmp_path / "output" / "shop")
+    (found / "mark").touch()
+    assert (find_model(config, "10") / "mark").exists()
+    (base / "shop/10/saved_model.pb").write_bytes(b"another")
+    again = find_model(config, "10")
+    assert (again.name, (again / "saved_model.pb").read_bytes()) == ("10", b"another")
+    assert (find_model(config, "9") / "saved_model.pb").read_bytes() == b"9"
+    with pytest.raises(InputError, match=r"neither a version in s3://evaluated/models/shop \(there are: 9, 10\)"):
+        find_model(config, "11")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +70,7 @@ def test_the_newest_version_is_taken_unless_another_is_named(tmp_path: Path) -> 
 )
 def test_a_model_that_is_not_there(tmp_path: Path, model: str | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        find_model(tmp_path / "shop", model)
+        find_model(make_config(tmp_path), model)
 
 
 def make_config(root: Path, **evaluation: object) -> Config:
@@ -93,6 +122,7 @@ def test_a_saved_model_and_then_a_pushed_version(world: World, tmp_path: Path, s
     assert world.nodes(said)["evaluation"] == "done"
     assert world.nodes(said)["InteractionGen"] == "done"
     assert "Trainer" not in said
+    assert "it has seen the answers" not in said
     assert "popularity" in said
     assert f"{world.model}; {tmp_path / 'figures'} has the figures" in said.replace("\n", "")
     report = load_report(str(tmp_path / "figures"))
@@ -100,9 +130,11 @@ def test_a_saved_model_and_then_a_pushed_version(world: World, tmp_path: Path, s
     assert report.metrics["candidate"]["overall"]["hit_rate@1"] == 1
     assert "overall" in report.slices()
 
-    shutil.copytree(world.model, world.root / "models" / "shop" / "7")
+    version = shutil.copytree(world.model, world.root / "models" / "shop" / "7")
+    (version / "assets.extra" / "release.json").write_text(json.dumps({"judged": "f0"}), encoding="utf-8")
     assert world(None, thresholds={"hit_rate@1": {"min": 0.5}}) == 0
     said = say()
+    assert "it has seen the answers: this version was trained on all events" in said
     assert world.nodes(said) == {
         "InteractionGen": "cached",
         "CatalogueGen": "cached",

@@ -10,6 +10,7 @@ import pytest
 from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
+from components.catalogue_gen.settings import CatalogueSettings
 from components.errors import InputError
 from components.evaluator.settings import Threshold
 from components.tables import encoders
@@ -170,6 +171,16 @@ def test_a_training_from_the_cache_has_its_settings_where_it_was_made(history: H
     assert find_trained(config) == Trained(cached, "/1/items", {"colour": "category"}, "")
 
 
+def test_what_is_shipped_comes_from_the_last_run_too(
+    history: History, config: Config, capfd: pytest.CaptureFixture[str]
+) -> None:
+    trained(history, "1")
+    assert reindex(config).exit_code == 2
+    assert "serving.ship: the last run trained no model on all events" in " ".join(capfd.readouterr().out.split())
+    shipped = history.execution("1", "ShippedTrainer", outputs={"model": history.artifact("/1/shipped")})
+    assert find_trained(config).executions["ShippedTrainer"] == shipped
+
+
 def test_other_features_than_the_model_has_are_refused(
     history: History, config: Config, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,6 +213,21 @@ def test_texts_that_another_encoder_would_make_vectors_of_are_refused(
     assert reindex(changed).exit_code == 2
     said = " ".join(capfd.readouterr().out.split())
     assert "knows texts as wordllama 1.0 encodes them, and what is installed is wordllama 2.0: vectors of two" in said
+
+
+def test_vectors_of_another_length_are_refused(
+    history: History, config: Config, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = CatalogueSettings(features={"colour": ItemFeature(type="vector", dim=3)})
+    trained(history, "1", colour="embedding", settings=settings.model_dump_json())
+    assert find_trained(config).widths == {"colour": 3}
+    (tmp_path / "items.csv").write_text("item_id,colour\na,1 2\n")
+    items = {"path": f"{tmp_path}/items.csv", "features": {"colour": ItemFeature(type="vector")}}
+    catalogue = config.data.catalogue.model_copy(update=items)
+    changed = config.model_copy(update={"data": config.data.model_copy(update={"catalogue": catalogue})})
+    assert reindex(changed).exit_code == 2
+    said = " ".join(capfd.readouterr().out.split())
+    assert "the model was trained with vectors of 3 numbers (colour), the data have 2 numbers (colour); give" in said
 
 
 def test_a_config_without_a_catalogue_is_refused(config: Config, capfd: pytest.CaptureFixture[str]) -> None:

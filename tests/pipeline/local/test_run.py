@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from components.breaches import BreachError
 from components.errors import InputError
 from components.evaluation_report import Report
 from pipeline.config import Config
@@ -72,7 +73,11 @@ def test_an_error_is_a_line_and_the_log_has_the_story(
     def work(root: Path, terminal: Terminal) -> Outcome:
         raise error
 
-    assert at_terminal(config, work) == Outcome(code)
+    outcome = at_terminal(config, work)
+    assert (outcome.exit_code, outcome.facts) == (code, None)
+    assert said.startswith("error: ")
+    assert outcome.error.startswith(said.removeprefix("error: "))
+    assert ("; the whole story is in /" in outcome.error) == pointed
     printed = capfd.readouterr().out
     assert said in printed
     assert ("the whole story is in" in printed) == pointed
@@ -212,6 +217,7 @@ def test_the_facts_of_a_run(nodes: Nodes, config: Config, capfd: pytest.CaptureF
         "blessed": True,
         "evaluation": report,
         "pushed": {"version": 7, "new": True, "path": "/models/shop/7"},
+        "breaches": [],
         "report": page,
     }
     said = capfd.readouterr().out.splitlines()
@@ -242,10 +248,42 @@ def test_a_run_of_other_nodes_says_nothing_of_blessings(nodes: Nodes, config: Co
 
 def test_a_failed_run_has_a_page_too(nodes: Nodes, config: Config, capfd: pytest.CaptureFixture[str]) -> None:
     nodes.error = InputError("log.csv: row 3 is wrong")
-    assert go(config) == Outcome(2)
+    assert go(config) == Outcome(2, error="log.csv: row 3 is wrong")
     assert nodes.reported == ["log.csv: row 3 is wrong"]
     said = capfd.readouterr().out.splitlines()
     assert said[1:3] == [f"report: {config.output}/shop/report.html", "error: log.csv: row 3 is wrong"]
+
+
+def test_data_that_stop_a_run_are_an_outcome(
+    nodes: Nodes, config: Config, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes.error = BreachError("beside version 7", ["users: 5", "items: 3"])
+    monkeypatch.setattr(module, "_ran", lambda config, metadata, run_id: [f"{config.name} {metadata} {run_id}"])
+    outcome = go(config)
+    assert outcome.exit_code == 3
+    facts = {name: value for name, value in outcome.facts.items() if name not in ("log", "seconds")}
+    page = config.output / "shop" / "report.html"
+    assert facts == {
+        "name": "shop",
+        "run": "run 1",
+        "nodes": ["shop metadata run 1"],
+        "blessed": None,
+        "evaluation": None,
+        "pushed": None,
+        "breaches": ["users: 5", "items: 3"],
+        "report": page,
+    }
+    assert nodes.reported == [str(nodes.error)]
+    said = capfd.readouterr().out.splitlines()
+    assert said[1:4] == [f"report: {page}", "error: the data are out of the limits (beside version 7):", "  users: 5"]
+
+
+def test_breaches_that_were_let_through_are_facts(nodes: Nodes, config: Config) -> None:
+    about = {"breaches": SimpleNamespace(string_value="users: 5\nitems: 3")}
+    nodes.add("Guards", profile=SimpleNamespace(custom_properties=about))
+    assert go(config).facts["breaches"] == ["users: 5", "items: 3"]
+    nodes.add("Guards", profile=SimpleNamespace(custom_properties={}))
+    assert go(config).facts["breaches"] == []
 
 
 def test_no_run_fails_by_its_page(nodes: Nodes, config: Config, capfd: pytest.CaptureFixture[str]) -> None:

@@ -6,11 +6,18 @@ import signal
 from pathlib import Path
 from types import SimpleNamespace
 
+import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import GoogleCloudOptions
 from ml_metadata.metadata_store import metadata_store
 from rich.console import Console
 from tensorflow_metadata.proto.v0 import statistics_pb2
-from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.annotations import (
+    BeamComponentParameter,
+    InputArtifact,
+    OutputArtifact,
+    Parameter,
+)
 from tfx.dsl.component.experimental.decorators import component
 from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
@@ -47,6 +54,11 @@ def Third(source: InputArtifact[standard_artifacts.String], out: OutputArtifact[
     Path(out.uri).write_text(Path(source.uri).read_text() * 2)
 
 
+@component(use_beam=True)
+def OnBeam(out: OutputArtifact[standard_artifacts.String], work: BeamComponentParameter[beam.Pipeline] = None) -> None:
+    Path(out.uri).write_text(work.options.view_as(GoogleCloudOptions).job_name)
+
+
 class Runs:
     """Runs the DAG again and again in one root."""
 
@@ -80,6 +92,22 @@ def test_nodes_run_once_and_then_come_from_the_cache(runs: Runs) -> None:
     assert runs() == {"First": "cached", "Second": "cached", "Third": "cached"}
     assert "text a" in runs.text
     assert runs("b") == {"First": "done", "Second": "done", "Third": "done"}
+
+
+def test_where_beams_work_is_done_is_nothing_to_the_cache(tmp_path: Path) -> None:
+    connection = metadata.sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite"))
+    results = []
+    for job in ("here", "there"):
+        pipeline = Pipeline(
+            "tiny",
+            str(tmp_path / "artifacts"),
+            components=[OnBeam()],
+            enable_cache=True,
+            beam_pipeline_args=["--runner=FnApiRunner", f"--job_name={job}"],
+        )
+        [result] = run_pipeline(pipeline, connection, Terminal(Console(file=io.StringIO()))).values()
+        results.append((result.state, Path(result.outputs["out"].uri).read_text()))
+    assert results == [("done", "here"), ("cached", "here")]
 
 
 def test_from_runs_a_node_and_all_that_follows(runs: Runs) -> None:

@@ -33,6 +33,8 @@ def fn_args(**changes: Any) -> SimpleNamespace:
         custom_config={**SETTINGS.model_dump(mode="json"), **changes},
         model_run_dir="/run",
         serving_model_dir="/model",
+        judged="/judged",
+        before="/before",
     )
 
 
@@ -42,6 +44,7 @@ def test_a_job_is_what_tfx_says_and_the_same_after_json() -> None:
     assert (job.inputs.examples, job.inputs.transform_graph) == ("/events", "/events/graph")
     assert (job.inputs.catalogue, job.inputs.catalogue_graph) == ("/items", "/items/graph")
     assert (job.model_run_dir, job.serving_model_dir) == ("/run", "/model")
+    assert (job.judged, job.before) == ("/judged", "/before")
     assert Job.model_validate_json(job.model_dump_json()) == job
 
 

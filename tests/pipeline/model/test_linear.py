@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from components.examples.interactions import AGAIN
+from components.examples.writing import write_columns
 from pipeline.model import linear
-from pipeline.model.linear import Ease, Pairs, fit_parts, learn, read_pairs, refitted
-from pipeline.model.preprocessing import FIRST
+from pipeline.model.linear import Ease, Pairs, fit_parts, learn, read_pairs, refitted, with_shares
+from pipeline.model.preprocessing import FIRST, UNKNOWN
 from pipeline.model.reading import Events, Log
 from pipeline.model.settings import LinearSettings
 from pipeline.model.towers import TwoTowerModel
+from tests.components.conftest import write_examples
 from tests.pipeline.model.test_validation import model_of_biases
 from tests.pipeline.model.tiny_data import some_events
 
@@ -107,6 +114,9 @@ def test_the_same_shares_count_for_other_events() -> None:
     fitted = {part.name: part for part in fit_parts(more, ITEMS, 2, found.ease, SETTINGS)}
     assert all((part.weights != fitted[part.name].weights).nnz == 0 for part in again.parts)
     assert again.metrics == found.metrics
+    shares = {part.name: part.share for part in found.parts}
+    alike = with_shares(shares, more, ITEMS, 2, found.ease, SETTINGS)
+    assert [(part.name, part.share) for part in alike] == list(shares.items())
 
 
 def test_what_is_best_for_ease_is_found_among_popular_items(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,3 +139,21 @@ def test_where_places_mean_nothing_they_do_not_count() -> None:
         [*range(100)], (FIRST + 2 * one + 1).tolist(), (FIRST + np.stack([2 * other, 2 * one], axis=1)).tolist()
     )
     assert linear._best_ease(pairs, queries, ITEMS, SETTINGS).exponent == 0
+
+
+def test_pairs_of_before_and_of_now_are_in_the_order_of_time(tmp_path: Path) -> None:
+    def row(user: int, item: int, time: int) -> dict[str, int]:
+        return {"user_hash": user, "item": item, "timestamp": time, "place": 0}
+
+    past = [row(9, FIRST, 1), row(7, FIRST + 1, 2), row(9, UNKNOWN, 3), row(9, FIRST + 2, 5)]
+    path = str(tmp_path / "Split-past" / "data.parquet")
+    write_columns(path, [pa.Table.from_pylist(past)], str(tmp_path / "temporary"))
+    write_examples(tmp_path, "train", [row(9, FIRST + 3, 4), row(8, FIRST, 6)])
+    (again,) = (tmp_path / "Split-train").iterdir()
+    shutil.copy(again, again.with_name(f"{AGAIN}{again.name}"))  # events of before, which are there already
+    found = linear.read_all_pairs(str(tmp_path), 100)
+    assert found.item.tolist() == [0, 1, 3, 2, 0]
+    assert found.user.tolist() == [2, 0, 2, 2, 1]
+    some = linear.read_all_pairs(str(tmp_path), 2)
+    assert len(some.user) < 5
+    assert set(np.bincount(some.user)) <= {1, 3}, "whole users"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.model.moments import _Exactly, exact_sums
+from pipeline.model.moments import _Exactly, _Rows, exact_sums
 
 NUMBERS = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=30)
 
@@ -49,3 +49,22 @@ def test_no_bit_depends_on_batches(numbers: list[float], first: int, second: int
         assert whole[1] == pytest.approx(math.sqrt(variance), rel=1e-12)
     else:
         assert whole == (0, 0)
+
+
+ROWS = st.lists(st.lists(st.sampled_from([0.0, 0.1, -0.7, 1.0]), min_size=2, max_size=2), max_size=9)
+
+
+@given(ROWS, st.integers(0, 9))
+def test_no_bit_of_the_mean_of_vectors_depends_on_batches(rows: list[list[float]], cut: int) -> None:
+    combine = _Rows()
+
+    def found(*parts: list[list[float]]) -> list[float]:
+        arrays = [np.array(part, np.float32).reshape(-1, 2) for part in parts]
+        sums = [combine.add_input(combine.create_accumulator(), (array,)) for array in arrays]
+        mean: np.ndarray = combine.extract_output(combine.merge_accumulators(sums))
+        return mean.tolist()
+
+    whole = found(rows)
+    assert found(rows[::-1][:cut], rows[::-1][cut:]) == whole
+    some = [row for row in rows if any(row)]
+    assert whole == pytest.approx(np.mean(np.array(some, np.float32), axis=0) if some else [0, 0], abs=1e-7)

@@ -72,6 +72,13 @@ def test_negative_events_are_learned_with_what_was_before_them_and_are_in_no_seq
             newest = int(events.item[own][-1])
             known = [each for each in newest_first if each != newest]  # no sequence has a user's newest
             assert found[item] == known[: len(found[item])]
+            assert bool(found[item]) == bool(known)
+
+
+def test_a_negative_event_sees_the_newest_though_no_other_event_ends_there() -> None:
+    events = events_of([(0, 0), (0, 0), (0, 0), (0, 0), (0, 1)])
+    events = dataclasses.replace(events, weight=np.array([1, 1, 1, 1, -1], np.float32))
+    assert seen_by(events, 1, 1, 1) == {2: [], 3: [], 4: [], 5: [], 6: [4]}
 
 
 def test_batches_are_a_function_of_chance_and_hold_so_many_pieces() -> None:

@@ -110,7 +110,23 @@ def findings(text: str = "shop", hit: float = 0.5, blessed: bool = True) -> Find
         champion=None,
         manifest={"num_items": 10, "num_users": 12, "fingerprint": "f" * 64},
         report=evaluation(hit, blessed),
+        guards={
+            "last_pushed": "20260101000000",
+            "accepted": "",
+            "checks": [
+                {
+                    "figure": f"rows without {text}",
+                    "today": "40.0%",
+                    "before": "2.0%",
+                    "limit": "32.0%",
+                    "setting": "guards.max_missing_rise",
+                    "passed": False,
+                }
+            ],
+        },
+        shipped={"fingerprint": "0123456789abcdef", "num_users": 123},
         validation={
+            "likeness": {"queries": 256, "overlap": 0.8, "drift": 1.03, "twice": 0, "no_numbers": 0},
             "blessed": True,
             "failures": [],
             "grpc": {"p50": 4.37, "p99": 10.35},
@@ -138,6 +154,7 @@ def failed(message: str = "disk full") -> Findings:
         servable=None,
         manifest={},
         report=None,
+        shipped={},
         validation=None,
         origin={},
         ancestors=(),

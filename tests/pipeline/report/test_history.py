@@ -127,3 +127,12 @@ def test_runs_and_versions_of_other_pipelines_in_the_store_are_not_ours(made: St
     assert history.find_run(of_other, "20260109030405").id == DAY.format(9)
     with pytest.raises(InputError, match="no run here pushed it"):
         history.find_run(made.history, "20260109030405")
+
+
+def test_what_only_hands_on_an_artifact_is_no_node(made: Store) -> None:
+    store = made.store
+    context = store.get_context_by_type_and_name("pipeline_run", DAY.format(1))
+    kind = store.put_execution_type(metadata_store_pb2.ExecutionType(name="importer"))
+    execution = metadata_store_pb2.Execution(type_id=kind, last_known_state=Execution.COMPLETE)
+    store.put_execution(execution, [], [context])
+    assert list(history.read_run(made.history, DAY.format(1)).nodes) == ["InteractionGen", "Pusher"]

@@ -240,3 +240,53 @@ def test_a_page_stays_small_whatever_the_data_are() -> None:
     assert "hit@10 by plan (50 of 10,000)" in html
     assert "<th>9999</th>" in html
     assert "<th>9949</th>" not in html
+
+
+def test_limits_of_the_data_and_what_was_let_through() -> None:
+    whole = reports.findings()
+    assert whole.guards is not None
+
+    def data(**changes: Any) -> str:
+        guards = {**whole.guards, **changes}
+        page = report_page(dataclasses.replace(whole, guards=guards), reports.samples(), ["this model"])
+        return Page(page).sections["data"]
+
+    said = "rows without shop 40.0% 2.0% 32.0% guards.max_missing_rise no"
+    assert (
+        f"1 limits of the data, beside those of version 20260101000000 figure now before limit key kept {said}"
+        in data()
+    )
+    assert "Out of the limits" not in data()
+    assert "Out of the limits, and let through: a <sale>" in data(accepted="a <sale>")
+    assert "no pushed run to compare with" in data(last_pushed="")
+    stopped = dataclasses.replace(
+        whole, guards=None, run=run(node("InteractionGen"), node("Guards", "failed", "events: 5, 100 before"))
+    )
+    page = Page(report_page(stopped, None, []))
+    assert "The run ended here: events: 5, 100 before" in page.sections["data"]
+
+
+def test_what_the_champion_s_own_night_says_is_on_the_page() -> None:
+    report = dataclasses.replace(
+        evaluation(),
+        checks=(
+            Check("hit_rate@10", "overall", 0.5, 0.44, "champion", True, own_night=True),
+            Check("ndcg@10", "overall", 0.5, 0.4, "lead", True),
+        ),
+        own_night="7 of the champion's own queries were asked too",
+    )
+    found = dataclasses.replace(reports.findings(), report=report)
+    blessing = Page(report_page(found, reports.samples(), ["this model"])).sections["blessing"]
+    assert "hit@10 the champion's own 0.5000 0.4400 the champion, less the drop allowed ✓ passed" in blessing
+    assert "NDCG@10 all 0.5000 0.4000 the champion's lead over the baselines" in blessing
+    assert "7 of the champion's own queries were asked too." in blessing
+
+
+def test_what_was_judged_and_what_is_shipped_are_told_apart() -> None:
+    page = Page(report_page(reports.findings(), reports.samples(), ["this model"]))
+    said = " ".join(page.sections["blessing"].split())
+    assert "the fingerprint ffffffffffff" in said
+    assert "0123456789ab , was trained on all events" in said.replace("0123456789ab,", "0123456789ab ,")
+    assert "knows 123 users with histories, where the judged one knows 12." in said
+    assert "Asked by 256 histories it gives 0.80 of the judged model's answers, beyond chance" in said
+    assert "1.03 times as far apart" in said

@@ -39,7 +39,7 @@ def test_what_carries_an_item_comes_by_how_much_it_adds() -> None:
 
 
 def test_users_are_shown_once_from_the_shortest_history_to_the_longest() -> None:
-    users = [f"u{number % 30}".encode() for number in range(90)]
+    users = [f"ü{number % 30}".encode() for number in range(90)]
     history = [[b"x"] * (number % 30) for number in range(90)]
     queries = pa.table(
         {

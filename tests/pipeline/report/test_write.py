@@ -11,6 +11,7 @@ from components.errors import InputError
 from pipeline.config import Config
 from pipeline.metadata import connection_config
 from pipeline.report import charts, write
+from tests.pipeline.report import reports
 from tests.pipeline.report.store import Execution, Store
 
 FIRST, SECOND = "2026-01-01T03:04:05.678901", "2026-01-02T03:04:05.678901"
@@ -103,3 +104,34 @@ def test_a_page_that_can_not_be_written_is_named(
     monkeypatch.setattr(write, "write_atomically", full)
     with pytest.raises(InputError, match=rf"^{out}: can't be written: No space left on device$"):
         write.report(config, None, out)
+
+
+@pytest.mark.parametrize("show", [False, True])
+def test_users_are_named_only_where_the_config_says_so(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, show: bool
+) -> None:
+    said = "one user, &#39;bot-7&#39;, has 9 of 10 events"
+    monkeypatch.setattr(write.samples, "ask", lambda *_: reports.samples("ann"))
+    monkeypatch.setattr(write, "report_page", lambda _, asked, __: f"User {asked.users[0].id}: {said}")
+    chosen = config.model_copy(update={"privacy": config.privacy.model_copy(update={"show_users": show})})
+    write.report(chosen, None, tmp_path / "page.html")
+    expected = f"User ann: {said}" if show else "User 1: one user, …, has 9 of 10 events"
+    assert (tmp_path / "page.html").read_text() == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("51% (user &#39;a&amp;b&#39;)", "51% (user …)"),
+        (
+            "user_id has blanks in 3 of 9 events, such as &#39;ann &#39;: set trim",
+            "user_id has blanks in 3 of 9 events, such as …: set trim",
+        ),
+        (
+            "item_id has blanks in 3 events, such as &#39;x &#39;",
+            "item_id has blanks in 3 events, such as &#39;x &#39;",
+        ),
+    ],
+)
+def test_what_quotes_a_user_does_without(said: str, shown: str) -> None:
+    assert write.unquoted(said) == shown

@@ -22,7 +22,7 @@ from serving.client import (
     Retry,
     ServerUnavailable,
 )
-from serving.client.engine import Engine, Run, Start, Wait
+from serving.client.engine import Engine, Run, Start, Wait, together
 from serving.client.transport import Answer, ModelRef, Status
 
 
@@ -217,3 +217,62 @@ def test_every_attempt_ends_once_and_within_the_call(reactions, replicas, attemp
     assert {id(attempt) for attempt in befores} == {id(attempt) for attempt in afters}
     assert len(afters) == len(befores)
     assert all(attempt.outcome and attempt.seconds is not None for attempt in afters)
+
+
+def call(engine: Engine, timeout: float) -> Any:
+    return engine.call(Status(ModelRef("m")), b"", lambda answer: answer.value, engine.clock() + timeout, timeout)
+
+
+def test_calls_together_are_all_sent_before_any_is_waited_for(clock):
+    engines = [Engine([name], Retry(attempts=1), clock=clock, first=place) for place, name in enumerate("ab")]
+    steps = together([call(engine, 10) for engine in engines], clock)
+    started = [next(steps), steps.send(None)]
+    assert [(type(step), step.flight.attempt.target, step.flight.transport) for step in started] == [
+        (Start, "a", 0),
+        (Start, "b", 1),
+    ]
+    wait = steps.send(None)
+    assert isinstance(wait, Wait)
+    assert wait.seconds > 10  # transports keep to the time
+    # The second lands first; an hour without a word changes nothing.
+    assert isinstance(steps.send((started[1].flight, Answer(["two"]))), Wait)
+    assert isinstance(steps.send(None), Wait)
+    gone = ServerUnavailable("gone")
+    assert finish(steps, (started[0].flight, gone)) == [gone, ["two"]]
+
+
+def test_calls_together_wait_each_for_its_own_next_step(clock):
+    """One waits before it tries again, the other one hedges."""
+    retrying = Engine(["a"], Retry(initial=1.0, jitter=0), clock=clock)
+    hedging = Engine(["b", "c"], Retry(), hedge=Hedge(after=3.0), clock=clock, first=1)
+    hedging.turns = iter([0])
+    steps = together([call(retrying, 10), call(hedging, 10)], clock)
+    first, late = next(steps), steps.send(None)
+    assert steps.send(None) == Wait(3.0)
+    clock.now = 0.5
+    assert steps.send((first.flight, ServerUnavailable("gone"))) == Wait(1.0)
+    clock.now = 1.5
+    again = steps.send(None)
+    assert again.flight.attempt.target == "a"
+    assert steps.send(None) == Wait(1.5)
+    clock.now = 3.0
+    hedge = steps.send(None)
+    assert (hedge.flight.attempt.target, hedge.flight.attempt.hedge, hedge.flight.transport) == ("c", True, 2)
+    assert isinstance(steps.send(None), Wait)
+    assert isinstance(steps.send((again.flight, Answer(["a"]))), Wait)
+    cancelled = []
+    late.flight.cancel = lambda: cancelled.append(late.flight)
+    assert finish(steps, (hedge.flight, Answer(["c"]))) == [["a"], ["c"]]
+    assert cancelled == [late.flight]
+
+
+def test_calls_together_that_nobody_waits_for_any_more_are_given_up(clock):
+    engine = Engine(["a"], Retry(attempts=1), clock=clock)
+    steps = together([call(engine, 10), call(engine, 10)], clock)
+    cancelled = []
+    for step in (next(steps), steps.send(None)):
+        step.flight.cancel = lambda: cancelled.append(True)
+    steps.send(None)
+    steps.close()
+    assert cancelled == [True, True]
+    assert engine.metrics.snapshot().calls == {("status", "", "cancelled"): 2}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serving.client import RecommenderClient, Retry
+from serving.client import AnswerLog, RecommenderClient, Retry
 from tests.serving.misbehaving import Fail, FakeServer, Reply, sequence
 
 
@@ -29,3 +29,15 @@ def test_metrics_for_prometheus(transport):
     assert 'recommender_client_latency_seconds_count{label="",method="recommend"} 2.0' in shown
     assert sum(latency.counts) == 2
     assert 0 < latency.seconds < 10
+
+
+def test_what_was_logged(tmp_path):
+    prometheus_client = pytest.importorskip("prometheus_client")
+    from serving.client.prometheus import AnswerLogCollector
+
+    with AnswerLog(tmp_path) as log:
+        log.add(lambda: [{}, {}])
+    registry = prometheus_client.CollectorRegistry()
+    registry.register(AnswerLogCollector(log))
+    shown = prometheus_client.generate_latest(registry).decode()
+    assert 'recommender_client_logged_answers_total{outcome="written"} 2.0' in shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -37,6 +38,19 @@ def test_all_addresses_of_a_name_are_asked_in_turn(monkeypatch):
             for _ in range(4):
                 client.recommend("ann")
         assert len(second.seen) == 4
+
+
+def test_an_address_of_ipv6(monkeypatch):
+    monkeypatch.setattr("http.server.ThreadingHTTPServer.address_family", socket.AF_INET6)
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(FakeServer("rest", host="::1"))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+        target = f"[::1]:{server.port}"
+        with RecommenderClient(target, model="m", transport="rest", retry=None) as client:
+            assert client.recommend("ann").item_ids == ["1", "2", "3"]
+        assert server.seen[0].headers["host"] == target
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")

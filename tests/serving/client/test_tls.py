@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import ssl
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable
 
@@ -106,6 +108,64 @@ def test_the_certificate_must_be_for_the_name(make, transport, certificates):
             assert len(client.recommend("ann")) == 3
 
 
+def test_files_are_taken_up_anew(make, transport, certificates, tmp_path, monkeypatch):
+    """Authority, certificate and key, while calls go on; what is half replaced changes nothing."""
+    monkeypatch.setattr("serving.client.certificates._POLL_SECONDS", 0.0)
+
+    def put(name: str, source: str) -> None:
+        shutil.copy(certificates / source, tmp_path / "new")
+        (tmp_path / "new").rename(tmp_path / name)
+
+    put("ca.pem", "stranger.pem")
+    put("own.pem", "stranger.pem")
+    put("own.key", "stranger.key")
+    own = {name: tmp_path / file for name, file in (("ca", "ca.pem"), ("certificate", "own.pem"), ("key", "own.key"))}
+    with (
+        FakeServer(transport, tls=server_tls(transport, certificates, verify=True)) as server,
+        make(server.target, **own) as client,
+    ):
+        with pytest.raises(ServerUnavailable):
+            client.recommend("ann")
+        put("ca.pem", "ca.pem")
+        with pytest.raises(ServerUnavailable):
+            client.recommend("ann")  # whom the server doesn't know
+        put("own.pem", "client.pem")
+        with pytest.raises(ServerUnavailable):
+            client.recommend("ann")  # the key is the other one's still
+        put("own.key", "client.key")
+        assert len(client.recommend("ann")) == 3
+        put("ca.pem", "client.key")  # no authority at all
+        assert len(client.recommend("ann")) == 3
+        put("ca.pem", "stranger.pem")
+        if transport == "grpc":  # over REST connections are kept, and used as long as they last
+            with pytest.raises(ServerUnavailable):
+                client.recommend("ann")
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_calls_under_way_outlast_new_certificates(make, transport, certificates, tmp_path, monkeypatch):
+    monkeypatch.setattr("serving.client.certificates._POLL_SECONDS", 0.0)
+    monkeypatch.setattr("serving.client.grpc_transport._MARGIN_SECONDS", 0.1)
+    shutil.copy(certificates / "ca.pem", tmp_path / "ca.pem")
+    slow = FakeServer(
+        transport, lambda number, _: Reply(delay=0.8 * (number == 0)), tls=server_tls(transport, certificates)
+    )
+    with (
+        slow as server,
+        make(server.target, timeout=2.0, ca=tmp_path / "ca.pem") as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        first = pool.submit(client.recommend, "ann")
+        while not server.seen:
+            assert not first.done()
+            time.sleep(0.01)
+        for _ in range(2):
+            shutil.copy(certificates / "ca.pem", tmp_path / "ca.pem")
+            assert len(client.recommend("bob")) == 3
+        assert len(first.result()) == 3
+
+
 def test_a_client_without_tls(transport, certificates):
     with (
         FakeServer(transport, tls=server_tls(transport, certificates)) as server,
@@ -144,5 +204,6 @@ def test_files_that_are_wrong(certificates, tmp_path):
         Tls(ca=str(tmp_path / "empty.pem")),
         Tls(certificate=str(certificates / "client.pem"), key=str(certificates / "ca.key")),
     ):
-        with pytest.raises(InvalidRequest, match="PEM files that go together"):
-            RecommenderClient("localhost:1", model="m", transport="rest", tls=wrong)
+        for transport in ("grpc", "rest"):
+            with pytest.raises(InvalidRequest, match="PEM files that go together"):
+                RecommenderClient("localhost:1", model="m", transport=transport, tls=wrong)

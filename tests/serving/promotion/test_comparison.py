@@ -83,11 +83,11 @@ def test_the_limit_of_the_latency(slow: float, ratio: float, failures: list[str]
 def test_compare_asks_whom_the_versions_know(world: World) -> None:
     targets = on_trial(world, "")
     (world.base / M / "4" / "assets").mkdir()
-    (world.base / M / "4" / "assets" / "users.txt").write_text("ann\nbob\n")
+    (world.base / M / "4" / "assets" / "users.txt").write_text("ann\nbob\u2028b\n")
     client = replica_module.Replica(targets[0]).client(M)
     with client:
         queries = comparison._queries(world.base / M, (1, 4), client, 50)
-    assert sorted(query.user_id for query in queries if query.user_id) == ["ann", "bob"]
+    assert sorted(query.user_id for query in queries if query.user_id) == ["ann", "bob\u2028b"]
     assert sorted(query.history[0] for query in queries if query.history) == ITEMS[:10]
     assert len(queries) == 13
 
@@ -110,8 +110,8 @@ def test_what_no_version_answers_is_not_held_against_the_canary(world: World, k:
 
 def test_queries_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "queries.jsonl"
-    path.write_text('{"user_id": "42", "history": ["50"]}\n\n{"exclude": ["ä"]}\n')
-    assert comparison.read_queries(path) == [Query("42", ["50"]), Query(exclude=["ä"])]
+    path.write_text('{"user_id": "42", "history": ["50"]}\n\n{"exclude": ["ä\u2028"]}\n')
+    assert comparison.read_queries(path) == [Query("42", ["50"]), Query(exclude=["ä\u2028"])]
     path.write_text('{"user_id": "42"}\n{"user": "42"}\n')
     with pytest.raises(WrongPromotion, match=r"queries.jsonl, line 2: no query: .*'user'"):
         comparison.read_queries(path)

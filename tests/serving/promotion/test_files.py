@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -95,6 +96,44 @@ def test_prune_keeps_what_is_named_and_the_newest(world: World) -> None:
     assert files.prune(world.base, M, 4) == []
 
 
+def test_what_is_needed_is_not_removed_and_the_reason_is_told(world: World) -> None:
+    for version in (4, 5, 6):
+        publish(world.base, M, version)
+    assert files.needed(world.base, M) == {6: "the newest"}
+    for version, label in ((1, "stable"), (2, "stable"), (4, "canary")):
+        world.promoter().promote(version, label)
+    assert files.needed(world.base, M) == {1: "loaded", 2: "label stable", 4: "label canary", 6: "the newest"}
+    (world.base / M / ".retired-9").mkdir()
+    assert files.remove_versions(world.base, M, range(7), "a test") == [3, 5]
+    assert files.versions_on_disk(world.base, M) == [1, 2, 4, 6]
+    assert not (world.base / M / ".retired-9").exists()
+    assert [(e.action, e.from_version, e.why) for e in read_audit(world.base)[-2:]] == [
+        ("retire", 3, "a test"),
+        ("retire", 5, "a test"),
+    ]
+    # What was stable before stays though somebody has taken it out of models.config.
+    before = files.config_path(world.base).read_text()
+    files.write_config(world.base, files.render(files.read_config(world.base), M, "x", {"stable": 2}, {2}))
+    assert files.needed(world.base, M)[1] == "what a rollback goes back to"
+    files.write_config(world.base, before)
+    with files.lock(world.base, "promote m"), pytest.raises(PromotionLocked):
+        files.remove_versions(world.base, M, [1], "a test")
+
+
+def test_a_version_takes_the_place_of_one_whose_users_are_forgotten(world: World) -> None:
+    for version in (4, 5):
+        publish(world.base, M, version)
+    for version in (1, 2):
+        world.promoter().promote(version, "stable")
+    world.promoter().promote(5, "stable")
+    for before, after in ((1, 4), (2, 5)):
+        entry = files.note_forgetting(world.base, M, before, after)
+        assert (entry.action, entry.why, entry.result) == ("forget", "users are forgotten", "done")
+    assert files.stable_history(read_audit(world.base, M), 5) == [4, 5, 5]
+    assert world.promoter().rollback().to_version == 4
+    assert files.verify_audit(world.base).faults == ()
+
+
 def test_an_entry_is_one_line_of_json(world: World) -> None:
     entry = world.promoter(why="two lines 🎬").promote(1, "stable")
     [line] = (world.base / "promotions.jsonl").read_text().splitlines()
@@ -164,6 +203,7 @@ def test_a_disk_that_is_full(world: World, monkeypatch: pytest.MonkeyPatch, nth:
             unchanged = (world.base / "models.config").read_text() == before
             assert ("models.config is as it was before" in str(failed.value)) <= unchanged
             assert ("models.config is not as it was before" in str(failed.value)) <= (not unchanged)
+            assert "when the replicas answer" not in str(failed.value)  # nothing is wrong with them
         else:
             world.promoter().promote(2, "stable")
     world.promoter().promote(3, "stable")  # which puts right what was left
@@ -258,6 +298,29 @@ def test_lines_from_before_there_were_hashes_are_held_too(tmp_path: Path) -> Non
     trail.write_text(trail.read_text().replace('"to_version": 1', '"to_version": 7', 1))
     [fault] = files.verify_audit(tmp_path).faults
     assert str(fault).startswith("line 3 doesn't follow on the one before it")
+
+
+def test_words_of_the_audit_trail_are_taken_out_and_its_chain_holds(tmp_path: Path) -> None:
+    (tmp_path / files.AUDIT_FILE).write_text('{"id": "old", "why": "for ann"}\n{"torn')
+    for why in ("well", "for ann", "for bob"):
+        files.append_audit(tmp_path, files.new_entry("promote", M, "stable", 1, 2, why=why))
+
+    def nameless(fields: dict[str, Any]) -> dict[str, Any]:
+        return {**fields, "why": fields["why"].replace("ann", "somebody")}
+
+    hashes = [entry.hash for entry in files.read_audit(tmp_path)]
+    assert files.redact_audit(tmp_path, dict)
+    assert [entry.hash for entry in files.read_audit(tmp_path)] == hashes
+    assert files.redact_audit(tmp_path, nameless)
+    assert files.verify_audit(tmp_path).faults == ()
+    assert [entry.why for entry in files.read_audit(tmp_path)] == ["well", "for somebody", "for bob"]
+    content = (tmp_path / files.AUDIT_FILE).read_text()
+    assert "ann" not in content
+    files.append_audit(tmp_path, files.new_entry("promote", M, "stable", 1, 2))
+    assert files.verify_audit(tmp_path).faults == ()
+    # Lines that somebody has changed are not made genuine.
+    (tmp_path / files.AUDIT_FILE).write_text(content.replace("for bob", "for ann"))
+    assert not files.redact_audit(tmp_path, nameless)
 
 
 def test_a_rollback_does_not_go_by_forged_lines(world: World) -> None:
@@ -362,3 +425,33 @@ def test_without_locks_it_is_said_what_they_need(tmp_path: Path, monkeypatch: py
 
 def test_the_package_tells_that_it_is_typed() -> None:
     assert (Path(serving.__file__).parent / "py.typed").is_file()
+
+
+def test_whose_share_of_users_is_told(tmp_path: Path) -> None:
+    assert files.shared_version(tmp_path, "m") is None
+    (tmp_path / "m").mkdir()
+    files.write_share(tmp_path, "m", 0.25, 20260102030405)
+    assert (files.read_share(tmp_path, "m"), files.shared_version(tmp_path, "m")) == (0.25, 20260102030405)
+    for broken in ("{", "{}", '{"salt": 3}', '{"salt": "m:x"}'):
+        files.traffic_path(tmp_path, "m").write_text(broken)
+        assert files.shared_version(tmp_path, "m") is None
+    files.traffic_path(tmp_path, "m").unlink()
+    files.traffic_path(tmp_path, "m").mkdir()
+    for read in (files.read_share, files.shared_version):
+        with pytest.raises(WrongPromotion, match=r"traffic\.json: can't be read: Is a directory"):
+            read(tmp_path, "m")
+
+
+def test_what_a_killed_deletion_left_is_in_no_version_s_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("2", ".retired-2"):
+        (tmp_path / M / name / "variables").mkdir(parents=True)
+    files.remove_version(tmp_path, M, 2)
+    assert [*(tmp_path / M).iterdir()] == []
+
+    def refused(path: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(shutil, "rmtree", refused)
+    (tmp_path / M / "3").mkdir()
+    with pytest.raises(PromotionFailed, match="m: can't be written: Read-only file system"):
+        files.remove_version(tmp_path, M, 3)

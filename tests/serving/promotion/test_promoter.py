@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import shutil
 import signal
@@ -10,17 +11,32 @@ import subprocess
 import sys
 import tempfile
 import threading
+import uuid
 from pathlib import Path
 from typing import Any, Optional
 
+import fsspec
 import pytest
+from aiobotocore.client import AioBaseClient
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from s3fs import S3FileSystem
 
 from serving.client import Tls
-from serving.promotion import Promoter, PromotionError, PromotionFailed, WrongPromotion, files, read_audit
+from serving.promotion import (
+    Promoter,
+    PromotionError,
+    PromotionFailed,
+    PromotionLocked,
+    WrongPromotion,
+    files,
+    read_audit,
+)
 from serving.server.process import environment
+from serving.stores import ObjectPath
+from tests.components.conftest import s3 as s3
+from tests.components.stores import enter
 from tests.serving.client.test_tls import certificates as certificates
 from tests.serving.client.test_tls import server_tls
 from tests.serving.fake_replica import FakeReplica, publish
@@ -394,6 +410,106 @@ def test_unknown_label_version_and_share(world: World) -> None:
     with pytest.raises(WrongPromotion, match="no such base path"):
         Promoter(world.base / "nowhere", M, []).promote(1, "stable")
     assert not (world.base / "models.config").exists()
+
+
+# Object stores
+
+
+@pytest.fixture
+def store(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> ObjectPath:
+    """The base path in an empty bucket."""
+    enter(s3, monkeypatch)
+    name = f"bucket-{uuid.uuid4().hex}"
+    fsspec.filesystem("s3").mkdir(name)
+    return ObjectPath(f"s3://{name}/models")
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_all_goes_in_a_store_as_on_disk(store: ObjectPath, tmp_path: Path) -> None:
+    told = []
+    for base in (tmp_path, store):
+        with contextlib.closing(World(base)) as world:
+            entries = [
+                world.promoter().promote(1, "stable"),
+                world.promoter().promote(2, "canary"),
+                world.promoter().share(0.25),
+                world.promoter().promote(2, "stable"),
+                world.promoter().rollback(),
+                world.promoter().promote(3, "stable"),
+                world.promoter().retire(2),
+            ]
+            world.check()
+            with pytest.raises(WrongPromotion, match=r"m: no version 2 \(there are: 1, 3\)"):
+                world.promoter().promote(2, "stable")
+            for version in (4, 5):
+                publish(base, M, version)
+            assert files.prune(base, M, 2) == []
+            assert files.remove_versions(base, M, [1, 4, 5], "of no use") == [4]
+            assert files.verify_audit(base).faults == ()
+            assert [entry.to_version for entry in entries] == [entry.to_version for entry in read_audit(base)[:7]]
+            told.append(
+                (
+                    [(e.action, e.label, e.from_version, e.to_version, e.result, e.digest) for e in read_audit(base)],
+                    [*files.needed(base, M)],
+                    files.versions_on_disk(base, M),
+                    files.read_share(base, M),
+                    state(world),
+                    str(files.read_config(base)).replace(str(base), "BASE"),
+                )
+            )
+    assert told[0] == told[1]
+
+
+@pytest.mark.slow
+def test_two_promoters_exclude_each_other_in_a_store(store: ObjectPath) -> None:
+    with contextlib.closing(World(store)) as world, files.lock(store, "promote m"):
+        with pytest.raises(
+            PromotionLocked, match=rf"^{store}: another promotion is under way \('promote m' by .*--lock"
+        ):
+            world.promoter().promote(1, "stable")
+        assert world.labels == {}
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_write_to_a_store_is_put_right(store: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = [1 << 30]
+    original = AioBaseClient._make_api_call
+
+    async def call(self: Any, operation: str, parameters: Any) -> Any:
+        if left[0] <= 0:
+            raise ConnectionError("killed")
+        left[0] -= not operation.startswith(("Get", "Head", "List"))
+        return await original(self, operation, parameters)
+
+    monkeypatch.setattr(AioBaseClient, "_make_api_call", call)
+    monkeypatch.setattr(S3FileSystem, "retries", 1)
+    for version in (1, 2):
+        publish(store, M, version)
+    Promoter(store, M, []).promote(1, "stable")
+    now = 1
+    for writes in itertools.count():
+        (store / ".promotion.lock").unlink()  # or it would have to run out
+        left[0] = writes
+        with contextlib.suppress(PromotionError, OSError):
+            Promoter(store, M, []).promote(3 - now, "stable")
+        killed, left[0] = left[0] <= 0, 1 << 30
+        # What a server that starts now would serve is all there.
+        config = files.aspired(files.read_config(store), M)
+        assert config is not None
+        assert set(config.labels.values()) <= config.named <= {1, 2}
+        (store / ".promotion.lock").unlink()
+        Promoter(store, M, []).recover()
+        assert files.read_journal(store) is None
+        assert files.verify_audit(store).faults == ()
+        ended = files.stable_version(store, M)
+        assert ended in ((1, 2) if killed else (3 - now,))
+        moved = [entry.to_version for entry in read_audit(store) if entry.result == "done"]
+        assert moved[-1] == ended
+        now = ended
+        if not killed:
+            break
+    assert writes >= 14
 
 
 # Kills

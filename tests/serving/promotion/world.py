@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from serving.promotion import Promoter, files, read_audit
+from serving.stores import AnyPath
 from tests.serving.fake_replica import FakeReplica, publish
 
 M = "m"
 
 
-def newest_only(base: Path) -> Any:
+def newest_only(base: AnyPath) -> Any:
     """What a server serves that was started without models.config."""
     return files.parse_config(files.render(None, M, str(base / M), {}, None))
 
@@ -19,7 +19,7 @@ def newest_only(base: Path) -> Any:
 class World:
     """A base path and two replicas."""
 
-    def __init__(self, base: Path, versions: tuple[int, ...] = (1, 2, 3)):
+    def __init__(self, base: AnyPath, versions: tuple[int, ...] = (1, 2, 3)):
         self.base = base
         for version in versions:
             publish(base, M, version)

@@ -19,9 +19,11 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import prediction_service_pb2_grpc
+from waitress.channel import HTTPChannel
 
 from serving.client import RecommenderClient, Retry, ServerOverloaded
 from serving.client.transport import ModelRef, from_status
+from serving.server import grpc_service, rest
 from serving.server.admission import Admission, Pace
 from serving.server.servable import Servable
 from serving.server.status import StatusError
@@ -43,11 +45,11 @@ def test_requests_and_bytes_in_flight_are_bounded():
     assert (refused.value.code, refused.value.retry_after) == (grpc.StatusCode.RESOURCE_EXHAUSTED, 0.5)
     admission.end(10)
     admission.begin()  # 50 bytes, and one of some 30 that comes
-    with pytest.raises(StatusError, match="requests of 120 bytes are in flight"):
+    with pytest.raises(StatusError, match="120 bytes are in flight"):
         admission.received(70)
     admission.end(70)
     # The next one is expected to be of 70 bytes as well.
-    with pytest.raises(StatusError, match="2 requests are in flight"):
+    with pytest.raises(StatusError, match="50 bytes are in flight"):
         admission.begin()
     admission.end(20)
     admission.end(30)
@@ -63,7 +65,7 @@ def test_bytes_that_are_still_coming_count():
     admission = Admission(2, 100)
     admission.arriving(60, 0)
     admission.arriving(30, 0)  # of another request
-    with pytest.raises(StatusError, match="requests of 90 bytes are in flight") as refused:
+    with pytest.raises(StatusError, match="90 bytes are in flight") as refused:
         admission.arriving(20, 30)
     assert (refused.value.code, refused.value.retry_after) == (grpc.StatusCode.RESOURCE_EXHAUSTED, 0.5)
     assert admission.in_flight == (0, 90)
@@ -94,6 +96,22 @@ def test_who_would_wait_for_too_long_is_refused():
     for _ in range(4):
         pace.leave()
     pace.wait(0.1)  # who finds threads that are free tries
+
+
+def test_answers_that_are_not_read_count():
+    admission = Admission(2, 100)
+    admission.unread(60)
+    with pytest.raises(StatusError, match="60 bytes are in flight"):
+        admission.arriving(50, 0)
+    admission.begin()
+    admission.received(50)  # alone
+    admission.end(50)
+    with pytest.raises(StatusError, match="60 bytes are in flight"):
+        admission.begin()  # one of some 50 bytes
+    admission.unread(-60)
+    admission.begin()
+    admission.received(10)
+    assert admission.in_flight == (1, 10)
 
 
 @pytest.fixture
@@ -228,9 +246,10 @@ def test_large_requests_are_refused_before_they_take_memory(servable, tmp_path, 
 def test_rest_refuses_at_once_and_tells_its_state(servable, tmp_path, slow):
     slow[0] = 2.0
     body = json.dumps({"signature_name": "double", "instances": [[1.0, 2.0]]})
-    with serve(servable, tmp_path, rest={"admission": Admission(3, 1 << 20)}) as found, ThreadPoolExecutor(3) as pool:
+    admission = Admission(3, 1 << 20)
+    with serve(servable, tmp_path, rest={"admission": admission}) as found, ThreadPoolExecutor(3) as pool:
         running = [pool.submit(call, found, "POST", PREDICT, body) for _ in range(3)]  # the third one waits
-        time.sleep(0.5)
+        until(lambda: admission.in_flight[0] == 3)
         started = time.monotonic()
         status, headers, content = raw(found, "POST", PREDICT, body)
         assert (status, headers["Retry-After"]) == (429, "1")
@@ -275,7 +294,7 @@ def test_bodies_that_are_still_coming_are_bounded(servable, tmp_path):
         assert admission.in_flight[0] == 0  # none is whole
         status, headers, content = raw(found, "POST", PREDICT, good.ljust(300_000))
         assert (status, headers["Retry-After"], "x-request-id" in headers) == (429, "1", True)
-        assert b"The server has too much to do: requests of" in content
+        assert re.search(rb"has too much to do: \d+ bytes are in flight", content)
         assert raw(found, "GET", f"/v1/models/{MODEL}")[0] == 200
         # A refused one gets its answer when it has sent all, and its connection can be used again.
         answers = []
@@ -295,6 +314,52 @@ def test_bodies_that_are_still_coming_are_bounded(servable, tmp_path):
         for connection in gone:
             connection.close()
         until(lambda: admission.in_flight == (0, 0))
+
+
+PREDICT_RPC = "/tensorflow.serving.PredictionService/Predict"
+_LARGE = 12 << 20
+"""Bytes of an answer that a connection's own buffers don't hold."""
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_answers_that_nobody_reads_are_bounded_over_rest(servable, tmp_path, monkeypatch):
+    monkeypatch.setattr(rest, "_IDLE_SECONDS", 2)
+    admission = Admission(100, _LARGE)
+    inputs = {"floats": [], "ints": [], "flags": [], "texts": ["x" * _LARGE]}
+    large = json.dumps({"signature_name": "echo", "inputs": inputs}).encode()
+    good = json.dumps({"signature_name": "double", "instances": [[1.0, 2.0]]})
+    with serve(servable, tmp_path, rest={"admission": admission, "max_body_bytes": 16 << 20}) as found:
+        with upload(found, len(large), large) as connection:
+            until(lambda: admission.in_flight[0] == 0 and admission.in_flight[1] > _LARGE)
+            assert raw(found, "POST", PREDICT, good)[0] == 429
+            assert raw(found, "GET", f"/v1/models/{MODEL}")[0] == 200
+            # Nor does it help to read a little now and then.
+            until(lambda: not connection.recv(1000) or admission.in_flight == (0, 0))
+        assert call(found, "POST", PREDICT, good)[0] == 200
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_answers_that_nobody_reads_are_bounded_over_grpc(servable, tmp_path, monkeypatch):
+    admission = Admission(100, _LARGE)
+    options = {"admission": admission, "max_message_bytes": 16 << 20}
+    none = {"floats": np.zeros(0, np.float32), "ints": np.zeros(0, np.int64), "flags": np.zeros(0, bool)}
+    large = predict_request("echo", **none, texts=["x" * _LARGE])
+    with serve(servable, tmp_path, grpc=options) as found, grpc.insecure_channel(found.grpc_target) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        unread = channel.unary_stream(PREDICT_RPC)(large.SerializeToString())  # a stream is read when it is asked for
+        until(lambda: admission.in_flight[0] == 0 and admission.in_flight[1] > _LARGE)
+        refused = stub.Predict.future(predict_request("double", x=[[1.0, 2.0]]), timeout=10)
+        assert refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        unread.cancel()
+        until(lambda: admission.in_flight == (0, 0))
+        monkeypatch.setattr(grpc_service, "_UNREAD_SECONDS", 1.0)
+        unread = channel.unary_stream(PREDICT_RPC)(large.SerializeToString())
+        until(lambda: admission.in_flight[1] > _LARGE)
+        until(lambda: admission.in_flight == (0, 0))  # nobody can be refused for ever
+        unread.cancel()
+        assert stub.Predict.future(predict_request("double", x=[[1.0, 2.0]]), timeout=10).code() is grpc.StatusCode.OK
 
 
 @pytest.mark.slow
@@ -324,9 +389,10 @@ def test_refusals_keep_their_order_on_a_connection(servable, tmp_path, slow):
     post = f"{HEADERS}Content-Length: {len(good)}\r\n\r\n{good}"
     get = f"GET /v1/models/{MODEL} HTTP/1.1\r\nHost: x\r\n\r\n"
     last = post.replace("\r\nHost", "\r\nConnection: close\r\nHost")
-    with serve(servable, tmp_path, rest={"admission": Admission(1, 1 << 20)}) as found, ThreadPoolExecutor(1) as pool:
+    admission = Admission(1, 1 << 20)
+    with serve(servable, tmp_path, rest={"admission": admission}) as found, ThreadPoolExecutor(1) as pool:
         running = pool.submit(call, found, "POST", PREDICT, good)
-        time.sleep(0.3)
+        until(lambda: admission.in_flight[0] == 1)
         host, port = found.rest_target.split(":")
         with socket.create_connection((host, int(port)), timeout=10) as connection:
             connection.sendall((post + post + get + last).encode())
@@ -334,6 +400,25 @@ def test_refusals_keep_their_order_on_a_connection(servable, tmp_path, slow):
         assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"429", b"429", b"200", b"429"]
         assert running.result()[0] == 200
         assert call(found, "POST", PREDICT, good)[0] == 200
+
+
+@pytest.mark.slow
+def test_who_has_an_answer_finds_room_for_the_next_request(servable, tmp_path, monkeypatch):
+    """Nothing of a request that has its answer is in flight, though the thread that answered comes back slowly."""
+    sent = HTTPChannel.write_soon
+
+    def slowly(self, data):
+        size = sent(self, data)
+        time.sleep(0.2)
+        return size
+
+    monkeypatch.setattr(HTTPChannel, "write_soon", slowly)
+    good = json.dumps({"signature_name": "double", "instances": [[1.0, 2.0]]}).ljust(1000)
+    admission = Admission(1, 1500)
+    with serve(servable, tmp_path, rest={"admission": admission}) as found:
+        for _ in range(3):
+            assert call(found, "POST", PREDICT, good)[0] == 200
+            assert admission.in_flight == (0, 0)
 
 
 @pytest.mark.slow
@@ -352,13 +437,14 @@ def test_the_time_out_of_rest_begins_when_a_request_comes(servable, tmp_path, sl
 @pytest.mark.smoke
 def test_the_client_is_told_for_how_long(servable, tmp_path, slow, transport):
     slow[0] = 1.0
-    limits = {"admission": Admission(1, 1 << 20)}
+    admission = Admission(1, 1 << 20)
+    limits = {"admission": admission}
     with serve(servable, tmp_path, grpc=limits, rest=limits) as found:
         target = found.grpc_target if transport == "grpc" else found.rest_target
         options = {"model": MODEL, "transport": transport}
         with RecommenderClient(target, retry=None, **options) as client, ThreadPoolExecutor() as pool:
             first = pool.submit(client.recommend)
-            time.sleep(0.4)
+            until(lambda: admission.in_flight[0] == 1)
             with pytest.raises(ServerOverloaded, match="has too much to do") as refused:
                 client.recommend()
             assert refused.value.retry_after == (0.5 if transport == "grpc" else 1.0)

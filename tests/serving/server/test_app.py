@@ -93,6 +93,23 @@ def test_polling_undoes_no_reload_that_is_newer(tmp_path):
         wait_until(lambda: following.applied == ["b", "d", "d"])
 
 
+def test_a_file_that_is_away_for_a_while_is_followed_again_and_undoes_nothing(tmp_path, caplog):
+    file, away = tmp_path / "models.config", tmp_path / "away"
+    write(file, server_config(model("a", tmp_path)))
+    with Following(file) as following:
+        file.rename(away)  # before the first look
+        wait_until(lambda: "No such file or directory" in caplog.text)
+        following.generation += 1  # a reload
+        away.rename(file)
+        wait_until(lambda: following.polled > 2)
+        assert following.applied == []
+        file.rename(away)
+        wait_until(lambda: caplog.text.count("No such file or directory") == 2)
+        away.rename(file)
+        write(file, server_config(model("b", tmp_path)))
+        wait_until(lambda: following.applied == ["b"])
+
+
 def test_a_look_counts_only_if_the_file_does(tmp_path, caplog):
     file = tmp_path / "models.config"
     write(file, server_config(model("a", tmp_path)))
@@ -334,11 +351,52 @@ def test_unknown_flag_and_unknown_host(tmp_path):
     assert "--rest_api_port" in ended.stderr
 
 
+@pytest.mark.parametrize("answers", [False, True])
+def test_who_is_asked_to_stop(answers, monkeypatch):
+    """Before anybody is answered the process ends; later it drains, until the second signal of its kind."""
+    ended = []
+
+    def end(code: int) -> None:
+        ended.append(code)
+        raise SystemExit(code)
+
+    monkeypatch.setattr(app.os, "_exit", end)
+    stopping = app._Stopping()
+    if not answers:
+        with pytest.raises(SystemExit):
+            stopping.ask(signal.SIGTERM)
+        assert ended == [0]
+        return
+    stopping.answers()
+    told = []
+    for number in (signal.SIGINT, signal.SIGTERM, 0, signal.SIGTERM):
+        stopping.ask(number)
+        told.append((stopping.asked.is_set(), stopping.at_once.is_set()))
+    assert told == [(True, False)] * 3 + [(True, True)]
+    assert ended == []
+
+
+def test_a_signal_is_heeded_whatever_the_main_thread_does(tmp_path):
+    """Also while that is in a step which takes long; one that is ignored, as under nohup, stays so."""
+    program = (
+        "import hashlib, os, signal, threading\n"
+        "from serving.server import app\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "stopping = app._Stopping()\n"
+        "threading.Thread(target=app._heed_signals, args=(app._signals(), stopping), daemon=True).start()\n"
+        "assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN\n"
+        "threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
+        "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)\n"  # one step for the interpreter, of minutes
+    )
+    assert subprocess.run([sys.executable, "-c", program], env=environment(), timeout=30, check=False).returncode == 0
+
+
 def test_no_version_yet(servable, tmp_path):
     """The ports open without a model after the wait; requests fail until one appears, then they don't."""
     (tmp_path / MODEL).mkdir()
     arguments = command(tmp_path, MODEL, port=0, rest_port=0)
     log = tmp_path / "log"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
     with open(log, "wb") as out:
         process = subprocess.Popen(
             [*arguments, "--first_version_wait_seconds=1.2", "--file_system_poll_wait_seconds=0.1"],
@@ -360,6 +418,7 @@ def test_no_version_yet(servable, tmp_path):
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
     finally:
+        signal.signal(signal.SIGINT, before)
         process.kill()
         process.wait()
 

@@ -173,7 +173,7 @@ def test_labels_of_versions_that_are_not_loaded_yet(start, base):
         (["base_path: '/a'"], "without a name"),
         (["name: 'n' base_path: 'a'"], r"to have an absolute path or URI; got base_path\(\)=a"),
         (["name: 'n'"], r"got base_path\(\)=$"),
-        (["name: 'n' base_path: 'gs://bucket/a'"], "local folders only"),
+        (["name: 'n' base_path: 'hdfs://bucket/a'"], "reads local folders"),
         (["name: 'n' base_path: '/a' model_type: TENSORFLOW"], "Illegal setting both"),
     ],
 )

@@ -25,8 +25,8 @@ def values(lines) -> dict[str, dict[tuple[str, ...], float]]:
     found = {}
     for family in text_string_to_metric_families("\n".join(lines) + "\n"):
         assert family.documentation
-        cpu = "cpu_seconds" in family.name
-        assert family.type == ("counter" if cpu else "gauge")
+        counts = "cpu_seconds" in family.name or family.name.endswith("logged_answers")
+        assert family.type == ("counter" if counts else "gauge")
         if family.name.startswith("process_"):
             continue
         found[family.name.removeprefix("recommender_server_")] = {
@@ -50,6 +50,8 @@ def test_values():
     admission.begin()
     admission.received(70)
     gauges = Gauges(core, admission, lambda: {"GRPC": 2, "REST": 0})
+    counted = Gauges(core, admission, dict, answers=lambda: {"written": 3, "disk": 1})
+    assert values(counted.lines())["logged_answers"] == {("disk",): 1, ("written",): 3}
     found = values(gauges.lines())
     assert "config_poll_success_timestamp_seconds" not in found
     assert found == {
@@ -110,8 +112,9 @@ def test_what_the_process_and_its_loops_take():
     gauges = Gauges(core, Admission(1, 1), dict, lambda: {"busy": busy, "idle": idle, "late": late})
     busy.start()
     idle.start()
-    time.sleep(0.2)
     lines = list(gauges.lines())
+    while values(lines)["loop_cpu_seconds"][("busy",)] <= 0.02:
+        lines = list(gauges.lines())
     over.set()
     found = {line.split("{")[0]: float(line.split()[-1]) for line in lines if line[0] != "#"}
     assert found["process_cpu_seconds_total"] == pytest.approx(time.process_time(), abs=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from serving import contract
 from serving.protos.server_config_pb2 import BatchingParameters
 from serving.server import servable as servables
-from serving.server import tensors
+from serving.server import session, tensors
 from serving.server.servable import Servable
 from serving.server.session import SessionOptions
 from serving.server.status import StatusError
@@ -174,6 +175,33 @@ def test_what_is_quick_with_a_small_number_is_not_taken_for_quick_with_a_large_o
     monkeypatch.undo()
     assert count(9) == 36
     assert not version.is_instant("count", 1, tensors.magnitude([9]), alone=True)
+    version.close()
+
+
+def test_what_stalls_the_others_is_never_trusted_again_whichever_thread_did_the_work(
+    odd: Path, monkeypatch: pytest.MonkeyPatch
+):
+    version = Servable(str(odd), OPTIONS)
+    run, works = session.Session.run, [False]
+
+    def spread(*arguments: Any, **options: Any) -> Any:
+        if works[0]:
+            helper = threading.Thread(target=lambda: sum(range(3_000_000)))
+            helper.start()
+            helper.join()
+        return run(*arguments, **options)
+
+    monkeypatch.setattr(session.Session, "run", spread)
+    monkeypatch.setattr(servables, "_STALL_SECONDS", 0.01)
+    count = lambda n: version.run("count", {"n": np.array(n)})["sum"].item()  # noqa: E731
+    monkeypatch.setattr(servables, "_QUICK_SECONDS", 1.0)
+    assert count(4) == 6
+    assert version.is_instant("count", 1, tensors.magnitude([4]), alone=True)
+    works[0] = True
+    assert count(7) == 21
+    works[0] = False
+    assert count(4) == 6
+    assert not version.is_instant("count", 1, tensors.magnitude([4]), alone=True)
     version.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -126,3 +127,17 @@ def test_magnitude(values, bits):
     assert tensors.proto_magnitude(proto) == bits
     proto.dtype = 99
     assert tensors.proto_magnitude(proto) == -1
+
+
+def test_large_tensors_are_not_python_s_objects_all_at_once():
+    array = np.arange(1 << 18, dtype=np.float32)
+    proto = tensor_pb2.TensorProto()
+    tracemalloc.start()
+    try:
+        tensors.to_proto(array, proto)
+        found = tensors.to_array(proto, "x")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (found == array).all()
+    assert peak < 4 * array.nbytes  # 32 bytes a value in all

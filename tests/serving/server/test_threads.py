@@ -94,9 +94,9 @@ def test_those_that_are_given_up_while_they_wait_never_run(servable, tmp_path, g
             found.predict(DOUBLE, timeout=0.1)
         assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
         gone = found.predict.future(DOUBLE, timeout=60)
-        time.sleep(0.2)  # until it has arrived, which nothing shows
+        until(lambda: found.grpc.waiting == 1)
         gone.cancel()
-        time.sleep(0.2)  # and until the server knows
+        until(lambda: found.grpc.waiting == 0)
         gate.opened.set()
         assert [numbers(future.result()) for future in busy] == [[2, 4]] * _THREADS
         assert numbers(found.predict(DOUBLE, timeout=60)) == [2, 4]

@@ -13,7 +13,7 @@ from typing import Union
 import numpy as np
 from hypothesis import strategies as st
 
-from serving.contract import NO_SCORE
+from serving.contract import NO_SCORE, Shard
 
 SEED, DIM, STORED_HISTORY = 20, 4, 6
 ITEMS = [*(f"item {number}" for number in range(25)), "ä", "🎬", "日本", 'say "hi"', "a,b", "a\\b", "0", "-1", "null"]
@@ -241,8 +241,8 @@ def any_rules_of_users() -> st.SearchStrategy[Rules]:
     )
 
 
-def build(path: Path) -> None:
-    """Writes the servable."""
+def build(path: Path, of: int = 1) -> None:
+    """Writes the servable, or with `of` as many shards of it, in folders that are named by their numbers."""
     import tensorflow as tf
 
     from components.indexer.attributes import read_attributes
@@ -336,7 +336,12 @@ def build(path: Path) -> None:
             "tasks": [{"name": name, "weight": weight} for name, weight in TASKS.items()],
         }
         (Path(folder) / "assets.extra" / "towers.json").write_text(json.dumps(manifest))
-        save_servable(folder, index, IndexerSettings(audience=True), "contract", str(path))
+        if of == 1:
+            save_servable(folder, index, IndexerSettings(audience=True), "contract", str(path))
+            return
+        for number in range(1, of + 1):
+            own, shard = index.shard(number, of), Shard(number, of, "f1")
+            save_servable(folder, own, IndexerSettings(), "contract", str(path / str(number)), shard=shard)
 
 
 def example_of(own: dict[str, Union[list[str], float]]) -> bytes:

@@ -27,6 +27,13 @@ def test_reading_training_events(tmp_path: Path) -> None:
     assert (events.user.dtype, events.item.dtype, events.counts.dtype) == (np.int32, np.int32, np.int64)
 
 
+def test_events_of_before_count(tmp_path: Path) -> None:
+    write_log(tmp_path, [("v", "b", 5), ("u", "c", 9)])
+    (tmp_path / "Split-train").rename(tmp_path / "Split-past")
+    events = read_training_events(write_log(tmp_path, [("v", "c", 11)]), BaselineSettings())
+    assert (events.item_ids.tolist(), events.counts.tolist()) == ([b"c", b"b"], [2, 1])
+
+
 @pytest.mark.slow
 @pytest.mark.smoke
 def test_of_a_long_log_the_events_of_some_users_are_kept_whatever_their_order(

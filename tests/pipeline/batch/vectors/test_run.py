@@ -280,13 +280,13 @@ def test_another_run_at_the_same_output(config: Config, tmp_path: Path) -> None:
 
 @in_process
 def test_a_version_in_an_object_store(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from components import object_store
+    from components import stores, versions
 
     with s3_server() as environment:
         enter(environment, monkeypatch)
-        with object_store.opened("s3://bucket") as (store, path):
+        with stores.opened("s3://bucket") as (store, path):
             store.mkdir(path)
-        version = object_store.publish(find(config), "s3://bucket/models/shop", {})
+        version = versions.publish(find(config), "s3://bucket/models/shop", {})
         outcome = vectors(config, Request(tmp_path / "vectors"), f"{version.path}/")
         assert (outcome.exit_code, outcome.facts["version"]) == (0, str(version.number))
         assert whole(tmp_path / "vectors", ITEMS).vectors == pytest.approx(WORLD.embedding)

@@ -851,3 +851,83 @@ def snowplow_tsv_of_clicks_upper_case(folder: Path) -> Files:
         ],
         events(lambda e: f"d{e.user:010x}", lambda e: f"https://x.org/p/{e.item}?a=1"),
     )
+
+
+@shape("MIND: lists of what was shown, with a label of what was clicked, no header")
+def mind(folder: Path) -> Files:
+    rows = [
+        (
+            n + 1,
+            f"U{e.user}",
+            f"{e.moment:%m/%d/%Y %I:%M:%S %p}",
+            f"N{EVENTS[n - 1].item} N{EVENTS[n - 2].item}",
+            f"N{EVENTS[n - 1].item}-0 N{e.item}-1 N{EVENTS[n - 3].item}-0",
+        )
+        for n, e in enumerate(EVENTS)
+    ]
+    log = write(folder, "behaviors.tsv", text_of(rows, "\t"))
+    return Files([log], events(lambda e: f"U{e.user}", lambda e: f"N{e.item}"))
+
+
+@shape("Last.fm 1K: users under a header that begins with #")
+def lastfm_1k(folder: Path) -> Files:
+    rows = [(f"user_{e.user:06d}", f"{e.moment:%Y-%m-%dT%H:%M:%SZ}", f"f1b1cf71-{e.item}", 'A "Band"') for e in EVENTS]
+    log = write(folder, "plays.tsv", "".join("\t".join(row) + "\n" for row in rows))
+    head = ("#id", "gender", "age", "country")
+    people = [(f"user_{user:06d}", "mf"[user % 2], 20 + user % 40, ("Japan", "Peru")[user % 2]) for user in USERS]
+    users = write(folder, "profile.tsv", text_of([head, *people], "\t"))
+    return Files([log], events(lambda e: f"user_{e.user:06d}", lambda e: f"f1b1cf71-{e.item}"), users=[users])
+
+
+@shape("R's write.table: a header without the column of the rows' names")
+def written_by_r(folder: Path) -> Files:
+    rows = [(f'"{n + 1}"', e.user, f'"b{e.item}"', e.time) for n, e in enumerate(EVENTS)]
+    text = '"customer" "book" "at"\n' + "".join(" ".join(map(str, row)) + "\n" for row in rows)
+    return Files([write(folder, "log.txt", text)], events(item=lambda e: f"b{e.item}"))
+
+
+@shape("a delimiter at the end of each row, but not of the header")
+def ended_rows(folder: Path) -> Files:
+    rows = "".join(f"{e.user},{e.item},{e.time},\n" for e in EVENTS)
+    return Files([write(folder, "log.csv", "customer,product,when\n" + rows)], events())
+
+
+@shape("blanks after delimiters")
+def blanks(folder: Path) -> Files:
+    rows = "".join(f'{e.user}, "b, {e.item}", {e.time}\n' for e in EVENTS)
+    log = write(folder, "log.csv", "customer, product, when\n" + rows)
+    return Files([log], events(item=lambda e: f"b, {e.item}"))
+
+
+@shape("sessions, of which few have a user (Diginetica)")
+def sessions_with_few_users(folder: Path) -> Files:
+    head = ("session_id", "user_id", "item_id", "timeframe", "eventdate")
+    rows = [(e.user, "" if n % 3 else n, e.item, 526309 + n, f"{e.moment:%Y-%m-%d}") for n, e in enumerate(EVENTS)]
+    return Files([write(folder, "views.csv", text_of([head, *rows], ";"))], events(time=day))
+
+
+@shape("Instacart: orders, and nobody's id")
+def instacart(folder: Path) -> Files:
+    head = ("order_id", "product_id", "add_to_cart_order", "reordered")
+    rows = [(e.user, e.item, n % 9 + 1, n % 2) for n, e in enumerate(EVENTS)]
+    return Files([write(folder, "order_products.csv", text_of([head, *rows]))], events(time=untimed))
+
+
+@shape("Steam's reviews: lines as Python 2 prints them")
+def steam_python_2(folder: Path) -> Files:
+    row = "{{u'username': u'{0}', u'product_id': u'{1}', u'date': u'{2:%Y-%m-%d}', u'text': u'it\\'s good'}}\n"
+    text = "".join(row.format(f"Ann {e.user}", e.item, e.moment) for e in EVENTS)
+    return Files([write(folder, "steam.json", text)], events(lambda e: f"Ann {e.user}", time=day))
+
+
+@shape("Otto: a session with a list of events in each line")
+def otto(folder: Path) -> Files:
+    kinds = {"view": "clicks", "cart": "carts", "purchase": "orders"}
+    rows = [
+        {
+            "session": user,
+            "events": [{"aid": e.item, "ts": e.time * 1000, "type": kinds[e.kind]} for e in EVENTS if e.user == user],
+        }
+        for user in USERS
+    ]
+    return Files([write_lines(folder, "train.jsonl", rows)], events())

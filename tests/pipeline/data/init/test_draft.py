@@ -46,3 +46,10 @@ evaluation:
     )
     assert yaml.safe_load(text) == draft.content
     assert next(draft.guesses()) == ("data.interactions.delimiter", "\t", "because\nof tabs")
+
+
+def test_comments_show_what_yaml_does_not_take() -> None:
+    draft = Draft()
+    draft.put("name", "shop\x1a", "such as \x1a\0\ufdd0\ud83d\u2028 \U0001f3ac")
+    assert yaml.safe_load(draft.text("made of \x1b[1m")) == {"name": "shop\x1a"}
+    assert "such as \ufffd\ufffd\ufdd0\ufffd \U0001f3ac" in draft.text("")

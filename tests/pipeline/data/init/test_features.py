@@ -22,6 +22,14 @@ def column(kind: str) -> list[Any]:
         "pipes": [("a|b", "b|c", "c")[n % 3] for n in range(COUNT)],
         "commas": [f"{SIZES[n % 4]}, {SIZES[n % 3]}" for n in range(COUNT)],
         "lists": [["a"], ["a", "b"]] * (COUNT // 2),
+        "vectors": [[n / 7, 1.0, -0.5] for n in range(COUNT)],
+        "vectors_in_text": [f"[{n / 7}, 1, -5e-1]" if n else None for n in range(COUNT)],
+        "plain_vectors": [f"{n / 7} 1 -0.5" for n in range(COUNT)],
+        "vectors_with_commas": [f"0,{n:02d} 0,5 -1,0" for n in range(COUNT)],
+        "ragged": [[n / 7] * (1 + n % 3) for n in range(COUNT)],
+        "vectors_with_nan": [f"[{n / 7:.4f}, nan, -0.5]" for n in range(COUNT)],
+        "cut_short": [f"[{n / 7:.4f} ... -0.5]" for n in range(COUNT)],
+        "counts": [[1, 2, 3]] * COUNT + [[n, n, n] for n in range(3)],
         "price": [n / 3 for n in range(COUNT)],
         "year": [1950 + n for n in range(COUNT)],
         "flag": [n % 2 for n in range(COUNT)],
@@ -37,6 +45,14 @@ def column(kind: str) -> list[Any]:
 @pytest.mark.parametrize(
     ("kind", "feature"),
     [
+        ("vectors", {"type": "vector", "dim": 3}),
+        ("vectors_in_text", {"type": "vector", "dim": 3}),
+        ("plain_vectors", {"type": "vector", "dim": 3}),
+        ("vectors_with_commas", None),
+        ("ragged", None),
+        ("vectors_with_nan", None),
+        ("cut_short", None),
+        ("counts", {"type": "categories"}),
         ("brand", {"type": "category"}),
         ("title", {"type": "text"}),
         ("pipes", {"type": "categories"}),
@@ -75,6 +91,12 @@ def test_names_and_what_is_taken() -> None:
 def test_words_say_nothing_of_users() -> None:
     profiles = {name: profile(pa.array(column(name)), TableSettings()) for name in ("title", "brand")}
     assert list(guess_features(profiles, set(), users=True).features) == ["brand"]
+
+
+def test_vectors_are_of_items() -> None:
+    vectors = {"look": profile(pa.array(column("vectors")), TableSettings())}
+    assert guess_features(vectors, set()).reasons == {"look": "lists of 3 numbers"}
+    assert guess_features(vectors, set(), users=True).features == {}
 
 
 def test_titles() -> None:

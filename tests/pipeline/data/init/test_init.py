@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,11 @@ from hypothesis import strategies as st
 from components.errors import InputError
 from components.interaction_gen.log import inspect
 from components.interaction_gen.preview import preview
+from components.tables import reading
 from pipeline.config import Config, load_config
 from pipeline.data.init.init import Wanted, init, make, pattern_of
 from pipeline.data.validate import validate
-from tests.pipeline.data.init.shapes import SHAPES, Files, write
+from tests.pipeline.data.init.shapes import SHAPES, Files, write, write_lines
 from tests.recipes import books, courses, retail, tools
 
 ROOT = Path(__file__).parents[4]
@@ -71,6 +74,8 @@ def made(folder: Path, content: str, **more: Any) -> dict[str, Any]:
         ("user,b,c\nx,y,q\nz,w,r\n", r"which column is the item can't be told from .*: say --item COLUMN, and --time"),
         ("user_id,item_id,timestamp\nu,i\nu,j\n", r"no row can be read: 2 columns instead of 3 \(row 2: 'u,i'\)"),
         ("\n\n", "has no rows"),
+        ('"user_id,item_id"\n"1,2"\n"3,4"\n', "its rows have one column, 'user_id,item_id': what stands between"),
+        ("user_id,item_id,user_id\nu,i,v\n", "has more than one column 'user_id': give each a name of its own"),
         ("user_id,item_id,timestamp\n", "no row can be read"),
     ],
 )
@@ -104,6 +109,8 @@ def test_what_is_said_counts(tmp_path: Path) -> None:
         "item_id": "item_id",
         "timestamp": None,
     }
+    with pytest.raises(InputError, match="'who' can't be both --user and --item"):
+        made(tmp_path, content, roles={"user": "who", "item": "who"})
     with pytest.raises(InputError, match="has no column 'nobody' for --user; it has 'who', 'user_id'"):
         made(tmp_path, content, roles={"user": "nobody"})
 
@@ -125,6 +132,79 @@ def test_what_fits_the_log(tmp_path: Path) -> None:
 def test_many_events_have_a_smaller_share_for_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.data.init.init._MOST_QUERIES", 3)
     assert made(tmp_path, LOG)["data"]["interactions"]["split"] == {"method": "time", "eval_fraction": 0.05}
+
+
+def day(number: int) -> str:
+    return f"2020-{number % 9 + 1:02d}-{number % 28 + 1:02d}"
+
+
+@pytest.mark.parametrize(
+    ("of_item", "of_user", "of_event", "time", "warned"),
+    [
+        ("release_date", "", "watched", "watched", "release_date is the same in all events of an item"),
+        ("", "signup_date", "ordered", "ordered", "signup_date is the same in all events of a user"),
+        ("date_added", "", "", None, "of an item, .*: the order of the rows is taken for theirs"),
+        ("", "signup_date", "", "signup_date", "of a user, .*: it is taken for the time, for there is no other"),
+        ("", "", "date", "date", ""),
+    ],
+)
+def test_a_day_of_items_or_users_is_no_time_of_events(
+    tmp_path: Path, of_item: str, of_user: str, of_event: str, time: str | None, warned: str
+) -> None:
+    table = {"user_id": [n % 11 for n in range(99)], "item_id": [n * 7 % 13 for n in range(99)]}
+    named = {
+        of_item: [day(item) for item in table["item_id"]],
+        of_user: [day(user) for user in table["user_id"]],
+        of_event: [day(n // 2) for n in range(99)],
+    }
+    columns = {**table, **{name: values for name, values in named.items() if name}}
+    rows = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values()))]
+    draft, _ = make(Wanted([write(tmp_path, "log.csv", "\n".join(rows))]))
+    assert draft.content["data"]["interactions"]["columns"]["timestamp"] == time
+    assert bool(draft.warnings) == bool(warned)
+    assert re.search(warned, " ".join(draft.warnings))
+
+
+def test_columns_of_users_say_nothing_against_events(tmp_path: Path) -> None:
+    rows = [f"u{n % 5},i{n % 7},{1_600_000_000 + n},{n % 5 % 2},{n % 3 % 2}\n" for n in range(60)]
+    log = write(tmp_path, "log.csv", "user_id,item_id,timestamp,is_member,clicked\n" + "".join(rows))
+    [warning] = make(Wanted([log]))[0].warnings
+    assert warning.startswith("clicked is not read")
+
+
+def test_types_of_events_that_say_the_opposite_are_left_out(tmp_path: Path) -> None:
+    rows = [f"u{n % 5},i{n % 7},{('done', 'canceled', 'refunded')[n % 3]}\n" for n in range(60)]
+    log = made(tmp_path, "user_id,item_id,status\n" + "".join(rows))["data"]["interactions"]
+    assert (log["columns"]["event"], log["event_weights"]) == ("status", {"done": 1})
+
+
+def test_thousands_of_keys_take_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+    read_blocks = reading.read_blocks
+    monkeypatch.setattr(reading, "read_blocks", lambda *args, **more: reads.append(args) or read_blocks(*args, **more))
+    rows = [{"user_id": f"u{n % 5}", "item_id": f"i{n % 7}", **{f"f{k}": k for k in range(300)}} for n in range(40)]
+    rows[7]["f7"] = {}
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    draft, _ = make(Wanted([str(tmp_path / "log.jsonl")]))
+    assert len(reads) < 60
+    assert draft.reasons["data.interactions.path"].count(",") == 299, "also the key that holds an object in one row"
+    assert draft.content["data"]["interactions"]["columns"]["user_id"] == "user_id"
+
+
+def test_much_that_is_missing_is_a_warning(tmp_path: Path) -> None:
+    rows = [{("userId" if n > 40 else "user_id"): f"u{n % 5}", "item_id": f"i{n % 7}"} for n in range(60)]
+    draft, _ = make(Wanted([write_lines(tmp_path, "log.jsonl", rows)]))
+    assert draft.content["data"]["interactions"]["max_rejected_fraction"] == 0.49  # 1.5 * 19 / 60, and some
+    assert draft.warnings == ["31.7% of the rows can't be used: user_id is missing: is that so?"]
+
+
+def test_times_in_lists_beside_lists_of_items(tmp_path: Path) -> None:
+    rows = [
+        {"user_id": n, "items": [f"i{n % 7}", f"i{n % 5}"], "timestamps": [1_600_000_000 + n, 1_600_000_100 + n]}
+        for n in range(60)
+    ]
+    log = make(Wanted([write_lines(tmp_path, "log.jsonl", rows)]))[0].content["data"]["interactions"]
+    assert (log["columns"]["timestamp"], log["timestamp_unit"], log["spread"]) == ("timestamps", "s", True)
 
 
 def test_how_numbers_are_written_is_said_where_they_are_read(tmp_path: Path) -> None:
@@ -160,6 +240,13 @@ def test_several_files_are_one_pattern(tmp_path: Path) -> None:
     assert pattern_of(folders) == f"{tmp_path}/*/log.csv"
     with pytest.raises(InputError, match="no glob names these files and no others"):
         pattern_of([paths[0], folders[0]])
+
+
+def test_a_part_with_a_header_alone_is_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, "log/part-0.csv", LOG.split("\n", 1)[0] + "\n")
+    write(tmp_path, "log/part-1.csv", LOG)
+    log = make(Wanted([str(tmp_path / "log")]))[0].content["data"]["interactions"]
+    assert log["columns"] == {"user_id": "user_id", "item_id": "item_id", "timestamp": "timestamp"}
 
 
 def test_a_config_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

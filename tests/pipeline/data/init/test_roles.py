@@ -11,7 +11,7 @@ import pytest
 from components.errors import InputError
 from components.tables.formats import TableSettings
 from pipeline.data.init import roles
-from pipeline.data.init.roles import guess_roles, is_known, parts_of, spread_settings
+from pipeline.data.init.roles import event_weights, guess_roles, is_known, parts_of, shown_and_clicked, spread_settings
 from pipeline.data.profile import Profile, profile
 
 SECONDS = [str(1_600_000_000 + 50 * n) for n in range(60)]
@@ -74,6 +74,13 @@ SHOWN = {
         ),
         ("Klantnummer=whole Email=letters sku=letters", ("Klantnummer", "sku", None, None, None)),
         ("user_id=prices name=whole map_id=letters", ("user_id", "map_id", None, None, None)),
+        ("order_id=whole product_id=letters add_to_cart_order=stars", ("order_id", "product_id", None, None, None)),
+        ("order_id=letters customer=whole product_id=letters", ("customer", "product_id", None, None, None)),
+        ("username=letters asin=whole", ("username", "asin", None, None, None)),
+        ("user=whole item=letters updated_at=moments created_at=moments", ("user", "item", "created_at", None, None)),
+        ("用户=whole 商品ID=letters 时间=moments", ("用户", "商品ID", "时间", None, None)),
+        ("ユーザーID=whole アイテム=letters 日時=times", ("ユーザーID", "アイテム", "日時", None, None)),
+        ("Müşteri=whole Ürün=letters", ("Müşteri", "Ürün", None, None, None)),
         ("uid=whole iid=letters updated=days created_at=moments", ("uid", "iid", "created_at", None, None)),
     ],
 )
@@ -127,6 +134,92 @@ def test_numbers_that_make_no_times_are_none() -> None:
     assert "say --time COLUMN" in found.reasons["time"]
 
 
+def test_a_column_that_is_only_named_like_a_time_is_said() -> None:
+    found = guess_roles(seen({"user": IDS, "item": LETTERS, "timestamp": NUMBERS}), True, {}, "log.csv")
+    assert found.reasons["time"].startswith("no column holds times")
+    assert found.warnings == [
+        "timestamp is named like a time, but how its values are written is not known, such as '0': the order of the "
+        "rows is taken for theirs; if they are times, set columns.timestamp: timestamp and timestamp_format or "
+        "timestamp_unit"
+    ]
+
+
+def test_numbers_that_may_be_times_are_said_where_there_is_no_other() -> None:
+    seconds = [1_600_000_000 + 9 * n for n in range(60)]
+    found = guess_roles(seen({"user": IDS, "item": LETTERS, "published": seconds}), True, {}, "log.csv")
+    assert found.columns["time"] is None
+    assert found.warnings == [
+        "published has numbers such as 1600000000, and no column is read for the time: if they count seconds since "
+        "1970, say --time published"
+    ]
+
+
+def test_counts_of_seconds_are_rather_the_time_than_days() -> None:
+    seconds = [1_600_000_000 + 9_000 * n for n in range(60)]
+    days = [f"2020-09-{13 + n // 10}" for n in range(60)]
+    for columns in ({"timestamp": seconds, "dt": days}, {"date": days, "ts": seconds}):
+        found = guess_roles(seen({"user": IDS, "item": LETTERS, **columns}), True, {}, "log.csv")
+        assert columns[str(found.columns["time"])] is seconds
+
+
+@pytest.mark.parametrize(
+    ("times", "odd", "settings"),
+    [
+        (SECONDS, "Total", {"timestamp_unit": "s"}),
+        (SECONDS, "unknown", {"timestamp_unit": "s"}),
+        (SECONDS, "infinity", {"timestamp_unit": "s"}),
+        (SECONDS, "9" * 400, {"timestamp_unit": "s"}),
+        (SECONDS, "0", {"timestamp_unit": "s"}),
+        (SECONDS, "1600000000000", {"timestamp_unit": "s"}),
+        (["20200914"] * 59, "0", {"timestamp_format": "%Y%m%d"}),
+        (["2020-09-13T20:33:39Z"] * 59, "2020-09-13T20:33:60Z", {}),
+        (["2020-09-13 20:33:39"] * 59, "9999-12-31 00:00:00", {}),
+        (["2020-09-13 20:33:39"] * 59, "timestamp", {}),
+        (["13.09.2020 20:33"] * 59, "DD.MM.YYYY", {"timestamp_format": "%d.%m.%Y %H:%M"}),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 30])
+def test_a_few_odd_values_take_no_times_away(times: list[str], odd: str, settings: dict[str, str], place: int) -> None:
+    column = [*times[:place], odd, *times[place:59]]
+    found = guess_roles(seen({"user": IDS, "item": LETTERS, "timestamp": column}), True, {}, "log.csv")
+    assert (found.columns["time"], found.settings) == ("timestamp", settings)
+    [warning] = found.warnings
+    assert warning.startswith("timestamp: some values are no times or far from the others, such as ")
+
+
+def test_the_day_of_the_week_is_no_item() -> None:
+    with pytest.raises(InputError, match="which column is the item can't be told"):
+        guess_roles(seen({"user": IDS, "order_dow": STARS}), True, {}, "log.csv")
+
+
+def test_whoever_is_missing_less_often_is_the_user() -> None:
+    few = ["" if n % 3 else text for n, text in enumerate(IDS)]
+    found = guess_roles(seen({"session": LETTERS, "user_id": few, "item": STARS}), True, {}, "log.csv")
+    assert found.columns["user"] == "session"
+
+
+def test_what_was_shown_is_known_by_its_labels() -> None:
+    lists = [f"N{n}-{n % 2} N{n + 1}-{1 - n % 2}" for n in range(9)]
+    assert shown_and_clicked(seen({"a": LETTERS, "b": lists})) == ("b", "-1")
+    assert shown_and_clicked(seen({"a": [f"N{n}-1" for n in range(9)], "b": [f"{text} x" for text in lists]})) is None
+
+
+def test_times_and_types_beside_items_in_lists_of_objects() -> None:
+    lists = {"session": IDS, "events.ts": [SECONDS[:2]] * 60, "events.type": [["clicks", "carts"]] * 60}
+    found = guess_roles(seen({**lists, "events.aid": [[text, "5"] for text in IDS]}), True, {}, "log.csv")
+    assert found.columns == {
+        "user": "session",
+        "item": "events.aid",
+        "time": "events.ts",
+        "event": "events.type",
+        "rating": None,
+    }
+    assert found.settings == {"timestamp_unit": "s"}
+    columns = guess_roles(seen({**lists, "item": LETTERS}), True, {}, "log.csv").columns
+    assert (columns["item"], columns["time"], columns["event"]) == ("item", None, None), "they are not of the item"
+    assert event_weights(seen(lists)["events.type"]) == {"clicks": 1, "carts": 4}
+
+
 def test_one_message_where_nothing_can_be_told() -> None:
     with pytest.raises(InputError) as caught:
         guess_roles(seen({"a": LETTERS, "b": PRICES}), True, {}, "log.csv")
@@ -151,6 +244,18 @@ def test_weights_of_events() -> None:
 
 def test_lists_in_rows() -> None:
     sessions = [f"{n % 5}|{n % 7}|{n % 3}" for n in range(60)]
+    baskets = [", ".join(str(1000 + n * k % 17) for k in range(1, 2 + n % 5)) for n in range(60)]
+    assert [
+        spread_settings(one)
+        for one in seen(
+            {
+                "a": baskets,
+                "b": [text.replace(", ", " ") for text in baskets],
+                "c": [text.replace(", ", "|") for text in baskets],
+                "d": ["7 299", "1 299", "12 299"] * 20,
+            }
+        ).values()
+    ] == [{"spread": True, "separator": ", "}, {"spread": True, "separator": " "}, {"spread": True}, {}]
     titles = [f"The Old Man {n}" for n in range(60)]
     found = seen({"a": sessions, "b": [text.replace("|", ",") for text in sessions], "c": [["x", "y"]], "d": titles})
     assert [spread_settings(one) for one in found.values()] == [

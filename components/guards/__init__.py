@@ -1,0 +1,1 @@
+"""Holds today's data against those of the last pushed version, before anything is trained on them."""

@@ -1,0 +1,1 @@
+"""A Transform's graph and examples, grown by events that came since."""
