@@ -107,8 +107,7 @@ def _write(config: Config, path: Path, folder: Path, shards: Sequence[contract.S
     from components.indexer.executor import read_parts
     from components.indexer.fingerprint import fingerprint
     from components.indexer.saving import save_servable
-    from pipeline.local.forget.versions import NotMadeAgain, arguments_of, made_of
-    from pipeline.local.lineage import read_lineage
+    from pipeline.local.lineage import NotMadeAgain, arguments_of, made_of, read_lineage
     from pipeline.metadata import connection_config, open_store
 
     store = open_store(connection_config(config))

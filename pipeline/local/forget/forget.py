@@ -30,7 +30,7 @@ from pipeline.local.clean_up import explained, remove
 from pipeline.local.evaluate import COPIES
 from pipeline.local.forget import purge, search
 from pipeline.local.forget.search import Ids
-from pipeline.local.lineage import Lineage, read_lineage
+from pipeline.local.lineage import Lineage, NotMadeAgain, read_lineage
 from pipeline.local.lock import lock
 from pipeline.local.reproduce import scratch_of
 from pipeline.local.run import at_terminal
@@ -203,7 +203,7 @@ class _Work:
 
     def clean_versions(self) -> None:
         """Makes versions again that are needed, moves labels, and deletes those that hold a user."""
-        from pipeline.local.forget.versions import MADE_FROM, NotMadeAgain, reindexed  # TFX: seconds
+        from pipeline.local.forget.versions import MADE_FROM, reindexed  # TFX: seconds
 
         there = versions.list_versions(self.directory)
         holding = [version for version in there if _found(self.ids, [version.path])]

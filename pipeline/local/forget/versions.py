@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,13 @@ from components import versions
 from components.data_profile import IN_VERSION
 from components.pusher.origin import ORIGIN, read_origin
 from pipeline.code import PROPERTY, digest
-from pipeline.local.lineage import Lineage
+from pipeline.local.lineage import Artifacts, Lineage, arguments_of, ends, made_of
 
 MADE_FROM = "forgotten_from"
 """In a version's lineage: the number of the version that it takes the place of."""
 
 _INDEXER = "components.indexer.executor"
-_INPUTS = ("towers", "catalogue", "interactions")
 _Event = metadata_store_pb2.Event
-_Artifacts = Mapping[str, metadata_store_pb2.Artifact]
-
-
-class NotMadeAgain(Exception):
-    """Why a version can't be made again."""
 
 
 def reindexed(
@@ -67,7 +60,7 @@ def reindexed(
     published = versions.publish(
         path_utils.serving_model_path(made.uri), version.path.parent, about, _beside(version, clean)
     )
-    pushed = _copied(store, next(iter(_ends(store, pusher, _Event.OUTPUT).values())), "")
+    pushed = _copied(store, next(iter(ends(store, pusher, _Event.OUTPUT).values())), "")
     pushed.custom_properties["version"].string_value = str(published.number)
     pushed.custom_properties["pushed_destination"].string_value = str(published.path)
     pushed.custom_properties["summary"].string_value = f"version {published.number} without users who are forgotten"
@@ -75,46 +68,11 @@ def reindexed(
     return published.number
 
 
-def made_of(
-    store: metadata_store.MetadataStore, lineage: Lineage, version: int
-) -> tuple[int, _Artifacts, int, _Artifacts]:
-    """The execution that published a version and what it took, and the Indexer's that made it and what that took.
-
-    Raises:
-        NotMadeAgain: The metadata don't have it, or what it was made of is gone.
-    """
-    pusher = lineage.pushers.get(version)
-    if pusher is None:
-        raise NotMadeAgain("the metadata don't know what it was made of")
-    taken = _ends(store, pusher, _Event.INPUT)
-    indexer = lineage.makers[taken["model"].id]
-    inputs = _ends(store, indexer, _Event.INPUT)
-    gone = [name for name in _INPUTS if name not in inputs or not os.path.isdir(inputs[name].uri)]
-    if gone:
-        raise NotMadeAgain(f"what it was made of is gone: {', '.join(gone)}")
-    return pusher, taken, indexer, inputs
-
-
-def arguments_of(
-    store: metadata_store.MetadataStore, lineage: Lineage, execution: int, inputs: _Artifacts
-) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-    """What an executor is called with as it was in an execution: artifacts and properties."""
-    from tfx.types import artifact_utils
-
-    kinds = {kind.id: kind for kind in store.get_artifact_types()}
-    given = {
-        name: [artifact_utils.deserialize_artifact(kinds[artifact.type_id], artifact)]
-        for name, artifact in inputs.items()
-    }
-    properties = lineage.executions[execution].custom_properties
-    return given, {name: value.string_value or value.int_value for name, value in properties.items()}
-
-
 def _index(
     store: metadata_store.MetadataStore,
     lineage: Lineage,
     execution: int,
-    inputs: _Artifacts,
+    inputs: Artifacts,
     output: metadata_store_pb2.Artifact,
 ) -> metadata_store_pb2.Artifact:
     """Runs the Indexer as it was run, and notes it; returns what it made."""
@@ -149,13 +107,6 @@ def _beside(version: versions.Version, clean: Callable[[Any], Any]) -> dict[Path
     return {path: json.dumps(clean(document), indent=2, ensure_ascii=False) for path, document in documents.items()}
 
 
-def _ends(store: metadata_store.MetadataStore, execution: int, side: int) -> dict[str, metadata_store_pb2.Artifact]:
-    """What an execution took, or made, by key."""
-    events = [event for event in store.get_events_by_execution_ids([execution]) if event.type == side]
-    found = {artifact.id: artifact for artifact in store.get_artifacts_by_id([event.artifact_id for event in events])}
-    return {event.path.steps[0].key: found[event.artifact_id] for event in events}
-
-
 def _copied(
     store: metadata_store.MetadataStore, artifact: metadata_store_pb2.Artifact, uri: str
 ) -> metadata_store_pb2.Artifact:
@@ -171,7 +122,7 @@ def _copied(
 
 
 def _note(
-    store: metadata_store.MetadataStore, like: int, inputs: _Artifacts, outputs: _Artifacts
+    store: metadata_store.MetadataStore, like: int, inputs: Artifacts, outputs: Artifacts
 ) -> dict[str, metadata_store_pb2.Artifact]:
     """Notes an execution of the same node in the same run as another one; returns what it made.
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from components import versions
-from pipeline.local.forget.versions import MADE_FROM, NotMadeAgain, reindexed
-from pipeline.local.lineage import read_lineage
+from pipeline.local.forget.versions import MADE_FROM, reindexed
+from pipeline.local.lineage import NotMadeAgain, read_lineage
 from tests.pipeline.local.forget.conftest import Shop
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]
