@@ -20,7 +20,6 @@ from urllib.parse import unquote
 
 import grpc
 import waitress
-import waitress.receiver
 from tensorflow_serving.apis import classification_pb2, model_pb2, regression_pb2
 from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
@@ -34,6 +33,7 @@ from serving.server.core import ServerCore
 from serving.server.observer import Observer
 from serving.server.status import StatusError, http_status, invalid, not_found
 from serving.server.versions import VersionState
+from serving.server.waitress_private import end_lines_strictly
 
 _TARGET = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 # TensorFlow Serving takes the path in letters of any case, but not the method.
@@ -55,11 +55,6 @@ _REQUEST = "serving.request"  # the request
 _LIVE, _READY = "/livez", "/readyz"
 _LARGE_BODY = 1 << 20
 """Bytes of JSON from which requests are read one at a time: numbers take twenty times as much memory as their text."""
-
-# Where a line between chunks ends: `$` matches before a line feed too, at which others end it.
-for _name in ("CHUNK_EXT_RE", "ONLY_HEXDIG_RE"):
-    _pattern = getattr(waitress.receiver, _name).pattern.removesuffix(b"$")
-    setattr(waitress.receiver, _name, re.compile(_pattern + rb"\Z"))
 
 Headers = list[tuple[str, str]]
 StartResponse = Callable[[str, Headers], Any]
@@ -127,6 +122,7 @@ class RestServer:
 
     def start(self) -> None:
         """Starts to answer."""
+        end_lines_strictly()
         logging.getLogger("waitress").setLevel(logging.CRITICAL)  # it warns whenever a request has to wait
         self._server = waitress.create_server(self._application, **self._settings)
         self._server.channel_class = _Channel
