@@ -128,7 +128,7 @@ def json_array(values: Sequence[Any]) -> pa.Array:
     return pa.array([_json_text(value) for value in values], pa.string())
 
 
-def text_values(array: pa.Array, keys: Sequence[str]) -> list[Any]:
+def text_values(array: pa.Array, keys: Sequence[str] = ()) -> list[Any]:
     """Returns what is at the path of `keys` in texts [n] that hold JSON or Python literals; None where nothing is."""
     # Values repeat, and parsing them takes time.
     encoded = array.cast(pa.string()).dictionary_encode()
@@ -139,6 +139,32 @@ def text_values(array: pa.Array, keys: Sequence[str]) -> list[Any]:
         except ValueError:
             found.append(None)
     return [None if index is None else found[index] for index in encoded.indices.to_pylist()]
+
+
+def opened(array: pa.Array, column: str, most: int) -> dict[str, pa.Array]:
+    """Returns what is in texts [n] of JSON or Python literals by the paths there; {} for more than `most` paths.
+
+    >>> found = opened(pa.array(["[{'id': 28, 'name': 'Pop'}]"]), "tags", 9)
+    >>> {path: values.to_pylist() for path, values in found.items()}
+    {'tags.id': [['28']], 'tags.name': [['Pop']]}
+    """
+    values = text_values(array)
+    below = dict.fromkeys(name for value in values for name in names_below(value, column))
+    names = [name for name in leaves(list(below)) if name != column]
+    if len(names) > most:
+        return {}
+    keys = (name[len(column) + 1 :].split(".") for name in names)
+    return {name: json_array([value_at(value, path) for value in values]) for name, path in zip(names, keys)}
+
+
+def leaves(names: Sequence[str]) -> list[str]:
+    """Returns the columns that hold no others by a path.
+
+    >>> leaves(["style", "style.color", "title"])
+    ['style.color', 'title']
+    """
+    above = {name[:place] for name in names for place, sign in enumerate(name) if sign == "."}
+    return [name for name in names if name not in above]
 
 
 def field_at(array: pa.Array, keys: Sequence[str], column: str) -> pa.Array:

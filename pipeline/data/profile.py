@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Optional
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.errors import InputError
+from components.tables import nested
 from components.tables.columns import as_numbers, mask, objects, scalars
 from components.tables.contents import WORDS
 from components.tables.formats import TableSettings
@@ -33,11 +35,14 @@ KINDS: dict[Kind, str] = {
 
 _EXAMPLES = 3
 _EXAMPLE_LENGTH = 40
+_MANY_KEYS = 50
+"""More of them are no fields, but ids or words."""
 _FORMS_TRIED_ON = 50
 _FORMS_FROM = 5
 _FEW_ODD = 0.05
 _WHOLE = r"^\s*[+-]?\d+\s*$"
 _LIST = r"^\s*\[.*\]\s*$"
+_EMPTY = r"^\s*(\[\s*\]|\{\s*\})\s*$"
 _FLAGS = frozenset(("true", "false", "yes", "no", "t", "f"))
 
 
@@ -73,6 +78,25 @@ class Profile:
     """What nearly all values of a column of text hold, where these are times or numbers; `rows` counts them alone."""
     odd: tuple[str, ...] = ()
     """Values that are not like these."""
+
+
+def profiles_of(columns: Mapping[str, pa.Array], how: TableSettings, by_path: bool) -> dict[str, Profile]:
+    """Looks at the first rows of several columns.
+
+    Args:
+        columns: [n] values of each as a file holds them, by name.
+        how: How numbers are written in text.
+        by_path: Whether to look, where a text is an object or a list of them, at what is in it, by its path.
+    """
+    found: dict[str, Profile] = {}
+    for name, array in columns.items():
+        seen = profile(array, how)
+        inside = nested.opened(array, name, _MANY_KEYS) if by_path and seen.kind == "object" and seen.in_text else {}
+        if inside:
+            found |= {path: profile(values, how) for path, values in inside.items()}
+        else:
+            found[name] = seen
+    return found
 
 
 def profile(array: pa.Array, how: TableSettings) -> Profile:
@@ -163,7 +187,8 @@ def _of_text(values: pa.StringArray, how: TableSettings) -> Profile:
         return Profile("time", **seen, form="iso")
     if {text.strip().lower() for text in texts} <= _FLAGS:
         return Profile("flag", **seen, texts=tuple(texts))
-    if objects(there).all():
+    some = objects(there)
+    if some.any() and (some | mask(pc.match_substring_regex(there, _EMPTY))).all():
         return Profile("object", **seen)
     forms = guess_forms([text.strip() for text in texts[:1]])
     forms = forms and guess_forms([text.strip() for text in texts[:_FORMS_TRIED_ON]])

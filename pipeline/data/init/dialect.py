@@ -111,7 +111,7 @@ def look_at(pattern: str, what: str) -> Look:
     if kind == "csv":
         _find_dialect(look)
     if not look.columns:
-        look.columns = _leaves(reading.column_names(look.files[0], look.how))
+        look.columns = nested.leaves(reading.column_names(look.files[0], look.how))
     if not look.columns:
         raise InputError(f"{what}: {look.files[0].path} has no columns")
     return look
@@ -423,9 +423,3 @@ def _differs(first: Sequence[str], others: Sequence[Sequence[str]]) -> bool:
         if digits > 0.9 * len(column):
             return False
     return True
-
-
-def _leaves(names: Sequence[str]) -> list[str]:
-    """Returns the columns that hold no others by a path."""
-    above = {name[:place] for name in names for place, sign in enumerate(name) if sign == "."}
-    return [name for name in names if name not in above]

@@ -41,7 +41,7 @@ from pipeline.data.init.roles import (
     words_for_missing,
 )
 from pipeline.data.init.unread import warnings as warnings_of_unread
-from pipeline.data.profile import Profile, profile
+from pipeline.data.profile import Profile, profiles_of
 from pipeline.data.validate import validate
 from serving.files import write_atomically
 
@@ -409,7 +409,7 @@ def _table(
     table = pa.concat_tables(head.tables)
     shares = {column: _share(table[column].combine_chunks(), ids) for column in columns}
     best = max(columns, key=lambda column: (round(shares[column], 3), column == column_of_log))
-    profiles = {column: profile(table[column].combine_chunks(), look.how) for column in columns}
+    profiles = _profiles_of({column: table[column].combine_chunks() for column in columns}, look)
     if not shares[best]:
         such = ", ".join(map(repr, sorted(ids)[:3]))
         raise InputError(f"{pattern}: no column of the {what} has the log's ids, such as {such}: {described(profiles)}")
@@ -471,12 +471,16 @@ def _profiles(look: Look) -> dict[str, Profile]:
     found, against = {}, []
     for some, block in _heads(look, columns, len(_head(look, []).malformed)):
         if len(block.rows):
-            found.update({column: profile(block.columns[column], look.how) for column in some})
+            found.update({column: block.columns[column] for column in some})
         else:
             against += [f"{bad.reason} (row {bad.row}: {bad.text[:80]!r})" for bad in block.malformed[:1]]
     if not found:
         raise InputError(f"{look.files[0].path}: no row can be read{': ' if against else ''}{'; '.join(against[:1])}")
-    return {column: found[column] for column in columns if column in found}
+    return _profiles_of({column: found[column] for column in columns if column in found}, look)
+
+
+def _profiles_of(columns: Mapping[str, pa.Array], look: Look) -> dict[str, Profile]:
+    return profiles_of(columns, look.how, by_path=look.named and look.files[0].format in ("csv", "parquet"))
 
 
 def _heads(look: Look, columns: Sequence[str], broken: int) -> Iterator[tuple[Sequence[str], reading.Block]]:
@@ -511,7 +515,7 @@ def _numbered(look: Look, profiles: dict[str, Profile], table: Optional[pa.Table
         look.say(setting, value, reason)
     if table is None:
         return _profiles(look)
-    return {name: profile(table[name].combine_chunks(), look.how) for name in profiles}
+    return _profiles_of({name: table[name].combine_chunks() for name in table.column_names}, look)
 
 
 def _call(look: Look, names: Mapping[Any, str]) -> None:

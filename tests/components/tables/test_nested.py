@@ -59,6 +59,18 @@ def test_texts_that_hold_objects():
     assert nested.text_values(array, ["name"]) == [["Animation", "Comedy"], ["Art"], [], None, None]
 
 
+def test_what_is_in_texts_is_told_by_its_paths():
+    array = pa.array(["{'a': {'b': 1.5, 'c': ['x', 'y']}}", '{"a": {"b": 2}, "d": null}', "no object", None])
+    found = nested.opened(array, "top", 3)
+    assert {path: values.to_pylist() for path, values in found.items()} == {
+        "top.a.b": ["1.5", "2", None, None],
+        "top.a.c": [["x", "y"], None, None, None],
+        "top.d": [None, None, None, None],
+    }
+    assert nested.opened(array, "top", 2) == {}, "there are three"
+    assert nested.opened(pa.array(["{}", "[]"]), "top", 3) == {}
+
+
 def test_fields_of_structs_lists_and_maps():
     styles = pa.array([{"color": "red"}, None, {"color": None}])
     assert nested.field_at(styles, ["color"], "style.color").to_pylist() == ["red", None, None]

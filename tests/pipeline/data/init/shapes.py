@@ -674,6 +674,48 @@ def diginetica(folder: Path) -> Files:
     )
 
 
+@shape("TMDB's films: CSV whose columns hold lists of objects, as Python writes them")
+def tmdb(folder: Path) -> Files:
+    log = write(
+        folder,
+        "ratings_small.csv",
+        text_of([("userId", "movieId", "rating", "timestamp"), *((e.user, e.item, e.rating, e.time) for e in EVENTS)]),
+    )
+    films = [
+        (
+            "False",
+            {"id": 10 + item % 5, "name": f"{GENRES[item % 2]}s"} if item % 3 else "",
+            [{"id": 20 + genre, "name": GENRES[genre]} for genre in {item % 5, item % 4}] if item % 7 else [],
+            item,
+            f"Film {item}, The",
+        )
+        for item in ITEMS
+    ]
+    head = ("adult", "belongs_to_collection", "genres", "id", "title")
+    items = write(folder, "movies_metadata.csv", text_of([head, *films]))
+    features = {
+        "title": "text",
+        "genres_name": "categories",
+        "genres_id": "categories",
+        "belongs_to_collection_name": "category",
+    }
+    return Files([log], events(), [items], features=features)
+
+
+@shape("Orders whose lines are JSON in a column of CSV")
+def orders_with_json(folder: Path) -> Files:
+    orders: dict[tuple[int, int], list[int]] = {}
+    for e in EVENTS:
+        orders.setdefault((e.user, e.time // DAY), []).append(e.item)
+    first = datetime.date(1970, 1, 1)
+    rows = [
+        (f"o{n}", user, first + datetime.timedelta(day), json.dumps([{"sku": item, "qty": 1} for item in items]))
+        for n, ((user, day), items) in enumerate(orders.items())
+    ]
+    log = write(folder, "orders.csv", text_of([("order_id", "customer_id", "ordered_at", "products"), *rows]))
+    return Files([log], events(time=day))
+
+
 @shape("Google's reviews of places: JSON lines with objects and nothing")
 def google_local(folder: Path) -> Files:
     return Files(
