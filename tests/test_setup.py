@@ -404,21 +404,21 @@ def test_a_second_set_up_waits_for_the_first(tmp_path):
         assert second.poll() is None
     assert second.stdout.readline() == "  held\n"
     second.stdout.close()
-    assert second.wait(timeout=30) == 0
+    assert second.wait(timeout=300) == 0
 
 
 def test_a_killed_set_up_keeps_others_out_until_its_installer_is_done(tmp_path):
     first = hold(tmp_path, "/bin/sh", "-c", "echo $$; exec sleep 60")
     installer = int(first.stdout.readline())
     first.kill()
-    first.wait(timeout=30)
+    first.wait(timeout=300)
     second = hold(tmp_path, "/bin/echo", "held")
     assert "waiting for another set-up" in second.stdout.readline()
     os.kill(installer, signal.SIGKILL)
     assert second.stdout.readline() == "  held\n"
     for process in (first, second):
         process.stdout.close()
-    assert second.wait(timeout=30) == 0
+    assert second.wait(timeout=300) == 0
 
 
 def run_script(*arguments, **environ):

@@ -22,7 +22,6 @@ pytestmark = pytest.mark.slow
 LONGEST_PAUSE = 2.0
 
 
-@pytest.mark.timeout(1800)
 def test_killed_in_every_node_ends_as_if_undisturbed(first_run: Small, folder: Path) -> None:
     order = [line.node for line in first_run.ended.lines]
     seconds = {line.node: line.seconds for line in first_run.ended.lines}
@@ -60,7 +59,7 @@ def test_a_second_run_is_kept_out_and_an_interrupted_one_says_so_and_goes_on(fol
         second = run(folder)
         assert process.poll() is None, "the first run was over too soon to be in the way"
         os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=300)
     finally:
         end_group(process)
     assert second.code == 4

@@ -68,7 +68,6 @@ def test_the_chart_is_a_picture_by_itself_and_always_the_same() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_bot_is_told_by_webhook_and_mail_ends_a_night_with_3_and_serves_nobody(tmp_path: Path) -> None:
     with Webhook() as webhook, Mailbox() as mailbox:
         # The judged model is shipped, which saves a training.

@@ -10,14 +10,14 @@ from components.evaluation_report import CANDIDATE, COUNT, OVERALL, load_report
 from components.versions import list_versions
 from tests.e2e.world import NODES, recommender
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.slow
 
 CONFIG = Path(__file__).parents[2] / "configs" / "movielens_100k.yaml"
 
 
 def test_the_recipe_ends_with_a_version(tmp_path: Path) -> None:
     places = ("--set", "output=output", "--set", "serving.base_path=models")
-    ended = recommender(tmp_path, "run", "--config", str(CONFIG), *places, timeout=1800)
+    ended = recommender(tmp_path, "run", "--config", str(CONFIG), *places)
     assert ended.code == 0, ended.text
     assert ended.states() == dict.fromkeys(NODES, "done")
     assert "100,000 rows read" in ended.stdout

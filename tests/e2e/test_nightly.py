@@ -47,7 +47,6 @@ def folder(small: Small) -> Iterator[Path]:
         server.stop()
 
 
-@pytest.mark.timeout(600)
 def test_killed_at_random_moments_it_ends_as_if_undisturbed(folder: Path) -> None:
     base = folder / "models"
     first, second = (version.number for version in list_versions(base / NAME))

@@ -47,7 +47,7 @@ def test_interrupted_tune_says_so_and_goes_on(small: Small, cli: Callable[..., E
                 break
         time.sleep(0.5)  # so that it is in the midst of the next trial
         os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=300)
     finally:
         end_group(process)
     assert process.returncode == 1

@@ -21,7 +21,7 @@ from pipeline.model.workers import cluster
 from tests.e2e.conftest import Small, executions, outputs
 from tests.e2e.world import NAME, end_group, run, start, versions, wait_for, write_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.slow
 
 
 def training_report(folder: Path) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def test_two_machines_come_to_what_one_process_comes_to(small: Small, monkeypatc
             processes.append(start(folder, "run", "--config", "config.yaml", "--from", "Trainer"))
         other, chief = processes
         stdout, stderr = chief.communicate(timeout=900)
-        said, _ = other.communicate(timeout=60)
+        said, _ = other.communicate(timeout=300)
     finally:
         for process in processes:
             end_group(process)
@@ -100,7 +100,7 @@ def test_a_lost_worker_ends_the_run_which_then_goes_on(small: Small) -> None:
         wait_for(lambda: checkpoints(folder), "the first pass", 600)
         _, second = workers = workers_of(process.pid)
         os.kill(second, signal.SIGKILL)
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=300)
     finally:
         end_group(process)
     assert process.returncode == 1, stdout + stderr

@@ -321,7 +321,7 @@ def start(folder: Path, *arguments: str, plain: bool = False) -> subprocess.Pope
     )
 
 
-def recommender(folder: Path, *arguments: str, timeout: float = 600, plain: bool = False) -> Ended:
+def recommender(folder: Path, *arguments: str, timeout: float = 1800, plain: bool = False) -> Ended:
     """Runs `recommender` in a folder to its end; see `start`."""
     started = time.monotonic()
     process = start(folder, *arguments, plain=plain)

@@ -71,7 +71,7 @@ def in_own_process(
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=900,
         check=False,
     )
 
