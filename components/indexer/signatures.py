@@ -172,28 +172,29 @@ class Servable(tf.Module):
         """
         return self._by_examples(examples)
 
+    def _features(self, for_tasks: bool, leaving_out: bool) -> dict[str, Any]:
+        """What requests as Examples hold."""
+        own = {contract.LEAVE_OUT: tf.io.FixedLenFeature([], tf.string, default_value="")} if leaving_out else {}
+        weights = {contract.TASKS: tf.string, contract.TASK_WEIGHTS: tf.float32} if for_tasks else {}
+        return {
+            **own,
+            **{name: tf.io.RaggedFeature(dtype) for name, dtype in weights.items()},
+            contract.USER_ID: tf.io.FixedLenFeature([], tf.string, default_value=""),
+            contract.HISTORY: tf.io.VarLenFeature(tf.string),
+            contract.EXCLUDE: tf.io.VarLenFeature(tf.string),
+            contract.K: tf.io.FixedLenFeature([], tf.int64, default_value=self._default_k),
+            contract.ALLOW: tf.io.VarLenFeature(tf.string),
+            contract.FILTER: tf.io.VarLenFeature(tf.string),
+            contract.BOOST: tf.io.RaggedFeature(tf.string),
+            contract.BOOST_BY: tf.io.RaggedFeature(tf.float32),
+            contract.DIVERSITY: tf.io.FixedLenFeature([], tf.float32, default_value=self._diversity),
+        }
+
     def _by_examples(
         self, examples: tf.Tensor, for_tasks: bool = False, leaving_out: bool = False
     ) -> dict[str, tf.Tensor]:
         """`recommend_examples`, also for requests with weights of tasks, and for those that say what is left out."""
-        own = {contract.LEAVE_OUT: tf.io.FixedLenFeature([], tf.string, default_value="")} if leaving_out else {}
-        weights = {contract.TASKS: tf.string, contract.TASK_WEIGHTS: tf.float32} if for_tasks else {}
-        parsed = tf.io.parse_example(
-            examples,
-            {
-                **own,
-                **{name: tf.io.RaggedFeature(dtype) for name, dtype in weights.items()},
-                contract.USER_ID: tf.io.FixedLenFeature([], tf.string, default_value=""),
-                contract.HISTORY: tf.io.VarLenFeature(tf.string),
-                contract.EXCLUDE: tf.io.VarLenFeature(tf.string),
-                contract.K: tf.io.FixedLenFeature([], tf.int64, default_value=self._default_k),
-                contract.ALLOW: tf.io.VarLenFeature(tf.string),
-                contract.FILTER: tf.io.VarLenFeature(tf.string),
-                contract.BOOST: tf.io.RaggedFeature(tf.string),
-                contract.BOOST_BY: tf.io.RaggedFeature(tf.float32),
-                contract.DIVERSITY: tf.io.FixedLenFeature([], tf.float32, default_value=self._diversity),
-            },
-        )
+        parsed = tf.io.parse_example(examples, self._features(for_tasks, leaving_out))
         boost = parsed[contract.BOOST].to_tensor("")
         request = Request(
             tf.sparse.to_dense(parsed[contract.ALLOW], ""),

@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,24 +124,28 @@ def _run(
         "level": evaluation.confidence_level,
         "left_out": {reason: count for reason, count in counts.items() if count},
         "figures": [dataclasses.asdict(one) for one in figures],
-        "rows": {
-            "negatives": written.negatives,
-            "positives": written.positives,
-            "weighed_by": written.weigh(examination),
-            "why_none": why_no_rows,
-        },
+        "rows": _of_rows(written, examination, why_no_rows),
     }
     if found_skew := _skew(config, figures, sample):
         facts["skew"] = found_skew
-    if asked is not None and estimate is not None and model is not None:
-        estimates = {
-            name: dataclasses.asdict(value) if isinstance(value, Rate) else value
-            for name, value in estimate.estimates(evaluation.confidence_level).items()
-        }
+    if asked is not None and estimate is not None:
         about = {"model": str(model), "trained_until": asked.trained_until, "not_asked": dict(not_asked)}
-        facts["candidate"] = {**about, **estimates}
+        facts["candidate"] = {**about, **_plain(estimate.estimates(evaluation.confidence_level))}
     _publish(facts, root, out, bool(why_no_rows))
     return facts
+
+
+def _of_rows(written: rows.Rows, examination: Examination, why_none: str) -> dict[str, Any]:
+    return {
+        "negatives": written.negatives,
+        "positives": written.positives,
+        "weighed_by": written.weigh(examination),
+        "why_none": why_none,
+    }
+
+
+def _plain(estimates: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: dataclasses.asdict(value) if isinstance(value, Rate) else value for name, value in estimates.items()}
 
 
 def _read(
