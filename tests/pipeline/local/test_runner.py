@@ -1,8 +1,6 @@
 """The runner on a tiny DAG of function components: what runs, what comes from the cache, what a failure says."""
 
-import contextlib
 import io
-import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,9 +12,7 @@ from rich.console import Console
 from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx.dsl.component.experimental.annotations import (
     BeamComponentParameter,
-    InputArtifact,
     OutputArtifact,
-    Parameter,
 )
 from tfx.dsl.component.experimental.decorators import component
 from tfx.orchestration import metadata
@@ -27,31 +23,9 @@ from components.errors import InputError
 from pipeline.local import runner
 from pipeline.local.runner import NodeResult, run_pipeline, stock_summary
 from pipeline.terminal import Terminal
+from tests.pipeline.local.dag import First, Second, Third
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]
-
-
-@component
-def First(out: OutputArtifact[standard_artifacts.String], text: Parameter[str]) -> None:
-    if text == "wrong":
-        raise InputError("first.csv: row 3 is wrong; mend it")
-    if text == "bug":
-        raise KeyError("a bug")
-    if text == "swallowed":  # as a callback of Beam's does
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    Path(out.uri).write_text(text)
-    out.set_string_custom_property("summary", f"text {text}")
-
-
-@component
-def Second(source: InputArtifact[standard_artifacts.String], out: OutputArtifact[standard_artifacts.String]) -> None:
-    Path(out.uri).write_text(Path(source.uri).read_text() * 2)
-
-
-@component
-def Third(source: InputArtifact[standard_artifacts.String], out: OutputArtifact[standard_artifacts.String]) -> None:
-    Path(out.uri).write_text(Path(source.uri).read_text() * 2)
 
 
 @component(use_beam=True)
