@@ -95,6 +95,7 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machin
 @pytest.fixture(autouse=True)
 def _no_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mirror, "_LOOK_SECONDS", 1e6)
+    monkeypatch.setattr(stores, "LEASE_SECONDS", 3600.0)
 
 
 @pytest.fixture
@@ -182,12 +183,13 @@ def test_a_kill_at_any_write_leaves_the_state_before_or_after(
         else:
             states = next(machines).run(place)
             assert list(states.values()) == ["cached"] * there + ["done"] * (3 - there)
-        assert killed.run(place) == CACHED
+        if writes == 5:  # in the middle
+            assert killed.run(place) == CACHED
         names = [name for name in place.files() if name.startswith("artifacts/")]
         assert len(names) == check_whole(place, tmp_path) == 3, "what the killed one left is gone"
         if done:
             break
-    assert writes >= 3 + 3 * 2 + 1, "the lease; a file and the metadata for each node; the lease's end"
+    assert writes >= 2 + 3 * 2 + 1, "the lease, and a look whether it is one; a file and the metadata a node; its end"
 
 
 @pytest.mark.parametrize("fate", ["lose", "twice", "late", "cut", "503"])
