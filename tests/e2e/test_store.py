@@ -23,7 +23,8 @@ from tests.e2e.world import NAME, NODES, World, end_group, environment, parse_li
 pytestmark = pytest.mark.slow
 
 LEASE_SECONDS = 12
-ALWAYS_RUN = {"Champion", "Pusher"}
+LOOK_AROUND = {"Guards", "Champion", "Pusher"}
+"""Nodes that go by what was pushed last, of which none is cached after the first push."""
 
 
 class Machine:
@@ -111,11 +112,11 @@ def test_a_machine_is_killed_and_others_go_on(world: World, bucket: ObjectPath, 
     assert (place / "report.html").read_bytes().startswith(b"<!DOCTYPE html>")
     [version] = (bucket / "models" / NAME).glob("[0-9]*")
     again = three.run()
-    assert {node for node, state in again.items() if state != "cached"} <= ALWAYS_RUN
+    assert {node for node, state in again.items() if state != "cached"} <= LOOK_AROUND
     assert [*(bucket / "models" / NAME).glob("[0-9]*")] == [version], "the same fingerprint is not pushed again"
     one("report", "--out", "page.html")
     assert (tmp_path / "page.html").stat().st_size > 100_000
-    assert {node for node, state in one.run().items() if state != "cached"} <= ALWAYS_RUN
+    assert {node for node, state in one.run().items() if state != "cached"} <= LOOK_AROUND
     for machine in (one, two, three):
         assert os.listdir(machine.work)
 
