@@ -1,4 +1,4 @@
-"""Another name for a folder in keys of TFX's cache; tests/pipeline/local/test_mirror.py has the cache answer by it."""
+"""Another name for a folder in keys of TFX's cache; tests/pipeline/local/test_output.py has the cache answer by it."""
 
 from __future__ import annotations
 

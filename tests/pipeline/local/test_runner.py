@@ -117,10 +117,10 @@ def test_a_failing_node_stops_the_run_and_a_mended_one_goes_on(runs: Runs, text:
 def test_reused_outputs_stand_in_for_nodes_that_are_not_run(runs: Runs) -> None:
     runs("a")
     store = metadata_store.MetadataStore(runs.connection)
-    [second] = store.get_executions_by_type(f"{__name__}.Second")
+    [second] = store.get_executions_by_type(f"{Second.__module__}.Second")
     assert runs("b", only="Third", reused={"Second": second.id}) == {"Third": "done"}
     taken = {e.artifact_id for e in store.get_events_by_execution_ids([second.id]) if e.type == e.OUTPUT}
-    third = max(execution.id for execution in store.get_executions_by_type(f"{__name__}.Third"))
+    third = max(execution.id for execution in store.get_executions_by_type(f"{Third.__module__}.Third"))
     assert {e.artifact_id for e in store.get_events_by_execution_ids([third]) if e.type == e.INPUT} == taken
     [made] = [e.artifact_id for e in store.get_events_by_execution_ids([third]) if e.type == e.OUTPUT]
     assert Path(store.get_artifacts_by_id([made])[0].uri).read_text() == "aaaa"

@@ -302,8 +302,8 @@ def test_vectors_in_an_object_store(config: Config, tmp_path: Path, monkeypatch:
     config = config.model_copy(update={"output": tmp_path / "output"})
     with s3_server() as environment:
         enter(environment, monkeypatch)
-        fsspec.filesystem("s3").mkdir("bucket")
-        out = ObjectPath("s3://bucket/shop/vectors")
+        fsspec.filesystem("s3").mkdir("of-vectors")
+        out = ObjectPath("s3://of-vectors/shop/vectors")
         seen: list[set[str]] = []
         write_bytes = ObjectPath.write_bytes
 
@@ -321,7 +321,7 @@ def test_vectors_in_an_object_store(config: Config, tmp_path: Path, monkeypatch:
         download(out, tmp_path / "copy")
         assert whole(tmp_path / "copy", ITEMS).vectors == pytest.approx(WORLD.embedding)
         (out / "of-somebody.txt").write_bytes(b"")
-        with pytest.raises(InputError, match=r"--out s3://bucket/shop/vectors: is there, and is no folder that"):
+        with pytest.raises(InputError, match=r"--out s3://of-vectors/shop/vectors: is there, and is no folder that"):
             vectors(config, Request(out))
         with pytest.raises(InputError, match=r"s3://nobodys/vectors: can't be written: .*bucket does not exist"):
             vectors(config, Request(ObjectPath("s3://nobodys/vectors")))
