@@ -178,15 +178,13 @@ def test_a_kill_at_any_write_leaves_the_state_before_or_after(
         assert there in (before, before + 1)
         before = there
         (place / ".lock").unlink()  # or it would have to run out
-        if writes % 3 == 0:  # the machine itself goes on in what it has
-            assert set(killed.run(place).values()) <= {"done", "cached"}
-        else:
+        if writes % 2:
             states = next(machines).run(place)
             assert list(states.values()) == ["cached"] * there + ["done"] * (3 - there)
-        if writes == 5:  # in the middle
-            assert killed.run(place) == CACHED
-        names = [name for name in place.files() if name.startswith("artifacts/")]
-        assert len(names) == check_whole(place, tmp_path) == 3, "what the killed one left is gone"
+            names = [name for name in place.files() if name.startswith("artifacts/")]
+            assert len(names) == check_whole(place, tmp_path) == 3, "what the killed one left is gone"
+        if writes in (5, 6):  # in the middle; the machine itself goes on in what it has, or in what another one did
+            assert killed.run(place) == CACHED if writes == 5 else set(killed.run(place)) == set(CACHED)
         if done:
             break
     assert writes >= 2 + 3 * 2 + 1, "the lease, and a look whether it is one; a file and the metadata a node; its end"
@@ -211,7 +209,6 @@ def test_metadata_over_a_bad_line(
         assert next(machines).run(place) == DONE
         assert proxy.fates.count(fate) >= 2
         assert check_whole(place, tmp_path) == 3
-        assert next(machines).run(place) == CACHED
 
 
 def test_a_store_that_refuses_the_metadata_keeps_the_old_ones(
@@ -251,9 +248,9 @@ def test_two_machines_exclude_each_other(place: ObjectPath, machines: Iterator[M
 def test_a_lease_that_is_lost_ends_the_work(
     place: ObjectPath, machines: Iterator[Machine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stores, "LEASE_SECONDS", 1.0)
     one = next(machines)
     one.run(place)
+    monkeypatch.setattr(stores, "_RENEWED", 1e-4)  # several times a second
 
     def work() -> None:
         with one.at_work(place) as keep:
