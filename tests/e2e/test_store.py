@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -84,7 +83,12 @@ def bucket(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Obje
 @pytest.mark.timeout(1800)
 def test_a_machine_is_killed_and_others_go_on(world: World, bucket: ObjectPath, tmp_path: Path) -> None:
     write_world(world, tmp_path)
-    changes = {"output": f"{bucket}/runs", "serving.base_path": f"{bucket}/models", "training.epochs": 4}
+    changes = {
+        "output": f"{bucket}/runs",
+        "serving.base_path": f"{bucket}/models",
+        "training.epochs": 4,
+        "serving.ship": "judged",
+    }
     write_config(tmp_path / "config.yaml", {**changes, "evaluation.baselines.names": ["popularity"]})
     place = bucket / "runs" / NAME
     one, two, three = (Machine(tmp_path, number) for number in range(3))
@@ -103,7 +107,7 @@ def test_a_machine_is_killed_and_others_go_on(world: World, bucket: ObjectPath, 
     wait_for(lambda: json.loads((place / ".lock").read_bytes())["until"] < time.time(), "the lease's end")
     resumed = two("run")
     found = states(resumed)
-    assert set(found) == set(NODES)
+    assert set(found) == {node for node in NODES if node != "AllEvents" and not node.startswith("Shipped")}
     before = NODES[: NODES.index("Trainer")]
     assert {found[node] for node in before} == {"cached"}
     assert found["Trainer"] == "done"
@@ -116,9 +120,6 @@ def test_a_machine_is_killed_and_others_go_on(world: World, bucket: ObjectPath, 
     assert [*(bucket / "models" / NAME).glob("[0-9]*")] == [version], "the same fingerprint is not pushed again"
     one("report", "--out", "page.html")
     assert (tmp_path / "page.html").stat().st_size > 100_000
-    assert {node for node, state in one.run().items() if state != "cached"} <= LOOK_AROUND
-    for machine in (one, two, three):
-        assert os.listdir(machine.work)
 
 
 def log_of(place: ObjectPath) -> str:

@@ -17,7 +17,6 @@ from typing import Any
 import fsspec
 import pytest
 from rich.console import Console
-from s3fs import S3FileSystem
 from tfx.orchestration.pipeline import Pipeline
 
 from components import suppression
@@ -379,8 +378,8 @@ def test_what_stores_and_disks_refuse(
 
     config = config_of(place)
     two.folder(place)
-    with monkeypatch.context() as patched:
-        patched.setattr(S3FileSystem, "get_file", full)
+    with monkeypatch.context() as patched, stores.opened(str(place)) as (store, _):
+        patched.setattr(store, "get_file", full)
         outcome = at_terminal(config, nothing)
     assert outcome.exit_code == WRONG_INPUT
     said = " ".join(capfd.readouterr().out.split())
