@@ -22,6 +22,7 @@ import pyarrow as pa
 from components.errors import InputError
 from components.progress import progress
 from serving.files import replacing
+from serving.stores import AnyPath, Lease, ObjectPath, as_path
 
 _FORMAT = 1
 _KEY = ".key"
@@ -60,11 +61,12 @@ def read(path: str) -> Optional[Suppression]:
     """
     if not path:
         return None
-    if not os.path.exists(path):
-        _check_never_was(path)
+    place = as_path(path)
+    if not place.exists():
+        _check_never_was(place)
         return None
     try:
-        content = json.loads(Path(path).read_text("utf-8"))
+        content = json.loads(place.read_text("utf-8"))
         if content["format"] != _FORMAT:
             raise InputError(f"{path}: of format {content['format']}, and this program knows {_FORMAT}: update it")
         hashes = frozenset(map(str, content["hashes"]))
@@ -72,7 +74,7 @@ def read(path: str) -> Optional[Suppression]:
         raise InputError(
             f"{path}: the list of users who are forgotten can't be read: {error}; bring it back"
         ) from error
-    return Suppression(_read_key(path), hashes)
+    return Suppression(_read_key(place), hashes)
 
 
 def add(path: str, user_ids: Iterable[str]) -> Suppression:
@@ -83,46 +85,68 @@ def add(path: str, user_ids: Iterable[str]) -> Suppression:
     """
     from components.locks import locked  # by a library that no node needs
 
+    place = as_path(path)
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(place, Path):
+            place.parent.mkdir(parents=True, exist_ok=True)
         # Several models may share a list.
-        with locked(Path(path + ".lock"), lambda holder: progress(f"waiting for {path}: {holder}")):
-            before = (read(path) if os.path.exists(path) else None) or Suppression(_make_key(path), frozenset())
+        with locked(as_path(f"{path}.lock"), lambda holder: progress(f"waiting for {path}: {holder}")) as lease:
+            before = (read(path) if place.exists() else None) or Suppression(_make_key(place, lease), frozenset())
             after = Suppression(before.key, before.hashes | {before.hash(name) for name in user_ids})
             content: dict[str, Any] = {"format": _FORMAT, "hashes": sorted(after.hashes)}
-            with replacing(path) as file:
-                json.dump(content, file, indent=2)
+            _write(place, json.dumps(content, indent=2), lease)
     except OSError as error:
         raise InputError(f"{path}: can't be written: {error.strerror}") from error
     return after
 
 
-def _check_never_was(path: str) -> None:
+def _write(place: AnyPath, text: str, lease: Optional[Lease], mode: int = 0o666) -> None:
+    """Replaces a file at once or not at all, one in a store by a lease.
+
+    Args:
+        place: The file.
+        text: What it is to be.
+        lease: Of the lock.
+        mode: Who may read and write it, where it is on disk.
+    """
+    if lease is not None and isinstance(place, ObjectPath):
+        lease.write(place, text.encode())
+        return
+    with replacing(place) as file:  # type: ignore[arg-type]  # on disk
+        if mode != 0o666:
+            os.fchmod(file.fileno(), mode)
+        file.write(text)
+
+
+def _check_never_was(path: AnyPath) -> None:
     """Makes sure that a list is missing because nobody was ever forgotten, as far as that can be told."""
-    if os.path.exists(path + _KEY):
+    if _key(path).exists():
         raise InputError(
             f"{path}: the list of users who are forgotten is gone, and its key is there: bring it back, or if it was "
             "the first `recommender forget` that was killed, run that again"
         )
-    if not os.path.isdir(folder := os.path.dirname(os.path.abspath(path))):
+    folder = path.absolute().parent
+    if isinstance(folder, Path) and not folder.is_dir():  # a store has none
         raise InputError(
             f"{path}: there is no folder {folder} for the list of users who are forgotten: is a disk not mounted? Else "
             "make the folder"
         )
 
 
-def _read_key(path: str) -> bytes:
+def _key(path: AnyPath) -> AnyPath:
+    return path.with_name(path.name + _KEY)
+
+
+def _read_key(path: AnyPath) -> bytes:
     try:
-        return bytes.fromhex(Path(path + _KEY).read_text("utf-8").strip())
+        return bytes.fromhex(_key(path).read_text("utf-8").strip())
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path + _KEY}: the key of the list of users who are forgotten can't be read: {error}; bring it back"
+            f"{_key(path)}: the key of the list of users who are forgotten can't be read: {error}; bring it back"
         ) from error
 
 
-def _make_key(path: str) -> bytes:
-    if not os.path.exists(path + _KEY):
-        with replacing(path + _KEY) as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(secrets.token_hex(32))
+def _make_key(path: AnyPath, lease: Optional[Lease]) -> bytes:
+    if not _key(path).exists():
+        _write(_key(path), secrets.token_hex(32), lease, 0o600)
     return _read_key(path)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from components.breaches import BreachError
 from components.errors import InputError, LockedError
 from pipeline.model.workers.cluster import WorkerError
+from pipeline.variables import WORK
 from serving.stores import StoreError
 
 DONE, FAILED, WRONG_INPUT, NOT_BLESSED, LOCKED, UNDECIDED = range(6)
@@ -74,8 +75,8 @@ def explain(error: BaseException, root: Path | None = None) -> Failure:
     if any(words in text for words in _DISK_FULL):
         place = f" under {root}" if root else ""
         return Failure(
-            f"the disk is full{place}; free some space, or write elsewhere with --set output=DIR, and run it again: "
-            "what is done is kept",
+            f"the disk is full{place}; free some space, or write elsewhere with --set output=DIR, or {WORK}=DIR where "
+            "the output is in an object store, and run it again: what is done is kept",
             WRONG_INPUT,
             True,
         )

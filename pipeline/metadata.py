@@ -32,7 +32,7 @@ def connection_config(config: Config) -> metadata_store_pb2.ConnectionConfig:
     connection = metadata_store_pb2.ConnectionConfig()
     connection.retry_options.max_num_retries = settings.retries
     if settings.backend == "sqlite":
-        connection.sqlite.filename_uri = str(config.output.absolute() / config.name / "metadata.sqlite")
+        connection.sqlite.filename_uri = str(config.folder() / "metadata.sqlite")
         connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
         return connection
     server = connection.mysql

@@ -12,6 +12,8 @@ OVERRIDES = f"{PREFIX}OVERRIDES"
 """The files that override it, with colons between them, where `--overrides` isn't given."""
 DATASETS = f"{PREFIX}DATASETS"
 """The folder that data sets are fetched to."""
+WORK = f"{PREFIX}WORK"
+"""The folder of the folders in which outputs in object stores are worked on."""
 
 _FORMERLY_DATASETS = f"{PREFIX}CACHE"
 """What that was called before, which is now the key `cache`; a folder and a truth value can be told apart."""

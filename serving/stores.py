@@ -33,6 +33,8 @@ _NOBODY = b"{}"
 _KINDS = ("s3://", "gs://")
 _LIBRARIES = ("aiobotocore", "aiohttp", "botocore", "fsspec", "gcsfs", "google", "requests", "s3fs")
 """Their exceptions have no base class in common: what a store says may be any of them."""
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT)
+"""What a disk here says while something is copied to it, and no store does."""
 _REFUSED = ("PreconditionFailed", "ConditionalRequestConflict", "409", "412")
 
 
@@ -91,6 +93,8 @@ def opened(uri: str) -> Iterator[tuple[Any, str]]:
     except Exception as error:
         library = type(error).__module__.partition(".")[0]
         if not (isinstance(error, (ImportError, OSError, ValueError)) or library in _LIBRARIES):
+            raise
+        if isinstance(error, OSError) and error.errno in _OF_DISKS:
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise StoreError(uri, f"{reason}; are the store's address and credentials right?") from error
@@ -417,8 +421,9 @@ class Lease:
                 self._path.uri, "this lock could not be renewed in time, so that another process may be at work"
             )
 
-    def write(self, path: ObjectPath, content: Optional[bytes]) -> None:
-        """Replaces an object, or deletes it by None, if it is what it was when the lock was taken, or last written.
+    def write(self, path: ObjectPath, content: Optional[bytes]) -> str:
+        """Replaces an object, or deletes it by None, if it is what it was when the lock was taken, or last written;
+        returns its new tag, empty for one that is gone.
 
         Raises:
             Changed: it isn't; another process is at work.
@@ -432,12 +437,13 @@ class Lease:
         tag = self._tags.get(name, "")
         if content is not None:
             self._tags[name] = put(path, content, tag)
-            return
+            return self._tags[name]
         info = path.info()
         if info is not None and info.tag != tag:
             raise Changed(path)
         path.unlink()
         self._tags[name] = ""
+        return ""
 
     def release(self) -> None:
         """Gives the lock back; where that fails the others wait until it has run out."""

@@ -10,6 +10,7 @@ from tfx.utils import io_utils
 from components.data_profile import FILES
 from components.drivers.exec_properties import ExecPropertiesDriver
 from components.tables.reading import TableFile, digest, digests, find_files
+from serving.stores import as_path
 
 
 class FingerprintDriver(ExecPropertiesDriver):
@@ -74,7 +75,7 @@ def inputs(exec_properties: dict[str, Any]) -> dict[str, list[TableFile]]:
         "eval": ((settings.get("split") or {}).get("eval_path"), settings.get("format", "auto")),
     }
     forgotten = exec_properties.get("suppression") or ""
-    if os.path.exists(forgotten):
+    if forgotten and as_path(forgotten).exists():
         patterns["suppression"] = (forgotten, "csv")
     for name, feature in settings.get("features", {}).items():
         # Their formats are nothing to the digest, but one must be told.

@@ -96,7 +96,7 @@ def batch(config: Config, request: Request, version: Optional[str] = None) -> Ou
     if out.store is not None:
         check_writable(out.store)
         digest = hashlib.blake2b(str(out.store).encode(), digest_size=8).hexdigest()
-        out = dataclasses.replace(out, path=config.output.absolute() / config.name / "batch" / digest / out.path)
+        out = dataclasses.replace(out, path=config.folder() / "batch" / digest / out.path)
         request = dataclasses.replace(request, output=out)
     check_writable(out.path.parent)
     root = out.path.absolute().with_name(f".{out.path.name}.batch")

@@ -28,6 +28,7 @@ from pipeline.cli.options import (
 from pipeline.cli.parsing import parse_context, parse_tasks
 from pipeline.cli.serving import PANEL
 from pipeline.terminal import Outcome
+from serving.stores import as_path
 
 if TYPE_CHECKING:
     from pipeline.batch.answers import Wish
@@ -149,7 +150,13 @@ def _wish(k: int, rules: RuleOptions, tasks: Mapping[str, float], owners: bool, 
 def vectors(
     source: ConfigSource,
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="The folder; one from before is replaced as a whole.")
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="The folder, on disk or in s3:// or gs://; one from before is replaced as a whole.",
+        ),
     ],
     file_format: Annotated[
         str, typer.Option("--format", metavar="parquet|npy", help="What the files are.")
@@ -201,7 +208,7 @@ def vectors(
     config = source.load()
     if label:
         version = str(labelled(config, label))
-    request = Request(out, file_format, fold_bias, check, whole_model)  # type: ignore[arg-type]  # checked above
+    request = Request(as_path(out), file_format, fold_bias, check, whole_model)  # type: ignore[arg-type]  # checked above
     return write_vectors(config, request, version)
 
 

@@ -114,12 +114,14 @@ def labelled(config: Config, label: str) -> int:
 
 def _written(config: Config, write: Callable[[Config], list[Run]], out: Path) -> Outcome:
     """Writes a page, and says of what and where it is."""
+    from pipeline.local.output import refresh
     from pipeline.local.run import at_terminal
     from pipeline.terminal import Terminal, listening
 
     def work(_: Path, terminal: Terminal) -> Outcome:
         terminal.start("report")
         with listening(terminal):
+            refresh(config)
             runs = write(config)
         what = " and ".join(f"version {run.version}" if run.version else f"run {run.id}" for run in runs)
         terminal.console.print(f"{what}: [bold]{escape(str(out.absolute()))}[/]", soft_wrap=True, highlight=False)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import datetime
 import difflib
+import hashlib
+import os
 import re
 import types
 from collections.abc import Mapping, Sequence
@@ -47,24 +49,20 @@ from pipeline.config.privacy import PrivacySettings
 from pipeline.config.retention import RetentionSettings
 from pipeline.config.tuning import TuningSettings
 from pipeline.model.settings import ModelSettings, TrainingSettings, check_together
+from pipeline.variables import WORK
 from serving import contract
 from serving.stores import AnyPath, ObjectPath, as_path, is_object
 
 
-def _no_uri(path: Any, place: str = "a local or mounted directory, not a URI") -> Any:
-    if "://" in str(path):
-        raise ValueError(f"must be {place}")
-    return path
-
-
-def _base_path(path: Any) -> AnyPath:
+def _directory(path: Any) -> AnyPath:
     if not isinstance(path, (str, Path, ObjectPath)):
         raise ValueError("must be a path")
     if isinstance(path, ObjectPath) or is_object(path):
         if not str(path).partition("://")[2].partition("/")[0]:
             raise ValueError("must name its bucket, as s3://bucket/models")
         return as_path(path)
-    _no_uri(path, "a local or mounted directory, or one in s3:// or gs://")
+    if "://" in str(path):  # as a plain path, hdfs://host would become the folder hdfs: here
+        raise ValueError("must be a local or mounted directory, or one in s3:// or gs://")
     return Path(path)
 
 
@@ -75,12 +73,9 @@ def _as_text(time: Any) -> Any:
 IsoTime = Annotated[str, BeforeValidator(_as_text)]
 """A time as text; YAML makes a date of one without quotes."""
 
-LocalDirectory = Annotated[Path, BeforeValidator(_no_uri)]
-"""A directory of this machine. As a plain path, gs://bucket would become the folder gs: here."""
-
-BasePath = Annotated[
+Directory = Annotated[
     AnyPath,
-    PlainValidator(_base_path),
+    PlainValidator(_directory),
     PlainSerializer(lambda path: str(path) if is_object(path) else path),
     WithJsonSchema({"type": "string", "format": "path"}),
 ]
@@ -157,7 +152,7 @@ class TlsConfig(Settings):
 class ServingConfig(AnswerSettings):
     """Where versions are pushed, where they are served, and what the servable answers."""
 
-    base_path: BasePath = Path("output/models")
+    base_path: Directory = Path("output/models")
     """Versions are pushed to `<base_path>/<name>/<version>`: in a local or mounted directory, or in s3:// or gs://."""
 
     host: str = "127.0.0.1"
@@ -213,8 +208,9 @@ class Config(Settings):
     seed: int = Field(42, ge=0, lt=2**31)
     """Makes data, training and evaluation repeatable on one machine."""
 
-    output: LocalDirectory = Path("output")
-    """The pipeline's artifacts, metadata and logs lie in `<output>/<name>`."""
+    output: Directory = Path("output")
+    """The pipeline's artifacts, metadata and logs lie in `<output>/<name>`: in a local or mounted directory, or in
+    s3:// or gs://. See docs/operations.md."""
 
     cache: bool = True
     """Whether a node whose inputs and settings have not changed is skipped."""
@@ -275,10 +271,21 @@ class Config(Settings):
         answers = {name: getattr(self.serving, name) for name in AnswerSettings.model_fields}
         return IndexerSettings(**answers, **self.export.model_dump())
 
-    def suppression(self) -> Path:
+    def place(self) -> AnyPath:
+        """Where the pipeline's artifacts, metadata and logs are kept, `<output>/<name>`."""
+        return self.output.absolute() / self.name
+
+    def folder(self) -> Path:
+        """Where they are worked on: there, or where that is in an object store, in a folder of this machine."""
+        place = self.place()
+        return place if isinstance(place, Path) else _work_folder(str(place.parent)) / self.name
+
+    def suppression(self) -> AnyPath:
         """Where the list of users lies whom `recommender forget` has forgotten."""
         given = self.privacy.suppression
-        return (Path(given).expanduser() if given else self.output / self.name / "suppression.json").absolute()
+        if not given:
+            return self.place() / "suppression.json"
+        return as_path(given) if is_object(given) else Path(given).expanduser().absolute()
 
     def query_features(self) -> dict[str, str]:
         """The query tower's features and their types."""
@@ -300,6 +307,15 @@ class Config(Settings):
         both = sorted(set(self.model.query_features) & set(self.model.time_features))
         if both:
             raise ValueError(f"model.query_features and model.time_features both have {', '.join(both)}")
+        return self
+
+    @model_validator(mode="after")
+    def _output_has_its_metadata(self) -> Config:
+        if is_object(self.output) and self.metadata.backend != "sqlite":
+            raise ValueError(
+                f"output: {self.output} keeps the metadata beside the artifacts, as sqlite does; a server of metadata "
+                "would name artifacts before they are there: leave metadata.backend out, or take a mounted output"
+            )
         return self
 
     @model_validator(mode="after")
@@ -402,6 +418,15 @@ class Config(Settings):
                     f"(there are: {', '.join(known) or 'none'})"
                 )
         return self
+
+
+def _work_folder(uri: str) -> Path:
+    """The folder of this machine in which what a URI holds is worked on."""
+    root = os.environ.get(WORK)
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", uri)[:80]
+    digest = hashlib.sha256(uri.encode()).hexdigest()[:8]
+    folder = Path(root).expanduser() if root else Path.home() / ".cache" / "recommender" / "work"
+    return folder.absolute() / f"{name}-{digest}"
 
 
 def load_config(

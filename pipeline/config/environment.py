@@ -14,9 +14,9 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from components.errors import InputError
-from pipeline.variables import CONFIG, DATASETS, OVERRIDES, PREFIX, formerly_datasets
+from pipeline.variables import CONFIG, DATASETS, OVERRIDES, PREFIX, WORK, formerly_datasets
 
-_OTHERS = {CONFIG, OVERRIDES, DATASETS, f"{PREFIX}ARTIFACTS_ROOT", f"{PREFIX}REVISION"}
+_OTHERS = {CONFIG, OVERRIDES, DATASETS, WORK, f"{PREFIX}ARTIFACTS_ROOT", f"{PREFIX}REVISION"}
 """Names with the prefix that are no keys: those that `pipeline.variables` has, and what the images of kubeflow/ set."""
 _OF_KUBERNETES = re.compile(
     r"(?!.*__).*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"

@@ -18,4 +18,5 @@ class PrivacySettings(Settings):
 
     suppression: Optional[str] = Field(None, min_length=1)
     """The list of users whom `recommender forget` has forgotten, and whose events are read no more; its key lies beside
-    it. By default `<output>/<name>/suppression.json`. It must outlive the output folder, so a backup has both."""
+    it. By default `<output>/<name>/suppression.json`; it may lie in s3:// or gs://. It must outlive the output folder,
+    so a backup has both."""

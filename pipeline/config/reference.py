@@ -14,7 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from pipeline.config import Config
 from pipeline.config.environment import variable
-from pipeline.variables import CONFIG, DATASETS, OVERRIDES
+from pipeline.variables import CONFIG, DATASETS, OVERRIDES, WORK
 
 _ROOT = Path(__file__).parents[2]
 PAGE, SCHEMA = _ROOT / "docs" / "config.md", _ROOT / "configs" / "schema.json"
@@ -35,7 +35,8 @@ What is said of a key in several places, the last of these counts:
 4. `--set model.dim=64`, several times, the value in YAML; and `--name`, for the key `name`.
 
 A variable with the prefix `RECOMMENDER_` that names no key is an error, so that a mistake in one is seen. `{DATASETS}`
-is not a key: it names the folder that data sets are fetched to.
+is not a key: it names the folder that data sets are fetched to. Nor is `{WORK}`, the folder in which an `output` in
+an object store is worked on.
 
 An editor that knows JSON Schema completes keys and shows mistakes while you type, with this line at the top of your
 file (`configs/schema.json` from where the file is):

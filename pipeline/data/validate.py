@@ -58,7 +58,7 @@ def validate(config: Config) -> Iterator[Finding]:
     Raises:
         InputError: Something is wrong.
     """
-    check_writable(config.output / config.name)
+    check_writable(config.place())
     check_writable(model_dir(config.serving.base_path, config.name))
     yield Finding(f"config {config.name}: all keys are known and valid, output and base path can be written")
     data = data_paths(config)

@@ -36,6 +36,7 @@ from pipeline.local.evaluate import COPIES
 from pipeline.local.lineage import Lineage, Run, read_lineage
 from pipeline.local.lock import lock
 from pipeline.local.metadata_rows import delete_rows
+from pipeline.local.output import working
 from pipeline.local.reproduce import scratch_of
 from pipeline.local.run import at_terminal
 from pipeline.terminal import Outcome, Terminal, listening, print_table
@@ -109,7 +110,7 @@ def _gc(config: Config, root: Path, limits: RetentionSettings, dry_run: bool, te
     terminal.start("gc")
     from pipeline.metadata import connection_config, open_store  # TFX: seconds
 
-    with contextlib.ExitStack() as held, lock(root), listening(terminal), explained():
+    with contextlib.ExitStack() as held, listening(terminal), working(config, root), explained():
         store = open_store(connection_config(config))
         house = _look(config, root, read_lineage(store, config.name), _idle(scratch_of(config), held))
         before = sum(_size(path, house.sizes) for path in (root, house.base_path / house.model, *house.scratch))

@@ -38,7 +38,7 @@ def demo(config: Config, user: str | None) -> Outcome:
     if outcome.exit_code or version is None:
         return outcome
     console = Console()
-    log = config.output / config.name / "logs" / "server.log"
+    log = config.folder() / "logs" / "server.log"
     with console.status("starting the model server …"):
         server = ServerProcess(config.serving.base_path, config.name, log_path=log)
         server.start()

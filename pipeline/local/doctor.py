@@ -329,7 +329,8 @@ def _config(load: Callable[[], Config]) -> tuple[Finding, Path]:
         )
     except ImportError as error:
         return Finding("config", BROKEN, f"can't be read: {error}", _remake()), Path("output")
-    return Finding("config", FINE, f"{config.name}: all keys are known and valid"), config.output
+    folder = config.output if isinstance(config.output, Path) else config.folder().parent
+    return Finding("config", FINE, f"{config.name}: all keys are known and valid"), folder
 
 
 def _tools() -> list[Finding]:

@@ -19,7 +19,7 @@ from components.versions import check_writable, model_dir, release
 from pipeline.beam_args import beam_args, check_job_service
 from pipeline.config import Config
 from pipeline.failures import DONE
-from pipeline.local.lock import lock
+from pipeline.local.output import working
 from pipeline.local.run import at_terminal, prepare
 from pipeline.local.tables import show_report
 from pipeline.terminal import Outcome, Terminal, check_interrupts, listening
@@ -70,7 +70,7 @@ def find_model(config: Config, version: str | None, option: str = "--version") -
         version = list(pushed)[-1]
     if version in pushed:
         path = pushed[version]
-        return _copied(path, config.output / config.name / COPIES) if isinstance(path, ObjectPath) else path
+        return _copied(path, config.folder() / COPIES) if isinstance(path, ObjectPath) else path
     if (Path(version) / contract.SAVED_MODEL).is_file():
         return Path(version)
     there = ", ".join(pushed) or "none"
@@ -96,7 +96,7 @@ def _copied(version: ObjectPath, folder: Path) -> Path:
 
 
 def _evaluate(config: Config, root: Path, model: Path, out: Path | None, terminal: Terminal) -> Outcome:
-    with lock(root), listening(terminal):
+    with listening(terminal), working(config, root):
         dag, metadata = prepare(config, root, terminal)
         from pipeline.local.runner import run_pipeline
 

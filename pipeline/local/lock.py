@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 
 from components.errors import LockedError
 from components.locks import locked
+from serving.stores import AnyPath, Lease
 
 
 @contextlib.contextmanager
-def lock(root: Path, elsewhere: str = "--set output=DIR") -> Iterator[None]:
-    """Keeps a second run out of `root`.
+def lock(root: AnyPath, elsewhere: str = "--set output=DIR") -> Iterator[Lease | None]:
+    """Keeps a second run out of `root`; lends the lease if that is in an object store.
 
     Args:
         root: The folder.
@@ -27,5 +27,5 @@ def lock(root: Path, elsewhere: str = "--set output=DIR") -> Iterator[None]:
             f"{root}: another run is at work here ({holder}); wait for it, or run elsewhere with {elsewhere}"
         )
 
-    with locked(root / ".lock", busy):
-        yield
+    with locked(root / ".lock", busy) as lease:
+        yield lease

@@ -14,7 +14,7 @@ from components.tables import encoders
 from pipeline.config import Config
 from pipeline.data.paths import data_paths
 from pipeline.data.vectors import with_vectors
-from pipeline.local.lock import lock
+from pipeline.local.output import working
 from pipeline.local.run import at_terminal, prepare, run_nodes
 from pipeline.terminal import Outcome, Terminal, listening
 
@@ -58,7 +58,7 @@ def reindex(config: Config, accept: str = "") -> Outcome:
 def _reindex(config: Config, root: Path, accept: str, terminal: Terminal) -> Outcome:
     if not config.data.catalogue.path:
         raise InputError("data.catalogue.path: without a catalogue there is nothing to index anew")
-    with lock(root), listening(terminal):
+    with listening(terminal), working(config, root) as keep:
         trained = find_trained(config)
         features = {name: feature.kind for name, feature in config.data.catalogue.features.items()}
         if features != trained.features:
@@ -95,7 +95,7 @@ def _reindex(config: Config, root: Path, accept: str, terminal: Terminal) -> Out
         dag, metadata = prepare(
             with_rivals_only(config), root, terminal, trained.catalogue, accept, went_on_from=before
         )
-        return run_nodes(config, root, dag, metadata, terminal, only="Pusher", reused=trained.executions)
+        return run_nodes(config, root, dag, metadata, terminal, only="Pusher", reused=trained.executions, keep=keep)
 
 
 def with_rivals_only(config: Config) -> Config:

@@ -201,7 +201,7 @@ def _make(config: Config, record: Mapping[str, Any], facts: dict[str, Any]) -> O
 
 def scratch_of(config: Config) -> Path:
     """The folder in which a pipeline's versions are made again, beside its output."""
-    return config.output.absolute() / f".{config.name}.reproduce"
+    return config.folder().with_name(f".{config.name}.reproduce")
 
 
 def empty(scratch: Path) -> None:

@@ -21,11 +21,12 @@ from components.versions import check_writable, model_dir
 from pipeline.config import Config
 from pipeline.data.paths import data_paths
 from pipeline.failures import DONE, NOT_BLESSED, explain
-from pipeline.local.lock import lock
+from pipeline.local.output import working
 from pipeline.local.tables import show_report
 from pipeline.model.workers.cluster import Cluster, assist, from_environment
 from pipeline.nodes import check_node
 from pipeline.terminal import Outcome, Terminal, listening, quiet, remembered_interrupts
+from pipeline.variables import WORK
 
 if TYPE_CHECKING:
     from tfx.orchestration.pipeline import Pipeline
@@ -52,6 +53,8 @@ def run(
     check_node(first, "--from")
     check_node(only, "--only")
     cluster = from_environment(os.environ)
+    if cluster is not None and not isinstance(config.output, Path):
+        raise InputError(f"TF_CONFIG: workers share a folder, and output is {config.output}: mount one and name that")
     if cluster is not None and not cluster.is_chief:
         return at_terminal(config, lambda root, terminal: _assist(root, cluster, terminal))
     return at_terminal(config, lambda root, terminal: _run(config, root, first, only, accept, full, terminal))
@@ -68,8 +71,9 @@ def at_terminal(config: Config, work: Callable[[Path, Terminal], Outcome]) -> Ou
         That, the facts with `log` and `seconds`, or the exit code of the error.
     """
     started = time.monotonic()
-    root = config.output.absolute() / config.name
+    place, root = config.place(), config.folder()
     log_file = root / "logs" / f"{datetime.datetime.now():%Y%m%d-%H%M%S}.log"
+    check_writable(place)
     check_writable(root)
     check_writable(model_dir(config.serving.base_path, config.name))
     try:
@@ -77,11 +81,11 @@ def at_terminal(config: Config, work: Callable[[Path, Terminal], Outcome]) -> Ou
         log_file.parent.mkdir(exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"{root}: can't be written: {error.strerror}; choose another place with --set output=DIR"
+            f"{root}: can't be written: {error.strerror}; choose another place with {_elsewhere(config)}"
         ) from None
     with remembered_interrupts(), quiet(log_file) as console:
         console.print(
-            f"[bold]{config.name}[/]: artifacts in {escape(str(root))}, log in {escape(str(log_file))}", soft_wrap=True
+            f"[bold]{config.name}[/]: artifacts in {escape(str(place))}, log in {escape(str(log_file))}", soft_wrap=True
         )
         try:
             outcome = work(root, Terminal(console))
@@ -96,6 +100,11 @@ def at_terminal(config: Config, work: Callable[[Path, Terminal], Outcome]) -> Ou
     return Outcome(outcome.exit_code, {**outcome.facts, "log": log_file, "seconds": seconds})
 
 
+def _elsewhere(config: Config) -> str:
+    """How to write to another disk."""
+    return "--set output=DIR" if isinstance(config.output, Path) else f"{WORK}=DIR"
+
+
 def _assist(root: Path, cluster: Cluster, terminal: Terminal) -> Outcome:
     with listening(terminal):
         terminal.start(f"worker {cluster.index}", silence=0)
@@ -107,9 +116,9 @@ def _assist(root: Path, cluster: Cluster, terminal: Terminal) -> Outcome:
 def _run(
     config: Config, root: Path, first: str | None, only: str | None, accept: str, full: bool, terminal: Terminal
 ) -> Outcome:
-    with lock(root), listening(terminal):
+    with listening(terminal), working(config, root) as keep:
         dag, metadata = prepare(config, root, terminal, accept=accept, on=not full)
-        return run_nodes(config, root, dag, metadata, terminal, first=first, only=only)
+        return run_nodes(config, root, dag, metadata, terminal, first=first, only=only, keep=keep)
 
 
 def run_nodes(config: Config, root: Path, dag: Pipeline, metadata: Any, terminal: Terminal, **chosen: Any) -> Outcome:
@@ -175,7 +184,7 @@ def run_nodes(config: Config, root: Path, dag: Pipeline, metadata: Any, terminal
 
 
 def _breached(
-    config: Config, run_id: str, error: BreachError, metadata: Any, page: Path | None, terminal: Terminal
+    config: Config, run_id: str, error: BreachError, metadata: Any, page: Path | str | None, terminal: Terminal
 ) -> Outcome:
     """Says what data stopped a run."""
     terminal.console.print(f"[red]error[/]: {escape(str(error))}", soft_wrap=True, highlight=False)
@@ -228,9 +237,10 @@ def _say(terminal: Terminal, line: str) -> None:
 
 def _report(
     config: Config, root: Path, metadata: Any, run_id: str, failure: str, terminal: Terminal
-) -> tuple[str, Path | None]:
+) -> tuple[str, Path | str | None]:
     """Writes the run's page, by which no run fails; says where it is, or why there is none, and returns it too."""
     out = root / "report.html"
+    page = out if isinstance(config.output, Path) else str(config.place() / out.name)
     terminal.start("report")
     try:
         from pipeline.report.write import report_of_run
@@ -241,7 +251,7 @@ def _report(
         return f"[yellow]no report[/]: {escape(explain(error, root).message)}", None
     finally:
         terminal.pause()
-    return (f"report: {escape(str(out))}", out) if written else ("", None)
+    return (f"report: {escape(str(page))}", page) if written else ("", None)
 
 
 def prepare(

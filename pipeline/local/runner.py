@@ -12,7 +12,7 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -70,6 +70,7 @@ def run_pipeline(
     before: str | None = None,
     reused: Mapping[str, int] = MappingProxyType({}),
     run_id: str | None = None,
+    keep: Callable[[], None] = lambda: None,
 ) -> dict[str, NodeResult]:
     """Runs a pipeline's nodes in order.
 
@@ -83,6 +84,7 @@ def run_pipeline(
         reused: With `only`: nodes that are not run, nor what they depend on, for the outputs of an earlier Execution
             count, by its id in MLMD.
         run_id: What the metadata calls this run; by default the time.
+        keep: Called after each node that was run, so that what it made is not lost.
 
     Returns:
         Results by node, in the order of running.
@@ -106,6 +108,7 @@ def run_pipeline(
                 _reuse(node, reused[node.node_info.id], connection)
             if node.node_info.id in wanted:
                 results[node.node_info.id] = _run_node(node, ir, deployment, connection, terminal)
+                keep()
         check_interrupts()
     return results
 

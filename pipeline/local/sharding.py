@@ -18,7 +18,7 @@ from pipeline.code import PROPERTY
 from pipeline.config import Config
 from pipeline.failures import DONE
 from pipeline.local.evaluate import find_model
-from pipeline.local.lock import lock
+from pipeline.local.output import working
 from pipeline.local.run import at_terminal
 from pipeline.terminal import MARKS, Outcome, Terminal, listening
 from serving import contract
@@ -68,7 +68,7 @@ def _shard(config: Config, root: Path, out: Path, of: int, path: Path, terminal:
     places = [out / f"{place}-of-{of}" for place in range(1, of + 1)]
     shards = [contract.Shard(place, of, whole) for place in range(1, of + 1)]
     scratch = out / _UNFINISHED
-    with lock(root), listening(terminal):
+    with listening(terminal), working(config, root):
         new = [not _is_there(place / config.name / path.name, each) for place, each in zip(places, shards)]
         if any(new):
             shutil.rmtree(scratch, ignore_errors=True)  # what a killed one left

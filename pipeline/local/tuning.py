@@ -31,7 +31,7 @@ from pipeline.code import PROPERTY
 from pipeline.config import Config, merged
 from pipeline.config.tuning import Dimension, check_value, is_whole
 from pipeline.failures import DONE
-from pipeline.local.lock import lock
+from pipeline.local.output import working
 from pipeline.local.run import at_terminal, prepare
 from pipeline.model.job import Transformed
 from pipeline.model.settings import ModelSettings, TrainerSettings, TrainingSettings
@@ -72,7 +72,7 @@ def tune(config: Config) -> Outcome:
 def _tune(config: Config, root: Path, terminal: Terminal) -> Outcome:
     folder = root / "tuning"
     folder.mkdir(exist_ok=True)
-    with lock(root), listening(terminal):
+    with listening(terminal), working(config, root):
         storage = open_storage(folder / STUDIES)
         dag, metadata = prepare(config, root, terminal)
         from tfx.utils import json_utils
@@ -87,7 +87,8 @@ def _tune(config: Config, root: Path, terminal: Terminal) -> Outcome:
             return results[node].outputs[key].uri
 
         data = [os.path.join(uri("InteractionGen", "examples"), "Split-train"), uri("CatalogueGen", "examples")]
-        given = {**custom_config, PROPERTY: trainer.exec_properties[PROPERTY]}
+        # Where checkpoints lie is nothing to a trial, and another place on another machine.
+        given = {**custom_config, "checkpoints": None, PROPERTY: trainer.exec_properties[PROPERTY]}
         study = open_study(storage, study_name(config, given, data))
         inputs = Transformed(
             examples=uri("Transform", "transformed_examples"),

@@ -80,8 +80,11 @@ def _checkpoint_directory(job: Job) -> str | None:
     settings = job.settings
     if not (settings.checkpoints and settings.training.checkpoints):
         return None
-    inputs = [digest(__name__), settings.model_dump(mode="json"), job.inputs.examples, job.inputs.catalogue]
-    inputs += [job.judged, job.before]
+    # Another machine may have the same folders somewhere else.
+    folder = f"{os.path.dirname(settings.checkpoints)}/"
+    uris = [job.inputs.examples, job.inputs.catalogue, job.judged, job.before]
+    inputs = [digest(__name__), settings.model_dump(mode="json", exclude={"checkpoints"})]
+    inputs += [uri.removeprefix(folder) if uri else uri for uri in uris]
     name = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
     return os.path.join(settings.checkpoints, name)
 

@@ -26,6 +26,7 @@ from components.versions import check_writable, newest
 from pipeline.config import Config
 from pipeline.failures import DONE, FAILED, LOCKED, NOT_BLESSED, WRONG_INPUT, explain
 from pipeline.feedback.answers import NothingToJoin
+from pipeline.local.output import keep_some, refresh
 from pipeline.local.place import Place, find_place
 from pipeline.nightly import journal
 from pipeline.nightly.journal import FEEDBACK, Night, Step
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 _AGAIN_H = 20.0
 """A problem that stays is told again after so many hours: once a night, however often nights are called."""
+_KEPT = (journal.FILE, FEEDBACK)
+"""What a night itself writes of the output."""
 _KILLS = 2
 """So many kills in a row are a problem."""
 _CAUSES = {FAILED: "failure", WRONG_INPUT: "input", NOT_BLESSED: "not_blessed", LOCKED: "locked"}
@@ -107,15 +110,18 @@ def telling_of_failures(notifier: Notifier, name: str) -> Iterator[None]:
 
 
 def _nightly(config: Config, accept: str, notifier: Notifier) -> Outcome:
-    root = config.output.absolute() / config.name
+    root, kept = config.folder(), config.place()
     place = find_place(config, asked=config.nightly.release != "none")
     check_writable(root)
     root.mkdir(parents=True, exist_ok=True)
 
     def busy(holder: str) -> None:
-        raise LockedError(f"{root}: another night is at work ({holder}); wait for it")
+        raise LockedError(f"{kept}: another night is at work ({holder}); wait for it")
 
-    with locked(root / ".nightly.lock", busy), remembered_interrupts():
+    with contextlib.ExitStack() as held, remembered_interrupts():
+        held.enter_context(locked(root / ".nightly.lock", busy))
+        lease = None if root == kept else held.enter_context(locked(kept / ".nightly.lock", busy))
+        refresh(config, _KEPT)
         path = root / journal.FILE
         nights, damaged = journal.read_or_set_aside(path)
         release = Release(config.nightly, place, 0, _users(config, place))
@@ -126,11 +132,16 @@ def _nightly(config: Config, accept: str, notifier: Notifier) -> Outcome:
         if damaged:
             night.steps.append(Step("journal", damaged, FAILED, "journal"))
         work = Nightly(config, accept, root, release, night, nights)
-        _work(work, lambda: journal.write(path, [*nights, night]))
+
+        def write() -> None:
+            journal.write(path, [*nights, night])
+            keep_some(config, lease, _KEPT)
+
+        _work(work, write)
         _close(work, notifier)
         night.ended = journal.now()
         try:
-            journal.write(path, [*nights, night])
+            write()
         except OSError:
             if night.step("journal") is None:  # else people know
                 raise

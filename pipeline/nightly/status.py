@@ -11,6 +11,7 @@ from typing import Any
 from components.errors import InputError
 from components.versions import newest, newest_event
 from pipeline.config import Config
+from pipeline.local.output import refresh
 from pipeline.local.place import Place
 from pipeline.nightly import journal
 from pipeline.nightly.journal import FEEDBACK, Night, hours_since
@@ -41,7 +42,8 @@ def status(config: Config, place: Place) -> dict[str, Any]:
         InputError: The journal is damaged.
         PromotionError: What promotion keeps is.
     """
-    nights = journal.read(config.output.absolute() / config.name / journal.FILE)
+    refresh(config, (journal.FILE, FEEDBACK))
+    nights = journal.read(config.folder() / journal.FILE)
     aspired = files.aspired(files.read_config(place.base_path), place.name) or files.Aspired()
     audit = files.read_audit(place.base_path, place.name, genuine=True)
     last = newest(place.versions)
@@ -53,7 +55,7 @@ def status(config: Config, place: Place) -> dict[str, Any]:
         "canary_share": files.read_share(place.base_path, place.name),
         "replicas": place.states(),
         "nights": [_summary(night) for night in nights[-_NIGHTS:]],
-        "online": _online(config.output.absolute() / config.name / FEEDBACK),
+        "online": _online(config.folder() / FEEDBACK),
     }
     interrupted = files.read_journal(place.base_path) is not None
     return {**facts, "problems": list(_problems(config, facts, nights, interrupted))}

@@ -10,7 +10,7 @@ from typing import Any, Union
 
 import pytest
 
-from tests.components.stores import Proxy, gs_server, s3_server
+from tests.components.stores import Killed, Proxy, gs_server, s3_server
 
 ITEMS = [f"i{number:02}" for number in range(20)]
 
@@ -136,6 +136,25 @@ def generations(gs: dict[str, str]) -> Iterator[dict[str, str]]:
     """The environment that leads to Google Cloud Storage with writes on a condition, which the emulator ignores."""
     with Proxy(gs["STORAGE_EMULATOR_HOST"], generations=True) as proxy:
         yield {"STORAGE_EMULATOR_HOST": proxy.url}
+
+
+@pytest.fixture
+def killer(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Lets as many writes to S3 happen as `left` says, and then nothing."""
+    from aiobotocore.client import AioBaseClient
+
+    left = {"left": 1 << 30}
+    original = AioBaseClient._make_api_call
+
+    async def call(self, operation, parameters):
+        if left["left"] <= 0:
+            raise Killed
+        if not operation.startswith(("Get", "Head", "List")):
+            left["left"] -= 1
+        return await original(self, operation, parameters)
+
+    monkeypatch.setattr(AioBaseClient, "_make_api_call", call)
+    return left
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -64,6 +64,10 @@ def forget() -> None:
     _LAST.clear()
 
 
+class Killed(Exception):
+    """Stands for SIGKILL: after it nothing has any effect."""
+
+
 @dataclass
 class Request:
     """What a client asks of a store."""

@@ -14,7 +14,6 @@ from pathlib import Path
 import boto3
 import fsspec
 import pytest
-from aiobotocore.client import AioBaseClient
 from s3fs import S3FileSystem
 from tfx.types import standard_artifacts
 
@@ -27,7 +26,7 @@ from components.evaluation_report import Report, save_report
 from components.pusher import executor as pusher
 from serving.stores import ObjectPath, StoreError, download, is_object, remove
 from tests.components.nodes import make_model
-from tests.components.stores import Proxy, Request, enter, forget
+from tests.components.stores import Killed, Proxy, Request, enter, forget
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]
 
@@ -180,27 +179,6 @@ def test_all_is_uploaded_before_any_of_it_is_seen_and_saved_model_comes_last(
             assert sizes == sorted(sizes)
             assert sizes.count(0) > 10, "uploads that nobody sees"
             assert all("saved_model.pb" not in names for names in seen[:-1])
-
-
-class Killed(Exception):
-    """Stands for SIGKILL: after it nothing has any effect."""
-
-
-@pytest.fixture
-def killer(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Lets as many writes happen as `left` says, and then nothing."""
-    left = {"left": 1 << 30}
-    original = AioBaseClient._make_api_call
-
-    async def call(self, operation, parameters):
-        if left["left"] <= 0:
-            raise Killed
-        if not operation.startswith(("Get", "Head", "List")):
-            left["left"] -= 1
-        return await original(self, operation, parameters)
-
-    monkeypatch.setattr(AioBaseClient, "_make_api_call", call)
-    return left
 
 
 def test_a_publisher_that_is_killed_at_any_write(

@@ -152,6 +152,9 @@ NOT_RUN_LINES = {
         ),
         "tests/pipeline/cli/test_promotion.py serves and promotes in a store on the loopback",
     ),
+    "recommender nightly --set output=s3://bucket/runs --set serving.base_path=s3://bucket/models": (
+        "tests/e2e/test_store.py runs with both in a store on the loopback"
+    ),
     "recommender serve": "does not end; the next server of the page does the same with a config",
     "recommender serve -- --enable_batching=true --batching_parameters_file=serving/deploy/batching.config": (
         "does not end; the server's own parser reads the flags"

@@ -221,7 +221,7 @@ def test_unknown_node_names_the_nodes(folder: Path, cli: Callable[..., Ended]) -
         ({"evaluation.thresholds": {"hit_rate@7": {"min": 0.1}}}, ("evaluation", "'hit_rate@7' is not measured")),
         ({"data.dataset": "movilens-100k"}, ("movilens-100k", "movielens-100k")),
         ({"serving.base_path": "hdfs://b/models"}, ("serving.base_path", "hdfs://b/models", "local or mounted")),
-        ({"output": "gs://bucket/output"}, ("output", "gs://bucket/output", "local or mounted")),
+        ({"output": "hdfs://host/output"}, ("output", "hdfs://host/output", "local or mounted")),
         ({"serving.port": 99999}, ("serving.port", "65535", "99999")),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

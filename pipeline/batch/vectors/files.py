@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from components.errors import InputError
 from pipeline.batch.outputs import check_local
 from serving.files import replacing, write_atomically
+from serving.stores import AnyPath, ObjectPath, opened
 
 Format = Literal["parquet", "npy"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -35,18 +36,23 @@ class Vectors(NamedTuple):
     """[B] float32; None of users, and where the bias is a part of the vector."""
 
 
-def check_output(folder: Path) -> None:
+def check_output(folder: AnyPath) -> None:
     """Makes sure that a folder of vectors can stand there.
 
     Raises:
-        InputError: It is a URI, or something else is there.
+        InputError: It is a URI of no store that is known, or something else is there.
+        StoreError: The store can't be asked.
     """
-    check_local(folder)
-    if not folder.exists():
-        return
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
+    if isinstance(folder, ObjectPath):
+        names = set(folder.files())
+    else:
+        check_local(folder)
+        if not folder.exists():
+            return
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
     ours = {name for file_format in FORMATS for kind in (ITEMS, USERS) for name in file_names(kind, file_format)}
-    if names - ours - {MANIFEST} or (names and MANIFEST not in names):
+    # In a store the manifest comes last, and a killed one may lack it.
+    if names - ours - {MANIFEST} or (names and MANIFEST not in names and isinstance(folder, Path)):
         raise InputError(
             f"--out {folder}: is there, and is no folder that `recommender vectors` wrote; name another one"
         )
@@ -117,6 +123,26 @@ def read_vectors(folder: Path, kind: str) -> Iterator[Vectors]:
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Writes what is said of the vectors as JSON."""
     write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+
+
+def put_vectors(folder: Path, place: ObjectPath) -> None:
+    """Takes a folder of vectors to an object store; it is whole when it has the manifest, which comes last.
+
+    Args:
+        folder: What was written.
+        place: Where it goes, in the place of one from before.
+
+    Raises:
+        StoreError: The store can't be written.
+    """
+    (place / MANIFEST).unlink()
+    names = sorted(path.name for path in folder.iterdir() if path.name != MANIFEST)
+    with opened(str(place)) as (store, path):
+        for name in names:
+            store.put_file(str(folder / name), f"{path}/{name}")
+    for name in place.files().keys() - set(names):
+        (place / name).unlink()
+    (place / MANIFEST).write_bytes((folder / MANIFEST).read_bytes())
 
 
 def _table(batch: Vectors) -> pa.Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shutil
 import time
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from pipeline.batch.vectors.files import (
     Format,
     check_output,
     file_names,
+    put_vectors,
     write_manifest,
     write_vectors,
 )
@@ -30,7 +32,7 @@ from pipeline.local.evaluate import find_model
 from pipeline.terminal import Outcome, Terminal, check_interrupts
 from serving import contract
 from serving.files import flush_folder
-from serving.stores import ObjectPath, download, is_object
+from serving.stores import AnyPath, ObjectPath, download, is_object
 
 FORMAT = 1
 """Of manifest.json."""
@@ -41,7 +43,8 @@ _BEFORE = "before"
 class Request:
     """What is written where."""
 
-    out: Path
+    out: AnyPath
+    """A folder, on disk or in an object store."""
     file_format: Format = "parquet"
     fold_bias: bool = False
     """Whether an item's vector ends with its bias, and a user's with 1."""
@@ -67,21 +70,31 @@ def vectors(config: Config, request: Request, version: Optional[str] = None) -> 
         InputError: The model or the place of the output is wrong.
     """
     out = request.out.absolute()
+    if isinstance(out, ObjectPath):
+        check_writable(out)
     check_output(request.out)
     uri = version if version is not None and is_object(version) else ""
-    here = None if uri else find_model(config, version).absolute()
-    check_writable(out.parent)
-    root = out.with_name(f".{out.name}.vectors")
+    model = None if uri else find_model(config, version).absolute()
+    if isinstance(out, Path):
+        check_writable(out.parent)
+    root = _beside(config, out)
 
     def work(console: Console) -> Outcome:
         _tidy(root, out)
         terminal = Terminal(console)
-        return _run(request, here or _fetched(uri, root / "model", terminal), out, root, terminal)
+        return _run(request, model or _fetched(uri, root / "model", terminal), out, root, terminal)
 
     return work_beside(out, root, work)
 
 
-def _run(request: Request, model: Path, out: Path, root: Path, terminal: Terminal) -> Outcome:
+def _beside(config: Config, out: AnyPath) -> Path:
+    """The hidden folder of the work: beside the output, or for one in a store with the work of this machine."""
+    if isinstance(out, Path):
+        return out.with_name(f".{out.name}.vectors")
+    return config.folder() / "vectors" / hashlib.sha256(str(out).encode()).hexdigest()[:16]
+
+
+def _run(request: Request, model: Path, out: AnyPath, root: Path, terminal: Terminal) -> Outcome:
     started = time.monotonic()
     about = describe(model)
     if "dim" not in about:
@@ -113,13 +126,14 @@ def _run(request: Request, model: Path, out: Path, root: Path, terminal: Termina
         write_manifest(new, manifest)
         _publish(new, out, root)
     seconds = time.monotonic() - started
-    place = f"in {out}" if written else "are not right: nothing was written"
-    summary = f"{counts[ITEMS]:,} items and {counts[USERS]:,} users, vectors of version {model.name} {place}"
+    where = f"in {out}" if written else "are not right: nothing was written"
+    summary = f"{counts[ITEMS]:,} items and {counts[USERS]:,} users, vectors of version {model.name} {where}"
     terminal.end("vectors", "done" if written else "failed", seconds, summary)
     if report is not None:
         said = escape(check.explain(report, beyond))
         terminal.console.print(said if enough else f"[red]{said}[/]", soft_wrap=True, highlight=False)
-    facts = {"out": out if written else None, **manifest, "seconds": seconds}
+    place = out if isinstance(out, Path) else str(out)
+    facts = {"out": place if written else None, **manifest, "seconds": seconds}
     return Outcome(DONE if enough else NOT_BLESSED, facts)
 
 
@@ -166,8 +180,11 @@ def _fetched(uri: str, folder: Path, terminal: Terminal) -> Path:
     return model
 
 
-def _publish(new: Path, out: Path, root: Path) -> None:
+def _publish(new: Path, out: AnyPath, root: Path) -> None:
     """Puts the folder in its place."""
+    if isinstance(out, ObjectPath):
+        put_vectors(new, out)
+        return
     # One with something in it can't be replaced in one step; `_tidy` undoes the first of two.
     if out.exists():
         out.rename(root / _BEFORE)
@@ -175,10 +192,10 @@ def _publish(new: Path, out: Path, root: Path) -> None:
     flush_folder(out.parent)
 
 
-def _tidy(root: Path, out: Path) -> None:
+def _tidy(root: Path, out: AnyPath) -> None:
     """Puts back the folder that a run was about to replace when it was killed, and removes what else one left."""
     before = root / _BEFORE
-    if before.exists() and not out.exists():
+    if isinstance(out, Path) and before.exists() and not out.exists():
         before.rename(out)
     for left in root.iterdir():
         if left.is_dir():

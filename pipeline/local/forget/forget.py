@@ -31,7 +31,7 @@ from pipeline.local.evaluate import COPIES
 from pipeline.local.forget import purge, search
 from pipeline.local.forget.search import Ids
 from pipeline.local.lineage import Lineage, NotMadeAgain, read_lineage
-from pipeline.local.lock import lock
+from pipeline.local.output import working
 from pipeline.local.reproduce import scratch_of
 from pipeline.local.run import at_terminal
 from pipeline.terminal import MARKS, Outcome, Terminal, listening
@@ -89,7 +89,7 @@ def _forget(
     terminal.start("forget", silence=0)
     from pipeline.metadata import connection_config, open_store  # TFX: seconds
 
-    with lock(root), listening(terminal), explained():
+    with listening(terminal), working(config, root), explained():
         store = open_store(connection_config(config))
         suppression.add(str(config.suppression()), users)
         work = _Work(config, root, ids, store, read_lineage(store, config.name), promoter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,31 @@ def test_a_base_path_is_on_disk_or_in_a_store(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=f"serving.base_path: .*{message}"):
             base_path(wrong)
+
+
+def test_an_output_in_a_store_is_worked_on_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def config(output: str, more: str = "") -> Config:
+        return load_config(config_file(tmp_path, f"{MINIMAL}output: {output}\n{more}"))
+
+    monkeypatch.chdir(tmp_path)
+    here = config("output")
+    assert here.place() == here.folder() == tmp_path / "output" / "shop"
+    assert here.suppression() == tmp_path / "output" / "shop" / "suppression.json"
+    there = config("s3://bucket/runs/")
+    assert there.place() == ObjectPath("s3://bucket/runs/shop")
+    assert there.suppression() == ObjectPath("s3://bucket/runs/shop/suppression.json")
+    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.delenv("RECOMMENDER_WORK", raising=False)
+    assert re.fullmatch(r"/home/ann/\.cache/recommender/work/s3-bucket-runs-[0-9a-f]{8}/shop", str(there.folder()))
+    monkeypatch.setenv("RECOMMENDER_WORK", "work")
+    assert there.folder().parent.parent == tmp_path / "work"
+    assert there.folder() == config("s3://bucket/runs").folder()
+    assert there.folder() != config("s3://bucket-runs").folder()
+    assert config("s3://b/r", "privacy: {suppression: gs://b/list.json}\n").suppression() == ObjectPath(
+        "gs://b/list.json"
+    )
+    with pytest.raises(InputError, match=r"output: s3://b/r keeps the metadata beside the artifacts"):
+        config("s3://b/r", "metadata: {backend: mysql, host: h, database: d, user: u}\n")
 
 
 def test_tasks_go_with_a_log_that_has_their_events(tmp_path: Path) -> None:

@@ -24,19 +24,20 @@ class Nights:
 
     Args:
         folder: Where all is made.
+        output: The output, if that is not on disk.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, output: str = "") -> None:
         self.folder = folder
         self.config = Config.model_validate(
             {
                 "name": "shop",
-                "output": str(folder / "output"),
+                "output": output or str(folder / "output"),
                 "serving": {"base_path": str(folder / "models")},
                 "data": {"interactions": {"path": str(folder / "log.csv")}},
             }
         )
-        self.root = folder / "output" / "shop"
+        self.root = self.config.folder()
         self.versions = folder / "models" / "shop"
         (self.root / "logs").mkdir(parents=True, exist_ok=True)
         connection = metadata_store_pb2.ConnectionConfig()

@@ -18,6 +18,7 @@ from pipeline.data.paths import DataPaths
 from pipeline.local import run as module
 from pipeline.local.run import at_terminal, run, run_nodes
 from pipeline.terminal import Outcome, Terminal
+from serving.stores import ObjectPath
 
 
 @pytest.fixture
@@ -135,6 +136,17 @@ def test_another_worker_than_the_chief_helps_it(
     assert helped == [(config.output / "shop" / "checkpoints", 1)]
     assert (outcome.exit_code, outcome.facts["worker"]) == (0, 1)
     assert "worker 1: the training is done" in capfd.readouterr().out
+
+
+def test_workers_of_several_machines_need_a_folder_that_they_share(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config.model_copy(update={"output": ObjectPath("s3://bucket/runs")})
+    for index in (0, 1):
+        task = f'"task": {{"type": "worker", "index": {index}}}'
+        monkeypatch.setenv("TF_CONFIG", f'{{"cluster": {{"worker": ["a:1", "b:1"]}}, {task}}}')
+        with pytest.raises(InputError, match="TF_CONFIG: workers share a folder, and output is s3://bucket/runs"):
+            run(config)
 
 
 # ---------------------------------------------------------------- the nodes

@@ -1,8 +1,6 @@
 """The runner on a tiny DAG of function components: what runs, what comes from the cache, what a failure says."""
 
-import contextlib
 import io
-import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,9 +12,7 @@ from rich.console import Console
 from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx.dsl.component.experimental.annotations import (
     BeamComponentParameter,
-    InputArtifact,
     OutputArtifact,
-    Parameter,
 )
 from tfx.dsl.component.experimental.decorators import component
 from tfx.orchestration import metadata
@@ -27,31 +23,9 @@ from components.errors import InputError
 from pipeline.local import runner
 from pipeline.local.runner import NodeResult, run_pipeline, stock_summary
 from pipeline.terminal import Terminal
+from tests.pipeline.local.dag import First, Second, Third
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]
-
-
-@component
-def First(out: OutputArtifact[standard_artifacts.String], text: Parameter[str]) -> None:
-    if text == "wrong":
-        raise InputError("first.csv: row 3 is wrong; mend it")
-    if text == "bug":
-        raise KeyError("a bug")
-    if text == "swallowed":  # as a callback of Beam's does
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    Path(out.uri).write_text(text)
-    out.set_string_custom_property("summary", f"text {text}")
-
-
-@component
-def Second(source: InputArtifact[standard_artifacts.String], out: OutputArtifact[standard_artifacts.String]) -> None:
-    Path(out.uri).write_text(Path(source.uri).read_text() * 2)
-
-
-@component
-def Third(source: InputArtifact[standard_artifacts.String], out: OutputArtifact[standard_artifacts.String]) -> None:
-    Path(out.uri).write_text(Path(source.uri).read_text() * 2)
 
 
 @component(use_beam=True)
@@ -143,10 +117,10 @@ def test_a_failing_node_stops_the_run_and_a_mended_one_goes_on(runs: Runs, text:
 def test_reused_outputs_stand_in_for_nodes_that_are_not_run(runs: Runs) -> None:
     runs("a")
     store = metadata_store.MetadataStore(runs.connection)
-    [second] = store.get_executions_by_type(f"{__name__}.Second")
+    [second] = store.get_executions_by_type(f"{Second.__module__}.Second")
     assert runs("b", only="Third", reused={"Second": second.id}) == {"Third": "done"}
     taken = {e.artifact_id for e in store.get_events_by_execution_ids([second.id]) if e.type == e.OUTPUT}
-    third = max(execution.id for execution in store.get_executions_by_type(f"{__name__}.Third"))
+    third = max(execution.id for execution in store.get_executions_by_type(f"{Third.__module__}.Third"))
     assert {e.artifact_id for e in store.get_events_by_execution_ids([third]) if e.type == e.INPUT} == taken
     [made] = [e.artifact_id for e in store.get_events_by_execution_ids([third]) if e.type == e.OUTPUT]
     assert Path(store.get_artifacts_by_id([made])[0].uri).read_text() == "aaaa"

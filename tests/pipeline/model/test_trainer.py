@@ -17,8 +17,8 @@ from components.examples.interactions import AGAIN
 from components.examples.reading import split_files
 from components.examples.writing import write_columns, write_shard
 from components.transform import growing
-from pipeline.model.job import Transformed
-from pipeline.model.trainer import run_fn
+from pipeline.model.job import Job, Transformed
+from pipeline.model.trainer import _checkpoint_directory, run_fn
 from tests.components.conftest import write_examples
 from tests.components.transform.conftest import GROWING, event
 from tests.pipeline.model.small_log import ITEMS, NEW, make_settings, rank
@@ -58,6 +58,18 @@ def train(
 @pytest.fixture(scope="module")
 def trained(transformed: Transformed, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(transformed, tmp_path_factory.mktemp("trained"))
+
+
+def test_a_training_has_the_same_checkpoint_wherever_its_folder_lies() -> None:
+    def name(folder: str, number: int = 3) -> Path:
+        inputs = {key: f"{folder}/artifacts/{key}/{number}" for key in Transformed.model_fields}
+        settings = make_settings(None).model_copy(update={"checkpoints": f"{folder}/checkpoints"})
+        job = Job(inputs=inputs, settings=settings, model_run_dir="", serving_model_dir="", judged=f"{folder}/judged")
+        return Path(_checkpoint_directory(job) or "")
+
+    assert name("/home/ann/shop").parent == Path("/home/ann/shop/checkpoints")
+    assert name("/home/ann/shop").name == name("/srv/shop").name
+    assert name("/home/ann/shop").name != name("/home/ann/shop", number=4).name
 
 
 def test_training_learns_the_follower(trained: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -22,6 +23,7 @@ from pipeline.config import Config
 from pipeline.local.lock import lock
 from serving.client import RecommenderClient
 from serving.server.process import ServerProcess
+from serving.stores import ObjectPath, download
 from tests.components.indexer import tiny
 from tests.components.stores import enter, s3_server
 from tests.e2e.world import end_group, recommender, start, wait_for
@@ -293,6 +295,37 @@ def test_a_version_in_an_object_store(config: Config, tmp_path: Path, monkeypatc
         with pytest.raises(InputError, match=r"--version s3://bucket/models/shop/1: no version lies there: it lacks"):
             vectors(config, Request(tmp_path / "others"), "s3://bucket/models/shop/1")
     assert [path.name for path in tmp_path.iterdir()] == ["vectors"]
+
+
+@in_process
+def test_vectors_in_an_object_store(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config.model_copy(update={"output": tmp_path / "output"})
+    with s3_server() as environment:
+        enter(environment, monkeypatch)
+        fsspec.filesystem("s3").mkdir("of-vectors")
+        out = ObjectPath("s3://of-vectors/shop/vectors")
+        seen: list[set[str]] = []
+        write_bytes = ObjectPath.write_bytes
+
+        def write(self: ObjectPath, content: bytes) -> None:
+            if self.name == "manifest.json":
+                seen.append(set(out.files()))
+            write_bytes(self, content)
+
+        monkeypatch.setattr(ObjectPath, "write_bytes", write)
+        for file_format in ("npy", "parquet"):
+            outcome = vectors(config, Request(out, file_format, check=0))
+            assert (outcome.exit_code, outcome.facts["out"]) == (0, str(out))
+            assert set(out.files()) == PARTS[file_format]
+        assert seen == [PARTS[name] - {"manifest.json"} for name in ("npy", "parquet")], "the manifest comes last"
+        download(out, tmp_path / "copy")
+        assert whole(tmp_path / "copy", ITEMS).vectors == pytest.approx(WORLD.embedding)
+        (out / "of-somebody.txt").write_bytes(b"")
+        with pytest.raises(InputError, match=r"--out s3://of-vectors/shop/vectors: is there, and is no folder that"):
+            vectors(config, Request(out))
+        with pytest.raises(InputError, match=r"s3://nobodys/vectors: can't be written: .*bucket does not exist"):
+            vectors(config, Request(ObjectPath("s3://nobodys/vectors")))
+    assert [*(tmp_path / "output").rglob("*.parquet")] == []
 
 
 def test_a_search_of_the_files_finds_what_the_server_answers(base: Path, folder: Path) -> None:
