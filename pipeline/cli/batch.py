@@ -33,6 +33,16 @@ from serving.stores import as_path
 if TYPE_CHECKING:
     from pipeline.batch.answers import Wish
 
+VectorsOption = Annotated[
+    str,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="DIR",
+        help="The folder, on disk or in s3:// or gs://; one from before is replaced as a whole.",
+    ),
+]
+
 
 @command(
     "batch",
@@ -149,15 +159,7 @@ def _wish(k: int, rules: RuleOptions, tasks: Mapping[str, float], owners: bool, 
 )
 def vectors(
     source: ConfigSource,
-    out: Annotated[
-        str,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="DIR",
-            help="The folder, on disk or in s3:// or gs://; one from before is replaced as a whole.",
-        ),
-    ],
+    out: VectorsOption,
     file_format: Annotated[
         str, typer.Option("--format", metavar="parquet|npy", help="What the files are.")
     ] = "parquet",

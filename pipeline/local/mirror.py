@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
 from components.progress import progress
 from pipeline.local import metadata_file
@@ -32,8 +32,6 @@ _NOT_MIRRORED = re.compile(r"(^|/)(\.\.|\.system)/|(^|/)\.[^/]*\.new$|-journal$"
 """TFX's scratch, and files that are being written."""
 _LOOK_SECONDS = 2.0
 _CONNECTIONS = 8
-
-T = TypeVar("T")
 
 
 class Mirror:
@@ -82,7 +80,7 @@ class Mirror:
             size = sum(info.size for info in wanted.values())
             if wanted:
                 progress(f"fetching {len(wanted):,} files, {size / 1e6:,.1f} MB, from {self._place}")
-            self._each(self._fetch_file, wanted.items())
+            self._each(lambda store, path, name: self._fetch_file(store, path, name, wanted[name]), wanted)
             if not only:
                 self._remove_others(there, known, tag is not None)
             if tag:
@@ -99,7 +97,7 @@ class Mirror:
             assert self._lease is not None
             self._lease.check()
             gone = self._state.keys() - here.keys() - {METADATA}
-            self._each(lambda name: (self._place / name).unlink(), gone)
+            self._each(self._delete_object, gone)
             for name in gone:
                 del self._state[name]
             self._write_state()
@@ -184,13 +182,12 @@ class Mirror:
             metadata_file.rename(Path(file.name), f"{self._place}/{_ARTIFACTS}/", f"{self._folder}/{_ARTIFACTS}/")
         return info.tag
 
-    def _fetch_file(self, found: tuple[str, Info]) -> None:
-        name, info = found
+    def _fetch_file(self, store: Any, path: str, name: str, info: Info) -> None:
         target = self._folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             # Not written to, but replaced: other artifacts may have the file by a second name.
-            with replacing(target, "wb") as file, opened(str(self._place / name)) as (store, path):
+            with replacing(target, "wb") as file:
                 store.get_file(path, file.name)
         except FileNotFoundError as error:
             raise StoreError(str(self._place / name), "it was removed while it was fetched; run again") from error
@@ -228,14 +225,18 @@ class Mirror:
                 raise StoreError(str(self._place / name), "what was written isn't there: another process is at work")
             self._state[name] = [there[name].tag, *stat]
 
-    def _put_file(self, name: str) -> None:
-        path = self._folder / name
-        with opened(str(self._place / name)) as (store, target):
-            if path.suffix != ".sqlite":
-                store.put_file(str(path), target)
-                return
-            with metadata_file.snapshot(path, self._folder) as copy:
-                store.put_file(str(copy), target)
+    def _put_file(self, store: Any, path: str, name: str) -> None:
+        source = self._folder / name
+        if source.suffix != ".sqlite":
+            store.put_file(str(source), path)
+            return
+        with metadata_file.snapshot(source, self._folder) as copy:
+            store.put_file(str(copy), path)
+
+    @staticmethod
+    def _delete_object(store: Any, path: str, _: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            store.rm_file(path)
 
     def _put_metadata(self) -> None:
         path = self._folder / METADATA
@@ -250,10 +251,13 @@ class Mirror:
 
     # ------------------------------------------------------------
 
-    @staticmethod
-    def _each(do: Callable[[T], object], all_of: Iterable[T]) -> None:
-        with ThreadPoolExecutor(_CONNECTIONS) as pool:
-            for _ in pool.map(do, all_of):
+    def _each(self, do: Callable[[Any, str, str], object], names: Collection[str]) -> None:
+        """Does something for each name, several at a time, with the store's file system and the path there."""
+        if not names:
+            return
+        # fsspec would make each thread a file system of its own, with new connections.
+        with opened(str(self._place)) as (store, root), ThreadPoolExecutor(_CONNECTIONS) as pool:
+            for _ in pool.map(lambda name: do(store, f"{root}/{name}", name), names):
                 pass
 
     def _write_state(self) -> None:
