@@ -77,10 +77,11 @@ from scipy import linalg
 from threadpoolctl import threadpool_limits
 
 with threadpool_limits(1, user_api="blas"):
-    for size in (150, 400):
-        matrix = np.eye(size, dtype=np.float32) * 2
-        (invert,) = linalg.get_lapack_funcs(("potri",), (matrix,))
-        assert np.allclose(invert(matrix, lower=True)[0], np.eye(size) / 4)
+    for size in range(1, 300, 7):  # where a matrix lies decides whether wrong kernels crash
+        for kind in (np.float32, np.float64):
+            matrix = np.asfortranarray(np.eye(size, dtype=kind) * 2)
+            (invert,) = linalg.get_lapack_funcs(("potri",), (matrix,))
+            assert np.allclose(invert(matrix, lower=True, overwrite_c=True)[0], np.eye(size) / 4)
 """
 
 
