@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -369,14 +369,10 @@ def _size(path: AnyPath, sizes: Any) -> int:
     if name not in sizes and isinstance(path, ObjectPath):
         sizes[name] = sum(info.size for info in path.files().values())
     elif name not in sizes:
-        found: Callable[[str], int] = lambda file: os.lstat(file).st_size  # noqa: E731
-        sizes[name] = (
-            sum(found(os.path.join(folder, file)) for folder, _, names in os.walk(name) for file in names)
-            if os.path.isdir(name) and not os.path.islink(name)
-            else found(name)
-            if os.path.lexists(name)
-            else 0
-        )
+        files = [name] if os.path.lexists(name) else []
+        if os.path.isdir(name) and not os.path.islink(name):
+            files = [os.path.join(folder, file) for folder, _, names in os.walk(name) for file in names]
+        sizes[name] = sum(os.lstat(file).st_size for file in files)
     return int(sizes[name])
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import fcntl
 import gzip
 import io
 import json
@@ -23,11 +24,6 @@ import pyarrow.parquet as pq
 from pipeline.local.forget import search
 from pipeline.local.forget.search import Ids
 from serving.files import replacing
-
-try:
-    import fcntl
-except ImportError:  # on Windows
-    fcntl = None  # type: ignore[assignment]
 
 
 def purge(ids: Ids, path: Path) -> bool:
@@ -173,8 +169,6 @@ def _purge_document(ids: Ids, path: Path) -> None:
 
 def _is_written(path: Path) -> bool:
     """Whether a process holds the lock of a file of answers, see `serving.client.answer_log`."""
-    if fcntl is None:
-        return True
     with open(path, "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
