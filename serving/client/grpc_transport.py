@@ -138,7 +138,9 @@ class _Channel:
         kind, detail = error.code().name, error.details() or ""
         if kind == "DEADLINE_EXCEEDED":
             return transport.deadline_exceeded(self._target, message.timeout)
-        if "RST_STREAM" in detail:
+        # "Stream removed" is a connection that broke, of which gRPC can't always tell more than UNKNOWN
+        # (grpc/grpc#34076).
+        if "RST_STREAM" in detail or (kind == "UNKNOWN" and "Stream removed" in detail):
             return transport.unavailable(self._target, detail)
         if kind == "UNIMPLEMENTED" or "deserializing response" in detail or "http2" in detail.lower():
             return transport.not_a_model_server(self._target, detail, "gRPC port")

@@ -15,13 +15,19 @@ from typing import Any
 import pytest
 
 _LAST: dict[str, str] = {}  # what `enter` was last called with
+_SERVERS = 0  # of S3, open
 
 
 @contextlib.contextmanager
 def s3_server() -> Iterator[dict[str, str]]:
-    """A server of S3's interface; yields the environment that leads to it."""
+    """A server of S3's interface, empty; yields the environment that leads to it."""
+    from moto.core.base_backend import BackendDict
     from moto.server import ThreadedMotoServer
 
+    global _SERVERS
+    if not _SERVERS:
+        BackendDict.reset()  # all servers of a process have the same buckets, and keep them
+    _SERVERS += 1
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -34,6 +40,7 @@ def s3_server() -> Iterator[dict[str, str]]:
         }
     finally:
         server.stop()
+        _SERVERS -= 1
 
 
 @contextlib.contextmanager

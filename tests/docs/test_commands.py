@@ -54,6 +54,10 @@ NOT_RUN = {
         "tests/e2e/test_portable.py runs the whole DAG by that service"
     ),
     "docs/operations.md: recommender nightly --config shop.yaml": "tests/e2e/test_nightly.py does nights",
+    "docs/operations.md: recommender nightly --set output=s3://bucket/runs"
+    " --set serving.base_path=s3://bucket/models": (
+        "tests/e2e/test_store.py runs with both in a store on the loopback"
+    ),
     "docs/operations.md: sudo cp serving/deploy/nightly/recommender-nightly.* /etc/systemd/system/": (
         "changes the machine; tests/serving/deploy/test_nightly.py asks systemd what it thinks of the units"
     ),
@@ -151,9 +155,6 @@ NOT_RUN_LINES = {
             "recommender promote 20261101000000 --label stable --base-path s3://bucket/models",
         ),
         "tests/pipeline/cli/test_promotion.py serves and promotes in a store on the loopback",
-    ),
-    "recommender nightly --set output=s3://bucket/runs --set serving.base_path=s3://bucket/models": (
-        "tests/e2e/test_store.py runs with both in a store on the loopback"
     ),
     "recommender serve": "does not end; the next server of the page does the same with a config",
     "recommender serve -- --enable_batching=true --batching_parameters_file=serving/deploy/batching.config": (

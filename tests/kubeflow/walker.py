@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
+import psutil
 import s3fs
 import yaml
 
@@ -211,7 +212,7 @@ class Walker:
         lines = []
         for line in process.stdout:
             if evicted and not lines:
-                process.send_signal(evicted)
+                _end(process.pid, evicted)
             lines.append(line)
         result.code = process.wait()
         result.logs = [json.loads(line) for line in lines]  # all of it is JSON, or this fails
@@ -258,6 +259,15 @@ class Walker:
             path.parent.mkdir(parents=True, exist_ok=True)
             self.store.get_file(key, str(path))
         return target
+
+
+def _end(pid: int, number: int) -> None:
+    """Ends a container: all that is in it if that is by SIGKILL, else its first process, which is to do the rest."""
+    first = psutil.Process(pid)
+    processes = [first, *first.children(recursive=True)] if number == signal.SIGKILL else [first]
+    for process in processes:
+        process.send_signal(number)
+    psutil.wait_procs(processes[1:], timeout=10)
 
 
 def _local(uri: str) -> str:

@@ -11,7 +11,7 @@ from serving.client.grpc_transport import encode
 from serving.client.transport import Metadata, ModelRef, Predict, Status
 from serving.protos import serving_pb2
 from serving.server.ports import free_port
-from tests.serving.misbehaving import Awaited, FakeServer, Wire
+from tests.serving.misbehaving import Awaited, Fail, FakeServer, Wire, sequence
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,16 @@ def test_keepalive_finds_a_connection_whose_other_end_is_gone(kind, monkeypatch)
         wire.mode = "hang"
         with pytest.raises(ServerUnavailable):
             client.recommend("ann")
+
+
+@pytest.mark.parametrize("kind", [RecommenderClient, Awaited], ids=["blocking", "asyncio"])
+def test_a_connection_that_broke_is_no_failure_of_the_model(kind):
+    with (
+        FakeServer("grpc", sequence(Fail("UNKNOWN", "Stream removed"))) as server,
+        kind(server.target, model="m", retry=None) as client,
+        pytest.raises(ServerUnavailable, match=f"no model server at {server.target}: Stream removed"),
+    ):
+        client.recommend("ann")
 
 
 def test_targets_as_grpc_writes_them(tmp_path):
