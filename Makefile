@@ -42,7 +42,7 @@ test-fast: setup ## Run the tests that take a moment each (about a minute).
 test-smoke: setup ## Run the part of the tests that is also run on the other TFX track.
 	$(PYTEST) $(WORKERS) -m smoke $(PYTEST_ARGS)
 
-test-engines: setup ## Run the Beam stages on Flink and Spark, whose jars Maven fetches (minutes; needs Java 17).
+test-engines: setup ## Run the Beam stages on Flink and Spark and up to Dataflow, and S3Proxy's tests (long; needs Java 17 and Maven).
 	ENGINES=1 $(PYTEST) tests/engines $(PYTEST_ARGS)
 
 lint: setup ## Check style, types and what imports what (ruff, mypy, import-linter).

@@ -149,7 +149,8 @@ class ObjectPath:
             return {
                 name[len(path) + 1 :]: _info(about)
                 for name, about in sorted(found.items())
-                if name.startswith(f"{path}/") and not name.endswith("/")  # what some tools write for a folder
+                # Some tools write objects for folders, and some stores say themselves that these are folders.
+                if name.startswith(f"{path}/") and not name.endswith("/") and about["type"] != "directory"
             }
 
     def info(self) -> Optional[Info]:

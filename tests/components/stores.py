@@ -6,21 +6,44 @@ import contextlib
 import http.client
 import http.server
 import json
+import os
+import tempfile
 import threading
 import urllib.parse
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
+from serving.stores import ObjectPath
+
 _LAST: dict[str, str] = {}  # what `enter` was last called with
-_SERVERS = 0  # of S3, open
+_SERVERS = 0  # of moto, open
 
 
 @contextlib.contextmanager
 def s3_server() -> Iterator[dict[str, str]]:
-    """A server of S3's interface, empty; yields the environment that leads to it."""
+    """A server of S3's interface, empty; yields the environment that leads to it.
+
+    That is moto's, or S3Proxy where the variable `S3_SERVER` says `s3proxy`.
+    """
+    user, password = "tests", "of no use elsewhere"
+    with _s3proxy(user, password) if os.environ.get("S3_SERVER") == "s3proxy" else _moto() as url:
+        yield {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": user,
+            "AWS_SECRET_ACCESS_KEY": password,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+
+@contextlib.contextmanager
+def _moto() -> Iterator[str]:
     from moto.core.base_backend import BackendDict
     from moto.server import ThreadedMotoServer
 
@@ -31,16 +54,18 @@ def s3_server() -> Iterator[dict[str, str]]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
-        yield {
-            "AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()),
-            "AWS_ACCESS_KEY_ID": "tests",
-            "AWS_SECRET_ACCESS_KEY": "of no use elsewhere",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
+        yield "http://{}:{}".format(*server.get_host_and_port())
     finally:
         server.stop()
         _SERVERS -= 1
+
+
+@contextlib.contextmanager
+def _s3proxy(user: str, password: str) -> Iterator[str]:
+    from tests.engines.s3proxy import s3proxy
+
+    with tempfile.TemporaryDirectory() as folder, s3proxy(Path(folder), user, password) as url:
+        yield url
 
 
 @contextlib.contextmanager
@@ -50,6 +75,23 @@ def gs_server() -> Iterator[dict[str, str]]:
 
     with create_server("127.0.0.1", 0, in_memory=True) as server:
         yield {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{server._api._httpd.server_port}"}
+
+
+def make_bucket(url: str) -> ObjectPath:
+    """Makes a bucket where `enter` has led to."""
+    bucket = ObjectPath(url)
+    kind, name = url.split("://")
+    store = fsspec.filesystem(kind)
+    if kind == "s3":
+        store.call_s3("create_bucket", Bucket=name)  # `mkdir` asks where it is first, and S3Proxy knows of any bucket
+    else:
+        store.mkdir(name)
+    return bucket
+
+
+def new_bucket(kind: str) -> ObjectPath:
+    """Makes a bucket that nobody has seen, in the store of this protocol."""
+    return make_bucket(f"{kind}://bucket-{uuid.uuid4().hex}")
 
 
 def enter(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,9 @@ import json
 import os
 import re
 import time
-import uuid
 from pathlib import Path
 
 import boto3
-import fsspec
 import pytest
 from s3fs import S3FileSystem
 from tfx.types import standard_artifacts
@@ -26,7 +24,7 @@ from components.evaluation_report import Report, save_report
 from components.pusher import executor as pusher
 from serving.stores import ObjectPath, StoreError, download, is_object, remove
 from tests.components.nodes import make_model
-from tests.components.stores import Killed, Proxy, Request, enter, forget
+from tests.components.stores import Killed, Proxy, Request, enter, forget, new_bucket
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]
 
@@ -34,12 +32,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.smoke]
 @pytest.fixture(autouse=True)
 def _time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions, "_now", lambda: 20260102030405)
-
-
-def new_bucket(kind: str) -> ObjectPath:
-    name = f"bucket-{uuid.uuid4().hex}"
-    fsspec.filesystem(kind).mkdir(name)
-    return ObjectPath(f"{kind}://{name}")
 
 
 @pytest.fixture(params=["s3", "gs"])

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import gzip
 import time
-import uuid
 from pathlib import Path
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +16,7 @@ from components.errors import InputError
 from components.tables import reading
 from components.tables.formats import TableSettings
 from kubeflow.sensor import newest_partition
-from tests.components.stores import enter
+from tests.components.stores import enter, new_bucket
 
 pytestmark = [pytest.mark.slow, pytest.mark.smoke]
 CSV = b"user_id,item_id\n" + b"".join(b"u%d,i%d\n" % (row, row) for row in range(50))
@@ -27,10 +25,8 @@ CSV = b"user_id,item_id\n" + b"".join(b"u%d,i%d\n" % (row, row) for row in range
 @pytest.fixture(params=["s3", "gs"])
 def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URI of an empty bucket."""
-    name = f"bucket-{uuid.uuid4().hex}"
     enter(request.getfixturevalue(request.param), monkeypatch)
-    fsspec.filesystem(request.param).mkdir(name)
-    return f"{request.param}://{name}"
+    return str(new_bucket(request.param))
 
 
 def put(uri: str, content: bytes) -> str:

@@ -6,17 +6,15 @@ import json
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
 import pytest
 
 from serving.stores import ObjectPath
 from tests import forks
 from tests.components.conftest import s3 as s3
-from tests.components.stores import enter
+from tests.components.stores import enter, new_bucket
 from tests.e2e.world import NAME, NODES, World, end_group, environment, parse_line, wait_for, write_config, write_world
 
 pytestmark = pytest.mark.slow
@@ -75,9 +73,7 @@ def states(text: str) -> dict[str, str]:
 def bucket(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectPath]:
     """An empty bucket."""
     enter(s3, monkeypatch)
-    name = f"bucket-{uuid.uuid4().hex}"
-    fsspec.filesystem("s3").mkdir(name)
-    return ObjectPath(f"s3://{name}")
+    return new_bucket("s3")
 
 
 @pytest.mark.timeout(1800)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from pathlib import Path
 
-import fsspec
 import pytest
 
 from serving import stores
@@ -15,7 +13,7 @@ from serving.stores import Changed, Held, Lease, ObjectPath, StoreError, as_path
 from tests.components.conftest import generations as generations
 from tests.components.conftest import gs as gs
 from tests.components.conftest import s3 as s3
-from tests.components.stores import Proxy, enter
+from tests.components.stores import Proxy, enter, make_bucket, new_bucket
 
 
 def test_what_is_in_a_store() -> None:
@@ -38,9 +36,7 @@ def test_what_is_in_a_store() -> None:
 def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ObjectPath:
     """An empty bucket."""
     enter(request.getfixturevalue("generations" if request.param == "gs" else "s3"), monkeypatch)
-    name = f"bucket-{uuid.uuid4().hex}"
-    fsspec.filesystem(request.param).mkdir(name)
-    return ObjectPath(f"{request.param}://{name}")
+    return new_bucket(request.param)
 
 
 @pytest.mark.slow
@@ -149,7 +145,9 @@ def die(lease: Lease) -> None:
 
 @pytest.mark.slow
 @pytest.mark.smoke
-def test_a_dead_holders_lease_runs_out_and_it_writes_no_more(bucket: ObjectPath, brief: None) -> None:
+def test_a_dead_holders_lease_runs_out_and_it_writes_no_more(
+    bucket: ObjectPath, brief: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, config = bucket / ".lock", bucket / "models.config"
     config.write_bytes(b"before")
     first, second = Lease(path, {"who": "ann"}), Lease(path, {"who": "bob"})
@@ -161,6 +159,7 @@ def test_a_dead_holders_lease_runs_out_and_it_writes_no_more(bucket: ObjectPath,
     second.acquire(0)  # which looks at it for a while
     with pytest.raises(StoreError, match=r"\.lock: this lock could not be renewed in time"):
         first.write(config, b"first")
+    monkeypatch.setattr(stores, "LEASE_SECONDS", 30.0)  # within which a busy machine gives a sign of life
     second.write(config, b"second")
     first._renewed = time.monotonic()  # a clock that stood still
     with pytest.raises(Changed):
@@ -201,7 +200,7 @@ def test_of_many_one_gets_it(bucket: ObjectPath, brief: None) -> None:
 @pytest.mark.slow
 def test_a_store_without_conditions_is_refused(gs: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     enter(gs, monkeypatch)  # the emulator takes no notice of them
-    fsspec.filesystem("gs").mkdir("careless")
+    make_bucket("gs://careless")
     for _ in range(2):
         refused = pytest.raises(StoreError, match=r"\.lock: this store takes no notice of If-None-Match")
         with refused, leased(ObjectPath("gs://careless/.lock"), {}):
@@ -216,8 +215,7 @@ def test_a_bad_line_neither_loses_a_write_nor_makes_two(
 ) -> None:
     with Proxy(s3["AWS_ENDPOINT_URL"]) as proxy:
         enter({**s3, "AWS_ENDPOINT_URL": proxy.url}, monkeypatch)
-        bucket = ObjectPath(f"s3://bucket-{uuid.uuid4().hex}")
-        fsspec.filesystem("s3").mkdir(bucket.name)
+        bucket = new_bucket("s3")
         treated: set[str] = set()
 
         def once(request) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import fsspec
 import pytest
 
 from components.data_profile import IN_VERSION
@@ -14,7 +13,7 @@ from components.guards.profile import to_json
 from components.versions import publish
 from tests.components.guards.data import profile
 from tests.components.nodes import make_model
-from tests.components.stores import enter
+from tests.components.stores import enter, make_bucket
 
 
 def test_a_version_carries_the_profile_of_its_data(tmp_path: Path) -> None:
@@ -38,7 +37,7 @@ def test_a_version_carries_the_profile_of_its_data(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_version_in_an_object_store(s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     enter(s3, monkeypatch)
-    fsspec.filesystem("s3").mkdir("guards")
+    make_bucket("s3://guards")
     base, model = "s3://guards/models", f"{make_model(tmp_path / 'new', 'new')}/Format-Serving"
     assert newest(base, "m") == ""
     silent = publish(model, f"{base}/m", {})

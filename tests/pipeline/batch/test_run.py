@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
@@ -31,7 +30,7 @@ from serving.server.process import ServerProcess
 from serving.stores import ObjectPath
 from tests.components.conftest import s3 as s3
 from tests.components.indexer.tiny import SETTINGS, make_index, write_towers
-from tests.components.stores import enter
+from tests.components.stores import enter, make_bucket
 from tests.e2e.world import end_group, recommender, start, wait_for
 from tests.serving.wire import contract
 
@@ -495,7 +494,7 @@ def test_shards_are_neither_large_nor_tiny() -> None:
 @pytest.mark.slow
 def test_an_output_in_a_store(base: Path, s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     enter(s3, monkeypatch)
-    fsspec.filesystem("s3").mkdir("answers")
+    make_bucket("s3://answers")
     store, config = ObjectPath("s3://answers/top"), config_of(base, output=tmp_path)
 
     def asked(out: ObjectPath, k: int = 3, **format: str) -> Request:

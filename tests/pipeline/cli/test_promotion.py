@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
 import pytest
 
 from components.versions import publish
@@ -18,7 +17,7 @@ from serving.server.ports import free_port
 from serving.server.process import EMBEDDED, ServerProcess, environment
 from serving.stores import ObjectPath
 from tests.components.conftest import s3 as s3
-from tests.components.stores import enter
+from tests.components.stores import enter, make_bucket
 from tests.pipeline.cli.command import COMMAND, recommender
 from tests.serving import tiny_servable
 from tests.serving.fixtures import MODEL, tiny
@@ -196,7 +195,7 @@ def test_a_base_path_in_a_store(
     s3: dict[str, str], servable: Path, second_servable: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enter(s3, monkeypatch)
-    fsspec.filesystem("s3").mkdir("served")
+    make_bucket("s3://served")
     base, port = ObjectPath("s3://served/models"), free_port()
     target = f"127.0.0.1:{port}"
     place = ("--base-path", str(base), "--name", MODEL)

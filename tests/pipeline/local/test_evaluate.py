@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import fsspec
 import pytest
 
 from components.errors import InputError
@@ -18,7 +17,7 @@ from pipeline.local.evaluate import evaluate, find_model
 from serving.stores import ObjectPath
 from tests.components.conftest import ITEMS, write_servable
 from tests.components.conftest import s3 as s3
-from tests.components.stores import enter
+from tests.components.stores import enter, make_bucket
 
 
 def make_version(base: Path, number: int) -> Path:
@@ -41,7 +40,7 @@ def test_a_version_in_a_store_is_copied_once(
     s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enter(s3, monkeypatch)
-    fsspec.filesystem("s3").mkdir("evaluated")
+    make_bucket("s3://evaluated")
     base = ObjectPath("s3://evaluated/models")
     config = make_config(tmp_path)
     config = config.model_copy(update={"serving": config.serving.model_copy(update={"base_path": base})})

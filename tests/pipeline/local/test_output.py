@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 from rich.console import Console
 from tfx.orchestration.pipeline import Pipeline
@@ -38,7 +37,7 @@ from tests.components.conftest import generations as generations
 from tests.components.conftest import gs as gs
 from tests.components.conftest import killer as killer
 from tests.components.conftest import s3 as s3
-from tests.components.stores import Killed, Proxy, Request, enter
+from tests.components.stores import Killed, Proxy, Request, enter, new_bucket
 from tests.e2e.world import wait_for
 from tests.pipeline.local.dag import First, Second, Third
 from tests.pipeline.local.nights import Nights
@@ -105,9 +104,7 @@ def place(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> ObjectPath:
 
 
 def new_place(kind: str) -> ObjectPath:
-    bucket = f"bucket-{uuid.uuid4().hex}"
-    fsspec.filesystem(kind).mkdir(bucket)
-    return ObjectPath(f"{kind}://{bucket}/runs/shop")
+    return new_bucket(kind) / "runs" / "shop"
 
 
 def config_of(place: ObjectPath) -> Config:

@@ -11,11 +11,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-import uuid
 from pathlib import Path
 from typing import Any, Optional
 
-import fsspec
 import pytest
 from aiobotocore.client import AioBaseClient
 from hypothesis import HealthCheck, settings
@@ -36,7 +34,7 @@ from serving.promotion import (
 from serving.server.process import environment
 from serving.stores import ObjectPath
 from tests.components.conftest import s3 as s3
-from tests.components.stores import enter
+from tests.components.stores import enter, new_bucket
 from tests.serving.client.test_tls import certificates as certificates
 from tests.serving.client.test_tls import server_tls
 from tests.serving.fake_replica import FakeReplica, publish
@@ -419,9 +417,7 @@ def test_unknown_label_version_and_share(world: World) -> None:
 def store(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> ObjectPath:
     """The base path in an empty bucket."""
     enter(s3, monkeypatch)
-    name = f"bucket-{uuid.uuid4().hex}"
-    fsspec.filesystem("s3").mkdir(name)
-    return ObjectPath(f"s3://{name}/models")
+    return new_bucket("s3") / "models"
 
 
 @pytest.mark.slow

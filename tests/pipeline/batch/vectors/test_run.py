@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -25,7 +24,7 @@ from serving.client import RecommenderClient
 from serving.server.process import ServerProcess
 from serving.stores import ObjectPath, download
 from tests.components.indexer import tiny
-from tests.components.stores import enter, s3_server
+from tests.components.stores import enter, make_bucket, s3_server
 from tests.e2e.world import end_group, recommender, start, wait_for
 from tests.pipeline.batch.vectors.conftest import VERSION, config_of
 from tests.serving.wire import contract
@@ -282,12 +281,11 @@ def test_another_run_at_the_same_output(config: Config, tmp_path: Path) -> None:
 
 @in_process
 def test_a_version_in_an_object_store(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from components import stores, versions
+    from components import versions
 
     with s3_server() as environment:
         enter(environment, monkeypatch)
-        with stores.opened("s3://bucket") as (store, path):
-            store.mkdir(path)
+        make_bucket("s3://bucket")
         version = versions.publish(find(config), "s3://bucket/models/shop", {})
         outcome = vectors(config, Request(tmp_path / "vectors"), f"{version.path}/")
         assert (outcome.exit_code, outcome.facts["version"]) == (0, str(version.number))
@@ -302,7 +300,7 @@ def test_vectors_in_an_object_store(config: Config, tmp_path: Path, monkeypatch:
     config = config.model_copy(update={"output": tmp_path / "output"})
     with s3_server() as environment:
         enter(environment, monkeypatch)
-        fsspec.filesystem("s3").mkdir("of-vectors")
+        make_bucket("s3://of-vectors")
         out = ObjectPath("s3://of-vectors/shop/vectors")
         seen: list[set[str]] = []
         write_bytes = ObjectPath.write_bytes
