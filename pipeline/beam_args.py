@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
+import io
 import re
 import socket
 from collections.abc import Sequence
@@ -34,12 +37,14 @@ def beam_args(configured: tuple[str, ...]) -> list[str]:
     return arguments
 
 
-def check_job_service(arguments: Sequence[str]) -> None:
-    """Makes sure that the job service that the options name answers: Beam waits for it without a word.
+def check_beam(arguments: Sequence[str]) -> None:
+    """Makes sure that Beam knows the options, for it drops others, and that the job service that they name answers, for
+    which it would wait without a word.
 
     Raises:
-        InputError: It doesn't.
+        InputError: An option is unknown or wrong, or nobody answers.
     """
+    _check_options(arguments)
     named = re.search(r"--job_endpoint[= ](\S+)", " ".join(arguments))
     if named is None or named[1] == "embed":
         return
@@ -53,3 +58,23 @@ def check_job_service(arguments: Sequence[str]) -> None:
             f"beam.pipeline_args: no job service answers at {named[1]} (--job_endpoint): "
             f"{getattr(error, 'strerror', None) or error}; start it, see docs/beam.md"
         ) from None
+
+
+def _check_options(arguments: Sequence[str]) -> None:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            options = PipelineOptions(list(arguments))
+            known = options.get_all_options()
+            kept = options.get_all_options(drop_default=True, retain_unknown_options=True)
+    except SystemExit:  # argparse's way to say what is wrong
+        reason = said.getvalue().strip().rpartition("error: ")[2]
+        raise InputError(f"beam.pipeline_args: {reason}") from None
+    unknown = sorted(kept.keys() - known.keys())
+    # A job service has options of its own, of which Beam hears when it asks that.
+    if unknown and not _JOB_SERVICE.search(" ".join(arguments)):
+        close = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"; did you mean --{close[0]}?" if close else ""
+        raise InputError(f"beam.pipeline_args: --{unknown[0]}: Beam has no such option{hint}")

@@ -29,7 +29,7 @@ from pipeline.batch.answers import Wish
 from pipeline.batch.beside import work_beside
 from pipeline.batch.outputs import Output, put, put_together
 from pipeline.batch.queries import ALL, items_file, read_queries, users_file, write_items, write_queries
-from pipeline.beam_args import beam_args, check_job_service
+from pipeline.beam_args import beam_args, check_beam
 from pipeline.config import Config
 from pipeline.failures import DONE
 from pipeline.local.evaluate import find_model
@@ -145,7 +145,7 @@ def _run(
     if job.missing():
         with _watched(parts, size, count, asked, terminal):
             arguments = beam_args(config.beam.pipeline_args)
-            check_job_service(arguments)
+            check_beam(arguments)
             answer_shards(job, arguments)
     terminal.progress(f"all {asked} are done; putting the parts together")
     _publish(job, work)

@@ -16,7 +16,7 @@ from components.errors import InputError
 from components.evaluation_report import CANDIDATE, save_report
 from components.progress import progress
 from components.versions import check_writable, model_dir, release
-from pipeline.beam_args import beam_args, check_job_service
+from pipeline.beam_args import beam_args, check_beam
 from pipeline.config import Config
 from pipeline.failures import DONE
 from pipeline.local.output import working
@@ -103,7 +103,7 @@ def _evaluate(config: Config, root: Path, model: Path, out: Path | None, termina
         results = run_pipeline(dag, metadata, terminal, before="CatalogueTransform")
         started = time.monotonic()
         arguments = beam_args(config.beam.pipeline_args)
-        check_job_service(arguments)
+        check_beam(arguments)
         terminal.start("evaluation", silence=0)
         import apache_beam as beam
 

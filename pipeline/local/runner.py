@@ -30,7 +30,7 @@ from tfx.types import artifact_utils
 
 from components import beam_private
 from components.errors import InputError
-from pipeline.beam_args import check_job_service
+from pipeline.beam_args import check_beam
 from pipeline.failures import explain
 from pipeline.metadata import Handle
 from pipeline.model.preprocessing import ITEM_COUNTS
@@ -173,7 +173,7 @@ def _run_node(
     started = time.monotonic()
     executor = runner_utils.extract_executor_spec(deployment, name)
     try:
-        check_job_service(getattr(executor, "beam_pipeline_args", ()))
+        check_beam(getattr(executor, "beam_pipeline_args", ()))
         info = launcher.Launcher(
             pipeline_node=node,
             mlmd_connection=Handle(connection),

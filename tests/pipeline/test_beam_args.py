@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.errors import InputError
-from pipeline.beam_args import beam_args, check_job_service
+from pipeline.beam_args import beam_args, check_beam
 
 SETUP = f"--setup_file={Path(__file__).parents[2] / 'setup.py'}"
 WEEK = "--job_server_timeout=604800"
@@ -37,17 +37,35 @@ def test_a_job_service_that_answers_or_not(form):
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         address = f"127.0.0.1:{listener.getsockname()[1]}"
-        check_job_service(form.format(address).split())
+        check_beam(form.format(address).split())
     with pytest.raises(InputError, match=rf"no job service answers at {address}.*Connection refused; start it"):
-        check_job_service(form.format(address).split())
+        check_beam(form.format(address).split())
 
 
 @pytest.mark.parametrize("endpoint", ["8099", "localhost:", "localhost:http"])
 def test_an_endpoint_that_is_none(endpoint):
     with pytest.raises(InputError, match="expected host:port"):
-        check_job_service([f"--job_endpoint={endpoint}"])
+        check_beam([f"--job_endpoint={endpoint}"])
 
 
 @pytest.mark.parametrize("arguments", [[], ["--runner=FnApiRunner"], ["--job_endpoint=embed"]])
 def test_nothing_to_check(arguments):
-    check_job_service(arguments)
+    check_beam(arguments)
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("--direct_num_wrokers=2", "--direct_num_wrokers: Beam has no such option; did you mean --direct_num_workers?"),
+        ("--no_auth=true", "argument --no_auth: ignored explicit argument 'true'"),
+        ("--direct_num_workers=two", "argument --direct_num_workers: invalid int value: 'two'"),
+    ],
+)
+def test_an_option_that_beam_would_drop_or_end_by(argument, said):
+    with pytest.raises(InputError) as error:
+        check_beam([argument])
+    assert str(error.value) == f"beam.pipeline_args: {said}"
+
+
+def test_a_job_service_may_have_options_of_its_own():
+    check_beam(["--runner=PortableRunner", "--job_endpoint=embed", "--of_the_service=1"])
