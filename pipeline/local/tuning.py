@@ -98,7 +98,7 @@ def _tune(config: Config, root: Path, terminal: Terminal) -> Outcome:
         )
         settings, train = _trainer(inputs, TrainerSettings.model_validate(custom_config))
         search(config, study, train, terminal, (settings.model, settings.training))
-    write_best(folder / BEST, study, config)
+        write_best(folder / BEST, study, config)
     print_table(terminal.console, trial_table(study, config))
     terminal.console.print(
         f"[bold]{_LABELS[config.training.stop_on]} {study.best_value:.4f}[/] on the validation events. Take it with "

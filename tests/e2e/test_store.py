@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
@@ -11,11 +12,24 @@ from pathlib import Path
 
 import pytest
 
+from serving.server.ports import free_port
+from serving.server.process import EMBEDDED, ServerProcess
 from serving.stores import ObjectPath
 from tests import forks
 from tests.components.conftest import s3 as s3
 from tests.components.stores import enter, new_bucket
-from tests.e2e.world import NAME, NODES, World, end_group, environment, parse_line, wait_for, write_config, write_world
+from tests.e2e.world import (
+    NAME,
+    NODES,
+    World,
+    end_group,
+    environment,
+    parse_line,
+    wait_for,
+    write_config,
+    write_log,
+    write_world,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -116,6 +130,69 @@ def test_a_machine_is_killed_and_others_go_on(world: World, bucket: ObjectPath, 
     assert [*(bucket / "models" / NAME).glob("[0-9]*")] == [version], "the same fingerprint is not pushed again"
     one("report", "--out", "page.html")
     assert (tmp_path / "page.html").stat().st_size > 100_000
+
+
+FORGOTTEN = "u123456789012345678901234567890123456789"
+
+
+@pytest.mark.timeout(1800)
+def test_each_day_another_machine(world: World, bucket: ObjectPath, tmp_path: Path) -> None:
+    """A run and a night, somebody who is forgotten, a version that is made again, and a search of settings."""
+    days = sorted(event.time for event in world.events)
+    write_world(world, tmp_path)
+    log = tmp_path / "data" / "interactions.csv"
+    write_log(log, [event for event in world.events if event.time < days[int(0.95 * len(days))]])
+    server = ServerProcess(bucket / "models", NAME, grpc_port=free_port(), binary=EMBEDDED)
+    changes = {
+        "output": f"{bucket}/runs",
+        "serving.base_path": f"{bucket}/models",
+        "serving.replicas": [server.grpc_target],
+        "serving.ship": "judged",
+        "training.epochs": 4,
+        "evaluation.baselines.names": ["popularity"],
+        "nightly": {"max_age_days": 10_000, "trial": {"num_queries": 20, "max_p99_ratio": 1e6}},
+        "tuning": {"trials": 1, "space": {"model.dim": {"choices": [8]}}},
+    }
+    write_config(tmp_path / "config.yaml", changes)
+    place = bucket / "runs" / NAME
+    one, two, three, four, five = (Machine(tmp_path, number) for number in range(5))
+
+    def numbers() -> list[int]:
+        return sorted(int(path.name) for path in (bucket / "models" / NAME).glob("[0-9]*"))
+
+    one.run()
+    [first] = numbers()
+    with server:
+        one("promote", str(first), "--label", "stable")
+        write_log(log, world.events)
+        night = json.loads(two("nightly", "--json"))
+        [_, second] = numbers()
+        assert night["labels"]["stable"] == second, night
+        assert three.run()["Trainer"] == "cached"
+        assert [night["code"] for night in json.loads(three("status", "--json"))["nights"]] == [0]
+
+        assert has(bucket, FORGOTTEN)
+        three("forget", "--user", FORGOTTEN)
+        assert has(bucket, FORGOTTEN) == set()
+        third = numbers()[-1]
+        assert third > second, "what serves is put anew, without the user"
+    before = set(place.files())
+    assert four("reproduce", str(third), code=3), "it was made by forget, not by a run"
+    assert set(place.files()) == before
+    five("tune")
+    assert "dim: 8" in (place / "tuning" / "best.yaml").read_text()
+
+
+def has(bucket: ObjectPath, text: str) -> set[str]:
+    """The objects in which a text stands, in those that are compressed too."""
+    found = set()
+    for name in bucket.files():
+        content = (bucket / name).read_bytes()
+        if content.startswith(b"\x1f\x8b"):
+            content = gzip.decompress(content)
+        if text.encode() in content:
+            found.add(name)
+    return found
 
 
 def log_of(place: ObjectPath) -> str:
