@@ -19,7 +19,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, NamedTuple, Optional, Union
 
 LEASE_SECONDS = 30.0
@@ -84,6 +84,8 @@ def opened(uri: str) -> Iterator[tuple[Any, str]]:
         StoreError: the store says no, or can't be reached, while it is used; or there is no such kind of store, or its
             package is missing. What isn't there is a FileNotFoundError.
     """
+    if "::" in uri:  # fsspec's way to write one store inside another
+        raise StoreError(uri, "a name in a store has no '::'")
     try:
         import fsspec
 
@@ -248,9 +250,14 @@ def download(source: ObjectPath, target: Path) -> None:
     with opened(source.uri) as (store, path):
         for name in source.files():
             copy = target / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
+            if name.startswith("/") or ".." in PurePosixPath(name).parts:
+                raise StoreError(f"{source.uri}/{name}", "this is no name for a file: remove the object")
             try:
+                copy.parent.mkdir(parents=True, exist_ok=True)
                 store.get_file(f"{path}/{name}", str(copy))
+            except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+                reason = "an object can't be a file and a folder: remove one of them"
+                raise StoreError(f"{source.uri}/{name}", reason) from error
             except FileNotFoundError as error:
                 raise StoreError(source.uri, "it was removed while it was read; run again") from error
 

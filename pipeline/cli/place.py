@@ -69,12 +69,13 @@ def reported() -> Iterator[None]:
     """Makes of promotion's errors what the command line does with errors: exit code 4 for a lock, 2 for wrong input,
     else 1."""
     from serving.promotion import PromotionFailed, PromotionLocked, WrongPromotion
+    from serving.stores import StoreError
 
     try:
         yield
     except PromotionLocked as error:
         raise LockedError(str(error)) from None
-    except WrongPromotion as error:
+    except (WrongPromotion, StoreError) as error:
         raise InputError(str(error)) from None
     except PromotionFailed as error:
         raise CommandError(str(error)) from None

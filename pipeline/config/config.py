@@ -61,6 +61,8 @@ def _directory(path: Any) -> AnyPath:
         if not str(path).partition("://")[2].partition("/")[0]:
             raise ValueError("must name its bucket, as s3://bucket/models")
         return as_path(path)
+    if str(path).startswith(("s3:", "gs:")):  # as a plain path, the folder s3: here
+        raise ValueError("a store is written with two slashes, as s3://bucket/models")
     if "://" in str(path):  # as a plain path, hdfs://host would become the folder hdfs: here
         raise ValueError("must be a local or mounted directory, or one in s3:// or gs://")
     return Path(path)

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -50,9 +51,13 @@ class Mirror:
         self._place, self._folder, self._lease = place, folder, lease
         self._one = threading.Lock()
         try:
-            self._state: dict[str, list[Any]] = json.loads((folder / _STATE).read_text("utf-8"))
-        except (FileNotFoundError, ValueError):
-            self._state = {}
+            noted = json.loads((folder / _STATE).read_text("utf-8"))
+            self._was_at, self._state = (
+                str(noted["folder"]),
+                {str(name): [*at] for name, at in noted["objects"].items()},
+            )
+        except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+            self._was_at, self._state = str(folder), {}
 
     def fetch(self, only: Collection[str] = ()) -> None:
         """Makes the folder what the store has. What was done here and not put yet stays, unless somebody else has gone
@@ -61,6 +66,7 @@ class Mirror:
         Args:
             only: Files and folders, nothing of artifacts; by default all.
         """
+        self._follow()
         tag = None if only else self._fetch_metadata()
         try:
             known = {} if only else self._artifacts()
@@ -91,6 +97,7 @@ class Mirror:
     def put(self) -> None:
         """Makes the store what the folder is: new files first, then the metadata, and what is gone goes last."""
         with self._one:
+            self._follow()
             here = self._files(self._artifacts())
             self._put_files(here)
             self._put_metadata()
@@ -115,7 +122,8 @@ class Mirror:
 
         def watch() -> None:
             while not end.wait(_LOOK_SECONDS):
-                with contextlib.suppress(OSError):  # of what is replaced at that moment; `put` says what is wrong
+                # Of what is replaced at that moment; `put` says what is wrong.
+                with contextlib.suppress(OSError, sqlite3.Error):
                     self.put_some()
 
         thread = threading.Thread(target=watch, name="mirror", daemon=True)
@@ -127,6 +135,19 @@ class Mirror:
             thread.join()
 
     # ------------------------------------------------------------ what is here
+
+    def _follow(self) -> None:
+        """Lets the metadata name artifacts where they lie now if the folder was moved, be it by another mount point."""
+        path = self._folder / METADATA
+        if self._was_at == str(self._folder):
+            return
+        if path.exists():
+            same = self._state.get(METADATA, [""])[1:] == _stat(path)
+            metadata_file.rename(path, f"{self._was_at}/{_ARTIFACTS}/", f"{self._folder}/{_ARTIFACTS}/")
+            if same:
+                self._state[METADATA][1:] = _stat(path)
+        self._was_at = str(self._folder)
+        self._write_state()
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._folder).as_posix()
@@ -184,11 +205,16 @@ class Mirror:
 
     def _fetch_file(self, store: Any, path: str, name: str, info: Info) -> None:
         target = self._folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             # Not written to, but replaced: other artifacts may have the file by a second name.
             with replacing(target, "wb") as file:
                 store.get_file(path, file.name)
+        except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+            reason = (
+                f"one of a file and of a folder with the same name is too much, there or in {self._folder}: remove it"
+            )
+            raise StoreError(str(self._place / name), reason) from error
         except FileNotFoundError as error:
             raise StoreError(str(self._place / name), "it was removed while it was fetched; run again") from error
         os.utime(target, (info.changed, info.changed))
@@ -226,6 +252,8 @@ class Mirror:
             self._state[name] = [there[name].tag, *stat]
 
     def _put_file(self, store: Any, path: str, name: str) -> None:
+        assert self._lease is not None
+        self._lease.check()  # before each, for whoever was suspended wakes up in between
         source = self._folder / name
         if source.suffix != ".sqlite":
             store.put_file(str(source), path)
@@ -233,8 +261,9 @@ class Mirror:
         with metadata_file.snapshot(source, self._folder) as copy:
             store.put_file(str(copy), path)
 
-    @staticmethod
-    def _delete_object(store: Any, path: str, _: str) -> None:
+    def _delete_object(self, store: Any, path: str, _: str) -> None:
+        assert self._lease is not None
+        self._lease.check()
         with contextlib.suppress(FileNotFoundError):
             store.rm_file(path)
 
@@ -261,7 +290,7 @@ class Mirror:
                 pass
 
     def _write_state(self) -> None:
-        write_atomically(self._folder / _STATE, json.dumps(self._state))
+        write_atomically(self._folder / _STATE, json.dumps({"folder": self._was_at, "objects": self._state}))
 
 
 def _is_mirrored(name: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import time
 from typing import Any, Callable, Optional, Union
@@ -37,6 +38,9 @@ _METHODS: dict[type, tuple[str, Any]] = {
     Metadata: ("PredictionService/GetModelMetadata", serving_pb2.GetModelMetadataResponse),
     Status: ("ModelService/GetModelStatus", serving_pb2.GetModelStatusResponse),
 }
+_OF_GRPC = ("UNAVAILABLE", "INTERNAL", "UNKNOWN", "CANCELLED")
+"""Codes by which gRPC tells of connections that broke and of what can't be read."""
+_BY_PROXY = re.compile(r"http2 header with status: (429|50[234])")
 _KEEPALIVE_TIMEOUT_MS = 10_000
 _MARGIN_SECONDS = 1.0
 _AT_ONCE = 100
@@ -138,11 +142,14 @@ class _Channel:
         kind, detail = error.code().name, error.details() or ""
         if kind == "DEADLINE_EXCEEDED":
             return transport.deadline_exceeded(self._target, message.timeout)
-        # "Stream removed" is a connection that broke, of which gRPC can't always tell more than UNKNOWN
-        # (grpc/grpc#34076).
-        if "RST_STREAM" in detail or (kind == "UNKNOWN" and "Stream removed" in detail):
-            return transport.unavailable(self._target, detail)
-        if kind == "UNIMPLEMENTED" or "deserializing response" in detail or "http2" in detail.lower():
+        if kind in _OF_GRPC:  # of the others the server says more than gRPC does, and may use the same words
+            # "Stream removed" is a connection that broke, of which gRPC can't always tell more than UNKNOWN
+            # (grpc/grpc#34076); a proxy in front of a server that is gone answers 502, 503 or 504.
+            if "RST_STREAM" in detail or "Stream removed" in detail or _BY_PROXY.search(detail):
+                return transport.unavailable(self._target, detail)
+            if "deserializing response" in detail or ("http2" in detail.lower() and "GOAWAY" not in detail):
+                return transport.not_a_model_server(self._target, detail, "gRPC port")
+        if kind == "UNIMPLEMENTED":
             return transport.not_a_model_server(self._target, detail, "gRPC port")
         told = dict(error.trailing_metadata() or ()).get(transport.RETRY_AFTER)
         return transport.from_status(kind, detail, self._target, message.request.model, told)
@@ -253,7 +260,9 @@ def _metadata(message: Message) -> tuple[tuple[str, str], ...]:
 
 
 def _decode(request: Request, answer: Any, target: str) -> Answer:
-    """Reads the answer's message; ServerError if it contradicts itself."""
+    """Reads the answer's message; ServerError if there is none, or it contradicts itself."""
+    if answer is None:  # gRPC's way to say so where the status is OK all the same
+        raise transport.not_a_model_server(target, "its answer has no message that can be read", "gRPC port")
     if isinstance(request, Predict):
         spec = answer.model_spec
         version = spec.version.value if spec.HasField("version") else None

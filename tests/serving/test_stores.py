@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 
+import boto3
 import pytest
 
 from serving import stores
@@ -232,3 +233,35 @@ def test_a_bad_line_neither_loses_a_write_nor_makes_two(
         assert proxy.fates.count(fate) == 2, [(r.method, r.path, f) for r, f in zip(proxy.requests, proxy.fates)]
         with leased(bucket / ".lock", {}):
             pass
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", ["//etc/passwd", "/../../x", "/a/../../x"])
+def test_an_object_whose_name_leads_out_of_the_folder_is_not_copied(
+    s3: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    enter(s3, monkeypatch)
+    bucket = new_bucket("s3")
+    boto3.client("s3").put_object(Bucket=bucket.name, Key=f"k/7{name}", Body=b"evil")
+    with pytest.raises(StoreError, match="this is no name for a file: remove the object"):
+        stores.download(bucket / "k" / "7", tmp_path / "copy")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+def test_an_object_is_not_a_file_and_a_folder(
+    s3: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    enter(s3, monkeypatch)
+    bucket = new_bucket("s3")
+    for name in ("7", "7/saved_model.pb"):
+        (bucket / name).write_bytes(b"")
+    with pytest.raises(StoreError, match="an object can't be a file and a folder: remove one of them"):
+        stores.download(bucket, tmp_path / "copy")
+
+
+def test_a_store_in_a_store_is_refused() -> None:
+    with pytest.raises(StoreError, match="a name in a store has no '::'"):
+        ObjectPath("s3://bucket/a::b").exists()

@@ -61,6 +61,7 @@ def test_a_base_path_is_on_disk_or_in_a_store(tmp_path: Path) -> None:
     for wrong, message in (
         ("hdfs://shop/models", "must be a local or mounted directory, or one in s3:// or gs://"),
         ("'s3:///models'", "must name its bucket"),
+        ("s3:/shop/models", "a store is written with two slashes, as s3://bucket/models"),
         ("7", "must be a path"),
     ):
         with pytest.raises(InputError, match=f"serving.base_path: .*{message}"):

@@ -12,7 +12,7 @@ import fsspec
 import pytest
 
 from pipeline.local.mirror import METADATA, Mirror
-from serving.stores import ObjectPath, leased
+from serving.stores import Lease, ObjectPath, StoreError, leased
 from tests.components.conftest import generations as generations
 from tests.components.conftest import gs as gs
 from tests.components.stores import enter
@@ -115,6 +115,66 @@ def test_a_file_is_moved_when_it_has_changed(folders: tuple[Path, Path]) -> None
     assert page not in PLACE.files()
     with mirrored(one):
         assert not (one / page).exists()
+
+
+def test_a_folder_that_was_moved_is_the_same(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    one, two = folders
+    with mirrored(one) as mirror:
+        make(one, 1)
+        mirror.put()
+        make(one, 2)  # which is not put yet
+    moved = tmp_path / "moved"
+    one.rename(moved)
+    with mirrored(moved) as mirror:
+        assert here(moved) == {"1": "1 of a", "2": "2 of a"}
+        make(moved, 3)
+        mirror.put()
+    assert there() == {"1/data", "2/data", "3/data"}
+    with mirrored(two):
+        assert here(two) == {"1": "1 of a", "2": "2 of a", "3": "3 of moved"}
+
+
+def test_who_has_lost_the_lock_puts_no_more_files(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    one, _ = folders
+    with mirrored(one) as mirror:
+        for number in range(20):
+            make(one, number)
+        checks = iter(range(10))
+
+        def check(lease: Lease) -> None:
+            if next(checks, None) is None:
+                raise StoreError("gs://mirrored", "lost")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Lease, "check", check)
+            with pytest.raises(StoreError, match="lost"):
+                mirror.put()
+    assert len(there()) == 9  # the first look is before all of them
+
+
+def test_a_note_that_is_damaged_is_none(folders: tuple[Path, Path]) -> None:
+    one, _ = folders
+    with mirrored(one) as mirror:
+        make(one, 1)
+        mirror.put()
+    for note in ("null", "[]", '{"folder": 1}', '{"folder": "x", "objects": [1]}', "{"):
+        (one / ".mirror.json").write_text(note)
+        with mirrored(one) as mirror:
+            mirror.put()
+        assert (here(one), there()) == ({"1": "1 of a"}, {"1/data"})
+
+
+def test_a_file_where_a_folder_is_to_be(folders: tuple[Path, Path]) -> None:
+    one, _ = folders
+    for name in ("checkpoints/a", "checkpoints/a/b"):
+        (PLACE / name).write_bytes(b"")
+    with (
+        pytest.raises(
+            StoreError, match=r"checkpoints/a(/b)?: one of a file and of a folder with the same name is too much"
+        ),
+        mirrored(one),
+    ):
+        pass
 
 
 def test_what_was_done_here_counts_unless_somebody_went_on(folders: tuple[Path, Path]) -> None:

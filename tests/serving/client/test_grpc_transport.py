@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 
-from serving.client import InvalidRequest, RecommenderClient, ServerUnavailable, Tensor
+from serving.client import (
+    Hedge,
+    InvalidRequest,
+    ModelNotFound,
+    RecommenderClient,
+    ServerError,
+    ServerUnavailable,
+    Tensor,
+)
 from serving.client.grpc_transport import encode
 from serving.client.transport import Metadata, ModelRef, Predict, Status
 from serving.protos import serving_pb2
@@ -56,13 +67,55 @@ def test_keepalive_finds_a_connection_whose_other_end_is_gone(kind, monkeypatch)
 
 
 @pytest.mark.parametrize("kind", [RecommenderClient, Awaited], ids=["blocking", "asyncio"])
-def test_a_connection_that_broke_is_no_failure_of_the_model(kind):
+@pytest.mark.parametrize(
+    ("fail", "error"),
+    [
+        (Fail("UNKNOWN", "Stream removed"), ServerUnavailable),
+        (Fail("UNAVAILABLE", "Received http2 header with status: 503"), ServerUnavailable),
+        (Fail("UNAVAILABLE", "HTTP2: GOAWAY received"), ServerUnavailable),
+        (Fail("UNAVAILABLE", "Trying to connect an http1.x server; failed parsing HTTP/2: http2"), ServerError),
+        (Fail("NOT_FOUND", "Servable not found for request: Latest(http2-books)"), ModelNotFound),
+        (Fail("INVALID_ARGUMENT", "unknown item 'http2 in action'"), InvalidRequest),
+        (Fail("INVALID_ARGUMENT", "unknown item 'RST_STREAM'"), InvalidRequest),
+        (Fail("INVALID_ARGUMENT", "unknown item 'deserializing response'"), InvalidRequest),
+    ],
+)
+def test_words_of_grpc_are_told_from_the_servers(kind, fail, error):
     with (
-        FakeServer("grpc", sequence(Fail("UNKNOWN", "Stream removed"))) as server,
+        FakeServer("grpc", sequence(fail)) as server,
         kind(server.target, model="m", retry=None) as client,
-        pytest.raises(ServerUnavailable, match=f"no model server at {server.target}: Stream removed"),
+        pytest.raises(error) as raised,
     ):
         client.recommend("ann")
+    assert type(raised.value) is error
+    assert fail.detail in str(raised.value)
+
+
+ANSWERS = {
+    "none": grpc.unary_stream_rpc_method_handler(lambda request, context: iter(())),
+    "garbage": grpc.unary_unary_rpc_method_handler(lambda request, context: b"\xff\xff\xff"),
+}
+
+
+@pytest.mark.parametrize("kind", [RecommenderClient, Awaited], ids=["blocking", "asyncio"])
+@pytest.mark.parametrize("hedge", [None, Hedge(after=0.05)], ids=["", "hedged"])
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_an_answer_without_a_message_that_can_be_read(kind, hedge, answer):
+    server = grpc.server(ThreadPoolExecutor(4))
+    handlers = {"Predict": ANSWERS[answer]}
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", handlers),)
+    )
+    target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        with kind(target, model="m", retry=None, hedge=hedge, timeout=60) as client:
+            started = time.monotonic()
+            with pytest.raises(ServerError, match=f"what answers at {target} isn't TensorFlow Serving's gRPC port"):
+                client.recommend("ann")
+            assert time.monotonic() - started < 30, "it doesn't wait until its time is over"
+    finally:
+        server.stop(None)
 
 
 def test_targets_as_grpc_writes_them(tmp_path):
