@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
+import logging
 import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from components.errors import InputError
 
 WORKERS_CODE = re.compile(r"--(setup_file|requirements_file|extra_packages?|sdk_container_image)\b")
 """Options by which Beam's workers get the project's code."""
 
-_JOB_SERVICE = re.compile(r"--job_endpoint\b|--runner[= ](?:\w+\.)*(?:Portable|Flink|Spark)Runner\b")
+_JOB_SERVICE = re.compile(
+    r"^--job_endpoint\b|^--runner[=\n](?:\w+\.)*(?:Portable|Flink|Spark)(?:Runner)?$", re.MULTILINE | re.IGNORECASE
+)
 _JOB_SECONDS = 7 * 86_400
 _PROBE_SECONDS = 5.0
 
@@ -31,50 +35,76 @@ def beam_args(configured: tuple[str, ...]) -> list[str]:
     arguments = list(configured)
     if not any(WORKERS_CODE.match(argument) for argument in configured) and setup_file.exists():
         arguments.append(f"--setup_file={setup_file}")
-    text = " ".join(configured)
-    if _JOB_SERVICE.search(text) and not re.search(r"--job[-_]server[-_]timeout\b", text):
+    text = "\n".join(configured)
+    if _JOB_SERVICE.search(text) and not re.search(r"^--job[-_]server[-_]timeout\b", text, re.MULTILINE):
         arguments.append(f"--job_server_timeout={_JOB_SECONDS}")
     return arguments
 
 
 def check_beam(arguments: Sequence[str]) -> None:
-    """Makes sure that Beam knows the options, for it drops others, and that the job service that they name answers, for
-    which it would wait without a word.
+    """Makes sure that Beam knows the runner and the options, for it drops others, and that the job service that they
+    name answers, for which it would wait without a word.
 
     Raises:
         InputError: An option is unknown or wrong, or nobody answers.
     """
-    _check_options(arguments)
-    named = re.search(r"--job_endpoint[= ](\S+)", " ".join(arguments))
-    if named is None or named[1] == "embed":
-        return
-    host, _, port = named[1].rpartition(":")
+    from apache_beam.runners.runner import create_runner
+
+    named = _parsed(arguments)[0]["runner"]
+    try:
+        runner = type(create_runner(named or "FnApiRunner")).__name__
+    except (ValueError, ImportError, AttributeError, TypeError) as error:
+        raise InputError(f"beam.pipeline_args: --runner: {error}") from None
+    options, dropped = _parsed(arguments)  # some runners bring options of their own with their module
+    endpoint = options["job_endpoint"]
+    # A job service has options of its own, of which Beam hears when it asks that.
+    serves = endpoint is not None or runner in ("FlinkRunner", "SparkRunner", "PortableRunner")
+    unknown = [argument for argument in dropped if argument]
+    if unknown and not (serves and unknown[0].startswith("--")):
+        name = unknown[0].partition("=")[0].lstrip("-")
+        close = difflib.get_close_matches(name.replace("-", "_"), options, n=1)
+        hint = f"; did you mean --{close[0]}?" if close else ""
+        raise InputError(f"beam.pipeline_args: {unknown[0]!r}: Beam has no such option{hint}")
+    if endpoint is not None and endpoint != "embed":
+        _check_job_service(endpoint)
+
+
+def _check_job_service(endpoint: str) -> None:
+    host, _, port = endpoint.rpartition(":")
     if not host or not port.isdecimal():
-        raise InputError(f"beam.pipeline_args: --job_endpoint {named[1]!r}: expected host:port")
+        raise InputError(f"beam.pipeline_args: --job_endpoint {endpoint!r}: expected host:port")
     try:
         socket.create_connection((host.strip("[]"), int(port)), _PROBE_SECONDS).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         raise InputError(
-            f"beam.pipeline_args: no job service answers at {named[1]} (--job_endpoint): "
+            f"beam.pipeline_args: no job service answers at {endpoint} (--job_endpoint): "
             f"{getattr(error, 'strerror', None) or error}; start it, see docs/beam.md"
         ) from None
 
 
-def _check_options(arguments: Sequence[str]) -> None:
-    from apache_beam.options.pipeline_options import PipelineOptions
+def _parsed(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """The options, and what Beam drops of the arguments."""
+    from apache_beam.options import pipeline_options
 
-    said = io.StringIO()
+    dropped: list[str] = []
+
+    class Listener(logging.Handler):
+        """Beam tells of what it drops in its log alone."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            if isinstance(record.args, tuple) and record.args and isinstance(record.args[0], list):
+                dropped.extend(record.args[0])
+
+    listener, log = Listener(), logging.getLogger(pipeline_options.__name__)
+    level, said = log.level, io.StringIO()
+    log.addHandler(listener)
+    log.setLevel(logging.WARNING)
     try:
-        with contextlib.redirect_stderr(said):
-            options = PipelineOptions(list(arguments))
-            known = options.get_all_options()
-            kept = options.get_all_options(drop_default=True, retain_unknown_options=True)
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+            return pipeline_options.PipelineOptions(list(arguments)).get_all_options(), dropped
     except SystemExit:  # argparse's way to say what is wrong
-        reason = said.getvalue().strip().rpartition("error: ")[2]
+        reason = said.getvalue().strip().rpartition("error: ")[2] or "--help is not for a run"
         raise InputError(f"beam.pipeline_args: {reason}") from None
-    unknown = sorted(kept.keys() - known.keys())
-    # A job service has options of its own, of which Beam hears when it asks that.
-    if unknown and not _JOB_SERVICE.search(" ".join(arguments)):
-        close = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f"; did you mean --{close[0]}?" if close else ""
-        raise InputError(f"beam.pipeline_args: --{unknown[0]}: Beam has no such option{hint}")
+    finally:
+        log.removeHandler(listener)
+        log.setLevel(level)

@@ -22,6 +22,8 @@ WEEK = "--job_server_timeout=604800"
         (("--runner=DataflowRunner", "--setup_file=/elsewhere/setup.py"), []),
         (("--runner=PortableRunner", "--job_endpoint=localhost:8099"), [SETUP, WEEK]),
         (("--runner", "FlinkRunner", "--sdk_container_image=i"), [WEEK]),
+        (("--runner=flink", "--sdk_container_image=i"), [WEEK]),
+        (("--job_name=x --runner=FlinkRunner", "--sdk_container_image=i"), []),
         (("--runner=apache_beam.runners.portability.spark_runner.SparkRunner", "--setup_file=s"), [WEEK]),
         (("--runner=PortableRunner", "--setup_file=s", "--job_server_timeout=60"), []),
         (("--runner=PortableRunner", "--setup_file=s", "--job-server-timeout=60"), []),
@@ -54,18 +56,52 @@ def test_nothing_to_check(arguments):
 
 
 @pytest.mark.parametrize(
-    ("argument", "said"),
+    ("arguments", "said"),
     [
-        ("--direct_num_wrokers=2", "--direct_num_wrokers: Beam has no such option; did you mean --direct_num_workers?"),
-        ("--no_auth=true", "argument --no_auth: ignored explicit argument 'true'"),
-        ("--direct_num_workers=two", "argument --direct_num_workers: invalid int value: 'two'"),
+        (
+            ["--direct_num_wrokers=2"],
+            "'--direct_num_wrokers=2': Beam has no such option; did you mean --direct_num_workers?",
+        ),
+        (
+            ["--direct-num-workers=2"],
+            "'--direct-num-workers=2': Beam has no such option; did you mean --direct_num_workers?",
+        ),
+        (["runner=DirectRunner"], "'runner=DirectRunner': Beam has no such option; did you mean --runner?"),
+        (["--direct_num_workers", "2", "3"], "'3': Beam has no such option"),
+        (["--no_auth=true"], "argument --no_auth: ignored explicit argument 'true'"),
+        (["--direct_num_workers=two"], "argument --direct_num_workers: invalid int value: 'two'"),
+        (["--help"], "--help is not for a run"),
+        (["--job_endpoint="], "--job_endpoint '': expected host:port"),
     ],
 )
-def test_an_option_that_beam_would_drop_or_end_by(argument, said):
+def test_what_beam_would_drop_or_end_by(arguments, said):
     with pytest.raises(InputError) as error:
-        check_beam([argument])
+        check_beam(arguments)
     assert str(error.value) == f"beam.pipeline_args: {said}"
 
 
-def test_a_job_service_may_have_options_of_its_own():
-    check_beam(["--runner=PortableRunner", "--job_endpoint=embed", "--of_the_service=1"])
+@pytest.mark.parametrize("runner", ["NoSuchRunner", "a.b.Runner"])
+def test_a_runner_that_is_none(runner):
+    with pytest.raises(InputError, match=r"beam.pipeline_args: --runner: "):
+        check_beam([f"--runner={runner}"])
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64])
+def test_a_host_that_can_be_none(host):
+    with pytest.raises(InputError, match="no job service answers at"):
+        check_beam([f"--job_endpoint={host}:80"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--runner=PortableRunner", "--job_endpoint=embed", "--of_the_service=1"],
+        ["--runner=flink", "--of_the_service=1"],
+        ["--runner", "DirectRunner", "", "--direct_num_workers=1", "--direct_num_workers=2"],
+        ["--environment_config=x --job_endpoint=nowhere"],
+        ["--job_endpoint=localhost:1", "--job_endpoint=embed"],
+        ["--experiments=a", "--experiments=b", "--temp_location=gs://x/y", "--s3_endpoint_url=http://localhost:9000"],
+    ],
+)
+def test_what_is_right(arguments):
+    check_beam(arguments)
