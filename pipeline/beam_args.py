@@ -48,6 +48,8 @@ def check_beam(arguments: Sequence[str]) -> None:
     Raises:
         InputError: An option is unknown or wrong, or nobody answers.
     """
+    if not arguments:
+        return
     from apache_beam.runners.runner import create_runner
 
     named = _parsed(arguments)[0]["runner"]
@@ -86,6 +88,8 @@ def _parsed(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """The options, and what Beam drops of the arguments."""
     from apache_beam.options import pipeline_options
 
+    if {"-h", "--help"} & {*arguments}:
+        raise InputError("beam.pipeline_args: --help is not for a run")
     dropped: list[str] = []
 
     class Listener(logging.Handler):
@@ -100,10 +104,10 @@ def _parsed(arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     log.addHandler(listener)
     log.setLevel(logging.WARNING)
     try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stderr(said):
             return pipeline_options.PipelineOptions(list(arguments)).get_all_options(), dropped
     except SystemExit:  # argparse's way to say what is wrong
-        reason = said.getvalue().strip().rpartition("error: ")[2] or "--help is not for a run"
+        reason = said.getvalue().strip().rpartition("error: ")[2]
         raise InputError(f"beam.pipeline_args: {reason}") from None
     finally:
         log.removeHandler(listener)
