@@ -97,7 +97,6 @@ class Mirror:
     def put(self) -> None:
         """Makes the store what the folder is: new files first, then the metadata, and what is gone goes last."""
         with self._one:
-            self._follow()
             here = self._files(self._artifacts())
             self._put_files(here)
             self._put_metadata()

@@ -36,6 +36,8 @@ pytestmark = pytest.mark.slow
 LEASE_SECONDS = 12
 LOOK_AROUND = {"Guards", "Champion", "Pusher"}
 """Nodes that go by what was pushed last, of which none is cached after the first push."""
+FORGOTTEN = "u123456789012345678901234567890123456789"
+"""A user of the world."""
 
 
 class Machine:
@@ -130,9 +132,6 @@ def test_a_machine_is_killed_and_others_go_on(world: World, bucket: ObjectPath, 
     assert [*(bucket / "models" / NAME).glob("[0-9]*")] == [version], "the same fingerprint is not pushed again"
     one("report", "--out", "page.html")
     assert (tmp_path / "page.html").stat().st_size > 100_000
-
-
-FORGOTTEN = "u123456789012345678901234567890123456789"
 
 
 @pytest.mark.timeout(1800)

@@ -63,7 +63,7 @@ class Dataflow:
                 environment.urn, environment.payload = "beam:env:embedded_python:v1", b""
             FnApiRunner().run_via_runner_api(here, PipelineOptions([])).wait_until_finish()
             job["currentState"] = "JOB_STATE_DONE"
-        except Exception:
+        except Exception:  # whatever it is: whoever waits for the job is told
             self.failures[job["id"]] = traceback.format_exc()
             job["currentState"] = "JOB_STATE_FAILED"
 
