@@ -56,8 +56,8 @@ TOGETHER = (*FIRST, WIRE)
 LONGEST = ("recipes/", "e2e/", "pipeline/model/", "pipeline/batch/", "serving/wire/")
 """What takes longest of the others."""
 
-SERVERS = {"server", "wire"}
-"""Fixtures that start a model server."""
+SERVERS = {"servable", "server", "wire"}
+"""Fixtures that make a model to serve, or a server."""
 
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("project", deadline=None)
@@ -100,7 +100,7 @@ def first_run(world: small_world.World, tmp_path_factory: pytest.TempPathFactory
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What asks a model server is slow. What is not slow is part of the smoke suite, and so is what else is marked.
+    """What makes a model or asks its server is slow. What is not is part of the smoke suite, as is what else is marked.
 
     What takes longest comes first, so that no worker ends with it while the others have nothing to do.
     """

@@ -85,6 +85,8 @@ def test_table():
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_our_ablations_are_right():
     """Each changes settings that there are; nothing runs."""
     from pipeline.config import load_config
@@ -114,6 +116,8 @@ def runs(monkeypatch):
     return made
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_measured_once(runs, tmp_path):
     chosen, less = Variant("chosen", (), True), Variant("less", ("training.log_q=false",), False)
     first = quality.measure(RECIPE, tmp_path, [chosen, less], [7, 8])
@@ -271,6 +275,8 @@ def test_an_open_load_on_a_server(kind):
     assert (codes.count("OK"), codes.count("RESOURCE_EXHAUSTED")) == (10, 10)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_calls_at_a_steady_rate():
     """A call that takes long holds up those of its thread, and their time counts all the same."""
 

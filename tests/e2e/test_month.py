@@ -58,6 +58,8 @@ def test_what_must_hold_is_said_of_what_does_not(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_chart_is_a_picture_by_itself_and_always_the_same() -> None:
     days = [Day(n, codes=[-9, 0] if n == 3 else [0], served=0.5, frozen=0.4, popular=0.3, bytes=10) for n in range(6)]
     days[2].trouble = "units"

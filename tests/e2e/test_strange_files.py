@@ -284,6 +284,8 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_it_is_read_or_refused_by_name(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case.files(tmp_path)

@@ -11,6 +11,8 @@ from pipeline.config import load_config
 from pipeline.nodes import NODES, check_node
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_they_are_those_of_the_dag() -> None:
     from pipeline.pipeline import Paths, create_pipeline
 

@@ -20,6 +20,8 @@ from pipeline.config.incremental import Before
 from pipeline.nodes import SHIPPING
 from pipeline.pipeline import Paths, create_pipeline
 
+pytestmark = [pytest.mark.slow, pytest.mark.smoke]  # a DAG takes half a second
+
 PATHS = Paths("artifacts", "models", "log.csv", "users.csv", "items.csv", "", "checkpoints", "old")
 PROMOTE = {"promote_label": "stable", "promote_approved": "true"}
 

@@ -39,6 +39,8 @@ def test_what_is_none(text):
     assert traceparent.parse(text) is None
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(st.text() | st.from_regex(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", fullmatch=True))
 def test_what_is_read_is_what_was_written(text):
     found = traceparent.parse(text)

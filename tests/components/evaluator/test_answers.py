@@ -52,6 +52,8 @@ def test_a_baselines_answer() -> None:
     assert answer(baseline, past, ragged([1], [2, 0], []), 2).tolist() == [[2, 3], [1, 3], [1, 2]]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(
     st.lists(st.integers(0, 3), min_size=1, max_size=8),
     st.lists(st.sets(st.integers(0, 7)), min_size=1, max_size=4),

@@ -84,6 +84,8 @@ any_user = st.sampled_from([*USERS, "stranger", ""])
 any_request = st.tuples(st.sampled_from([*ITEMS, "unknown"]), st.lists(any_user, max_size=3), st.booleans())
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(max_examples=60, deadline=None)
 @given(requests=st.lists(any_request, min_size=1, max_size=4), k=st.integers(1, 6))
 def test_an_audience_is_those_who_would_most_probably_take_the_item_next(
@@ -123,6 +125,8 @@ def test_it_is_the_score_that_recommend_ranks_by_less_a_number_of_the_users_own(
     assert [int(row) for row in plain.argmax(axis=0)] != [int(row) for row in own.argmax(axis=0)]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(max_examples=30, deadline=None)
 @given(users=st.lists(any_user, min_size=1, max_size=4), exclude=st.lists(any_user, max_size=2), k=st.integers(1, 5))
 def test_similar_users_are_by_the_cosine_of_their_vectors(

@@ -49,6 +49,8 @@ def given_weights(rows: list[list[tuple[str, float]]]) -> tuple[tf.Tensor, tf.Te
     return names, tf.reshape(tf.constant(weights, tf.float32), names.shape)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(max_examples=60, deadline=None)
 @given(rows=st.lists(any_weights, min_size=1, max_size=4))
 def test_shares_are_weights_of_one_in_all(rows: list[list[tuple[str, float]]]) -> None:

@@ -18,6 +18,8 @@ def test_what_the_trainer_noted(towers: str) -> None:
     assert read_manifest(towers) == {"context": [], "user_features": [], "max_history": MAX_HISTORY}
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_catalogue_is_embedded_in_its_order(towers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BATCH", 2)
     loaded = tf.saved_model.load(towers)

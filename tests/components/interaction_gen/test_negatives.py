@@ -117,6 +117,8 @@ LOG = st.lists(
 )
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(deadline=None, max_examples=60)
 @given(LOG, TIES, st.sampled_from([{"method": "time"}, {"method": "hash"}, {"method": "leave_last_n", "n": 2}]))
 def test_what_is_rejected_at_a_query_is_what_the_plain_loop_says(rows, ties, how):
@@ -150,6 +152,8 @@ def is_before(row, now, place):
     return place[row[:3]] < now and row[3] == "view"
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(deadline=None, max_examples=60)
 @given(LOG)
 def test_negative_examples_of_the_full_log_are_those_of_the_log_truncated_at_the_cut(rows):

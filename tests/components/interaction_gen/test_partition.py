@@ -124,6 +124,8 @@ def test_duplicates_of_user_and_item_keep_the_first_in_time():
     assert report.dropped == {"duplicates": 2}
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(deadline=None, max_examples=60)
 @given(LOG, st.integers(1, 3))
 def test_the_busiest_users_are_found_part_by_part(rows, limit):
@@ -163,6 +165,8 @@ def test_the_newest_training_events_of_an_item_are_kept_and_histories_hold_all()
     assert report.dropped == {"of items beyond max_item_events 2": 1}
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(deadline=None, max_examples=60)
 @given(LOG, st.integers(1, 4), st.integers(1, 4))
 def test_caps_of_the_training_part_do_not_depend_on_what_comes_after_the_cut(rows, users, items):

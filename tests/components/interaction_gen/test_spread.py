@@ -172,6 +172,8 @@ def test_a_file_of_more_rows_than_can_be_told_apart_is_refused():
         spread(columns, rows=np.array([1 << 24]))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(st.lists(st.lists(st.sampled_from("abcd"), max_size=5), min_size=1, max_size=6), st.booleans())
 def test_sessions_as_users_have_the_histories_of_the_same_log_a_row_an_event(sessions, timed):
     """The history of an item is what stands before it in its list."""

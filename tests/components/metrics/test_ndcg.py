@@ -27,6 +27,8 @@ def test_ndcg(k: int, expected: float) -> None:
     assert ndcg(RANKS, k).mean() == pytest.approx(expected, abs=1e-15)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(st.lists(st.integers(0, 30), min_size=1), st.integers(1, 20))
 def test_metrics_order_as_their_definitions_say(ranks: list[int], k: int) -> None:
     hits, gains, reciprocals = (metric(np.array(ranks), k) for metric in (hit_rate, ndcg, reciprocal_rank))

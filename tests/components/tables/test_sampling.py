@@ -117,6 +117,8 @@ def test_other_encodings_that_have_no_lines_of_bytes(tmp_path, small):
     assert all(value == str(row - 2) for row, value in rows.items())
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_parts_of_parquet_spread_over_the_file(tmp_path, small):
     path = tmp_path / "log.parquet"
     pq.write_table(pa.table({"a": list(range(COUNT))}), path, row_group_size=50)
@@ -132,6 +134,8 @@ def test_parts_of_parquet_spread_over_the_file(tmp_path, small):
     assert sample(path, COUNT * sampling._BYTES_PER_ROW)[1].share == sampling.Share(COUNT, True, COUNT)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_each_file_has_its_part_of_the_sample(tmp_path, small, monkeypatch):
     for number in range(6):
         (tmp_path / f"log-{number}.csv").write_text(lines("csv"))

@@ -93,6 +93,8 @@ def test_text_and_lists_say_the_same(rows: list[list[float]], between: str, form
     np.testing.assert_array_equal(of_text[1], lengths)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(st.lists(st.lists(FLOATS, min_size=3, max_size=3), min_size=1, max_size=6))
 def test_lengths_are_one(rows: list[list[float]]) -> None:
     made = unit(np.array(rows))

@@ -57,6 +57,8 @@ def test_validate_as_text_and_as_json(shop: Path) -> None:
     assert (facts["config"]["name"], facts["config"]["seed"]) == ("shop", 7)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.smoke
 def test_init_as_text_and_as_json(shop: Path) -> None:
     told = recommender("init", "log.csv", "-o", "new.yaml", cwd=shop)
@@ -77,6 +79,8 @@ def test_init_as_text_and_as_json(shop: Path) -> None:
     assert {"key": "data.interactions.columns.timestamp", "value": None, "why": "--time says so"} in facts["guesses"]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_init_of_what_can_not_be_guessed_or_run(shop: Path) -> None:
     (shop / "odd.csv").write_text("a,b\nx,y\nz,w\n", encoding="utf-8")
     unknown = recommender("init", "odd.csv", "-o", "new.yaml", cwd=shop)

@@ -89,6 +89,8 @@ def test_of_very_many_columns_some_are_named(tmp_path: Path) -> None:
     assert said.endswith(", c99 and 3 more")
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_what_is_understood_of_each_table_is_said(shop: Path) -> None:
     found = list(validate(config_of(shop)))
     assert [(finding.text, finding.details) for finding in found if not finding.is_warning] == [
@@ -169,6 +171,8 @@ def test_the_same_as_facts(shop: Path) -> None:
     assert facts["items"] == {"listed": 3, "shown_as": ["x", "y", "z"]}
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.smoke
 @pytest.mark.parametrize(
     ("file", "content", "message"),
@@ -225,6 +229,8 @@ def test_a_run_itself_only_looks_at_the_heads_of_the_tables(shop: Path) -> None:
         check_data(config, data_paths(config))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_what_was_found_before_a_mistake_is_said(shop: Path) -> None:
     (shop / "items.csv").unlink()
     checks = validate(config_of(shop))
@@ -269,6 +275,8 @@ def test_a_baseline_whose_package_is_missing_is_told_before_the_data(
         list(validate(config_of(shop, evaluation=wanted)))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_vectors_of_a_column_and_beside_the_catalogue(shop: Path) -> None:
     (shop / "items.csv").write_text('item_id,look\nx,"1, 2"\ny,\nz,0 1\n')
     np.save(shop / "sound.npy", np.ones((3, 4), np.float16))

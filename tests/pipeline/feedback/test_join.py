@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +35,8 @@ def test_nothing_was_shown_or_taken():
     assert ascribed([(0, 1, 1)], []) == []
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12), st.integers(1, 3)), max_size=12),
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20)), max_size=12),

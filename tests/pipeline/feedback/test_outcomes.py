@@ -6,6 +6,7 @@ import json
 from collections import Counter
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,6 +65,8 @@ def test_copies_of_a_list_count_once() -> None:
 times, users, items = st.integers(0, 9), st.sampled_from("xy"), st.sampled_from("abc")
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(users, times, st.lists(items, max_size=3, unique=True)), max_size=8),

@@ -29,6 +29,8 @@ def test_many_large_numbers_do_not_overflow() -> None:
     assert exact_sums(numbers) == (1 << 18, ((2**24 - 1) << 18) << 149, ((2**24 - 1) ** 2 << 18) << 298)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(NUMBERS, st.integers(0, 30), st.integers(0, 30))
 def test_no_bit_depends_on_batches(numbers: list[float], first: int, second: int) -> None:
     combine = _Exactly()
@@ -54,6 +56,8 @@ def test_no_bit_depends_on_batches(numbers: list[float], first: int, second: int
 ROWS = st.lists(st.lists(st.sampled_from([0.0, 0.1, -0.7, 1.0]), min_size=2, max_size=2), max_size=9)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(ROWS, st.integers(0, 9))
 def test_no_bit_of_the_mean_of_vectors_depends_on_batches(rows: list[list[float]], cut: int) -> None:
     combine = _Rows()

@@ -71,6 +71,8 @@ def columns(events: Events) -> list[tuple[object, ...]]:
     return sorted(zip(events.user.tolist(), events.item.tolist(), events.weight.round(5).tolist(), *inputs))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_long_log_comes_in_parts_of_whole_users(tmp_path: Path) -> None:
     uri = write_log(tmp_path)
     whole = read_log(uri, HISTORY, (GENRES,))
@@ -106,6 +108,8 @@ def test_samples_of_parts_are_evenly_spread_and_in_the_order_of_time(tmp_path: P
     assert len(read_log(uri, HISTORY).sample(lambda part: part.take(slice(100)), 40)) == 100
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("in_memory", [1 << 62, 100])
 def test_events_of_the_same_time_come_in_their_place(tmp_path: Path, in_memory: int) -> None:
     """Of the log that `write_log` writes each time has three events, in places 0, 1 and 2."""
@@ -165,6 +169,8 @@ def test_types_without_a_task_and_tasks_without_a_type_are_named(tmp_path: Path)
         read_log(uri, HISTORY, tasks=tasks)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("in_memory", [1 << 62, 100])
 def test_negative_events_weigh_below_0_and_are_as_many_as_tasks_and_items_know(tmp_path: Path, in_memory: int) -> None:
     uri = write_log(tmp_path)

@@ -51,6 +51,8 @@ def test_each_event_is_there_once_with_what_was_before_it(log: list[tuple[int, i
             assert len(found[item]) == min(places, len(newest_first)), "the newest piece is as long as can be"
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(LOG, st.integers(1, 5), st.integers(1, 4), st.data())
 def test_negative_events_are_learned_with_what_was_before_them_and_are_in_no_sequence(
     log: list[tuple[int, int]], places: int, size: int, data: st.DataObject

@@ -99,6 +99,8 @@ def test_with_attention_the_same_item_means_something_else_beside_another() -> N
     assert not np.allclose(beside_three, beside_four, atol=1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_with_a_transformer_a_sequence_has_the_queries_of_its_histories() -> None:
     """So a request is answered by what was learned from whole sequences."""
     model = two_towers(history="transformer", dim=4, user_id=True, query_features=("device", "age"))
@@ -130,6 +132,8 @@ def test_with_a_transformer_an_empty_history_has_an_embedding_of_its_own(width: 
     np.testing.assert_allclose(tower(requests([[PADDING] * width] * 2)), [[1, 2, 3, 4]] * 2)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_transformer_leaves_out_by_the_seed_alone() -> None:
     model = two_towers(history="transformer", dropout=0.5)
     batch = {
@@ -245,6 +249,8 @@ def test_training_leaves_out_as_much_as_the_settings_say(rate: float) -> None:
     assert np.corrcoef(kept.T) == pytest.approx(np.eye(3), abs=0.08)  # one is left out regardless of the others
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_noise_is_a_function_of_the_seed() -> None:
     tower = two_towers(dropout=0.5).query_tower
     rows = requests([[2, 3, 4]] * 8)

@@ -31,6 +31,8 @@ def encode(transformer: Transformer, items: np.ndarray, known: np.ndarray | None
 ITEMS = np.random.default_rng(1).normal(size=(2, PLACES, DIM)).astype(np.float32)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_place_sees_itself_and_what_is_older(transformer: Transformer) -> None:
     before = encode(transformer, ITEMS)
     for place in range(PLACES):
@@ -62,6 +64,8 @@ def test_one_place_is_what_it_is_among_all(blocks: int) -> None:
         np.testing.assert_allclose(found, whole[[0, 1], at], atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_part_of_a_sequence_is_what_it_is_in_the_whole(transformer: Transformer) -> None:
     """So what is learned at any place holds for a request, and padding changes nothing."""
     whole = encode(transformer, ITEMS)

@@ -88,6 +88,8 @@ def test_nobody_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         Notifier(["json://host"], {})
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("url", "message"),
     [

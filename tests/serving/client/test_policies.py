@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from serving.client import Breaker, Hedge, InvalidRequest, RecommenderClient, Retry, Tls
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(deadline=None)
 @given(st.integers(0, 2000), st.floats(0, 1, exclude_max=True), st.floats(0, 1))
 def test_waits_grow_to_a_limit(retry, random, jitter):

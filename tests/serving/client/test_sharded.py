@@ -240,6 +240,8 @@ def test_both_kinds_take_the_same():
     assert issubclass(ShardedClient, RecommenderClient)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(
     lists=st.lists(st.lists(st.lists(st.integers(0, 3), max_size=4), min_size=2, max_size=2), min_size=1, max_size=3),
     width=st.integers(1, 5),

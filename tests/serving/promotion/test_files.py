@@ -96,6 +96,8 @@ def test_prune_keeps_what_is_named_and_the_newest(world: World) -> None:
     assert files.prune(world.base, M, 4) == []
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_what_is_needed_is_not_removed_and_the_reason_is_told(world: World) -> None:
     for version in (4, 5, 6):
         publish(world.base, M, version)
@@ -120,6 +122,8 @@ def test_what_is_needed_is_not_removed_and_the_reason_is_told(world: World) -> N
         files.remove_versions(world.base, M, [1], "a test")
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_version_takes_the_place_of_one_whose_users_are_forgotten(world: World) -> None:
     for version in (4, 5):
         publish(world.base, M, version)
@@ -323,6 +327,8 @@ def test_words_of_the_audit_trail_are_taken_out_and_its_chain_holds(tmp_path: Pa
     assert not files.redact_audit(tmp_path, nameless)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_rollback_does_not_go_by_forged_lines(world: World) -> None:
     for version in (1, 2):
         world.promoter().promote(version, "stable")

@@ -144,6 +144,8 @@ def test_answers_by_column_and_by_row():
     assert len(rows) == 2
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize("form", ["column", "row"])
 @pytest.mark.parametrize("shape", [(70_000,), (7, 10_000), (2, 5, 7_000), (40_000, 2), (3, 0), (0,)])
 def test_what_is_large_is_written_piece_by_piece(form, shape):
@@ -160,6 +162,8 @@ def test_what_is_large_is_written_piece_by_piece(form, shape):
         assert np.array_equal(np.array([row["y"] for row in answer["predictions"]]).reshape(shape), found)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_number_takes_little_more_than_its_text():
     found = np.random.default_rng(0).random(1_000_000).astype(np.float32).reshape(1000, 1000)
     tracemalloc.start()

@@ -129,6 +129,8 @@ def test_magnitude(values, bits):
     assert tensors.proto_magnitude(proto) == -1
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_large_tensors_are_not_python_s_objects_all_at_once():
     array = np.arange(1 << 18, dtype=np.float32)
     proto = tensor_pb2.TensorProto()

@@ -59,6 +59,8 @@ def test_of_a_long_log_the_events_of_some_users_are_kept_whatever_their_order(
         assert items in own.values()
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_the_order_of_simultaneous_events_is_fixed_and_says_nothing_of_popularity(tmp_path: Path) -> None:
     rows = [(f"u{user:02}", f"i{item:02}", 0) for item in range(40) for user in range(41 - item)]
     events = read_training_events(write_log(tmp_path / "one", rows), BaselineSettings())

@@ -38,6 +38,8 @@ def some_batches(draw: Any) -> list[Vectors]:
     return batches
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @formats
 @settings(max_examples=60, deadline=None)
 @given(batches=some_batches())
@@ -91,6 +93,8 @@ def test_npy_is_whole_before_it_is_there(tmp_path: Path) -> None:
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @formats
 def test_memory_does_not_grow_with_the_number_of_users(file_format: Any, tmp_path: Path) -> None:
     """Of 200 batches, 13 MB, no more is in memory than of 20."""

@@ -73,6 +73,8 @@ def test_types(kind: str, feature: dict[str, Any] | None) -> None:
     assert guess_features(profiles, set()).features == ({kind: feature} if feature else {})
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_names_and_what_is_taken() -> None:
     profiles = {
         name: profile(pa.array(column("brand")), TableSettings())
@@ -99,6 +101,8 @@ def test_vectors_are_of_items() -> None:
     assert guess_features(vectors, set(), users=True).features == {}
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_titles() -> None:
     def profiles(*names: str) -> dict[str, Any]:
         return {name: profile(pa.array(column("title")), TableSettings()) for name in names}

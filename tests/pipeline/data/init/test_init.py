@@ -99,6 +99,8 @@ def test_a_person_who_can_be_asked_is(tmp_path: Path) -> None:
     assert asked == [("Which column is the user?", ["a", "b"])]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_what_is_said_counts(tmp_path: Path) -> None:
     content = "who,user_id,item_id,t,stars\n" + "".join(
         f"w{n % 5},u{n},i{n % 7},{1_600_000_000 + n},{n % 5}\n" for n in range(60)
@@ -178,6 +180,8 @@ def test_types_of_events_that_say_the_opposite_are_left_out(tmp_path: Path) -> N
     assert (log["columns"]["event"], log["event_weights"]) == ("status", {"done": 1})
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_thousands_of_keys_take_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads = []
     read_blocks = reading.read_blocks
@@ -207,6 +211,8 @@ def test_times_in_lists_beside_lists_of_items(tmp_path: Path) -> None:
     assert (log["columns"]["timestamp"], log["timestamp_unit"], log["spread"]) == ("timestamps", "s", True)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_how_numbers_are_written_is_said_where_they_are_read(tmp_path: Path) -> None:
     rows = [f"u{n % 5};i{n % 7};{n % 5},5;{n},50" for n in range(60)]
     both = made(tmp_path, "user;item;rating;price\n" + "\n".join(rows))["data"]["interactions"]
@@ -249,6 +255,8 @@ def test_a_part_with_a_header_alone_is_passed_over(tmp_path: Path) -> None:
     assert log["columns"] == {"user_id": "user_id", "item_id": "item_id", "timestamp": "timestamp"}
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_config_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, "log.csv", LOG)
@@ -268,6 +276,8 @@ def test_a_config_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         init(Wanted(["log.csv"], out=Path("nowhere/x.yaml")))
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_config_that_can_not_be_run_is_written_and_that_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

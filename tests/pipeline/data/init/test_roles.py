@@ -162,6 +162,8 @@ def test_counts_of_seconds_are_rather_the_time_than_days() -> None:
         assert columns[str(found.columns["time"])] is seconds
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("times", "odd", "settings"),
     [
@@ -198,12 +200,16 @@ def test_whoever_is_missing_less_often_is_the_user() -> None:
     assert found.columns["user"] == "session"
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_what_was_shown_is_known_by_its_labels() -> None:
     lists = [f"N{n}-{n % 2} N{n + 1}-{1 - n % 2}" for n in range(9)]
     assert shown_and_clicked(seen({"a": LETTERS, "b": lists})) == ("b", "-1")
     assert shown_and_clicked(seen({"a": [f"N{n}-1" for n in range(9)], "b": [f"{text} x" for text in lists]})) is None
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_times_and_types_beside_items_in_lists_of_objects() -> None:
     lists = {"session": IDS, "events.ts": [SECONDS[:2]] * 60, "events.type": [["clicks", "carts"]] * 60}
     found = guess_roles(seen({**lists, "events.aid": [[text, "5"] for text in IDS]}), True, {}, "log.csv")
@@ -242,6 +248,8 @@ def test_weights_of_events() -> None:
     assert roles.event_weights(kinds) == {"Page View": 1, "add_to_cart": 4, "purchase": 8, "other": 1}
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_lists_in_rows() -> None:
     sessions = [f"{n % 5}|{n % 7}|{n % 3}" for n in range(60)]
     baskets = [", ".join(str(1000 + n * k % 17) for k in range(1, 2 + n % 5)) for n in range(60)]

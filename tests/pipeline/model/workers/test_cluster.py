@@ -100,6 +100,8 @@ def test_workers_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "TF_NUM_INTRAOP_THREADS" not in alone
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_a_port_in_use_is_named_at_once(tmp_path: Path) -> None:
     file = tmp_path / "job"
     write_job(file, make_job(tmp_path))
