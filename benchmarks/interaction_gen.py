@@ -62,13 +62,14 @@ def compare(logs: dict[str, tuple[str, str]], runs: int, before: Optional[str]) 
     results: dict[str, list[dict[str, float]]] = {row: [] for row in logs}
     for run in range(runs):
         for row, (generator, log) in logs.items():
-            command = [sys.executable, "-W", "ignore", __file__, log, "--only", generator]
-            code = before if row == "before" and before else ROOT
-            environment = {**os.environ, "PYTHONPATH": os.path.abspath(code)}
-            done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+            # Each version by its own benchmark, which knows its modules.
+            command = [sys.executable, "-W", "ignore", "-m", "benchmarks.interaction_gen", log, "--only", generator]
+            code = os.path.abspath(before if row == "before" and before else ROOT)
+            environment = {**os.environ, "PYTHONPATH": code}
+            done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=code)
             if done.returncode:
                 sys.exit(f"{generator} failed:\n{done.stderr[-3000:]}")
-            result = json.loads(done.stdout.splitlines()[-1])
+            result = {"cpu_seconds": float("nan"), **json.loads(done.stdout.splitlines()[-1])}
             results[row].append(result)
             print(
                 f"run {run + 1}  {row:15} {result['seconds']:8.2f} s  {result['cpu_seconds']:8.2f} CPU s  "

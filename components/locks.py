@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import datetime
 import os
@@ -40,4 +41,4 @@ def locked(path: AnyPath, busy: Callable[[str], None]) -> Iterator[Optional[Leas
 def _named(holder: Mapping[str, Any]) -> str:
     if not holder:  # it has locked the file and not yet signed it
         return "a process that has just begun"
-    return "process {pid} on {host}, since {since}".format(**holder)
+    return "process {pid} on {host}, since {since}".format_map(collections.defaultdict(lambda: "unknown", holder))

@@ -17,6 +17,9 @@ from components.errors import InputError
 WORKERS_CODE = re.compile(r"--(setup_file|requirements_file|extra_packages?|sdk_container_image)\b")
 """Options by which Beam's workers get the project's code."""
 
+_ENVIRONMENT = re.compile(r"^--environment_config\b", re.MULTILINE)
+_NO_IMAGE = re.compile(r"^--environment_type[= \n](?!(DOCKER|beam:env:docker:v1)$)", re.MULTILINE)
+"""The first names an image unless the second says that it names something else."""
 _JOB_SERVICE = re.compile(
     r"^--job_endpoint\b|^--runner[=\n](?:\w+\.)*(?:Portable|Flink|Spark)(?:Runner)?$", re.MULTILINE | re.IGNORECASE
 )
@@ -33,9 +36,10 @@ def beam_args(configured: tuple[str, ...]) -> list[str]:
     """
     setup_file = Path(__file__).parents[1] / "setup.py"
     arguments = list(configured)
-    if not any(WORKERS_CODE.match(argument) for argument in configured) and setup_file.exists():
-        arguments.append(f"--setup_file={setup_file}")
     text = "\n".join(configured)
+    in_image = _ENVIRONMENT.search(text) and not _NO_IMAGE.search(text)
+    if not (in_image or any(WORKERS_CODE.match(argument) for argument in configured)) and setup_file.exists():
+        arguments.append(f"--setup_file={setup_file}")
     if _JOB_SERVICE.search(text) and not re.search(r"^--job[-_]server[-_]timeout\b", text, re.MULTILINE):
         arguments.append(f"--job_server_timeout={_JOB_SECONDS}")
     return arguments

@@ -35,6 +35,8 @@ _LIBRARIES = ("aiobotocore", "aiohttp", "botocore", "fsspec", "gcsfs", "google",
 """Their exceptions have no base class in common: what a store says may be any of them."""
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT)
 """What a disk here says while something is copied to it, and no store does."""
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""It goes on while the machine sleeps, where the system has such a clock: others have had a lock meanwhile."""
 _REFUSED = ("PreconditionFailed", "ConditionalRequestConflict", "409", "412")
 
 
@@ -84,8 +86,9 @@ def opened(uri: str) -> Iterator[tuple[Any, str]]:
         StoreError: the store says no, or can't be reached, while it is used; or there is no such kind of store, or its
             package is missing. What isn't there is a FileNotFoundError.
     """
-    if "::" in uri:  # fsspec's way to write one store inside another
-        raise StoreError(uri, "a name in a store has no '::'")
+    for mark in ("::", "?versionId="):  # fsspec's ways to write one store inside another, and an older object
+        if mark in uri:
+            raise StoreError(uri, f"a name in a store has no {mark!r}")
     try:
         import fsspec
 
@@ -172,8 +175,8 @@ class ObjectPath:
             return bool(store.isdir(path))
 
     def exists(self) -> bool:
-        """Whether there is either."""
-        return self.is_file() or self.is_dir()
+        """Whether there is either; a bucket that isn't there is an error."""
+        return self.is_file() or self.is_dir() or bool(self.files())
 
     def iterdir(self) -> Iterator[ObjectPath]:
         """What lies in the folder; nothing where there is none."""
@@ -331,6 +334,10 @@ def _put(path: ObjectPath, content: bytes, tag: str) -> str:
             raise
 
 
+def _seconds() -> float:
+    return time.clock_gettime(_CLOCK)
+
+
 class Lease:
     """A lock in a store, which its holder renews as long as it lives.
 
@@ -355,14 +362,14 @@ class Lease:
 
     def acquire(self, wait: float) -> None:
         """Takes the lock, see `leased`."""
-        deadline = time.monotonic() + wait
+        deadline = _seconds() + wait
         seen: Optional[str] = None
         since = 0.0
         while True:
             info = self._path.info()
             tag = info.tag if info else ""
             said = self._said() if info else {}
-            now = time.monotonic()
+            now = _seconds()
             lives = said.get("until", 0.0) >= time.time() or seen not in (None, tag)
             if tag != seen:
                 seen, since = tag, now
@@ -393,11 +400,12 @@ class Lease:
     def _said(self) -> dict[str, Any]:
         with contextlib.suppress(ValueError, FileNotFoundError):
             found = json.loads(self._path.read_bytes())
-            return found if isinstance(found, dict) else {}
+            if isinstance(found, dict) and isinstance(found.get("until"), (int, float)):
+                return found
         return {}
 
     def _renew(self) -> None:
-        started = time.monotonic()
+        started = _seconds()
         self._renewals += 1  # S3's tags are digests: another content, another tag
         content = {
             "about": dict(self._about),
@@ -424,7 +432,7 @@ class Lease:
         Raises:
             StoreError: perhaps it isn't.
         """
-        if self._lost or time.monotonic() - self._renewed > LEASE_SECONDS * _TRUSTED:
+        if self._lost or _seconds() - self._renewed > LEASE_SECONDS * _TRUSTED:
             raise StoreError(
                 self._path.uri, "this lock could not be renewed in time, so that another process may be at work"
             )

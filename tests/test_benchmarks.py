@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -362,3 +364,11 @@ def test_scores_that_users_can_be_compared_by():
     first, second = ways["score less the user's mean over their deviation"]
     assert first == pytest.approx(second)
     assert ways["rank among the user's items"] == [[-2, 0, -1], [-2, 0, -1]]
+
+
+@pytest.mark.slow
+def test_reading_is_timed_with_each_version_by_its_own_benchmark():
+    command = [sys.executable, "-m", "benchmarks.interaction_gen", "--rows=500", "--runs=1", "--only=InteractionGen"]
+    said = subprocess.run([*command, "--before=."], capture_output=True, text=True, check=True).stdout
+    rows = [line.split("  ")[1] for line in said.splitlines() if line.startswith("run 1 ")]
+    assert rows == ["InteractionGen", "before", "from JSON lines", "from Parquet"]

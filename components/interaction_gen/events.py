@@ -85,8 +85,7 @@ def clean(
     # Of several reasons against a row the first one counts.
     if columns.event is not None:
         arrays["event"] = _read_types(block, columns.event, settings, verdicts)
-    user = read_ids(block, columns.user_id, verdicts)
-    item = read_ids(block, columns.item_id, verdicts)
+    user, item = (read_ids(block, column, verdicts) for column in (columns.user_id, columns.item_id))
     drop_first_header(block, (user, item), settings, verdicts)
     if columns.timestamp is not None:
         time = _read_times(block, columns.timestamp, unit, settings, verdicts, report) + later

@@ -178,7 +178,8 @@ def distinct(
             if listed is not None:
                 last &= listed[positions]
             owner, positions = owner[last], positions[last]
-            rank = np.arange(len(owner)) - np.searchsorted(owner, owner) + found[owner]
+            counts = np.bincount(owner, minlength=size)[some]
+            rank = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts) + found[owner]
             wanted = rank < max_length
             chunks.append((owner[wanted], positions[wanted]))
             found += np.bincount(owner[wanted], minlength=size)

@@ -52,10 +52,11 @@ def ordered(events: Sequence[pa.Table], settings: InteractionSettings) -> tuple[
     user = rank[encoded.indices.to_numpy(zero_copy_only=False)]
     time, order = _numpy(table, "timestamp"), _numpy(table, ORDER)
     negative = [_flags(table, NEGATIVE)] if settings.has_negatives else []  # a key costs time
-    positions = np.lexsort((order, *negative, time, user))
+    by_place = [] if (order[1:] > order[:-1]).all() else [order]  # sorting is stable, and blocks mostly come in order
+    positions = np.lexsort((*by_place, *negative, time, user))
     if settings.deduplicate:
         item = table["item_id"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
-        by_item = np.lexsort((order, time, *negative, item, user))
+        by_item = positions[np.lexsort([key[positions] for key in (*negative, item, user)])]
         same = np.zeros(len(user), dtype=bool)
         here, before = by_item[1:], by_item[:-1]
         same[here] = (user[here] == user[before]) & (item[here] == item[before])

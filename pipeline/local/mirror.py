@@ -199,7 +199,11 @@ class Mirror:
         with replacing(here, "wb") as file:
             file.write(there.read_bytes())
             file.flush()
-            metadata_file.rename(Path(file.name), f"{self._place}/{_ARTIFACTS}/", f"{self._folder}/{_ARTIFACTS}/")
+            try:
+                metadata_file.rename(Path(file.name), f"{self._place}/{_ARTIFACTS}/", f"{self._folder}/{_ARTIFACTS}/")
+            except sqlite3.Error as error:
+                reason = f"this is no SQLite file of ML Metadata ({error}): put back an older one, or remove the output"
+                raise StoreError(str(there), reason) from error
         return info.tag
 
     def _fetch_file(self, store: Any, path: str, name: str, info: Info) -> None:

@@ -478,7 +478,7 @@ class _Call:
                 result = self.parse(replace(outcome, request_id=_request_id(flight.message.metadata)))
             except RecommenderError as error:
                 result = error
-        elif isinstance(outcome, DeadlineExceeded):
+        elif isinstance(outcome, DeadlineExceeded) and not outcome.said:
             # The attempt's own time is the whole call's, or a part of it that says less.
             seconds = attempt.timeout if self._left() else self.timeout
             result = transport.deadline_exceeded(attempt.target, seconds)

@@ -37,6 +37,9 @@ class ServerOverloaded(ServerUnavailable):
 class DeadlineExceeded(RecommenderError):
     """No answer within the timeout. Trying again, or a longer timeout, may help."""
 
+    said = ""
+    """What the server said, if it has given up before."""
+
 
 class ModelNotFound(RecommenderError):
     """The server doesn't serve this model, version or label."""

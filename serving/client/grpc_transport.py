@@ -141,7 +141,8 @@ class _Channel:
     def _error(self, error: Any, message: Message) -> RecommenderError:
         kind, detail = error.code().name, error.details() or ""
         if kind == "DEADLINE_EXCEEDED":
-            return transport.deadline_exceeded(self._target, message.timeout)
+            said = "" if detail.lower().startswith("deadline exceeded") else detail  # these are gRPC's own words
+            return transport.deadline_exceeded(self._target, message.timeout, said)
         if kind in _OF_GRPC:  # of the others the server says more than gRPC does, and may use the same words
             # "Stream removed" is a connection that broke, of which gRPC can't always tell more than UNKNOWN
             # (grpc/grpc#34076); a proxy in front of a server that is gone answers 502, 503 or 504.

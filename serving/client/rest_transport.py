@@ -157,15 +157,15 @@ class BlockingTransport:
         model = message.request.model
         if status == 413:
             raise transport.from_status("INVALID_ARGUMENT", "the request is too large", self.target, model)
-        if status == 504:
-            raise transport.deadline_exceeded(self.target, message.timeout)
         try:
             answer = json.loads(payload)
         except (ValueError, RecursionError):
             answer = None
         error = answer.get("error") if isinstance(answer, dict) else None
+        detail = error if isinstance(error, str) else f"HTTP {status}"
+        if status == 504:
+            raise transport.deadline_exceeded(self.target, message.timeout, detail)
         if status in _PROXY_KINDS:
-            detail = error if isinstance(error, str) else f"HTTP {status}"
             raise transport.from_status(_PROXY_KINDS[status], detail, self.target, model, retry_after)
         if not isinstance(answer, dict) or (status != 200 and not isinstance(error, str)):
             detail = f"HTTP {status} with {payload[:80]!r}"

@@ -138,8 +138,12 @@ def unavailable(target: str, detail: str) -> ServerUnavailable:
     return ServerUnavailable(f"no model server at {target}: {detail}")
 
 
-def deadline_exceeded(target: str, seconds: float) -> DeadlineExceeded:
-    """Nobody answers in time."""
+def deadline_exceeded(target: str, seconds: float, said: str = "") -> DeadlineExceeded:
+    """Nobody answers in time, or the server says that it can't."""
+    if said:
+        given_up = DeadlineExceeded(f"{target} has given up: {said}")
+        given_up.said = said
+        return given_up
     return DeadlineExceeded(f"no answer from {target} within {seconds:g} s: give it more time or see what it is doing")
 
 

@@ -102,6 +102,18 @@ def test_a_holder_that_has_not_signed_yet(tmp_path: Path) -> None:
             pass
 
 
+def test_a_holder_whose_words_are_damaged(tmp_path: Path) -> None:
+    with open(tmp_path / "lock", "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write('{"pid": 7}')
+        file.flush()
+        with (
+            pytest.raises(BusyError, match=r"^process 7 on unknown, since unknown$"),
+            locked(tmp_path / "lock", refuse),
+        ):
+            pass
+
+
 def test_where_there_can_be_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="File exists"), locked(tmp_path / "file" / "lock", refuse):

@@ -98,6 +98,8 @@ def test_a_store_that_is_not_there_is_named(bucket: ObjectPath) -> None:
     nobodys = ObjectPath(str(bucket) + "-none") / "films"
     assert not nobodys.is_dir()
     with pytest.raises(StoreError, match=r"-none/films: no such bucket"):
+        nobodys.exists()
+    with pytest.raises(StoreError, match=r"-none/films: no such bucket"):
         nobodys.files()
 
 
@@ -162,7 +164,7 @@ def test_a_dead_holders_lease_runs_out_and_it_writes_no_more(
         first.write(config, b"first")
     monkeypatch.setattr(stores, "LEASE_SECONDS", 30.0)  # within which a busy machine gives a sign of life
     second.write(config, b"second")
-    first._renewed = time.monotonic()  # a clock that stood still
+    first._renewed = stores._seconds()  # a clock that stood still
     with pytest.raises(Changed):
         first.write(config, b"first")
     with pytest.raises(Changed):
@@ -173,6 +175,21 @@ def test_a_dead_holders_lease_runs_out_and_it_writes_no_more(
     second.write(config, None)
     second.release()
     assert not config.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
+@pytest.mark.parametrize("said", [b"", b"{", b"[1]", b'{"until": "soon"}', b'{"about": {}}'])
+def test_a_damaged_lock_is_nobodys(bucket: ObjectPath, said: bytes) -> None:
+    (bucket / ".lock").write_bytes(said)
+    with leased(bucket / ".lock", {"who": "ann"}), pytest.raises(Held, match="ann"), leased(bucket / ".lock", {}):
+        pass
+
+
+@pytest.mark.parametrize("name", ["s3://shop/a?versionId=7", "s3://shop/a::b"])
+def test_names_that_stand_for_something_else_are_refused(name: str) -> None:
+    with pytest.raises(StoreError, match="a name in a store has no"):
+        ObjectPath(name).is_file()
 
 
 @pytest.mark.slow

@@ -164,6 +164,22 @@ def test_a_note_that_is_damaged_is_none(folders: tuple[Path, Path]) -> None:
         assert (here(one), there()) == ({"1": "1 of a"}, {"1/data"})
 
 
+@pytest.mark.parametrize("content", [b"", b"no SQLite at all, and long enough to be read as a page of it" * 9])
+def test_metadata_that_are_none_are_named_and_cost_no_artifact(folders: tuple[Path, Path], content: bytes) -> None:
+    one, two = folders
+    with mirrored(one) as mirror:
+        make(one, 1)
+        mirror.put()
+    (PLACE / METADATA).write_bytes(content)
+    for folder in (one, two):
+        with (
+            pytest.raises(StoreError, match=r"metadata\.sqlite: this is no SQLite file"),
+            mirrored(folder),
+        ):
+            pass
+    assert (here(one), there()) == ({"1": "1 of a"}, {"1/data"})
+
+
 def test_a_file_where_a_folder_is_to_be(folders: tuple[Path, Path]) -> None:
     one, _ = folders
     for name in ("checkpoints/a", "checkpoints/a/b"):

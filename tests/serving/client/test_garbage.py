@@ -163,6 +163,13 @@ def test_rest_status_codes(status, kind):
         assert type(ask(target, "rest")) is kind
 
 
+def test_a_server_that_gives_up_first_is_not_taken_for_one_that_is_silent():
+    with tcp_server(answering(http('{"error": "because"}', "504 Gateway Timeout"))) as target:
+        assert str(ask(target, "rest")) == f"http://{target} has given up: because"
+    with tcp_server(answering(http("<html>", "504 Gateway Timeout"))) as target:
+        assert str(ask(target, "rest")) == f"http://{target} has given up: HTTP 504"
+
+
 def test_requests_that_are_too_large():
     with tcp_server(answering(b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Length: 3\r\n\r\nbig")) as target:
         assert isinstance(ask(target, "rest"), InvalidRequest)

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from serving.client import (
+    DeadlineExceeded,
     Hedge,
     InvalidRequest,
     ModelNotFound,
@@ -77,6 +78,7 @@ def test_keepalive_finds_a_connection_whose_other_end_is_gone(kind, monkeypatch)
         (Fail("NOT_FOUND", "Servable not found for request: Latest(http2-books)"), ModelNotFound),
         (Fail("INVALID_ARGUMENT", "unknown item 'http2 in action'"), InvalidRequest),
         (Fail("INVALID_ARGUMENT", "unknown item 'RST_STREAM'"), InvalidRequest),
+        (Fail("DEADLINE_EXCEEDED", "the queue is too long for 0.1 s"), DeadlineExceeded),
         (Fail("INVALID_ARGUMENT", "unknown item 'deserializing response'"), InvalidRequest),
     ],
 )
