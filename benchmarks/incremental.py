@@ -5,9 +5,9 @@
 
 The log is that of synthetic.py in so many files of equally many rows, a day each, of which all but the last `nights`
 are read by the first run, which is in full. Each night one more is there. With `--quality` each night has a run in full
-too, in a folder of its own, and both models are asked for the events of the day after, point in time; the difference of
-their hit rates has an interval by a bootstrap over users, of all nights together. No figure from here says anything of
-real quality: whether the two differ is what is measured.
+too, or by `--compare-every` some have one, in a folder of its own, and both models are asked for the events of the day
+after, point in time; the difference of their hit rates has an interval by a bootstrap over users, of all these nights
+together. No figure from here says anything of real quality: whether the two differ is what is measured.
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ def main() -> None:
     parser.add_argument("--full-every", type=int, default=1_000, help="of the nights; by default none is in full")
     parser.add_argument("--linear", choices=["keep", "refit"], default="keep", help="as incremental.linear")
     parser.add_argument("--replay", type=float, default=1.0, help="as incremental.replay")
-    parser.add_argument("--quality", action="store_true", help="compare with a run in full each night")
+    parser.add_argument("--quality", action="store_true", help="compare with runs in full")
+    parser.add_argument("--compare-every", type=int, default=1, help="of the nights; by default all are compared")
     parser.add_argument("--queries", type=int, default=2_000, help="a night")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--folder", type=Path, help="where all is kept")
@@ -155,7 +156,7 @@ def main() -> None:
         for night in range(options.nights):
             world.come(1)
             nights.append(world.run("on"))
-            if options.quality:
+            if options.quality and (night + 1) % options.compare_every == 0:
                 world.run("full")
                 histories, items, users = world.queries(options.queries, chance)
                 on, full = (hits(world.version(name), histories, items) for name in ("on", "full"))
