@@ -56,7 +56,7 @@ TOGETHER = (*FIRST, WIRE)
 LONGEST = ("recipes/", "e2e/", "pipeline/model/", "pipeline/batch/", "serving/wire/")
 """What takes longest of the others."""
 
-SERVERS = {"servable", "server", "wire"}
+SERVERS = {"servable", "server", "towers", "wire"}
 """Fixtures that make a model to serve, or a server."""
 
 # How long an example takes says more about the machine than about the code.

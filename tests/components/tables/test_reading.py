@@ -55,6 +55,8 @@ def test_csv_with_bom_crlf_quotes_empty_lines_and_malformed_rows(tmp_path):
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @settings(deadline=None, max_examples=30)
 @given(
     st.lists(st.booleans(), min_size=1, max_size=25),

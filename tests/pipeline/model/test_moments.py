@@ -15,6 +15,8 @@ from pipeline.model.moments import _Exactly, _Rows, exact_sums
 NUMBERS = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=30)
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(NUMBERS)
 def test_sums_are_those_of_fractions(numbers: list[float]) -> None:
     exact = [Fraction(number) for number in numbers]

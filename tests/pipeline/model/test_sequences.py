@@ -35,6 +35,8 @@ def seen_by(events: Events, places: int, size: int, seed: int) -> dict[int, list
     return found
 
 
+@pytest.mark.slow
+@pytest.mark.smoke
 @given(LOG, st.integers(1, 5), st.integers(1, 4))
 def test_each_event_is_there_once_with_what_was_before_it(log: list[tuple[int, int]], places: int, size: int) -> None:
     events = events_of(log)

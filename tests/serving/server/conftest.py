@@ -8,5 +8,4 @@ import pytest
 @pytest.fixture(scope="session", autouse=True)
 def _quick_collections() -> None:
     """Closing a version collects garbage, which takes long where TensorFlow's modules are looked through each time."""
-    gc.collect()
     gc.freeze()
