@@ -17,8 +17,8 @@ from components.errors import InputError
 WORKERS_CODE = re.compile(r"--(setup_file|requirements_file|extra_packages?|sdk_container_image)\b")
 """Options by which Beam's workers get the project's code."""
 
-_ENVIRONMENT = re.compile(r"^--environment_config\b", re.MULTILINE)
-_NO_IMAGE = re.compile(r"^--environment_type[= \n](?!(DOCKER|beam:env:docker:v1)$)", re.MULTILINE)
+_ENVIRONMENT = re.compile(r"^--environment_config[= \n](.+)$", re.MULTILINE)
+_NO_IMAGE = re.compile(r"^--environment_type[= \n](?!(DOCKER|beam:env:docker:v1)$)", re.MULTILINE | re.IGNORECASE)
 """The first names an image unless the second says that it names something else."""
 _JOB_SERVICE = re.compile(
     r"^--job_endpoint\b|^--runner[=\n](?:\w+\.)*(?:Portable|Flink|Spark)(?:Runner)?$", re.MULTILINE | re.IGNORECASE
@@ -31,15 +31,19 @@ def beam_args(configured: tuple[str, ...]) -> list[str]:
     """Beam's options, completed.
 
     The workers get the project by its own setup.py unless an option brings it some other way. A runner in this process
-    has no use for it, but without such an option TFX packs itself up before every node. A job that is given to a job
+    has no use for it, but without such an option TFX packs itself up before every node; of Flink's and Spark's option
+    for an image it doesn't know, so it is told by its own. A job that is given to a job
     service may take a week: Beam's own limit, which its help denies, is five minutes.
     """
     setup_file = Path(__file__).parents[1] / "setup.py"
     arguments = list(configured)
     text = "\n".join(configured)
-    in_image = _ENVIRONMENT.search(text) and not _NO_IMAGE.search(text)
-    if not (in_image or any(WORKERS_CODE.match(argument) for argument in configured)) and setup_file.exists():
-        arguments.append(f"--setup_file={setup_file}")
+    image = None if _NO_IMAGE.search(text) else _ENVIRONMENT.search(text)
+    if not any(WORKERS_CODE.match(argument) for argument in configured):
+        if image:
+            arguments.append(f"--sdk_container_image={image[1].strip()}")
+        elif setup_file.exists():
+            arguments.append(f"--setup_file={setup_file}")
     if _JOB_SERVICE.search(text) and not re.search(r"^--job[-_]server[-_]timeout\b", text, re.MULTILINE):
         arguments.append(f"--job_server_timeout={_JOB_SECONDS}")
     return arguments

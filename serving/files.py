@@ -20,16 +20,21 @@ def replacing(path: Union[str, os.PathLike[str]], mode: str = "w") -> Iterator[I
     """Lends a file that takes the place of `path` at the end, flushed to disk, unless an exception comes first.
 
     Whoever reads the path meanwhile sees the old content, or none if there was none. Several processes may replace the
-    same file: the last one stays. The permissions are those of any new file.
+    same file: the last one stays. The permissions are those of any new file. A device or a pipe, such as /dev/stdout,
+    is written to instead.
 
     Args:
         path: the file; its folder must be there.
         mode: "w" for text in UTF-8, or "wb".
     """
-    path = Path(path)
+    path, encoding = Path(path), None if "b" in mode else "utf-8"
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with open(path, mode, encoding=encoding) as file:
+            yield file
+        return
     temporary = path.with_name(f".{path.name.lstrip('.')}.{os.getpid()}.new")
     try:
-        with open(temporary, mode, encoding=None if "b" in mode else "utf-8") as file:
+        with open(temporary, mode, encoding=encoding) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -19,6 +19,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, NamedTuple, Optional, Union
 
@@ -378,7 +379,7 @@ class Lease:
                     self._take(tag)
                     break
             elif lives and wait >= 0 and now >= deadline:
-                raise Held(said.get("about", {}))
+                raise Held(said["about"] if said else {})
             time.sleep(_POLL_SECONDS)
         self._thread.start()
         # All that is read from now on is at least as new.
@@ -398,10 +399,11 @@ class Lease:
                 )
 
     def _said(self) -> dict[str, Any]:
-        with contextlib.suppress(ValueError, FileNotFoundError):
+        """What a holder has written; nothing where there is none, or it is damaged."""
+        with contextlib.suppress(ValueError, RecursionError, FileNotFoundError):
             found = json.loads(self._path.read_bytes())
-            if isinstance(found, dict) and isinstance(found.get("until"), (int, float)):
-                return found
+            if isinstance(found, dict) and isinstance(found.get("until"), (int, float)) and isfinite(found["until"]):
+                return {"about": {}, **found} if isinstance(found.get("about", {}), dict) else {}
         return {}
 
     def _renew(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -71,6 +72,12 @@ def main() -> None:
         failure = explain(error)
         say_error(failure.message)
         code = failure.exit_code
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or what is left to be printed fails again at the end
+        say_error(f"what is printed can't be written: {error.strerror}")
+        code = FAILED
     except SystemExit as end:
         if end.code != FAILED:
             raise

@@ -40,6 +40,8 @@ _MANY_KEYS = 50
 _FORMS_TRIED_ON = 50
 _FORMS_FROM = 5
 _FEW_ODD = 0.05
+_ODD_TIMES = 0.5
+"""Parts of other values beside numbers, and beside times, as which hardly anything else can be read."""
 _WHOLE = r"^\s*[+-]?\d+\s*$"
 _LIST = r"^\s*\[.*\]\s*$"
 _EMPTY = r"^\s*(\[\s*\]|\{\s*\})\s*$"
@@ -75,7 +77,8 @@ class Profile:
     """How many numbers each value has, where all are lists of as many, and not of whole ones only, or the text of such:
     they are vectors."""
     mostly: Optional[Profile] = None
-    """What nearly all values of a column of text hold, where these are times or numbers; `rows` counts them alone."""
+    """What nearly all values of a column of text hold, where these are numbers, or most, where these are times; `rows`
+    counts them alone."""
     odd: tuple[str, ...] = ()
     """Values that are not like these."""
 
@@ -202,17 +205,17 @@ def _of_text(values: pa.StringArray, how: TableSettings) -> Profile:
 
 
 def _mostly(there: pa.StringArray, texts: list[str], how: TableSettings) -> tuple[Optional[Profile], tuple[str, ...]]:
-    """Returns what nearly all of the values hold, if these are times or numbers, and examples of the others."""
+    """Returns what nearly all values hold, if these are numbers, or most, if they are times; and examples of others."""
     firsts = [text.strip() for text in texts[:_FORMS_FROM]]
     forms = dict.fromkeys(form for first in firsts for form in guess_forms([first]))
     some = pa.array(texts[:_FORMS_TRIED_ON])
     best = min(forms, key=lambda form: as_times(some, "iso", "", form)[2].sum(), default=None)
-    for bad in (
-        as_numbers(there, "", how)[2],
-        as_times(there, "iso", "")[2],
-        *((as_times(there, "iso", "", best)[2],) if best else ()),
+    for bad, most in (
+        (as_numbers(there, "", how)[2], _FEW_ODD),
+        (as_times(there, "iso", "")[2], _ODD_TIMES),
+        *(((as_times(there, "iso", "", best)[2], _ODD_TIMES),) if best else ()),
     ):
-        if bad.mean() <= _FEW_ODD:
+        if bad.mean() <= most:
             return _of_text(there.filter(pa.array(~bad)), how), _short(
                 pc.unique(there.filter(pa.array(bad))).to_pylist()
             )

@@ -162,7 +162,7 @@ class BlockingTransport:
         except (ValueError, RecursionError):
             answer = None
         error = answer.get("error") if isinstance(answer, dict) else None
-        detail = error if isinstance(error, str) else f"HTTP {status}"
+        detail = error if isinstance(error, str) and error else f"HTTP {status}"
         if status == 504:
             raise transport.deadline_exceeded(self.target, message.timeout, detail)
         if status in _PROXY_KINDS:

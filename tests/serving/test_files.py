@@ -51,6 +51,15 @@ def test_permissions_are_those_of_new_files(tmp_path):
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+def test_a_pipe_is_written_to_and_stays(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE, text=True) as reader:
+        write_atomically(tmp_path / "pipe", "ä")
+        assert reader.communicate(timeout=60) == ("ä", None)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_a_lock_says_who_holds_it(tmp_path):
     path = tmp_path / ".lock"
     with holding(path, {"who": "ann"}), pytest.raises(Held) as error, holding(path, {"who": "bob"}):

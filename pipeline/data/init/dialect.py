@@ -290,7 +290,8 @@ def _check_first(file: reading.TableFile, rows: Sequence[Sequence[str]], first: 
         )
     if _OF_SERVERS.match(first):
         raise InputError(f"{file.path} is a web server's log ({first[:60]!r}): write its requests as CSV or JSON lines")
-    torn = [row[place] for row in rows[:1] for place in range(len(row)) if all(map(_is_torn, _column(rows, place)))]
+    columns = {row[place]: _column(rows, place) for row in rows[:1] for place in range(len(row))}
+    torn = [name for name, values in columns.items() if values and all(map(_is_torn, values))]
     if len(torn) > 1:
         raise InputError(
             f"{file.path}: its rows are such as {first[:60]!r}, of which the delimiter tears apart what brackets hold "

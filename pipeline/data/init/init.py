@@ -234,7 +234,12 @@ def _roles(
 ) -> Roles:
     """Guesses which column is what; the time is one of events, if any is, and not of users or items."""
     path, passed_over = look.files[0].path, {}
-    first = roles = guess_roles(profiles, look.named, given, path, ask)
+    try:
+        first = roles = guess_roles(profiles, look.named, given, path, ask)
+    except InputError as error:
+        if not look.warnings:
+            raise
+        raise InputError("; ".join([str(error), *look.warnings])) from None
     while "time" not in given and (time := roles.columns["time"]) and (thing := _same_for_each(look, roles, time)):
         passed_over[time] = thing
         left = {name: one for name, one in profiles.items() if name not in passed_over}

@@ -39,9 +39,9 @@ WORDS_OF: dict[str, tuple[str, ...]] = {
         *("товар", "фильм", "книга", "商品", "产品", "物品", "アイテム", "ürün", "produkt", "vara", "vare"),
     ),
     "time": (
-        *("timestamp", "time", "datetime", "ts", "date", "at", "when", "created", "unixreviewtime", "day", "start"),
-        *("zeit", "datum", "zeitpunkt", "visited", "viewed", "purchased", "utc", "t", "dt", "fecha", "tijd", "tstamp"),
-        *("дата", "время", "时间", "日期", "日時", "日付", "tarih", "data"),
+        *("timestamp", "time", "datetime", "ts", "date", "at", "when", "created", "unixreviewtime", "day", "month"),
+        *("start", "zeit", "datum", "zeitpunkt", "visited", "viewed", "purchased", "utc", "t", "dt", "fecha", "tijd"),
+        *("tstamp", "дата", "время", "时间", "日期", "日時", "日付", "tarih", "data"),
     ),
     "rating": (
         *("rating", "ratings", "stars", "star", "score", "overall", "grade", "rate", "rated", "note", "bewertung"),
@@ -189,6 +189,13 @@ def guess_roles(
         if role not in given and column and profiles[column].kind == "list" and one_each:
             roles.say(role, None, _NO_TIME if role == "time" else "")
     _say_times(roles, profiles, given, named)
+    if named and roles.columns["rating"] is None and "rating" not in given:
+        roles.warnings += [
+            f"{name} is named like a rating and has no numbers but such as {one.examples[0]!r}: it isn't read, and bad "
+            f"ratings are events like good ones; write numbers into it, or set columns.event: {name} and event_weights"
+            for name, one in profiles.items()
+            if one.kind == "text" and name not in roles.columns.values() and _by_name(name, "rating") >= _SURELY
+        ]
     return roles
 
 

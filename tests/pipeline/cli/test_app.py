@@ -48,6 +48,22 @@ def test_a_mistake_is_one_plain_message(shop: Path, arguments: tuple[str, ...], 
 
 @pytest.mark.slow
 @pytest.mark.smoke
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no /dev/full")
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_full_disk_behind_what_is_printed_is_said(shop: Path, more: tuple[str, ...]) -> None:
+    (shop / "log.csv").write_text(
+        "user_id,item_id,timestamp\n" + "".join(f"u{n % 9},i{n % 7},{n}\n" for n in range(90))
+    )
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        command = [*COMMAND, "validate", "--config", "shop.yaml", *more]
+        ended = subprocess.run(command, cwd=shop, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 1
+    assert "error: what is printed can't be written: No space left on device" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.smoke
 def test_help_and_typing_mistakes_import_nothing_heavy() -> None:
     program = (
         "import sys; from pipeline.cli import main\n"

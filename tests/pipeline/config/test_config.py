@@ -152,6 +152,8 @@ def test_overrides_are_yaml_and_make_missing_sections(tmp_path: Path) -> None:
         ("name: shop\ndata: {interactions: {}}\n", ["data.interactions.path: missing"]),
         ("name: a b\ndata: {interactions: {path: log.csv}}\n", ["name", "pattern"]),
         ("name: [\n", ["not valid YAML", "line 2"]),
+        (MINIMAL + "model: {dim: 8}\nmodel: {dim: 9}\n", ["'model' stands there twice, in lines ", "make one of them"]),
+        (MINIMAL + "model: {dim: 8, dim: 9}\n", ["'dim' stands there twice"]),
         ("- a\n", ["expected keys and values, found a list"]),
         ("# nothing yet\n", ["expected keys and values, found nothing"]),
         (TASKS.format("path: log.csv"), ["model.tasks needs data.interactions.columns.event"]),

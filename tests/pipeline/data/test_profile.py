@@ -84,4 +84,8 @@ def test_what_most_values_are_is_known_where_a_few_are_something_else() -> None:
     assert (found.kind, found.odd) == ("text", ("Total",))
     assert found.mostly is not None
     assert (found.mostly.kind, found.mostly.rows) == ("time", 39)
-    assert profile(pa.array(["2020-09-13"] * 9 + ["Total"]), TableSettings()).mostly is None
+    many = profile(pa.array(["2020-09-13"] * 5 + ["0000-00-00"] * 5), TableSettings())
+    assert many.mostly is not None
+    assert (many.mostly.kind, many.mostly.rows, many.odd) == ("time", 5, ("0000-00-00",))
+    assert profile(pa.array(["2020-09-13"] * 4 + ["Total"] * 5), TableSettings()).mostly is None
+    assert profile(pa.array(["1.5"] * 9 + ["Total"]), TableSettings()).mostly is None

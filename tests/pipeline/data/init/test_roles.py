@@ -189,6 +189,23 @@ def test_a_few_odd_values_take_no_times_away(times: list[str], odd: str, setting
     assert warning.startswith("timestamp: some values are no times or far from the others, such as ")
 
 
+def test_times_of_which_many_are_none_are_times() -> None:
+    column = ["2025-01-03 09:00:20", "0000-00-00 00:00:00", "2025-01-05 09:00:20"] * 20
+    found = guess_roles(seen({"user": IDS, "item": LETTERS, "created_at": column}), True, {}, "log.csv")
+    assert found.columns["time"] == "created_at"
+    [warning] = found.warnings
+    assert "no times or far from the others, such as '0000-00-00 00:00:00'" in warning
+
+
+def test_what_is_named_like_a_rating_or_a_month_and_is_not_read_is_said() -> None:
+    columns = {"user": IDS, "item": LETTERS, "rating": ["5 stars", "1 star"] * 30, "month": ["2025-01", "2025-02"] * 30}
+    found = guess_roles(seen(columns), True, {}, "log.csv")
+    assert found.columns["rating"] is found.columns["time"] is None
+    time, rating = found.warnings
+    assert time.startswith("month is named like a time, but how its values are written is not known, such as '2025-01'")
+    assert rating.startswith("rating is named like a rating and has no numbers but such as '5 stars'")
+
+
 def test_the_day_of_the_week_is_no_item() -> None:
     with pytest.raises(InputError, match="which column is the item can't be told"):
         guess_roles(seen({"user": IDS, "order_dow": STARS}), True, {}, "log.csv")
