@@ -72,7 +72,7 @@ NOT_RUN = {
     " --candidate 20261108000000": ("tests/pipeline/feedback/test_run.py asks a version again"),
     "docs/operations.md: recommender canary compare --config shop.yaml --log answers --outcome conversions"
     " --min-effect 0.05 --auto": "tests/pipeline/cli/test_canary.py has users decide a trial",
-    "docs/incremental.md: python -m benchmarks.incremental --rows 3_000_000 --days 100 --nights 1": (
+    "docs/incremental.md: python -m benchmarks.incremental --rows 2_000_000 --days 100 --nights 1": (
         "hours; the tests of its nodes read logs on"
     ),
     "docs/scale.md: recommender shard --shards 2 --out output/shards": (
