@@ -177,7 +177,7 @@ class ObjectPath:
 
     def exists(self) -> bool:
         """Whether there is either; a bucket that isn't there is an error."""
-        return self.is_file() or self.is_dir() or bool(self.files())
+        return self.is_file() or self.is_dir() or bool(self.files())  # the last one knows buckets from empty folders
 
     def iterdir(self) -> Iterator[ObjectPath]:
         """What lies in the folder; nothing where there is none."""

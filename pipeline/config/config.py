@@ -548,16 +548,13 @@ def _parsed(text: str) -> Any:
         if isinstance(node, yaml.SequenceNode):
             nodes += node.value
             continue
-        lines: dict[tuple[str, str], int] = {}
+        there: dict[tuple[str, str], yaml.Node] = {}
         for key, value in node.value:
             nodes.append(value)
-            line = key.start_mark.line + 1
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if (name := (key.tag, key.value)) in lines:
-                first = lines[name]
-                raise yaml.YAMLError(f"{key.value!r} stands there twice, in lines {first} and {line}: make one of them")
-            lines[name] = line
+            first = there.setdefault((key.tag, str(key.value)), key)
+            if first is not key:
+                lines = f"{first.start_mark.line + 1} and {key.start_mark.line + 1}"
+                raise yaml.YAMLError(f"{key.value!r} stands there twice, in lines {lines}: make one of them")
     return yaml.safe_load(text)
 
 

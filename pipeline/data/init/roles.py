@@ -189,14 +189,20 @@ def guess_roles(
         if role not in given and column and profiles[column].kind == "list" and one_each:
             roles.say(role, None, _NO_TIME if role == "time" else "")
     _say_times(roles, profiles, given, named)
-    if named and roles.columns["rating"] is None and "rating" not in given:
+    if named and "rating" not in given:
+        _say_ratings(roles, profiles)
+    return roles
+
+
+def _say_ratings(roles: Roles, profiles: Mapping[str, Profile]) -> None:
+    """Says what is named like a rating and isn't read, where nothing else is."""
+    if roles.columns["rating"] is None:
         roles.warnings += [
             f"{name} is named like a rating and has no numbers but such as {one.examples[0]!r}: it isn't read, and bad "
             f"ratings are events like good ones; write numbers into it, or set columns.event: {name} and event_weights"
             for name, one in profiles.items()
             if one.kind == "text" and name not in roles.columns.values() and _by_name(name, "rating") >= _SURELY
         ]
-    return roles
 
 
 def _say_times(roles: Roles, profiles: Mapping[str, Profile], given: Mapping[str, Optional[str]], named: bool) -> None:
