@@ -265,6 +265,11 @@ def _read_times(
     if form is not None and "%Z" in form and zone is None:
         hint = "; see timezone"
     verdicts.reject(bad, f"{column} is not a time between 1900 and 2200 ({read_as}{hint})")
+    if settings.earliest_year is not None:
+        earliest = np.datetime64(f"{settings.earliest_year:04}-01-01", "us").astype(np.int64)
+        verdicts.reject(
+            ~missing & ~bad & (time < earliest), f"{column} is before {settings.earliest_year} (earliest_year)"
+        )
     return time
 
 

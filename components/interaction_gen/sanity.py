@@ -264,7 +264,8 @@ def _of_times(events: int, first: int, last: int) -> Iterator[str]:
     if events > 1 and first // 1_000_000 == last // 1_000_000:
         yield f"all events are of one second, {as_time(first)}: {mend}"
     elif _moment(first) < _EARLY:
-        yield f"times begin before 1990 ({as_time(first)} to {as_time(last)}): {mend}"
+        some = "" if _moment(last) < _EARLY else "; if the first ones stand for missing times, set earliest_year: 1990"
+        yield f"times begin before 1990 ({as_time(first)} to {as_time(last)}): {mend}{some}"
     # A day, because local times may be taken for UTC.
     tomorrow = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None) + datetime.timedelta(days=1)
     if _moment(last) < _LATEST_MISREAD:

@@ -101,6 +101,8 @@ class InteractionSettings(TableSettings):
     timezone: Optional[TimeZone] = None
     """The time zone of timestamps without an offset, such as Europe/Berlin; UTC if not given. Of an hour that clocks
     showed twice the first is meant. Numbers count from 1970 in UTC."""
+    earliest_year: Optional[Annotated[int, Field(ge=1, le=9999)]] = None
+    """Rows of an earlier year can't be used, as those whose missing time is written as 0, which is 1970."""
     event_weights: dict[str, _Weight] = Field(default_factory=dict)
     """Weight by type of event; events of other types are dropped. Without it all types are kept with weight 1. A weight
     below 0 is that of a negative event, such as a dislike, a return or a skip: the model learns that the item is not
@@ -169,8 +171,9 @@ class InteractionSettings(TableSettings):
         for name in ("rating_weights", "min_rating", "rating_range", "drop_unrated"):
             if getattr(self, name) not in (None, {}, False) and self.columns.rating is None:
                 raise ValueError(f"{name} needs columns.rating")
-        if self.half_life is not None and self.columns.timestamp is None:
-            raise ValueError("half_life needs columns.timestamp")
+        for name in ("half_life", "earliest_year"):
+            if getattr(self, name) is not None and self.columns.timestamp is None:
+                raise ValueError(f"{name} needs columns.timestamp")
         if self.separator != "|" and not self.spread:
             raise ValueError("separator is for rows that hold lists of items: set spread: true")
         if self.weight_transform != "none" and self.columns.weight is None:

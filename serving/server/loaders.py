@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import queue
@@ -81,11 +82,12 @@ class Loaders(Executor):
             job = self._jobs.get()
             job.started = time.monotonic()
             try:
-                job.future.set_result(job.work())
+                answer = functools.partial(job.future.set_result, job.work())
             except BaseException as error:
-                job.future.set_exception(error)
+                answer = functools.partial(job.future.set_exception, error)
                 _LOGGER.exception("loading version %s failed", job.name)
-            with self._lock:
+            with self._lock:  # before who asks is woken, who may then look how many are unfinished
                 self._unfinished.discard(job)
-                if job.replaced:
-                    return
+            answer()
+            if job.replaced:
+                return

@@ -60,6 +60,11 @@ _MANY_REPEATS = 0.3
 _MOST_QUERIES = 100_000
 _FEW_QUERIES = 1_000
 _FEW_ITEMS = 100
+_DAY = 86_400_000_000
+_EARLY = 631_152_000_000_000
+"""1990 in microseconds."""
+_FEW_EARLY = 0.05
+_MOST_AT_ZERO = 0.5
 _REJECTED = 0.01
 _MUCH_REJECTED = 0.05
 _FEW_THINGS = 5
@@ -299,9 +304,9 @@ def _tried(draft: Draft, look: Look, roles: Roles, profiles: Mapping[str, Profil
     if rating is not None and profiles[rating].missing:
         reason = f"{rating} is missing in {profiles[rating].missing:,} of the first {profiles[rating].rows:,} rows"
         draft.put(f"{place}.drop_unrated", True, reason)
-    found = _preview(draft)
+    found = _without_early(draft, _preview(draft))
     rows, rejected = found.facts["rows"], found.facts["rejected"]
-    missing = [each for each in rejected if each["reason"].endswith(" is missing")]
+    missing = [each for each in rejected if each["reason"].endswith((" is missing", "(earliest_year)"))]
     lost = sum(each["rows"] for each in missing)
     if lost > _REJECTED * rows and sum(each["rows"] for each in rejected) - lost <= _REJECTED * rows:
         what = "; ".join(sorted({each["reason"] for each in missing}))
@@ -313,6 +318,26 @@ def _tried(draft: Draft, look: Look, roles: Roles, profiles: Mapping[str, Profil
     if not len(found.events):
         found.check()
     _split(draft, found)
+    return _preview(draft)
+
+
+def _without_early(draft: Draft, found: Preview) -> Preview:
+    """Leaves out a few times that are far before all others: so are those that are missing and written as 0."""
+    if not found.facts["timed"] or not len(found.events):
+        return found
+    times = found.events["timestamp"].to_numpy()
+    early = times < _EARLY
+    at_zero = bool(
+        (np.abs(times[early]) <= _DAY).all()
+    )  # of which there may be many; a day, for the sake of time zones
+    if not 0 < early.mean() <= (_MOST_AT_ZERO if at_zero else _FEW_EARLY):
+        return found
+    if times[~early].min() - times[early].max() < 365 * _DAY:
+        return found  # they may well have begun then
+    such = f"such as {as_time(int(times[early].min()))}"
+    reason = f"{early.sum():,} of {len(times):,} events are long before the others, {such}, as where a time is missing"
+    draft.put("data.interactions.earliest_year", 1990, reason)
+    draft.warnings.append(f"{reason}: they are rejected by earliest_year: 1990")
     return _preview(draft)
 
 

@@ -84,6 +84,8 @@ _MAX_EVENTS = 30
 _MAX_RATINGS = 101
 _NOW = datetime.datetime.now(datetime.timezone.utc).timestamp()
 _FIRST = 631_152_000  # 1990
+_LEAST, _GREATEST = -2_208_988_800, 7_258_118_400
+"""1900 and 2200: other times are rejected."""
 _SCALES = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _LIKE_IDS = ("excel", "%Y%m%d", "%y%m%d")
 """What ids without a name may look like too."""
@@ -212,10 +214,14 @@ def _say_times(roles: Roles, profiles: Mapping[str, Profile], given: Mapping[str
         seen = profiles[time].inner or profiles[time]
         roles.settings, why = time_settings(time, seen.mostly or seen)
         roles.reasons["time"] += why
+        if (fits := seen.mostly or seen).forms:
+            roles.warnings.append(
+                f"{time} is read by {fits.form}, and all of its values that were looked at fit {fits.forms[0]} as "
+                f"well, such as {fits.examples[0]}: if that is meant, set it as timestamp_format"
+            )
         if odd := _no_times(seen):
             roles.warnings.append(
-                f"{time}: some values are no times or far from the others, such as {', '.join(map(repr, odd))}: what "
-                "can't be read so is rejected"
+                f"{time}: some values are no times, such as {', '.join(map(repr, odd))}: their rows are rejected"
             )
     elif "time" not in given:
         roles.warnings += [
@@ -235,11 +241,13 @@ def _say_times(roles: Roles, profiles: Mapping[str, Profile], given: Mapping[str
 
 
 def _no_times(seen: Profile) -> tuple[str, ...]:
-    """Returns examples of the values of a column of times that are none, or none of a sensible time."""
+    """Returns examples of the values of a column of times that are no times."""
     if seen.odd or seen.numbers is None:
         return seen.odd
     unit = _number_of(seen)
-    return tuple(f"{number:.15g}" for number in seen.numbers[~_are_sensible(seen.numbers, unit)][:3])
+    seconds = seen.numbers / _SCALES.get(unit, 1.0)
+    are_times = (seconds >= _LEAST) & (seconds <= _GREATEST) if unit in _SCALES else seen.numbers > 0
+    return tuple(f"{number:.15g}" for number in seen.numbers[~are_times][:3])
 
 
 def _in_lists(profiles: Mapping[str, Profile]) -> dict[str, Profile]:
@@ -260,8 +268,7 @@ def time_settings(column: str, seen: Profile) -> tuple[dict[str, Any], str]:
     if seen.kind == "time":
         if seen.form in (None, "iso"):
             return {}, ""
-        other = f", or {seen.forms[0]}, which these values would fit as well" if seen.forms else ""
-        return {"timestamp_format": seen.form}, f"; {seen.examples[0]} is of the form {seen.form}{other}"
+        return {"timestamp_format": seen.form}, f"; {seen.examples[0]} is of the form {seen.form}"
     kind = _number_of(seen)
     if kind.startswith("%"):
         return {"timestamp_format": kind}, f"; {seen.examples[0]} is of the form {kind}"
@@ -384,8 +391,9 @@ def _number_of(seen: Profile) -> str:
     """Returns the unit, or the form, that makes sensible times of numbers; "" where none does."""
     if seen.kind not in ("whole", "number") or seen.numbers is None or not len(seen.numbers):
         return ""
-    numbers = seen.numbers[seen.numbers > 0]  # 0 is what some write for a missing time
-    if len(numbers) < _MOST * len(seen.numbers):
+    some = seen.numbers[seen.numbers != 0]  # 0 is what some write for a missing time
+    numbers = some[some > 0]
+    if len(numbers) < max(_MOST * len(some), 0.5 * len(seen.numbers)):
         return ""
     whole = seen.kind == "whole" and np.abs(numbers).max() < 2.0**63  # ids may be longer than any time
     try:

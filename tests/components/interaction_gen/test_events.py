@@ -175,3 +175,18 @@ def test_what_is_no_time_is_said_with_how_it_was_read(unit, form, reason):
     config = InteractionSettings(timestamp_format=form)
     _, report = clean(block, reading.TableFile("log.csv", "csv", 1, 0), config, unit, False)
     assert report.rejected == {("log.csv", reason): 1}
+
+
+def test_rows_before_the_earliest_year_can_not_be_used():
+    first = 631_152_000  # 1990-01-01 00:00:00
+    columns = {"user_id": pa.array(list("uvwx")), "item_id": pa.array(list("abcd"))}
+    columns["timestamp"] = pa.array([0, first - 1, first, None])
+    block = reading.Block(np.arange(2, 6), columns)
+    events, report = clean(
+        block, reading.TableFile("log.csv", "csv", 1, 0), InteractionSettings(earliest_year=1990), "s", False
+    )
+    assert events["user_id"].to_pylist() == ["w"]
+    assert report.rejected == {
+        ("log.csv", "timestamp is before 1990 (earliest_year)"): 2,
+        ("log.csv", "timestamp is missing"): 1,
+    }

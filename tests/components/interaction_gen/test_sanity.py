@@ -135,6 +135,12 @@ def test_types_that_are_named_and_not_there():
             20_200_927,
             "times begin before 1990 (1970-08-22 19:21:53 to 1970-08-22 19:22:07): are timestamp_un",
         ),
+        (
+            0,
+            1_600_029_219,
+            "times begin before 1990 (1970-01-01 00:00:00 to 2020-09-13 20:33:39): are timestamp_unit, "
+            "timestamp_format and timezone right?; if the first ones stand for missing times, set earliest_year: 1990",
+        ),
         (1_600_029_219, 1_600_029_219, "all events are of one second, 2020-09-13 20:33:39: are timestamp_unit"),
         (1_600_029_219, 5_000_000_000, "times end in the future (2020-09-13 20:33:39 to 2128-06-11 08:53:20)"),
     ],

@@ -34,6 +34,7 @@ from components.interaction_gen.settings import InteractionSettings
         ({"weight_transform": "log"}, "needs columns.weight"),
         ({"separator": " "}, "set spread: true"),
         ({"half_life": 30, "columns": {"timestamp": None}}, "half_life needs columns.timestamp"),
+        ({"earliest_year": 1990, "columns": {"timestamp": None}}, "earliest_year needs columns.timestamp"),
         ({"half_life": 0}, "greater than 0"),
         ({"max_user_events": 0}, "greater than or equal to 1"),
         ({"top_users": 0}, "greater than or equal to 1"),

@@ -7,7 +7,7 @@ import gzip
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 import yaml
@@ -200,6 +200,35 @@ def test_much_that_is_missing_is_a_warning(tmp_path: Path) -> None:
     draft, _ = make(Wanted([write_lines(tmp_path, "log.jsonl", rows)]))
     assert draft.content["data"]["interactions"]["max_rejected_fraction"] == 0.49  # 1.5 * 19 / 60, and some
     assert draft.warnings == ["31.7% of the rows can't be used: user_id is missing: is that so?"]
+
+
+@pytest.mark.parametrize(
+    ("early", "count", "year"),
+    [
+        ("0", 0, None),
+        ("0", 1, 1990),
+        ("-5", 1, 1990),
+        ("0", 25, 1990),
+        ("500000000", 1, 1990),  # 1985
+        ("1985-01-01 00:00:00", 3, 1990),
+        ("1985-01-01 00:00:00", 4, None),  # one in fifteen: some did begin then
+        ("631151999", 1, None),  # 1989, a month before the others
+        ("1970-01-01 00:00:00", 20, 1990),
+    ],
+)
+def test_times_that_stand_for_missing_ones_are_left_out(
+    tmp_path: Path, early: str, count: int, year: Optional[int]
+) -> None:
+    later = 633_830_400 if early.startswith("63") else 1_600_000_000
+    times = [str(later + 50 * n) for n in range(60 - count)]
+    if "-01-" in early:
+        times = [f"2020-09-13 20:33:{n:02}" for n in range(60 - count)]
+    rows = [f"u{n % 7},i{n % 11},{time}" for n, time in enumerate([*times[:9], *[early] * count, *times[9:]])]
+    draft, _ = make(Wanted([write(tmp_path, "log.csv", "user_id,item_id,timestamp\n" + "\n".join(rows))]))
+    log = draft.content["data"]["interactions"]
+    assert (log["columns"]["timestamp"], log.get("earliest_year")) == ("timestamp", year)
+    assert any("they are rejected by earliest_year: 1990" in each for each in draft.warnings) == (year is not None)
+    assert not any("begin before 1990" in each for each in draft.warnings) or year is None
 
 
 def test_times_in_lists_beside_lists_of_items(tmp_path: Path) -> None:
