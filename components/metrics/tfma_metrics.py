@@ -8,7 +8,7 @@ from those that TFMA itself registers (such as `NDCG`), because TFMA looks there
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -76,21 +76,29 @@ def exposure(k: int) -> str:
     return f"exposure@{k}"
 
 
-def mean_gain(counts: np.ndarray, kind: str, k: int) -> np.ndarray:
-    """Returns a ranking metric for each of W histograms of ranks [W, depth + 1]; NaN where a histogram is empty.
+def mean_gains(counts: np.ndarray, metrics: Sequence[tuple[str, int]]) -> np.ndarray:
+    """Returns ranking metrics of W histograms of ranks [W, depth + 1], [len(metrics), W]; NaN where one is empty.
 
-    k is at most the depth.
+    Args:
+        counts: the histograms.
+        metrics: kind and k of each, which is at most the depth.
     """
+    ranks = np.arange(counts.shape[1])
+    of_ranks = np.stack([METRICS[kind].compute(ranks, k) for kind, k in metrics])
+    counts = counts.astype(np.float64)  # once, and not for each metric
     total = counts.sum(axis=1)
-    gains = counts @ METRICS[kind].compute(np.arange(counts.shape[1]), k)
-    return np.divide(gains, total, out=np.full(len(counts), np.nan), where=total > 0)
+    return np.divide(of_ranks @ counts.T, total, out=np.full((len(metrics), len(counts)), np.nan), where=total > 0)
 
 
 def _ranking_computations(
     kind: str, k: int, name: str, model_names: list[str] | None = None, example_weighted: bool = False
 ) -> metric_types.MetricComputations:
     return _derived(
-        name, RANK_COUNTS, lambda counts: float(mean_gain(counts[:1], kind, k)[0]), model_names, example_weighted
+        name,
+        RANK_COUNTS,
+        lambda counts: float(mean_gains(counts[:1], [(kind, k)])[0, 0]),
+        model_names,
+        example_weighted,
     )
 
 
@@ -100,10 +108,7 @@ def _replicate_computations(
     model_names: list[str] | None = None,
     example_weighted: bool = False,
 ) -> metric_types.MetricComputations:
-    def replicates(counts: np.ndarray) -> np.ndarray:
-        return np.stack([mean_gain(counts[1:], kind, k) for kind, k in gains])
-
-    return _derived(name, RANK_COUNTS, replicates, model_names, example_weighted)
+    return _derived(name, RANK_COUNTS, lambda counts: mean_gains(counts[1:], gains), model_names, example_weighted)
 
 
 def _mean_computations(
