@@ -33,7 +33,7 @@ from components.tables.rows import (
     read_numbers,
     report_malformed,
 )
-from components.tables.times import ROUGH_TIMES, as_times, rough
+from components.tables.times import NO_OFFSETS, OFFSETS, ROUGH_TIMES, as_times, offsets, rough
 
 _MOST_TYPES = 100
 FORGOTTEN = "of users who are forgotten"
@@ -254,10 +254,13 @@ def _read_types(block: Block, column: str, settings: InteractionSettings, verdic
 def _read_times(
     block: Block, column: str, unit: str, settings: InteractionSettings, verdicts: Verdicts, report: Report
 ) -> np.ndarray:
-    """Returns int64 [n] microseconds; rows without a time are rejected, and times without their seconds counted."""
+    """Returns int64 [n] microseconds; rows without a time are rejected, times without seconds or offset counted."""
     if lost := rough(block.columns[column]):
         report.facts[ROUGH_TIMES] += lost
     form, zone = settings.timestamp_format, settings.timezone
+    if unit == "iso" and form is None:
+        for fact, count in zip((OFFSETS, NO_OFFSETS), offsets(block.columns[column])):
+            report.facts[fact] += count
     time, missing, bad = as_times(block.columns[column], unit, column, form, zone, settings)
     verdicts.reject(missing, f"{column} is missing")
     read_as = f"read as {UNITS.get(unit, settings.timestamp_format)}"

@@ -19,7 +19,7 @@ from components.interaction_gen.spread import ROWS_SPREAD, TOO_LONG
 from components.tables.contents import WORDS, Content, added, content, in_yaml
 from components.tables.contents import warnings as warnings_of_columns
 from components.tables.row_report import Report, by_reason
-from components.tables.times import ROUGH_TIMES
+from components.tables.times import NO_OFFSETS, OFFSETS, ROUGH_TIMES
 
 _IDS = ("user_id", "item_id")
 _OWN = frozenset((*_IDS, "timestamp", "weight"))
@@ -37,6 +37,11 @@ _ODD = {
         "as spreadsheets write long numbers, whose last digits are lost: export it anew, as text",
     ),
     "formula": (r"""^(="[^"]*"|'\d+)$""", "as spreadsheets keep text: take off what stands around it"),
+    "accents": (
+        r"[A-Za-z][\x{0300}-\x{036f}]",
+        "with accents as characters of their own (Unicode's form NFD), so that the same in one piece is another: write "
+        "all in form NFC",
+    ),
     "invisible": (r"[\x{00ad}\x{200b}-\x{200f}\x{2060}\x{feff}]", "with a character that can't be seen: take it out"),
 }
 """Looks of ids that programs leave, and what is said of them."""
@@ -225,9 +230,10 @@ def warnings(
         settings: How it was read.
         excluded_types: Types of events whose items answers leave out, if it goes by types.
     """
+    lists = list(_of_lists(found, report, settings))
     striking = [
         *_of_ids(found, settings),
-        *_of_lists(found, report, settings),
+        *(lists or _of_single_events(found, settings)),
         *_of_types(found, settings, excluded_types),
         *_of_repeats(report, settings),
     ]
@@ -237,6 +243,11 @@ def warnings(
         striking.append(
             f"{settings.columns.timestamp} has lost digits in {lost:,} of {report.rows:,} rows, as 32-bit floats and "
             "1.6e+09 do: write whole numbers"
+        )
+    if settings.timezone is None and report.facts[OFFSETS] and (local := report.facts[NO_OFFSETS]):
+        striking.append(
+            f"{settings.columns.timestamp} has an offset from UTC in some rows and none in {local:,} of "
+            f"{report.rows:,}, so that these are taken for UTC: set timezone if they are of another"
         )
     if settings.columns.timestamp is not None and found.first is not None and found.last is not None:
         striking = [*_of_times(found.events, found.first, found.last), *striking]
@@ -344,6 +355,21 @@ def _of_lists(found: Sanity, report: Report, settings: InteractionSettings) -> I
                 f"is one item: set spread: true and separator: {separator!r}"
             )
             return
+
+
+def _of_single_events(found: Sanity, settings: InteractionSettings) -> Iterator[str]:
+    if found.events < _FEW or found.lists.total():
+        return
+    single = {
+        "user_id": found.distinct["user_id"] == found.events,
+        "item_id": set(found.sample.values()) == {1},  # whose counts are those of the whole log
+    }
+    for name in (name for name in _IDS if single[name]):
+        kind = name.removesuffix("_id")
+        yield (
+            f"no {kind} has more than one event, so that nothing is learned of one from another: is "
+            f"{getattr(settings.columns, name)} the column of {kind}s?"
+        )
 
 
 def _of_types(found: Sanity, settings: InteractionSettings, excluded_types: Sequence[str]) -> Iterator[str]:

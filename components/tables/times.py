@@ -21,6 +21,7 @@ from components.tables.formats import TableSettings
 
 _ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}(:\d{2}(:\d{2}(\.\d+)?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$"
 _ZONED = r"[T ].*(Z|[+-]\d{2}(:?\d{2})?)$"
+_SAYS_ZONE = r":.*(Z|UTC|GMT|[+-]\d{2}(:?\d{2})?)\s*$"
 _OFFSET = r"[+-]\d{2}:?\d{2}(?!\d)"
 _FROM_UTC = r"(Z|[+-]\d{2}:?\d{2})"
 _SAID_AGAIN = r" ?(?:\([^()]*\)|\[[^\[\]]*\]|[A-Z]{3,5}|[+-]\d{2,4})"
@@ -40,6 +41,8 @@ _PLAIN = TableSettings()
 _MANTISSA = re.compile(r"\s*(\d)\.?(\d*)[eE]\+?(\d+)\s*")
 ROUGH_TIMES = "rows whose times have lost digits"
 """The fact that counts them."""
+OFFSETS, NO_OFFSETS = "rows whose times have an offset from UTC", "rows whose times have none"
+"""The facts that count them."""
 _OF_DAY = re.compile(r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?( ?[AaPp]\.?[Mm]\.?)?")
 _FACTORS = {"s": 1_000_000, "ms": 1_000, "us": 1, "days": 86_400_000_000, "excel": 86_400_000_000}
 _EXCEL_EPOCH = np.datetime64("1899-12-30", "us").astype(np.int64)
@@ -148,6 +151,20 @@ def rough(array: pa.Array) -> int:
     written = array.filter(pc.match_substring(array, "e", ignore_case=True)).to_pylist()
     parts = filter(None, map(_MANTISSA.fullmatch, written))
     return sum(len(part[2]) < int(part[3]) for part in parts)
+
+
+def offsets(array: pa.Array) -> tuple[int, int]:
+    """Returns how many of the times in ISO 8601 in a column of text have an offset from UTC, and how many have none.
+
+    >>> offsets(pa.array(["2020-09-13 20:33:39+02:00", "2020-09-13 20:33:39", "2020-09-13", None]))
+    (1, 1)
+    """
+    array = decoded(array)
+    if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
+        return 0, 0
+    timed = pc.sum(pc.match_substring(array, ":")).as_py() or 0
+    zoned = pc.sum(pc.match_substring_regex(array, _SAYS_ZONE)).as_py() or 0
+    return zoned, timed - zoned
 
 
 def guess_time_unit(array: pa.Array, name: str, known: bool = False, how: TableSettings = _PLAIN) -> str:

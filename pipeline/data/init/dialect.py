@@ -332,6 +332,8 @@ def _dialect(text: str) -> dict[str, Any]:
     delimiter = found.delimiter if found is not None and found.delimiter else ","
     if delimiter not in lines[0]:  # it may be of lists in the rows
         delimiter = next((mark for mark in (*_DELIMITERS, *_RARE) if _is_steady(lines, mark)), delimiter)
+    if delimiter == " " and _is_steady(lines, "\t"):  # words have blanks between them, and no tabs
+        delimiter = "\t"
     quote = found.quotechar if found is not None and found.quotechar in ('"', "'") else '"'
     escape = found.escapechar if found is not None and found.escapechar == "\\" else None
     return {"delimiter": delimiter, "quote": quote, "escape": escape}

@@ -56,6 +56,7 @@ _TABLE_LOOKED_AT = 8 << 20
 _COLUMNS = {"user": "user_id", "item": "item_id", "time": "timestamp", "rating": "rating", "event": "event"}
 """The settings by role."""
 _MANY_TIES = 0.2
+_FIFTH = 0.2
 _MANY_REPEATS = 0.3
 _MOST_QUERIES = 100_000
 _FEW_QUERIES = 1_000
@@ -370,7 +371,7 @@ def _split(draft: Draft, found: Preview) -> None:
     rows = len(events) * (found.rows.share.of_all or found.rows.share.rows) / found.rows.share.rows
     spread = timed and len(np.unique(times)) > 1
     if spread:
-        fraction = 0.2 if rows * 0.2 <= _MOST_QUERIES else max(0.01, float(f"{_MOST_QUERIES / rows:.1g}"))
+        fraction = _FIFTH if rows * _FIFTH <= _MOST_QUERIES else max(0.01, float(f"{_MOST_QUERIES / rows:.1g}"))
         reason = f"the newest {fraction:.0%} of about {rows:,.0f} events are for evaluation"
         draft.put(f"{place}.split", {"method": "time", "eval_fraction": fraction}, reason)
         return
@@ -381,7 +382,7 @@ def _split(draft: Draft, found: Preview) -> None:
         draft.put(f"{place}.split", {"method": "leave_last_n", "n": 1}, reason)
     else:
         reason = "no times, and few users with more than one event: a fifth, at random, is for evaluation"
-        draft.put(f"{place}.split", {"method": "hash", "eval_fraction": 0.2}, reason)
+        draft.put(f"{place}.split", {"method": "hash", "eval_fraction": _FIFTH}, reason)
 
 
 def _put_joined(
@@ -473,7 +474,8 @@ def _is_title(seen: Profile) -> bool:
 def _fit(draft: Draft, found: Preview) -> None:
     """Sets what the size decides."""
     share = found.rows.share.rows and (found.rows.share.of_all or found.rows.share.rows) / found.rows.share.rows
-    queries = found.facts["events"].get("eval", 0) * share
+    # Where too many rows are rejected there is no split yet.
+    queries = found.facts["events"].get("eval", _FIFTH * len(found.events)) * share
     items = pc.count_distinct(found.events["item_id"]).as_py()
     if items < _FEW_ITEMS:
         ks = [k for k in (1, 3, 5, 10, 20, 50) if k < items] or [1]

@@ -29,6 +29,7 @@ WORDS_OF: dict[str, tuple[str, ...]] = {
         *("device", "visit", "cookie", "basket", "author", "email", "mail", "klant", "cliente", "usuario"),
         *("utilisateur", "utente", "username", "login", "borrower", "actor", "contact", "employee", "worker", "rater"),
         *("пользователь", "клиент", "покупатель", "用户", "客户", "会员", "ユーザー", "顧客", "müşteri", "kullanıcı"),
+        "benutzer",
     ),
     "item": (
         *("item", "product", "movie", "film", "book", "isbn", "asin", "sku", "article", "track", "song", "course"),
@@ -37,6 +38,7 @@ WORDS_OF: dict[str, tuple[str, ...]] = {
         *("show", "anime", "joke", "paper", "job", "poi", "tag", "what", "items", "producto", "produit", "prodotto"),
         *("articulo", "articolo", "libro", "livre", "aid", "ad", "campaign", "repo", "podcast", "lesson", "question"),
         *("товар", "фильм", "книга", "商品", "产品", "物品", "アイテム", "ürün", "produkt", "vara", "vare"),
+        "produto",
     ),
     "time": (
         *("timestamp", "time", "datetime", "ts", "date", "at", "when", "created", "unixreviewtime", "day", "month"),
@@ -60,10 +62,10 @@ _WITH_ID = {f"{word}{end}": [word, end] for word in (*WORDS_OF["user"], *WORDS_O
 """Names that are two words, such as userid."""
 EVENTS: dict[str, float] = {
     **dict.fromkeys(("view", "pageview", "click", "pv", "impression", "visit", "play", "listen", "read", "open"), 1),
-    **dict.fromkeys(("detail", "browse", "itemview", "productview", "clickout", "watch", "stream", "start"), 1),
+    **dict.fromkeys(("detail", "browse", "clickout", "watch", "stream", "start"), 1),
     **dict.fromkeys(("wishlist", "addtowishlist", "fav", "favorite", "favourite", "like", "bookmark", "save"), 3),
     **dict.fromkeys(("cart", "addtocart", "basket", "addtobasket", "checkout", "complete", "finish", "rate"), 4),
-    **dict.fromkeys(("purchase", "purchased", "buy", "bought", "transaction", "order", "sale", "conversion"), 8),
+    **dict.fromkeys(("purchase", "buy", "bought", "transaction", "order", "sale", "conversion"), 8),
 }
 """What types of events count by their names, in small letters and without marks."""
 
@@ -438,11 +440,13 @@ def revokes(text: str) -> bool:
 
 
 def _weight_of(text: str) -> float:
-    return EVENTS.get(_plain(text)) or EVENTS.get(_plain(text).removesuffix("s"), 0)
+    plain = _plain(text)
+    return next((EVENTS[word] for end in ("", "s", "d", "ed") if (word := plain.removesuffix(end)) in EVENTS), 0)
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"[\W_]", "", text.lower())
+    """Returns a type of event in small letters, without marks and without what it is of: "view" of Product View."""
+    return re.sub(r"[\W_]|items?|products?", "", text.lower())
 
 
 def _rating(profiles: Mapping[str, Profile], named: bool) -> tuple[Optional[str], str]:

@@ -9,7 +9,7 @@ from components.interaction_gen import sanity
 from components.interaction_gen.settings import InteractionSettings
 from components.log_profile import LogProfile
 from components.tables.row_report import Report
-from components.tables.times import ROUGH_TIMES
+from components.tables.times import NO_OFFSETS, OFFSETS, ROUGH_TIMES
 
 SECOND = 1_000_000
 START = 1_600_029_219 * SECOND
@@ -19,7 +19,7 @@ def events(users, items=None, times=None, **more):
     count = len(users)
     columns = {
         "user_id": users,
-        "item_id": items or [f"i{k}" for k in range(count)],
+        "item_id": items or [f"i{k % 31}" for k in range(count)],
         "timestamp": times or [START + k * SECOND for k in range(count)],
         **more,
     }
@@ -112,7 +112,7 @@ def test_labels_of_what_was_shown():
     assert said == (
         "item_id ends in -0 or -1 in all events, such as 'N0-0', as labels of what was shown do: set clicked: '-1'"
     )
-    assert warnings(events(users, [f"shirt_{k}-1" for k in range(90)])) == [], "each is a thing of its own"
+    assert warnings(events(users, [f"shirt_{k % 31}-1" for k in range(90)])) == [], "each is a thing of its own"
 
 
 def test_types_that_are_named_and_not_there():
@@ -206,6 +206,42 @@ def test_times_that_lost_digits():
     ]
 
 
+def test_times_of_which_some_have_an_offset():
+    log = events([f"u{k % 9}" for k in range(90)])
+    report = Report(rows=90)
+    report.facts.update({OFFSETS: 30, NO_OFFSETS: 60})
+    assert warnings(log, report) == [
+        "timestamp has an offset from UTC in some rows and none in 60 of 90, so that these are taken for UTC: set "
+        "timezone if they are of another"
+    ]
+    assert warnings(log, report, timezone="Europe/Berlin") == [], "it is said of which they are"
+    for fact in (OFFSETS, NO_OFFSETS):
+        report = Report(rows=90)
+        report.facts[fact] = 90
+        assert warnings(log, report) == []
+
+
+def test_users_and_items_of_one_event_each():
+    assert warnings(events([f"u{k}" for k in range(90)])) == [
+        "no user has more than one event, so that nothing is learned of one from another: is user_id the column of "
+        "users?"
+    ]
+    assert warnings(events([f"u{k % 9}" for k in range(90)], [f"i{k}" for k in range(90)])) == [
+        "no item has more than one event, so that nothing is learned of one from another: is item_id the column of "
+        "items?"
+    ]
+    assert warnings(events([f"u{min(k, 88)}" for k in range(90)], [f"i{min(k, 88)}" for k in range(90)])) == []
+    assert warnings(events([f"u{k}" for k in range(19)])) == [], "too few to say"
+
+
+def test_accents_of_their_own():
+    cafe = ["Caf\u00e9 1", "Cafe\u0301 1", "caf\u00e9 2"] * 30
+    assert warnings(events([f"u{k % 9}" for k in range(90)], cafe)) == [
+        "item_id has ids such as 'Cafe\u0301 1' in 30 of 90 events, with accents as characters of their own (Unicode's "
+        "form NFD), so that the same in one piece is another: write all in form NFC"
+    ]
+
+
 def test_lists_and_floats_for_ids():
     users = [f"u{k % 9}" for k in range(90)]
     assert warnings(events(users, [f"['a{k}', 'b']" for k in range(90)])) == [
@@ -220,8 +256,9 @@ def test_lists_and_floats_for_ids():
 
 
 def test_lists_with_something_between_their_values():
-    users = [f"u{k}" for k in range(90)]
-    lists = [f"{k % 7};{k % 5};{k}" for k in range(90)]
+    users = [f"u{k % 60}" for k in range(90)]
+    lists = [f"{k % 7};{k % 5};{min(k, 88)}" for k in range(90)]
+    lists[89] = lists[88]
     assert warnings(events(users, [f"{k % 7};{k % 5};{k % 11}" for k in range(90)])) == [
         "item_id looks like a list of items in each row, such as '1;1;1', and each list is one item: set spread: true "
         "and separator: ';'"

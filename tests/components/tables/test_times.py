@@ -5,7 +5,7 @@ import pytest
 
 from components.errors import InputError
 from components.tables.formats import TableSettings
-from components.tables.times import as_times, guess_forms, guess_time_unit, rough
+from components.tables.times import as_times, guess_forms, guess_time_unit, offsets, rough
 
 
 @pytest.mark.parametrize(
@@ -198,6 +198,23 @@ def test_times_of_day_in_text_lack_a_day(text):
 )
 def test_counts_that_lost_digits(array, count):
     assert rough(array) == count
+
+
+@pytest.mark.parametrize(
+    ("texts", "counts"),
+    [
+        (["2020-09-13 20:33:39", "2020-09-13T20:33"], (0, 2)),
+        (
+            ["2020-09-13 20:33:39Z", "2020-09-13 20:33:39 UTC", "2020-09-13T20:33:39.5+0200", "2020-09-13T20:33-05"],
+            (4, 0),
+        ),
+        (["2020-09-13T20:33:39 GMT ", "2020-09-13", "1600118086", None], (1, 0)),  # a day has none
+        ([], (0, 0)),
+    ],
+)
+def test_offsets_are_counted(texts, counts):
+    assert offsets(pa.array(texts, pa.string())) == counts
+    assert offsets(pa.array(texts, pa.string()).dictionary_encode()) == counts
 
 
 def test_times_of_day_are_no_times():

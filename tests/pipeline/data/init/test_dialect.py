@@ -112,6 +112,12 @@ def test_a_few_rows_of_another_encoding_leave_a_file_in_utf_8(tmp_path: Path) ->
     ]
 
 
+def test_tabs_are_the_delimiter_where_the_words_between_them_are_as_many(tmp_path: Path) -> None:
+    path = tmp_path / "behaviors.tsv"
+    path.write_text("".join(f"{n}\tU{n % 3}\tN{n} N{n + 1} N1\tN1-0 N2-1 N3-0 N4-0\n" for n in range(60)))
+    assert look_at(str(path), "things").settings["delimiter"] == "\t"
+
+
 def test_formats_by_what_a_file_holds(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(gzip.compress(b'{"a": {"b": 1}, "c": [{"d": 2}]}\n'))
     look = look_at(str(tmp_path / "log"), "things")

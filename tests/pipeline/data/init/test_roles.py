@@ -267,6 +267,10 @@ def test_words_of_names() -> None:
 def test_weights_of_events() -> None:
     [kinds] = seen({"event": ["Page View", "add_to_cart", "remove_from_cart", "purchase", "other"]}).values()
     assert roles.event_weights(kinds) == {"Page View": 1, "add_to_cart": 4, "purchase": 8, "other": 1}
+    [kinds] = seen(
+        {"event": ["view_item", "Product Viewed", "Item Saved", "Product Removed", "purchase_item"]}
+    ).values()
+    assert roles.event_weights(kinds) == {"view_item": 1, "Product Viewed": 1, "Item Saved": 3, "purchase_item": 8}
 
 
 @pytest.mark.slow
