@@ -217,7 +217,8 @@ class Walker:
         result.code = process.wait()
         result.logs = [json.loads(line) for line in lines]  # all of it is JSON, or this fails
         file = root / described["outputs"]["outputFile"][1:]
-        if result.code == -signal.SIGKILL or (evicted and not result.code):
+        was_done = not result.code or any(line["message"] == "done" for line in result.logs)
+        if result.code == -signal.SIGKILL or (evicted and was_done):
             pass  # the container is gone, with all that was in it, be it that it was done a moment before
         elif result.code:
             left = [o["uri"] for o in outputs.values() if (root / _local(o["uri"])[1:]).exists()]
